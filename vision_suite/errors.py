@@ -1,0 +1,28 @@
+"""Errors a user can mend. Each message is one line: what was given, where, and how to mend it."""
+
+from __future__ import annotations
+
+
+class SuiteError(Exception):
+    """Base of every error that the suite raises for something the user can mend."""
+
+
+class ConfigError(SuiteError, ValueError):
+    """A setting is unknown, contradictory or out of range."""
+
+
+class DataError(SuiteError, ValueError):
+    """A data set is incomplete, malformed, corrupt or empty."""
+
+
+class CheckpointError(SuiteError, ValueError):
+    """A checkpoint is truncated, of another class, or holds settings this version does not know."""
+
+
+class MissingDependencyError(SuiteError, ModuleNotFoundError):
+    """An optional package is needed for what was asked."""
+
+    def __init__(self, feature: str, package: str, extra: str | None = None) -> None:
+        """Name the feature, the missing package, and the command that installs it."""
+        target = f"'vision-suite[{extra}]'" if extra else package
+        super().__init__(f"{feature} needs the package {package}: pip install {target}")
