@@ -1,0 +1,359 @@
+"""What every datamodule of pictures shares: where the data is, which pictures are usable, and the loaders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from pytorch_lightning import LightningDataModule
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
+
+from vision_suite.datasets.images import BadPicture, Interpolation, check_pictures, load_pictures, open_picture
+from vision_suite.datasets.loading import BatchLoader, PictureBatches, available_cores
+from vision_suite.datasets.manifest import expand_inputs
+from vision_suite.datasets.records import Listing, Record, fingerprint
+from vision_suite.datasets.samplers import EpochBatchSampler, ShardedBatchSampler
+from vision_suite.datasets.transforms import Augment, Prepare
+from vision_suite.errors import ConfigError, DataError
+from vision_suite.types import Role
+
+Stage = Literal["fit", "validate", "test", "predict"]
+Validation = Literal["auto", "official", "holdout", "test", "none"]
+
+REMEMBER_CHECKS_FROM = 1000  # pictures; checking fewer takes a second or two
+
+
+class BaseData(LightningDataModule, ABC):
+    """Pictures for one task: reads the lists at once, checks the pictures in `setup`, and makes resumable loaders.
+
+    Attributes:
+        num_classes: Classes (training identities).
+        num_cameras: Cameras over all splits, 0 if unknown.
+        num_views: Viewpoints over all splits, 0 if unknown.
+        class_names: Name of each class, empty if the data set has none.
+        protocol: What a reader of the metrics must know about the data.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: tuple[int, int],
+        resize: tuple[int, int],
+        batch_size: int,
+        eval_batch_size: int,
+        augment: Augment,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        interpolation: Interpolation,
+        eval_interpolation: Interpolation,
+        cache: Literal["memory", "none"],
+        num_workers: int | None,
+        on_bad_image: Literal["error", "skip"],
+        predict_inputs: str | None,
+        predict_gallery: str | None,
+        seed: int | None,
+    ) -> None:
+        """Keep the settings; the subclass documents them, reads its lists and calls `_adopt`."""
+        super().__init__()
+        if resize[0] < image_size[0] or resize[1] < image_size[1]:
+            raise ConfigError(
+                f"resize={list(resize)} is smaller than image_size={list(image_size)}: a crop cannot be larger"
+            )
+        if predict_gallery and not predict_inputs:
+            raise ConfigError("predict_gallery is given without predict_inputs: name the queries too")
+        self.num_classes = self.num_cameras = self.num_views = 0
+        self.class_names: list[str] = []
+        self.protocol: dict[str, Any] = {}
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        # The run's seed by default: Lightning's seed_everything leaves it in this variable.
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
+        self._resize = resize
+        self._prepare = {
+            "fit": Prepare(image_size, mean, std, augment),
+            "other": Prepare(image_size, mean, std, None),
+        }
+        self._interpolation: dict[str, Interpolation] = {"fit": interpolation, "other": eval_interpolation}
+        self._cache = cache
+        self._on_bad_image = on_bad_image
+        self._workers = (0 if cache == "memory" else min(8, available_cores())) if num_workers is None else num_workers
+        self._predict_inputs = predict_inputs
+        self._records: dict[str, list[Record]] = {"fit": [], "validate": [], "test": [], "predict": []}
+        self._memory: dict[str, tuple[Tensor, Tensor]] = {}
+        self._checked: set[str] = set()
+        if predict_inputs:
+            queries = [Record(path, -1, role=Role.QUERY) for path in expand_inputs(predict_inputs)]
+            gallery = expand_inputs(predict_gallery) if predict_gallery else []
+            self._records["predict"] = queries + [Record(path, -1, role=Role.GALLERY) for path in gallery]
+
+    @abstractmethod
+    def _train_sampler(self, labels: Sequence[int], rank: int, world_size: int) -> EpochBatchSampler:
+        """The sampler of training batches."""
+
+    @abstractmethod
+    def _columns(self, records: Sequence[Record]) -> dict[str, Tensor]:
+        """Batch entries other than ``image``, ``index`` and ``role``."""
+
+    def _adopt(
+        self, listing: Listing, train: list[Record], val: list[Record], test: list[Record], facts: dict[str, Any]
+    ) -> None:
+        """Take over what the lists hold: records by stage and everything that links or reports need."""
+        self._records |= {"fit": train, "validate": val, "test": test}
+        if not self._predict_inputs:
+            self._records["predict"] = test
+        everything = [*train, *val, *test]
+        self.num_classes = len({record.label for record in train})
+        self.num_cameras = 1 + max((record.camera for record in everything), default=-1)
+        self.num_views = 1 + max((record.view for record in everything), default=-1)
+        self.class_names = listing.class_names
+        self.protocol = {
+            **facts,
+            "layout": listing.layout,
+            "root": str(listing.root),
+            "counts": listing.counts(),
+            "fingerprint": fingerprint(listing.root, everything),
+            "resize": {"train": self._interpolation["fit"], "eval": self._interpolation["other"]},
+            **listing.notes,
+        }
+
+    def picture(self, stage: Stage, index: int) -> Image.Image:
+        """The original picture at a position of a stage's list, for drawing."""
+        return open_picture(self._records[stage][index].path)
+
+    def record(self, stage: Stage, index: int) -> tuple[str, int, int]:
+        """Path, identity or class, and camera (-1 if unknown) at a position of a stage's list."""
+        record = self._records[stage][index]
+        return record.path, record.label, record.camera
+
+    def size(self, stage: Stage) -> int:
+        """Number of pictures in a stage's list."""
+        return len(self._records[stage])
+
+    def prepare_data(self) -> None:
+        """Check the pictures once per machine; the other processes find the result in the cache folder."""
+        if self._cache == "none" and self.trainer is not None and self.trainer.state.fn is not None:
+            for stage in _stages(self.trainer.state.fn.value):
+                self._find_bad(self._records[stage])
+
+    def setup(self, stage: str) -> None:
+        """Check (and, with ``cache: memory``, load) the pictures of a stage before anything starts.
+
+        Raises:
+            ConfigError: The stage needs data and no root was given.
+            DataError: Pictures can't be read, or none is left.
+        """
+        for name in _stages(stage):
+            if name in self._checked:
+                continue
+            records = self._records[name]
+            if not records and name == "validate" and stage == "fit":
+                continue  # training without validation
+            if not records:
+                raise self._nothing(name)
+            key = "fit" if name == "fit" else "other"
+            if self._cache == "memory" and (name != "predict" or not self._predict_inputs):
+                paths = [record.path for record in records]
+                pictures, rows, bad = load_pictures(paths, self._resize, self._interpolation[key], available_cores())
+                keep = self._without(name, bad)
+                self._memory[name] = (pictures, rows[keep])
+            else:
+                self._without(name, self._find_bad(records))
+            self._checked.add(name)
+
+    def _nothing(self, stage: str) -> Exception:
+        if not self.protocol:
+            return ConfigError(f"{stage} needs a data set: give --data.root")
+        return DataError(
+            f"{self.protocol['layout']} in {self.protocol['root']!r} has no pictures to {stage} on "
+            f"(validation={self.protocol.get('validation')!r}): choose another split or data set"
+        )
+
+    def _find_bad(self, records: Sequence[Record]) -> list[BadPicture]:
+        """Unreadable pictures of a list; for large lists remembered until a file changes."""
+        paths = sorted({record.path for record in records})
+        if len(paths) < REMEMBER_CHECKS_FROM:
+            return check_pictures(paths, available_cores())
+        memo = _memo_file(paths)
+        if memo.is_file():
+            return [BadPicture(path, reason) for path, reason in json.loads(memo.read_text(encoding="utf-8"))]
+        rank_zero_info(f"Checking {len(paths)} pictures (once, until a file changes)")
+        bad = check_pictures(paths, available_cores())
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        draft = memo.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps([[b.path, b.reason] for b in bad]), encoding="utf-8")
+        draft.replace(memo)
+        return bad
+
+    def _without(self, stage: str, bad: Sequence[BadPicture]) -> Tensor:
+        """Drop unreadable pictures from a stage's list, or refuse; returns the positions kept."""
+        records = self._records[stage]
+        if bad and self._on_bad_image == "error":
+            raise DataError(
+                f"{len(bad)} of {len(records)} {stage} pictures cannot be read, the first is {bad[0].path!r} "
+                f"({bad[0].reason}): replace them or pass --data.on_bad_image skip"
+            )
+        broken = {b.path for b in bad}
+        keep = [n for n, record in enumerate(records) if record.path not in broken]
+        if broken:
+            count = len(records) - len(keep)
+            rank_zero_warn(
+                f"Skipped {count} of {len(records)} {stage} pictures that cannot be read (first: {bad[0].path})"
+            )
+            self.protocol.setdefault("skipped", {})[stage] = count
+            self._records[stage] = [records[n] for n in keep]
+            if not keep:
+                raise DataError(f"none of the {len(records)} {stage} pictures can be read, such as {bad[0].path!r}")
+        return torch.tensor(keep, dtype=torch.int64)
+
+    def train_dataloader(self) -> BatchLoader:
+        """Augmented training batches, continued at Lightning's place after a restart."""
+        rank, world_size = self._rank()
+        records = self._records["fit"]
+        sampler = self._train_sampler([record.label for record in records], rank, world_size)
+        return self._loader("fit", sampler)
+
+    def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
+        """Validation batches; an empty list where there is no validation split."""
+        return self._eval_loader("validate") if self._records["validate"] else []
+
+    def test_dataloader(self) -> BatchLoader:
+        """Test batches."""
+        return self._eval_loader("test")
+
+    def predict_dataloader(self) -> BatchLoader:
+        """Batches of the prediction inputs, or of the test split if none were given; without labels."""
+        return self._eval_loader("predict")
+
+    def _eval_loader(self, stage: Stage) -> BatchLoader:
+        rank, world_size = self._rank()
+        sampler = ShardedBatchSampler(len(self._records[stage]), self.eval_batch_size, rank=rank, world_size=world_size)
+        return self._loader(stage, sampler)
+
+    def _loader(self, stage: Stage, sampler: EpochBatchSampler) -> BatchLoader:
+        records = self._records[stage]
+        columns = {} if stage == "predict" else self._columns(records)
+        key = "fit" if stage == "fit" else "other"
+        batches = PictureBatches(
+            [record.path for record in records],
+            {"role": torch.tensor([int(record.role) for record in records]), **columns},
+            self._prepare[key],
+            read_size=self._resize,
+            interpolation=self._interpolation[key],
+            memory=self._memory.get(stage),
+            seed=self.seed,
+            rank=sampler.rank,
+        )
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        place = self._train_place if stage == "fit" else _start
+        if stage == "fit" and self.trainer is None:
+            return BatchLoader(batches, sampler, num_workers=self._workers, pin_memory=on_gpu)
+        return BatchLoader(batches, sampler, num_workers=self._workers, pin_memory=on_gpu, place=place)
+
+    def _train_place(self) -> tuple[int, int]:
+        """Lightning's own progress: the epoch, and the batches of it that are done."""
+        assert self.trainer is not None
+        done = self.trainer.fit_loop.batch_idx + 1
+        overfit = getattr(self.trainer, "overfit_batches", 0)  # set from outside the class, so not declared
+        return (0 if overfit else self.trainer.current_epoch), done
+
+    def _rank(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _order(self) -> dict[str, int | str]:
+        """What the order of training batches depends on."""
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "processes": self._rank()[1],
+            "pictures": len(self._records["fit"]),
+            "fingerprint": str(self.protocol.get("fingerprint", {}).get("sha256", "")),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must share with this one to see the same batches."""
+        return {"order": self._order()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Warn if a resumed training run cannot see the batches the interrupted one would have seen."""
+        if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return
+        now = self._order()
+        changed = [
+            f"{name} was {old}, is {now.get(name)}" for name, old in state_dict["order"].items() if now.get(name) != old
+        ]
+        if changed:
+            rank_zero_warn(f"The resumed run does not continue the interrupted one exactly: {'; '.join(changed)}")
+
+
+def resolve_root(root: str) -> Path:
+    """Find a data set's folder (or manifest file): as given, in the working folder, or in the data cache.
+
+    Raises:
+        DataError: It's in neither place; names the command that prepares it if there is one.
+    """
+    from vision_suite.datasets import catalog
+    from vision_suite.datasets.fetch import data_dir
+
+    path = Path(root).expanduser()
+    places = [path] if path.is_absolute() else [Path.cwd() / path, data_dir() / path]
+    for place in places:
+        if place.exists():
+            return place
+    looked = " and ".join(repr(str(place)) for place in places)
+    for entry in catalog.entries():
+        if any(part == entry.path.name or part == entry.name for part in path.parts):
+            raise DataError(
+                f"data set {root!r} is not prepared (looked for {looked}): vision-suite data prepare {entry.name}"
+            )
+    raise DataError(f"data set folder {root!r} does not exist (looked for {looked}): give the right --data.root")
+
+
+def hold_out(groups: Sequence[int], fraction: float, seed: int) -> set[int]:
+    """A seeded random part of the different numbers in `groups`, at least one.
+
+    Raises:
+        ConfigError: Nothing would be left on one side.
+    """
+    numbers = sorted(set(groups))
+    count = max(1, round(fraction * len(numbers)))
+    if not 0 < fraction < 1 or count >= len(numbers):
+        raise ConfigError(f"val_fraction={fraction} of {len(numbers)} leaves nothing to train or validate on: use 0.1")
+    order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(seed)).tolist()
+    return {numbers[i] for i in order[:count]}
+
+
+def with_role(records: Sequence[Record], role: Role) -> list[Record]:
+    """Copies of records in another role."""
+    return [replace(record, role=role) for record in records]
+
+
+def _stages(function: str) -> list[str]:
+    return {"fit": ["fit", "validate"]}.get(function, [function])
+
+
+def _start() -> tuple[int, int]:
+    return 0, 0
+
+
+def _memo_file(paths: Sequence[str]) -> Path:
+    from vision_suite.datasets.fetch import data_dir
+
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            status = os.stat(path)
+            digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        except OSError:
+            digest.update(f"{path}\0?\n".encode())  # an address in a container, or missing: found by the check
+    return data_dir() / "checked" / f"{digest.hexdigest()[:32]}.json"

@@ -1,0 +1,192 @@
+"""Reading pictures: decode to RGB, check that every file can be read, and hold small sets in memory."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor
+
+from vision_suite.errors import ConfigError, DataError
+
+Interpolation = Literal["bicubic", "bilinear"]
+Result = TypeVar("Result")
+
+CONTAINER = "::"  # separates a container file from the address of a picture inside it
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+# Everything Pillow lets through for damaged files: found by feeding it truncated and altered PNG and JPEG files.
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+_PROGRESS_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class BadPicture:
+    """A picture that can't be decoded, and why."""
+
+    path: str
+    reason: str
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An RGB copy of a picture in any mode; transparency shows white, as on a page."""
+    if image.mode == "RGB":
+        return image
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        page = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(page, image).convert("RGB")
+    if image.mode.startswith("I;16"):
+        # Pillow clips 16-bit grey instead of scaling it.
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def open_picture(address: str) -> Image.Image:
+    """Decode one picture to RGB.
+
+    Args:
+        address: A file, or ``FILE.mat::BOXES/PAIR/ROW/COLUMN`` for CUHK03's container.
+
+    Raises:
+        DataError: The file is missing, truncated or not a picture.
+    """
+    try:
+        if CONTAINER in address:
+            from vision_suite.datasets.cuhk03 import read_picture
+
+            return Image.fromarray(read_picture(address))
+        with Image.open(address) as image:
+            image.load()
+            return to_rgb(image)
+    except _UNREADABLE as error:
+        raise DataError(f"picture {address!r} cannot be read: {_reason(error)}") from None
+
+
+def resize(image: Image.Image, size: tuple[int, int], interpolation: Interpolation) -> Tensor:
+    """Resize to ``size`` (h, w), not keeping the aspect ratio.
+
+    Returns:
+        (3, h, w) uint8.
+    """
+    if image.size != (size[1], size[0]):
+        image = image.resize((size[1], size[0]), _FILTERS[interpolation])
+    return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
+
+
+def check_pictures(paths: Sequence[str], workers: int) -> list[BadPicture]:
+    """Decode every picture once, cheaply, and return those that fail.
+
+    JPEG files are decoded at an eighth of their size: every byte is still read, so truncation is seen.
+    """
+
+    def check(path: str) -> None:
+        if CONTAINER in path:
+            open_picture(path)
+            return
+        with Image.open(path) as image:
+            image.draft("RGB", (1, 1))
+            image.load()
+
+    return [bad for bad in _each(check, paths, workers, "Checked") if isinstance(bad, BadPicture)]
+
+
+def load_pictures(
+    paths: Sequence[str], size: tuple[int, int], interpolation: Interpolation, workers: int
+) -> tuple[Tensor, Tensor, list[BadPicture]]:
+    """Decode and resize every picture into one array; hard links of one file share a row.
+
+    Returns:
+        Pictures (U, 3, h, w) uint8 of the U different files; the row of each path, (N,) int64; unreadable pictures,
+        whose rows are black.
+
+    Raises:
+        ConfigError: The array doesn't fit into the free memory.
+    """
+    unique: dict[tuple[int, int] | str, int] = {}
+    first: list[str] = []
+    rows = torch.empty(len(paths), dtype=torch.int64)
+    for position, path in enumerate(paths):
+        key = path if CONTAINER in path else _file_key(path)
+        if key not in unique:
+            unique[key] = len(first)
+            first.append(path)
+        rows[position] = unique[key]
+    need, free = len(first) * 3 * size[0] * size[1], _free_memory()
+    if need > 0.8 * free:
+        raise ConfigError(
+            f"cache='memory' needs {need / 2**30:.1f} GiB for {len(first)} pictures of {size[0]}x{size[1]} but "
+            f"{free / 2**30:.1f} GiB are free: pass --data.cache none or a smaller size"
+        )
+    pictures = torch.zeros((len(first), 3, *size), dtype=torch.uint8)
+
+    def load(numbered: tuple[int, str]) -> None:
+        pictures[numbered[0]] = resize(open_picture(numbered[1]), size, interpolation)
+
+    results = _each(load, list(enumerate(first)), workers, "Loaded")
+    broken = {row: result for row, result in enumerate(results) if isinstance(result, BadPicture)}
+    bad = [
+        BadPicture(path, broken[row].reason) for path, row in zip(paths, rows.tolist(), strict=True) if row in broken
+    ]
+    return pictures, rows, bad
+
+
+def _each(
+    action: Callable[[Result], None], items: Sequence[Result], workers: int, verb: str
+) -> list[BadPicture | None]:
+    """Run `action` on every item in threads (decoding releases the interpreter lock); failures become records."""
+
+    def attempt(item: Result) -> BadPicture | None:
+        try:
+            action(item)
+        except DataError as error:
+            return BadPicture(_name(item), str(error).partition("cannot be read: ")[2] or str(error))
+        except _UNREADABLE as error:
+            return BadPicture(_name(item), _reason(error))
+        return None
+
+    results: list[BadPicture | None] = []
+    told = time.monotonic()
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for result in pool.map(attempt, items, chunksize=16):
+            results.append(result)
+            if time.monotonic() - told > _PROGRESS_SECONDS:
+                told = time.monotonic()
+                rank_zero_info(f"{verb} {len(results)} of {len(items)} pictures")
+    return results
+
+
+def _name(item: object) -> str:
+    return str(item[1]) if isinstance(item, tuple) else str(item)
+
+
+def _reason(error: BaseException) -> str:
+    return (
+        "file not found"
+        if isinstance(error, FileNotFoundError)
+        else " ".join(str(error).split()) or type(error).__name__
+    )
+
+
+def _file_key(path: str) -> tuple[int, int] | str:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return path  # reported when it is opened
+    return (status.st_dev, status.st_ino) if status.st_ino else path
+
+
+def _free_memory() -> float:
+    try:
+        return float(os.sysconf("SC_AVPHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return float("inf")  # not known on this system

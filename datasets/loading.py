@@ -1,0 +1,149 @@
+"""From records to batches: a data set that makes whole batches, and a loader that can be stopped and continued."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from vision_suite.datasets.images import Interpolation, open_picture, resize
+from vision_suite.datasets.samplers import EpochBatchSampler
+from vision_suite.datasets.transforms import Prepare
+
+
+class BatchKey(NamedTuple):
+    """Everything a batch depends on besides the data: its pictures and its place in the run."""
+
+    indices: list[int]
+    epoch: int
+    step: int
+
+
+class PictureBatches(Dataset[dict[str, Tensor]]):
+    """Turns a `BatchKey` into a batch: pictures from memory or from disk, prepared, with their columns."""
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        columns: dict[str, Tensor],
+        prepare: Prepare,
+        *,
+        read_size: tuple[int, int],
+        interpolation: Interpolation,
+        memory: tuple[Tensor, Tensor] | None,
+        seed: int,
+        rank: int,
+    ) -> None:
+        """Keep what is needed to make batches.
+
+        Args:
+            paths: Address of each picture.
+            columns: Further batch entries by name, each with one value per picture.
+            prepare: Augmentation and normalisation.
+            read_size: Height and width to which pictures are resized when read.
+            interpolation: Filter of that resizing.
+            memory: Resized pictures (U, 3, h, w) uint8 and the row of each picture, or None to read from disk.
+            seed: Seed of the augmentation.
+            rank: Which of the processes this is; each draws its own augmentation.
+        """
+        self._paths = np.array(paths, dtype=np.str_)  # one buffer: forked workers don't copy it by counting references
+        self._columns = {**columns, "index": torch.arange(len(paths))}
+        self._prepare = prepare
+        self._read_size = read_size
+        self._interpolation = interpolation
+        self._memory = memory
+        self._seed = seed
+        self._rank = rank
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, key: BatchKey) -> dict[str, Tensor]:
+        rows = torch.tensor(key.indices, dtype=torch.int64)
+        if self._memory is None:
+            addresses = self._paths[rows.numpy()].tolist()
+            images = torch.stack([resize(open_picture(a), self._read_size, self._interpolation) for a in addresses])
+        else:
+            pictures, places = self._memory
+            images = pictures[places[rows]]
+        words = np.random.SeedSequence([self._seed, key.epoch, key.step, self._rank]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(words[0]))
+        image = self._prepare(images, generator)
+        return {"image": image, **{name: column[rows] for name, column in self._columns.items()}}
+
+
+class BatchLoader:
+    """Iterable of batches that always continues at its sampler's place.
+
+    Lightning sees an iterable that is not a torch ``DataLoader``, so it never swaps the sampler for a distributed one
+    (which would break identity batches); it also finds `state_dict` and `load_state_dict`, and saves the place.
+
+    Iteration starts when the first batch is asked for, not when an iterator is made: Lightning makes iterators before
+    it knows where a resumed run stands. The place counts batches handed out, however far the workers are ahead.
+    """
+
+    def __init__(
+        self,
+        batches: PictureBatches,
+        sampler: EpochBatchSampler,
+        *,
+        num_workers: int,
+        pin_memory: bool,
+        place: Callable[[], tuple[int, int]] | None = None,
+    ) -> None:
+        """Set the loader up; workers start with the first iteration and stay.
+
+        Args:
+            batches: Makes the batches.
+            sampler: Says which pictures form them.
+            num_workers: Worker processes; 0 makes the batches in this process.
+            pin_memory: Copy batches to page-locked memory, for a GPU.
+            place: Asked at the start of each iteration for the epoch and the batches of it already done; without it the
+                sampler's own place counts, and a finished epoch is followed by the next.
+        """
+        self._sampler = sampler
+        self._place = place
+        self._keys: list[BatchKey] = []
+        # A private generator: the loader's own draw must not move the global one, or a resumed run would differ.
+        self._loader: DataLoader[dict[str, Tensor]] = DataLoader(
+            batches,
+            batch_size=None,
+            sampler=self._keys,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            persistent_workers=num_workers > 0,
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        sampler = self._sampler
+        sampler.set_place(*(self._place() if self._place else (sampler.epoch, sampler.batch)))
+        epoch, start = sampler.epoch, sampler.batch
+        self._keys[:] = [BatchKey(indices, epoch, start + n) for n, indices in enumerate(sampler)]
+        for batch in self._loader:
+            sampler.advance()
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The place, for a checkpoint."""
+        return self._sampler.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue from a place kept by `state_dict`."""
+        self._sampler.load_state_dict(state)
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1

@@ -1,0 +1,186 @@
+"""What a reader of a data set's folders hands on: labelled pictures by split, and the checks every reader shares."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from vision_suite.errors import DataError
+from vision_suite.types import Role
+
+log = logging.getLogger(__name__)
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One labelled picture.
+
+    Attributes:
+        path: File name, or an address inside a container file (see `images.open_picture`).
+        label: Identity or class, in the data set's own numbers until `relabel` makes training labels of them.
+        camera: 0-based camera, -1 if unknown.
+        view: 0-based viewpoint, -1 if unknown.
+        role: What the picture is used for in a retrieval protocol.
+    """
+
+    path: str
+    label: int
+    camera: int = -1
+    view: int = -1
+    role: Role = Role.GALLERY
+
+
+@dataclass
+class Listing:
+    """Everything a layout reader found.
+
+    Attributes:
+        layout: Which on-disk layout was recognised.
+        root: The folder that was recognised.
+        splits: Records by split name, in a fixed (sorted) order.
+        expected: Official (pictures, identities) by split; None where the number of identities isn't certain.
+        class_names: Names of the classes by label, for classification.
+        notes: Facts that a reader of the metrics must know, such as how many junk pictures were left out.
+    """
+
+    layout: str
+    root: Path
+    splits: dict[str, list[Record]]
+    expected: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    class_names: list[str] = field(default_factory=list)
+    notes: dict[str, bool | int | float | str] = field(default_factory=dict)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Numbers of pictures and of different labels, by split."""
+        return {
+            name: {"images": len(records), "identities": len({record.label for record in records})}
+            for name, records in self.splits.items()
+        }
+
+
+def find_folder(root: Path, names: Sequence[str], markers: Sequence[str]) -> Path:
+    """The folder that holds all `markers`: `root` itself or one of the usual sub-folders of it.
+
+    Args:
+        root: Folder given by the user.
+        names: Vendor folder names and nicknames, also nested ones such as ``market1501/Market-1501-v15.09.15``.
+        markers: Files or folders that the right folder contains.
+
+    Raises:
+        DataError: Neither `root` nor any of the sub-folders contains the markers.
+    """
+    for candidate in [root, *(root / name for name in names)]:
+        if all((candidate / marker).exists() for marker in markers):
+            return candidate
+    raise DataError(
+        f"{str(root)!r} does not hold {', '.join(markers)}, nor do its sub-folders {', '.join(names)}: "
+        "point --data.root at the unpacked data set"
+    )
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file name is a picture: a known suffix in any case, and not a macOS resource fork (``._*``)."""
+    return name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith("._")
+
+
+def list_pictures(folder: Path) -> tuple[list[str], int]:
+    """Sorted file names of the pictures in a folder, and how many other files were passed over.
+
+    Raises:
+        DataError: The folder is missing or holds no picture.
+    """
+    if not folder.is_dir():
+        raise DataError(f"folder {str(folder)!r} is missing: unpack the data set completely")
+    with os.scandir(folder) as entries:
+        files = [entry.name for entry in entries if entry.is_file()]
+    names = sorted(name for name in files if is_picture(name))
+    if not names:
+        raise DataError(
+            f"folder {str(folder)!r} holds no picture ({', '.join(PICTURE_SUFFIXES)}): is it the right one?"
+        )
+    if len(files) > len(names):
+        log.info("%s: passed over %d files that are not pictures", folder, len(files) - len(names))
+    return names, len(files) - len(names)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Non-empty lines of a list file, without line ends.
+
+    Raises:
+        DataError: The file is missing or isn't text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"list file {str(path)!r} is missing: unpack the data set completely") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"list file {str(path)!r} is not UTF-8 text ({error.reason})") from None
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def check_counts(listing: Listing) -> None:
+    """Compare what was found with the official numbers.
+
+    Raises:
+        DataError: A split has another number of pictures or identities.
+    """
+    found = listing.counts()
+    wrong = []
+    for split, (images, identities) in listing.expected.items():
+        have = found.get(split, {"images": 0, "identities": 0})
+        if have["images"] != images or (identities is not None and have["identities"] != identities):
+            wanted = f"{images} pictures" + ("" if identities is None else f" of {identities} identities")
+            wrong.append(f"{split}: found {have['images']} of {have['identities']}, expected {wanted}")
+    if wrong:
+        raise DataError(
+            f"{listing.layout} in {str(listing.root)!r} is not complete ({'; '.join(wrong)}): "
+            "copy it again, or pass --data.check_counts false for a subset"
+        )
+
+
+def check_not_empty(listing: Listing, splits: Iterable[str]) -> None:
+    """Refuse a listing without pictures in a split that is needed.
+
+    Raises:
+        DataError: A named split is absent or empty.
+    """
+    for split in splits:
+        if not listing.splits.get(split):
+            raise DataError(f"{listing.layout} in {str(listing.root)!r} has no picture in split {split!r}")
+
+
+def relabel(records: Sequence[Record]) -> tuple[list[Record], list[int]]:
+    """Records with labels 0..C-1 in the order of the sorted original labels, and those originals."""
+    originals = sorted({record.label for record in records})
+    new = {label: position for position, label in enumerate(originals)}
+    return [replace(record, label=new[record.label]) for record in records], originals
+
+
+def fingerprint(root: Path, records: Iterable[Record]) -> dict[str, int | str]:
+    """Number of different files, and sha256 over their sorted relative paths and sizes.
+
+    Raises:
+        DataError: Files named by a list are missing.
+    """
+    files: dict[str, int] = {}
+    missing: list[str] = []
+    for path in sorted({record.path.split("::")[0] for record in records}):
+        try:
+            files[os.path.relpath(path, root)] = os.stat(path).st_size
+        except OSError:
+            missing.append(path)
+    if missing:
+        raise DataError(
+            f"{len(missing)} listed pictures are missing under {str(root)!r}, the first is {missing[0]!r}: "
+            "unpack the data set completely"
+        )
+    digest = hashlib.sha256()
+    for name, size in files.items():
+        digest.update(f"{name}\0{size}\n".encode())
+    return {"files": len(files), "sha256": digest.hexdigest()}

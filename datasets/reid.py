@@ -1,0 +1,201 @@
+"""Re-identification data: any supported data set as identity batches for training and query/gallery for evaluation."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor
+
+from vision_suite.datasets import reid_layouts as layouts
+from vision_suite.datasets.base import BaseData, Validation, hold_out, resolve_root, with_role
+from vision_suite.datasets.images import Interpolation
+from vision_suite.datasets.records import Listing, Record, check_counts, check_not_empty, relabel
+from vision_suite.datasets.samplers import IdentityBatchSampler
+from vision_suite.datasets.transforms import TRANSREID, Augment
+from vision_suite.errors import ConfigError
+from vision_suite.types import Role
+
+ReIDDataset = Literal[
+    "market1501",
+    "dukemtmc",
+    "occluded_duke",
+    "msmt17",
+    "veri776",
+    "vehicleid",
+    "cuhk03",
+    "market_folder",
+    "manifest",
+]
+
+
+class ReIDData(BaseData):
+    """Pictures of identities seen by several cameras, in batches of P identities x K pictures.
+
+    The defaults are TransReID's recipe for persons (He et al., ICCV 2021), which DCAL follows.
+    """
+
+    def __init__(
+        self,
+        dataset: ReIDDataset = "market_folder",
+        root: str | None = None,
+        image_size: tuple[int, int] = (256, 128),
+        batch_size: int = 64,
+        num_instances: int = 4,
+        eval_batch_size: int = 128,
+        augment: Augment = TRANSREID,
+        mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        interpolation: Interpolation = "bicubic",
+        transreid_compat: bool = False,
+        cache: Literal["memory", "none"] = "none",
+        num_workers: int | None = None,
+        validation: Validation = "auto",
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+        msmt17_use_val: bool = True,
+        cuhk03_boxes: Literal["detected", "labeled"] = "detected",
+        vehicleid_test: Literal[800, 1600, 2400] = 800,
+        multi_query: bool = False,
+        check_counts: bool = True,
+        on_bad_image: Literal["error", "skip"] = "error",
+        predict_inputs: str | None = None,
+        predict_gallery: str | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Read the lists of a data set; pictures are checked when a stage begins.
+
+        Args:
+            dataset: Which data set, by its on-disk layout; market_folder is any set in Market-1501's folders, manifest
+                a CSV or JSONL file with the columns path, id, camera and optionally split, view.
+            root: The data set's folder (or manifest file), also relative to the data cache. May be left out when only
+                predicting on predict_inputs.
+            image_size: Height and width of the network's input.
+            batch_size: Training pictures per step and process.
+            num_instances: Pictures per identity in a batch.
+            eval_batch_size: Pictures per step and process in evaluation and prediction.
+            augment: Random changes of training pictures.
+            mean: Mean per channel to subtract, of values 0..1.
+            std: Standard deviation per channel to divide by.
+            interpolation: Filter for resizing, in training and evaluation.
+            transreid_compat: Resize bilinearly in evaluation, whatever the training filter, as TransReID's code does.
+            cache: memory keeps all resized pictures of a stage as bytes; none reads them from disk each time.
+            num_workers: Worker processes of each loader; by default none with cache=memory, else up to 8.
+            validation: Pictures to validate on: auto takes the set's own validation folders if it has them and none
+                otherwise; holdout takes part of the training identities away; test is not a fair choice for tuning.
+            val_fraction: Share of the training identities that validation=holdout takes.
+            split_seed: Seed of that choice.
+            msmt17_use_val: Train MSMT17 on its validation pictures too (32,621 in all, as TransReID does).
+            cuhk03_boxes: Hand-labelled or detected boxes of CUHK03.
+            vehicleid_test: Identities in VehicleID's test list.
+            multi_query: Read Market-1501's gt_bbox pictures to average several pictures into each query.
+            check_counts: Compare the numbers of pictures and identities with the official ones.
+            on_bad_image: Stop at unreadable pictures, or skip, count and report them.
+            predict_inputs: Pictures for predict: a folder, a glob, a manifest or a file; by default the test split.
+            predict_gallery: Pictures to rank for each of predict_inputs, given likewise.
+            seed: Seed of order and augmentation; by default the run's seed.
+
+        Raises:
+            ConfigError: Settings contradict each other.
+            DataError: The data set is missing, incomplete or malformed.
+        """
+        super().__init__(
+            image_size=image_size,
+            resize=image_size,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            augment=augment,
+            mean=mean,
+            std=std,
+            interpolation=interpolation,
+            eval_interpolation="bilinear" if transreid_compat else interpolation,
+            cache=cache,
+            num_workers=num_workers,
+            on_bad_image=on_bad_image,
+            predict_inputs=predict_inputs,
+            predict_gallery=predict_gallery,
+            seed=seed,
+        )
+        self.num_instances = num_instances
+        if root is None:
+            if not predict_inputs:
+                raise ConfigError("no data set: give --data.root, or --data.predict_inputs to predict only")
+            return
+        if multi_query and dataset != "market1501":
+            raise ConfigError(f"multi_query needs Market-1501's gt_bbox pictures, which {dataset!r} does not have")
+        folder = resolve_root(root)
+        readers = {
+            "market1501": lambda: layouts.read_market1501(folder, multi_query=multi_query),
+            "dukemtmc": lambda: layouts.read_dukemtmc(folder),
+            "occluded_duke": lambda: layouts.read_occluded_duke(folder),
+            "market_folder": lambda: layouts.read_market_folder(folder),
+        }
+        listing = readers[dataset]()
+        self._use(listing, dataset, validation, val_fraction, split_seed, check_counts)
+
+    def _use(
+        self, listing: Listing, dataset: str, validation: Validation, fraction: float, split_seed: int, counted: bool
+    ) -> None:
+        if counted:
+            check_counts(listing)
+        check_not_empty(listing, ["train", "query", "gallery"])
+        splits = listing.splits
+        train = splits["train"]
+        test = [*splits["query"], *splits["gallery"], *splits.get("support", [])]
+        official = "query_val" in splits
+        if validation == "auto":
+            validation = "official" if official else "none"
+        val: list[Record] = []
+        if validation == "official":
+            if not official:
+                raise ConfigError(f"{listing.layout} has no validation identities of its own: use validation=holdout")
+            val = [*splits["query_val"], *splits["gallery_val"]]
+        elif validation == "holdout":
+            held = hold_out([record.label for record in train], fraction, split_seed)
+            val = query_and_gallery([record for record in train if record.label in held])
+            train = [record for record in train if record.label not in held]
+        elif validation == "test":
+            val = test
+        facts: dict[str, Any] = {
+            "dataset": dataset,
+            "validation": validation,
+            "test_used_for_validation": validation == "test",
+            "counts_checked": counted and bool(listing.expected),
+        }
+        if validation == "holdout":
+            facts |= {"val_fraction": fraction, "split_seed": split_seed, "val_identities": len(held)}
+        if any(record.camera < 0 for record in test):
+            rank_zero_warn(
+                f"{listing.layout}: test pictures without a camera; matches of the same camera are not removed for them"
+            )
+        relabelled, self.identities = relabel(train)
+        self._adopt(listing, relabelled, val, test, facts)
+
+    def _train_sampler(self, labels: Sequence[int], rank: int, world_size: int) -> IdentityBatchSampler:
+        return IdentityBatchSampler(
+            labels, self.batch_size, self.num_instances, seed=self.seed, rank=rank, world_size=world_size
+        )
+
+    def _columns(self, records: Sequence[Record]) -> dict[str, Tensor]:
+        return {
+            "identity": torch.tensor([record.label for record in records]),
+            "camera": torch.tensor([record.camera for record in records]),
+            "view": torch.tensor([record.view for record in records]),
+        }
+
+
+def query_and_gallery(records: Sequence[Record]) -> list[Record]:
+    """Queries and gallery out of one list: the first picture of each identity and camera asks, the others answer.
+
+    Pictures of a camera-identity pair that has only one are queries and gallery entries both, so that no identity loses
+    its only picture of a camera (Market-1501's queries are drawn one per identity and camera too).
+    """
+    groups: dict[tuple[int, int], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.label, record.camera].append(record)
+    queries = [group[0] for group in groups.values()]
+    gallery = [record for group in groups.values() for record in (group[1:] or group)]
+    return [*with_role(queries, Role.QUERY), *with_role(gallery, Role.GALLERY)]

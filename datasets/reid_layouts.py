@@ -1,0 +1,124 @@
+"""Readers of the re-ID data sets' folders as their owners ship them; layouts and counts as in the data sets' papers.
+
+Every reader returns the identities' own numbers; cameras are 0-based. Junk detections (identity -1) are left out and
+counted: a protocol ignores them for every query. Distractors (identity 0 in Market-1501's gallery) stay.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from vision_suite.datasets.records import Listing, Record, find_folder, list_pictures
+from vision_suite.errors import DataError
+from vision_suite.types import Role
+
+# One pattern for one, two and three digits: Market's usual one-digit pattern reads camera 0 out of VeRi's c001.
+NAME = re.compile(r"^(-?\d+)_c(\d+)")
+
+
+def read_folder(folder: Path, role: Role = Role.GALLERY) -> tuple[list[Record], dict[str, int]]:
+    """Pictures named ``IDENTITY_cCAMERA...`` with cameras counted from 1.
+
+    Returns:
+        Records in the order of their names, and what was left out: ``junk`` and ``other_files``.
+
+    Raises:
+        DataError: The folder is missing or empty, or a name doesn't fit.
+    """
+    names, others = list_pictures(folder)
+    records, junk = [], 0
+    for name in names:
+        match = NAME.match(name)
+        if match is None or int(match[2]) < 1:
+            raise DataError(
+                f"{str(folder / name)!r} is not named IDENTITY_cCAMERA... with cameras from 1: rename or remove it"
+            )
+        if int(match[1]) < 0:
+            junk += 1
+        else:
+            records.append(Record(str(folder / name), int(match[1]), int(match[2]) - 1, role=role))
+    return records, {"junk": junk, "other_files": others}
+
+
+def read_folders(layout: str, root: Path, folders: dict[str, str]) -> Listing:
+    """A listing of several such folders, by split name; left-out files are noted per folder."""
+    listing = Listing(layout, root, {})
+    for split, folder in folders.items():
+        role = Role.QUERY if split.startswith("query") else Role.GALLERY
+        listing.splits[split], left_out = read_folder(root / folder, role)
+        for reason, count in left_out.items():
+            if count:
+                listing.notes[f"{folder}_{reason}"] = count
+    return listing
+
+
+MARKET_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+VALIDATION_FOLDERS = {"query_val": "query_val", "gallery_val": "bounding_box_val"}
+
+
+def read_market_folder(root: Path) -> Listing:
+    """Any data set in Market-1501's folders; ``query_val`` and ``bounding_box_val`` are read when there.
+
+    ``MANIFEST.json`` of a prepared set gives the expected counts by folder name.
+    """
+    root = find_folder(root, [], list(MARKET_FOLDERS.values()))
+    present = {split: name for split, name in VALIDATION_FOLDERS.items() if (root / name).is_dir()}
+    if len(present) == 1:
+        raise DataError(
+            f"{str(root)!r} has only one of {', '.join(VALIDATION_FOLDERS.values())}: add the other or remove it"
+        )
+    folders = MARKET_FOLDERS | present
+    listing = read_folders("Market folders", root, folders)
+    counts = _manifest_counts(root / "MANIFEST.json")
+    listing.expected = {split: counts[name] for split, name in folders.items() if name in counts}
+    return listing
+
+
+def _manifest_counts(path: Path) -> dict[str, tuple[int, int]]:
+    if not path.is_file():
+        return {}
+    try:
+        counts = json.loads(path.read_text(encoding="utf-8"))["counts"]
+        return {str(name): (int(c["images"]), int(c["identities"])) for name, c in counts.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{str(path)!r} is not a manifest with counts ({error!r}): prepare the data set again"
+        ) from None
+
+
+def read_market1501(root: Path, *, multi_query: bool) -> Listing:
+    """Market-1501 (Zheng et al., ICCV 2015): 6 cameras; gallery of 15,913 without the 3,819 junk detections.
+
+    Args:
+        root: The data set's folder or one that holds it.
+        multi_query: Also read the ``gt_bbox`` pictures that share identity and camera with a query, as support.
+    """
+    names = ["Market-1501-v15.09.15", "market1501/Market-1501-v15.09.15", "market1501", "Market-1501"]
+    root = find_folder(root, names, list(MARKET_FOLDERS.values()))
+    listing = read_folders("Market-1501", root, MARKET_FOLDERS)
+    listing.expected = {"train": (12_936, 751), "query": (3_368, 750), "gallery": (15_913, 751)}
+    if multi_query:
+        support, _ = read_folder(root / "gt_bbox", Role.SUPPORT)
+        wanted = {(record.label, record.camera) for record in listing.splits["query"]}
+        listing.splits["support"] = [record for record in support if (record.label, record.camera) in wanted]
+    return listing
+
+
+def read_dukemtmc(root: Path) -> Listing:
+    """DukeMTMC-reID (Zheng et al., ICCV 2017): 8 cameras."""
+    names = ["DukeMTMC-reID", "dukemtmc-reid/DukeMTMC-reID", "dukemtmcreid", "dukemtmc-reid"]
+    root = find_folder(root, names, list(MARKET_FOLDERS.values()))
+    listing = read_folders("DukeMTMC-reID", root, MARKET_FOLDERS)
+    listing.expected = {"train": (16_522, 702), "query": (2_228, 702), "gallery": (17_661, 1_110)}
+    return listing
+
+
+def read_occluded_duke(root: Path) -> Listing:
+    """Occluded-Duke (Miao et al., ICCV 2019): DukeMTMC-reID's pictures with occluded queries."""
+    names = ["Occluded_Duke", "occluded_duke", "Occluded-DukeMTMC-reID", "Occluded-Duke"]
+    root = find_folder(root, names, list(MARKET_FOLDERS.values()))
+    listing = read_folders("Occluded-Duke", root, MARKET_FOLDERS)
+    listing.expected = {"train": (15_618, 702), "query": (2_210, 519), "gallery": (17_661, 1_110)}
+    return listing
