@@ -1,0 +1,328 @@
+"""Emoji-ReID prepared once: the same emoji drawn by 8 designs, in Market layout (re-ID) and CUB layout (classes).
+
+Identity = emoji, camera = design. A stand-in made from freely licensed drawings: it shows that code learns and
+generalises to unseen identities, and says nothing about any published table.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vision_suite.datasets.archives import sha256_of
+from vision_suite.datasets.emoji_draw import Drawing, Drawn, draw_all, drawings
+from vision_suite.datasets.emoji_recipe import Recipe
+from vision_suite.datasets.emoji_rules import (
+    PROTOCOLS,
+    PROTOCOLS_C,
+    Picture,
+    closed_task,
+    market_splits,
+    names_digest,
+    shared_names,
+    split_of,
+    subgroup_task,
+    subgroups_by_name,
+    without_gendered,
+    without_twins,
+)
+from vision_suite.datasets.emoji_write import (
+    Linker,
+    count_files,
+    digest_of_folder,
+    list_digest,
+    write_cub,
+    write_market,
+)
+from vision_suite.datasets.fetch import building, data_dir, fetch_members, locked
+from vision_suite.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_SIZE = 64
+MIN_SIZE, MAX_SIZE = 16, 1024
+MANIFEST = "MANIFEST.json"
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+def folder_of(image_size: int) -> Path:
+    """Where the set of this picture size lives."""
+    return data_dir() / f"emoji-reid-{image_size}"
+
+
+def prepare(recipe: Recipe, progress: Progress, *, source: Path | None, image_size: int, workers: int) -> Path:
+    """Fetch, draw and write the set, unless it is there; other processes wait for the one that works.
+
+    Args:
+        recipe: Archives and expected numbers.
+        progress: Told how far it is.
+        source: An archive, a folder of archives or an unpacked package to use instead of the registry.
+        image_size: Side of the pictures in pixels.
+        workers: Number of drawing processes.
+
+    Returns:
+        The prepared folder.
+
+    Raises:
+        ConfigError: The size is out of range.
+        DataError: An archive cannot be had, or the identities are not the expected ones.
+    """
+    if not MIN_SIZE <= image_size <= MAX_SIZE:
+        raise ConfigError(f"image_size={image_size}: choose a size from {MIN_SIZE} to {MAX_SIZE} pixels")
+    target = folder_of(image_size)
+    if why_not_ready(target, recipe) is None:
+        return target
+    with locked(target):
+        reason = why_not_ready(target, recipe)
+        if reason is None:
+            return target
+        if target.exists():
+            logger.warning("%s: %s: preparing it again", target, reason)
+        with building(target) as part:
+            _build(part, recipe, progress, source=source, image_size=image_size, workers=workers)
+    return target
+
+
+def why_not_ready(folder: Path, recipe: Recipe) -> str | None:
+    """What is wrong with a prepared folder by its manifest and file counts; None if nothing is. Reads no picture."""
+    try:
+        manifest = _load(folder)
+    except DataError as error:
+        return str(error)
+    if manifest["rule_version"] != recipe.rule_version or manifest["sources"] != recipe.sources():
+        return "made from other archives or by an older rule"
+    for part, record in manifest["parts"].items():
+        for name, checksum in record["checksums"].items():
+            path = folder / part / name
+            found = count_files(path) if path.is_dir() else int(path.is_file())
+            if found != checksum["files"]:
+                return f"{part}/{name} has {found} files instead of {checksum['files']}"
+    return None
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What `verify` looked at and what it found wrong, one line each; nothing wrong means an empty ``problems``."""
+
+    path: Path
+    lists: int
+    files: int
+    problems: tuple[str, ...]
+
+
+def verify(folder: Path, recipe: Recipe, progress: Progress) -> VerifyReport:
+    """Recompute every count and checksum of a prepared folder from the files themselves.
+
+    Raises:
+        DataError: There is no manifest, or it cannot be read.
+    """
+    manifest = _load(folder)
+    problems = []
+    if manifest["sources"] != recipe.sources() or manifest["rule_version"] != recipe.rule_version:
+        problems.append(f"{MANIFEST}: made from other archives or by an older rule")
+    if manifest["identities"]["sha256"] != recipe.expected.sha256:
+        problems.append(f"{MANIFEST}: the identities are not the expected ones")
+    known: dict[tuple[int, int], str] = {}
+    files = lists = 0
+    total = sum(len(record["checksums"]) for record in manifest["parts"].values())
+    for part, record in manifest["parts"].items():
+        own = folder / part / MANIFEST
+        if part != "pictures" and (not own.is_file() or json.loads(own.read_text(encoding="utf-8")) != record):
+            problems.append(f"{part}/{MANIFEST}: missing or different from what {MANIFEST} says")
+        for name, expected in record["checksums"].items():
+            path = folder / part / name
+            if path.is_dir():
+                found = digest_of_folder(path, known)
+            else:
+                found = {"files": 1, "sha256": sha256_of(path)} if path.is_file() else {"files": 0, "sha256": ""}
+            if found["files"] != expected["files"]:
+                problems.append(f"{part}/{name}: {found['files']} files instead of {expected['files']}")
+            elif found != expected:
+                problems.append(f"{part}/{name}: a file was changed or renamed (the list's sha256 differs)")
+            files += int(found["files"])
+            lists += 1
+            progress("checking", lists, total)
+    return VerifyReport(folder, lists, files, tuple(problems))
+
+
+def _load(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if not {"rule_version", "sources", "identities", "parts"} <= set(manifest):
+            raise ValueError("keys are missing")
+        if not all("checksums" in record for record in manifest["parts"].values()):
+            raise ValueError("checksums are missing")
+    except FileNotFoundError:
+        raise DataError(f"{folder} holds no {MANIFEST}: run `vision-suite data prepare emoji-reid`") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read ({error}): delete the folder and prepare it again") from None
+    return dict(manifest)
+
+
+def _build(
+    part: Path, recipe: Recipe, progress: Progress, *, source: Path | None, image_size: int, workers: int
+) -> None:
+    """Write the whole set into the empty path ``part``."""
+    tables = []
+    for position, origin in enumerate(recipe.origins):
+        progress("fetching", position, len(recipe.origins))
+        members = fetch_members(origin.archive, source)
+        tables.append({name: json.loads(content) for name, content in members.items()})
+    progress("fetching", len(recipe.origins), len(recipe.origins))
+    icons = [table["package/icons.json"] for table in tables[:-1]]
+    subgroups = subgroups_by_name(
+        tables[-1]["package/en/data.json"], tables[-1]["package/meta/groups.json"]["subgroups"]
+    )
+
+    neutral = shared_names([table["icons"] for table in icons[: recipe.core_designs]])
+    candidates = without_gendered(neutral)
+    jobs: list[Drawing] = []
+    for design, table in zip(recipe.designs, icons, strict=True):
+        jobs += drawings(design.key, table, candidates)
+    part.mkdir(parents=True)
+    masters = draw_all(jobs, part / "pictures", image_size, workers, lambda n, total: progress("drawing", n, total))
+
+    rasters = [{d.name: d.raster for d in masters if d.design == o.key} for o in recipe.designs[: recipe.core_designs]]
+    names = without_twins(candidates, rasters)
+    _check_identities(recipe, neutral, candidates, names)
+    camera_of = {design.key: camera for camera, design in enumerate(recipe.designs)}
+    identity_of = {name: identity for identity, name in enumerate(names, start=1)}
+    drawn: dict[tuple[int, str], Drawn] = {}
+    for entry in masters:
+        if entry.name in identity_of:
+            drawn[camera_of[entry.design], entry.name] = entry
+        else:
+            entry.path.unlink()
+    pictures = [Picture(name, identity_of[name], camera) for camera, name in sorted(drawn, key=lambda k: (k[1], k[0]))]
+    _check_pictures(recipe, pictures)
+    _write_parts(part, recipe, progress, pictures, drawn, subgroups, image_size)
+
+
+def _write_parts(
+    part: Path,
+    recipe: Recipe,
+    progress: Progress,
+    pictures: list[Picture],
+    drawn: dict[tuple[int, str], Drawn],
+    subgroups: dict[str, str],
+    image_size: int,
+) -> None:
+    """Write every protocol's folder, the table of identities, the attribution and the manifests."""
+    linker = Linker()
+    common = {"name": "Emoji-ReID", "image_size": image_size, "rule_version": recipe.rule_version}
+    parts: dict[str, dict[str, Any]] = {}
+    steps = (*PROTOCOLS, "fgvc", "closed")
+    for done, name in enumerate(steps):
+        progress("writing", done, len(steps))
+        record: dict[str, Any] = {**common, "part": name, "about": _ABOUT[name]}
+        if name in PROTOCOLS:
+            splits = market_splits(name, pictures, recipe.core_designs)
+            record["layout"] = "market1501"
+            record["counts"], record["checksums"] = write_market(part / name, splits, drawn, linker)
+        elif name == "fgvc":
+            classes, members, unlabelled = subgroup_task(pictures, subgroups)
+            record["layout"] = "cub200"
+            record["counts"], record["checksums"] = write_cub(part / name, classes, members, drawn, linker)
+            record["left_out"] = {
+                "identities_without_subgroup": unlabelled,
+                "pictures": len(pictures) - len(members),
+                "why": "validation identities, subgroups with under 4 training or 2 test identities, no subgroup",
+            }
+        else:
+            classes, members = closed_task(pictures)
+            record["layout"] = "cub200"
+            record["counts"], record["checksums"] = write_cub(part / name, classes, members, drawn, linker)
+        (part / name / MANIFEST).write_text(json.dumps(record, indent=1), encoding="utf-8")
+        parts[name] = record
+    progress("writing", len(steps), len(steps))
+    parts["pictures"] = {
+        **common,
+        "part": "pictures",
+        "about": "every picture under its design and name; the other parts are further names of the same files",
+        "checksums": {
+            design.key: list_digest(
+                {entry.path.name: entry.sha256 for entry in drawn.values() if entry.design == design.key}
+            )
+            for design in recipe.designs
+        },
+    }
+    _write_identities(part / "identities.csv", recipe, pictures, subgroups)
+    (part / "ATTRIBUTION.txt").write_text(recipe.attribution(), encoding="utf-8")
+    names = sorted({picture.name for picture in pictures})
+    manifest = {
+        **common,
+        "sources": recipe.sources(),
+        "licence": recipe.licence(),
+        "attribution": recipe.attribution(),
+        "seeds": "none: the split is by sha256 of the name, modulo 100",
+        "identities": {"count": len(names), "sha256": names_digest(names), "table": "identities.csv"},
+        "pictures": len(pictures),
+        "parts": parts,
+    }
+    (part / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _write_identities(path: Path, recipe: Recipe, pictures: list[Picture], subgroups: dict[str, str]) -> None:
+    """Write which number, split, subgroup and designs each name has."""
+    cameras: dict[tuple[int, str], list[str]] = {}
+    for picture in pictures:
+        cameras.setdefault((picture.identity, picture.name), []).append(recipe.designs[picture.camera].key)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["identity", "name", "split", "subgroup", "designs"])
+        for (identity, name), designs in sorted(cameras.items()):
+            writer.writerow([identity, name, split_of(name), subgroups.get(name, ""), " ".join(designs)])
+
+
+def _check_identities(recipe: Recipe, neutral: list[str], candidates: list[str], names: list[str]) -> None:
+    """Stop where the identity rule first gives something else than expected."""
+    expected = recipe.expected
+    for rule, found, wanted in (
+        ("the skin-tone rule", len(neutral), expected.names_after_skin_tone_rule),
+        ("the gender rule", len(candidates), expected.names_after_gender_rule),
+        ("the equal-raster rule", len(names), expected.count),
+    ):
+        if found != wanted:
+            raise DataError(
+                f"Emoji-ReID: {found} names after {rule} instead of {wanted}: check the archives and resvg_py"
+            )
+    if (digest := names_digest(names)) != expected.sha256:
+        raise DataError(
+            f"Emoji-ReID: the {len(names)} names have sha256 {digest} instead of {expected.sha256}: "
+            f"check the archives and the version of resvg_py"
+        )
+
+
+def _check_pictures(recipe: Recipe, pictures: list[Picture]) -> None:
+    """Stop if splits or pictures are not as many as expected."""
+    expected = recipe.expected
+    splits = [split_of(name) for name in {picture.name for picture in pictures}]
+    for what, found, wanted in (
+        ("training identities", splits.count("train"), expected.train),
+        ("validation identities", splits.count("val"), expected.val),
+        ("test identities", splits.count("test"), expected.test),
+        ("pictures of the core designs", sum(p.camera < recipe.core_designs for p in pictures), expected.core_pictures),
+        ("pictures", len(pictures), expected.all_pictures),
+    ):
+        if found != wanted:
+            raise DataError(f"Emoji-ReID: {found} {what} instead of {wanted}: check the archives")
+
+
+_ABOUT = {
+    "a": "protocol A: the 4 core designs; every test picture is query and gallery",
+    "b": "protocol B: all designs; every test picture is query and gallery",
+    **{
+        name: f"protocol C: training on all cameras but {name[1:]}, which gives the queries; the others are the gallery"
+        for name in PROTOCOLS_C
+    },
+    "fgvc": "class = CLDR subgroup, tested on unseen identities",
+    "closed": "class = identity, designs 0 1 2 4 5 6 7 for training, design 3 for testing",
+}
