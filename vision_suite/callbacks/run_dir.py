@@ -1,0 +1,40 @@
+"""Where a run's files lie: one folder a run, the parent of its ``checkpoints``, whatever logger is used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+from pytorch_lightning import Trainer
+
+_SHARED: WeakKeyDictionary[Trainer, Path] = WeakKeyDictionary()
+
+
+def run_dir(trainer: Trainer) -> Path:
+    """The folder of a run.
+
+    With a logger it is ``<save_dir>/<name>/<version>``: for CSV and TensorBoard the logger's own folder, for Weights &
+    Biases the folder that Lightning gives the run's checkpoints (the logger itself knows only one for all runs).
+    Without a logger it is the trainer's ``default_root_dir``; in a fast development run ``fast_dev_run`` below it.
+
+    Loggers number runs on their own, so in a group of processes only rank zero's answer is right before
+    `share_run_dir` has been called.
+    """
+    if trainer in _SHARED:
+        return _SHARED[trainer]
+    root = Path(trainer.default_root_dir)
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return root / "fast_dev_run"
+    if not trainer.loggers:
+        return root
+    logger = trainer.loggers[0]
+    version = logger.version
+    folder = version if isinstance(version, str) else f"version_{version}"
+    return Path(logger.save_dir or root) / str(logger.name) / folder
+
+
+def share_run_dir(trainer: Trainer) -> Path:
+    """Give every process rank zero's folder. All processes must call this, after the loggers have started."""
+    shared: Path = trainer.strategy.broadcast(run_dir(trainer))
+    _SHARED[trainer] = shared
+    return shared

@@ -1,0 +1,84 @@
+"""What a checkpoint says about its model, read without running any code from the file."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vision_suite.errors import CheckpointError
+
+WORDS = ("last", "best")
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """The model section of a checkpoint.
+
+    Attributes:
+        path: The file.
+        class_path: The Lightning module's class, None when the module was built outside the command line.
+        settings: Its constructor's arguments as plain containers.
+    """
+
+    path: Path
+    class_path: str | None
+    settings: dict[str, Any]
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The contents of a checkpoint.
+
+    Raises:
+        CheckpointError: The file is missing, truncated, or not a checkpoint of Lightning.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"--ckpt_path {path}: no such file")
+    try:
+        contents = torch.load(path, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # damaged bytes make the reader fail in any way
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:120]
+        raise CheckpointError(
+            f"--ckpt_path {path}: truncated, corrupt, or not plain weights ({reason}): use another checkpoint"
+        ) from error
+    if not isinstance(contents, dict) or "state_dict" not in contents:
+        raise CheckpointError(f"--ckpt_path {path}: not a Lightning checkpoint (it has no state_dict)")
+    return contents
+
+
+def saved_model(path: Path) -> SavedModel:
+    """The model section of a checkpoint file; see `load` for errors."""
+    settings = dict(load(path).get("hyper_parameters") or {})
+    settings.pop("_instantiator", None)
+    class_path = settings.pop("_class_path", None)
+    return SavedModel(path, class_path, settings)
+
+
+def find(word: str, folders: list[Path]) -> Path:
+    """The newest ``last.ckpt`` of earlier runs, or the best checkpoint of the run it belongs to.
+
+    Args:
+        word: ``last`` or ``best``.
+        folders: Folders that hold the runs of this experiment, each run with its ``checkpoints``.
+
+    Raises:
+        CheckpointError: There is no earlier run, or it has not yet recorded a best checkpoint.
+    """
+    found = [
+        path for folder in folders for path in (*folder.glob("*/checkpoints/last.ckpt"), *folder.glob("last.ckpt"))
+    ]
+    if not found:
+        where = ", ".join(str(folder) for folder in folders)
+        raise CheckpointError(f"--ckpt_path {word}: no last.ckpt below {where}: name the checkpoint file")
+    newest = max(found, key=lambda path: path.stat().st_mtime_ns)
+    if word == "last":
+        return newest
+    for state in load(newest).get("callbacks", {}).values():
+        if isinstance(state, dict) and state.get("monitor") and state.get("best_model_path"):
+            best = Path(state["best_model_path"])
+            # A run folder may have been moved since; its checkpoints stay side by side.
+            return best if best.is_file() else newest.with_name(best.name)
+    raise CheckpointError(f"--ckpt_path best: {newest} knows of no monitored checkpoint: use --ckpt_path last")

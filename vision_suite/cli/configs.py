@@ -1,0 +1,85 @@
+"""Named configurations: ``-c dcal/emoji_reid`` works from any folder and from an installed wheel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import vision_suite
+from vision_suite.cli.hints import did_you_mean, nearest
+from vision_suite.cli.light_parser import LightParser
+from vision_suite.errors import ConfigError
+
+PARTS = "_base"
+
+
+def configs_folder() -> Path:
+    """The packaged ``configs`` folder, in a checkout, an editable install or a wheel."""
+    for root in vision_suite.__path__:
+        folder = Path(root) / "configs"
+        if folder.is_dir():
+            return folder
+    raise ConfigError("the folder vision_suite/configs is missing: reinstall vision-suite")
+
+
+def named_configs() -> dict[str, Path]:
+    """Every named configuration: name (path without the ending) to file, without the parts under ``_base``."""
+    folder = configs_folder()
+    files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+    return {name: path for name, path in files.items() if not name.startswith(f"{PARTS}/")}
+
+
+def description(path: Path) -> str:
+    """The first comment line of a configuration file, without the hash sign."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            return line.lstrip("# ").strip()
+    return ""
+
+
+def is_inline(value: str) -> bool:
+    """Whether a ``-c`` value is the configuration itself, in braces, and not a name or a path."""
+    return value.lstrip().startswith("{")
+
+
+def resolve(value: str) -> str:
+    """The file for a ``-c`` value: an existing path as it is, else the packaged configuration of that name.
+
+    Raises:
+        ConfigError: Neither exists; the message holds the nearest names.
+    """
+    if is_inline(value) or Path(value).is_file():
+        return value
+    name = value.removesuffix(".yaml").removeprefix("configs/")
+    packaged = configs_folder() / f"{name}.yaml"
+    if packaged.is_file():
+        return str(packaged)
+    known = named_configs()
+    hint = did_you_mean(name, nearest(name, known) or list(known))
+    raise ConfigError(f"no file and no named configuration '{value}'{hint} ('vision-suite configs' lists them)")
+
+
+def resolve_part(section: str, value: str) -> str:
+    """The packaged part ``_base/<section>/<value>.yaml`` if there is one, else the value as it is."""
+    part = configs_folder() / PARTS / section / f"{value}.yaml"
+    return str(part) if value.replace("_", "").isalnum() and part.is_file() else value
+
+
+def experiment_name(file: str | None) -> str:
+    """The name under which runs of a configuration file are kept: its name, or the file's stem, or ``unnamed``."""
+    if file is None or is_inline(file):
+        return "unnamed"
+    path = Path(file).resolve()
+    folder = configs_folder().resolve()
+    return path.relative_to(folder).with_suffix("").as_posix() if path.is_relative_to(folder) else path.stem
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the named configurations, one a line."""
+    parser = LightParser(prog="vision-suite configs", description="List the named configurations.")
+    parser.parse_args(argv)
+    known = named_configs()
+    width = max((len(name) for name in known), default=0)
+    for name, path in known.items():
+        print(f"{name:<{width}}  {description(path)}".rstrip())
+    return 0

@@ -1,0 +1,138 @@
+"""One line instead of the parser's dump: what was given, what is allowed, and the nearest names.
+
+The parser reports a mistake inside a class as a tree of every type it tried. The rules below pick the branch that says
+what is wrong. A text that no rule knows is shortened, never dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Protocol
+
+from vision_suite.cli.hints import did_you_mean
+
+LONGEST = 300
+
+
+class Vocabulary(Protocol):
+    """The names a message may suggest."""
+
+    def flags(self) -> list[str]:
+        """Every dotted key of the command, such as ``trainer.max_epochs``."""
+
+    def classes(self, key: str) -> list[str]:
+        """Names of the classes that fit a key, such as ``model`` or ``trainer.callbacks``."""
+
+    def settings(self, class_path: str) -> list[str]:
+        """The settings of a class, dotted where nested."""
+
+
+def explain(text: str, known: Vocabulary) -> str:
+    """Say in one line what is wrong.
+
+    Args:
+        text: The message of an ``argparse.ArgumentError`` raised by jsonargparse.
+        known: Names to suggest.
+    """
+    for rule in (_required, _unknown_setting, _unknown_class, _wrong_value, _missing_file):
+        line = rule(text, known)
+        if line is not None:
+            return line
+    flat = " ".join(text.split())
+    return flat if len(flat) <= LONGEST else flat[:LONGEST] + " ..."
+
+
+def _required(text: str, known: Vocabulary) -> str | None:
+    match = re.search(r"arguments are required: (.+)", text)
+    if match is None:
+        return None
+    missing = sorted({name.strip().split(".", 1)[-1] for name in match.group(1).split(",")}, reverse=True)
+    return (
+        f"nothing given for {' and '.join('--' + name for name in missing)}: name a configuration, for example "
+        "-c dcal/emoji_reid ('vision-suite configs' lists them)"
+    )
+
+
+def _unknown_setting(text: str, known: Vocabulary) -> str | None:
+    match = re.search(
+        r"Option '(?P<option>[^']+)' is not accepted"
+        r"|unrecognized arguments: (?P<flag>.+)"
+        r"|(?:Group|Key) '(?P<group>[^']+)' does not accept (?:option|nested key) '(?P<member>[^']+)'",
+        text,
+    )
+    if match is None:
+        return None
+    if match["flag"] is not None:
+        key = re.split(r"[= ]", match["flag"].strip(), maxsplit=1)[0].lstrip("-")
+    elif match["member"] is not None:
+        key = f"{match['group']}.{match['member']}"
+    else:
+        key = match["option"]
+    owner = re.findall(r"class_path '([^']+)'", text[: match.start()])
+    if owner:
+        name = owner[-1].rsplit(".", 1)[-1]
+        return f"{name} has no setting '{key}'{did_you_mean(key, known.settings(owner[-1]))}"
+    return f"unknown setting '{key}'{did_you_mean(key, known.flags())}"
+
+
+def _unknown_class(text: str, known: Vocabulary) -> str | None:
+    match = re.search(
+        r"module '[^']+' has no attribute '(?P<attribute>[^']+)'"
+        r"|No module named '(?P<module>[^']+)'"
+        r"|Expected a dot import path string: (?P<short>\S+)"
+        r"|Import path (?P<other>\S+) does not correspond to a subclass of (?P<base>\S+)",
+        text,
+    )
+    if match is None:
+        return None
+    key = _key(text)
+    if match["other"] is not None:
+        return f"--{key} {match['other']}: this class is not a {match['base']}{_listed(known.classes(key))}"
+    given = match["short"] or (re.findall(r"class_path '([^']+)'", text) or [match["attribute"] or match["module"]])[-1]
+    if given.endswith((".yaml", ".yml", ".json")):
+        return f"--{key} {given}: no such file"
+    names = known.classes(key)
+    return f"--{key} {given}: no such class{did_you_mean(given, names) or _listed(names)}"
+
+
+def _wrong_value(text: str, known: Vocabulary) -> str | None:
+    match = re.search(r"Expected an? (?P<kind>.+?)\. Got value: (?P<value>.*)", text)
+    if match is not None:
+        return f"--{_key(text, last=True)} {match['value'].strip()}: expected {_kind([match['kind']])}"
+    kinds = re.findall(r"- Expected an? (.+)", text)
+    value = re.search(r"Given value: (.*)", text)
+    if not kinds or value is None:
+        return None
+    return f"--{_key(text)} {value.group(1).strip()}: expected {_kind(kinds)}"
+
+
+def _missing_file(text: str, known: Vocabulary) -> str | None:
+    match = re.search(r"File does not exist: '?([^'\n]+)'?|Expected a path but (\S+) either not accessible", text)
+    return None if match is None else f"--{_key(text)} {match.group(1) or match.group(2)}: no such file"
+
+
+def _key(text: str, last: bool = False) -> str:
+    """The setting a message is about: the outermost one, or the whole path down to the innermost."""
+    keys = re.findall(r'Parser key "([^"]+)"', text)
+    return ".".join(keys if last else keys[:1])
+
+
+def _kind(kinds: Iterable[str]) -> str:
+    """Types as a person writes them, each once."""
+    words: list[str] = []
+    for kind in kinds:
+        literal = re.search(r"Literal\[(.+)\]", kind)
+        if literal is not None:
+            words += [word.strip().strip("'") for word in literal.group(1).split(",")]
+        elif "NoneType" in kind:
+            words.append("null")
+        else:
+            words.append(re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", kind.strip()))
+    unique = list(dict.fromkeys(words))
+    return " or ".join([", ".join(unique[:-1]), unique[-1]] if len(unique) > 1 else unique)
+
+
+def _listed(names: list[str]) -> str:
+    """Names after a colon, or nothing."""
+    return f": choose one of {', '.join(sorted(names))}" if names else ""

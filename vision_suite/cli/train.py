@@ -1,0 +1,76 @@
+"""``fit``, ``validate``, ``test`` and ``predict``: prepare the arguments, run Lightning, word what went wrong."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities import rank_zero_only
+
+from vision_suite.callbacks.predictions import PredictionWriter
+from vision_suite.callbacks.report import ReportWriter
+from vision_suite.cli import arguments
+from vision_suite.cli.plugins import import_plugins, import_rooms
+from vision_suite.cli.suite_cli import SuiteCLI
+from vision_suite.errors import CheckpointError, ConfigError
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a trainer command; see `run`."""
+    run(argv)
+    return 0
+
+
+def run(argv: Sequence[str]) -> SuiteCLI:
+    """Run a trainer command and return the object that holds its trainer, model and data.
+
+    Args:
+        argv: The command, then its options.
+
+    Raises:
+        SuiteError: Something the user can mend, in one line.
+    """
+    import_rooms()
+    import_plugins()
+    resolved = arguments.resolve_names(argv)
+    _warn_of_early_flags(resolved)
+    if argv[0] != "fit" and "ckpt_path" not in arguments.given_settings(resolved) and "--help" not in argv:
+        _warn(f"no --ckpt_path: {argv[0]} runs with an untrained model")
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
+    try:
+        return SuiteCLI(resolved, [ReportWriter(), PredictionWriter()])
+    except MisconfigurationException as error:
+        raise ConfigError(str(error)) from error
+    except RuntimeError as error:
+        if not str(error).startswith("Error(s) in loading state_dict"):
+            raise
+        raise CheckpointError(
+            f"{_shortened(str(error))}: the checkpoint is of another network; repeat the settings of its config.yaml"
+        ) from error
+
+
+def _warn_of_early_flags(argv: Sequence[str]) -> None:
+    """Warn of flags that a later file overrides."""
+    early = [flag for flag in arguments.flags_before_config(argv) if flag not in ("--help", "-h")]
+    if early:
+        names = ", ".join(early)
+        _warn(f"{names} before -c: where the file sets the same value, the file wins; put flags after -c")
+
+
+@rank_zero_only
+def _warn(line: str) -> None:
+    """Print a warning, once in a group of processes."""
+    print(f"vision-suite: warning: {line}", file=sys.stderr)
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    """Keep Lightning's notes on the run, drop its tips to install further products."""
+    return "Tip:" not in str(record.msg)
+
+
+def _shortened(text: str, lines: int = 3) -> str:
+    """The first lines of a long text, in one line."""
+    kept = [line.strip() for line in text.splitlines() if line.strip()][:lines]
+    return " ".join(line if len(line) < 160 else f"{line[:160]} ..." for line in kept).rstrip(" .:")
