@@ -1,0 +1,1 @@
+"""Metrics: torchmetrics classes per protocol and the plain functions under them."""

@@ -1,0 +1,76 @@
+"""Exact cosine distances between feature sets, a block of rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from vision_suite.errors import DataError
+from vision_suite.metrics.ranking import Block
+
+COSINE = "1 - cosine"
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Matrix products in full float32: no TF32, no bfloat16, no autocast, or near ties change places."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.no_grad(), torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def as_features(features: object, name: str) -> Tensor:
+    """An (N, D) array or tensor as a float32 tensor (float64 stays), without a copy where possible.
+
+    Raises:
+        DataError: Another shape, or nothing in it.
+    """
+    tensor = torch.as_tensor(features).detach()
+    if tensor.ndim != 2 or 0 in tensor.shape:
+        raise DataError(f"{name} has shape {tuple(tensor.shape)}: give one feature row per picture, shape (N, D)")
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def inverse_norms(features: Tensor, name: str) -> Tensor:
+    """(N,) factors that give the rows Euclidean length 1 (a zero row stays zero).
+
+    Raises:
+        DataError: A row holds NaN or infinity, or numbers so large that its length overflows.
+    """
+    norms = torch.linalg.vector_norm(features, dim=1)
+    broken = ~torch.isfinite(norms)
+    if bool(broken.any()):
+        first = int(broken.nonzero()[0])
+        raise DataError(
+            f"row {first} of {name} (and {int(broken.sum()) - 1} more) holds NaN, infinity or overflows: "
+            "check the checkpoint and the precision of the forward pass"
+        )
+    scale: Tensor = norms.clamp_min(1e-12).reciprocal()
+    return scale
+
+
+def cosine_blocks(query: Tensor, gallery: Tensor, ranges: Iterable[tuple[int, int]]) -> Iterator[Block]:
+    """Blocks (start, (stop - start, G)) of 1 - cosine for query rows [start, stop).
+
+    Args:
+        query: (Q, D) features, any length; column slices of a larger matrix are read in place.
+        gallery: (G, D) features on the same device.
+        ranges: Row ranges of the queries, usually from `vision_suite.metrics.ranking.row_blocks`.
+
+    Raises:
+        DataError: NaN or infinity in the features.
+    """
+    query_scale = inverse_norms(query, "the query features")
+    gallery_scale = inverse_norms(gallery, "the gallery features")
+    for start, stop in ranges:
+        with exact_products():
+            block = (query[start:stop] * query_scale[start:stop, None]) @ gallery.T
+            block.mul_(gallery_scale).neg_().add_(1)
+        yield start, block.cpu().numpy()

@@ -1,0 +1,197 @@
+"""From a bag of evaluated pictures to the query and gallery sets of a retrieval protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vision_suite.errors import ConfigError, DataError
+from vision_suite.metrics.truth import JUNK, Truth
+from vision_suite.types import Role
+
+Ints = npt.NDArray[np.int64]
+Protocol = Literal["market", "multi_query", "cuhk03", "vehicleid"]
+
+PROTOCOLS: dict[str, str] = {
+    "market": "single query, multi-shot gallery, same-camera entries removed",
+    "multi_query": "features of a query's identity and camera averaged, then as market",
+    "cuhk03": "CMC from random galleries of one picture per identity; mAP and mINP from the whole gallery",
+    "vehicleid": "random galleries of one picture per identity, all other pictures are queries, cameras not used",
+}
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Evaluated pictures, each once, in the order of their data-set index; features may sit in several pieces.
+
+    Attributes:
+        pieces: Feature matrices whose rows, one after another, are the pictures as they arrived.
+        arrival: (N,) row of each picture in ``pieces``.
+        index: (N,) data-set index, ascending.
+        identity: (N,) identity. camera: (N,) camera. role: (N,) `Role`.
+        duplicates: Pictures that arrived again (padding of a distributed sampler) and were dropped.
+    """
+
+    pieces: list[Tensor]
+    arrival: Ints
+    index: Ints
+    identity: Ints
+    camera: Ints
+    role: Ints
+    duplicates: int
+
+    @classmethod
+    def collect(cls, pieces: list[Tensor], tags: Ints) -> Pictures:
+        """Drop repeated pictures.
+
+        Args:
+            pieces: Feature matrices, rows in order of arrival.
+            tags: (rows, 4) index, identity, camera and role of each row.
+
+        Raises:
+            DataError: Nothing arrived, or one index came with two different identities, cameras or roles.
+        """
+        if len(tags) == 0:
+            raise DataError(
+                "no picture was evaluated: the metric was never updated; check that the data set is not empty"
+            )
+        index, arrival, position = np.unique(tags[:, 0], return_index=True, return_inverse=True)
+        kept = tags[arrival]
+        conflicts = np.flatnonzero((tags != kept[position.reshape(-1)]).any(axis=1))
+        if conflicts.size:
+            raise DataError(
+                f"index {tags[conflicts[0], 0]} came with different identities, cameras or roles: "
+                "the index must number the pictures of query and gallery together"
+            )
+        return cls(pieces, arrival, index, kept[:, 1], kept[:, 2], kept[:, 3], len(tags) - len(index))
+
+    def features(self, rows: Ints) -> Tensor:
+        """(len(rows), D) features of the pictures at ``rows``, copied once, from the pieces where they lie."""
+        wanted = self.arrival[rows]
+        order = np.argsort(wanted, kind="stable")
+        out = torch.empty(len(rows), self.pieces[0].shape[1], dtype=torch.float32, device=self.pieces[0].device)
+        bounds = np.cumsum([0, *(len(piece) for piece in self.pieces)])
+        cuts = np.searchsorted(wanted[order], bounds)
+        for piece, begin, low, high in zip(self.pieces, bounds[:-1], cuts[:-1], cuts[1:], strict=True):
+            into = order[low:high]
+            out[_long(into, out)] = piece[_long(wanted[into] - begin, out)]
+        return out
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One retrieval test: features with the queries first, and who is who.
+
+    Attributes:
+        features: (Q + G, D) features, queries first.
+        truth: Identities and cameras.
+        query_index: (Q,) data-set index of the queries. gallery_index: (G,) of the gallery.
+        notes: What the protocol did that its name does not tell; part of the report.
+    """
+
+    features: Tensor
+    truth: Truth
+    query_index: Ints
+    gallery_index: Ints
+    notes: dict[str, int]
+
+    @property
+    def query(self) -> Tensor:
+        """(Q, D) features of the queries."""
+        return self.features[: self.truth.shape[0]]
+
+    @property
+    def gallery(self) -> Tensor:
+        """(G, D) features of the gallery."""
+        return self.features[self.truth.shape[0] :]
+
+
+def trials(pictures: Pictures, protocol: Protocol, draws: int, seed: int) -> Iterator[Trial]:
+    """The tests whose mean is the result: ``draws`` of them for VehicleID, else one.
+
+    Args:
+        pictures: What was evaluated.
+        protocol: One of `PROTOCOLS`.
+        draws: Random galleries of VehicleID.
+        seed: Seed of these galleries.
+
+    Raises:
+        DataError: No query or no gallery picture among those evaluated.
+    """
+    if protocol == "vehicleid":
+        yield from _drawn_galleries(pictures, draws, seed)
+        return
+    junk = pictures.identity == JUNK
+    query = np.flatnonzero(pictures.role == Role.QUERY)
+    gallery = np.flatnonzero((pictures.role == Role.GALLERY) & ~junk)
+    for name, rows in (("query", query), ("gallery", gallery)):
+        if rows.size == 0:
+            raise DataError(
+                f"there is no {name} picture among the {pictures.index.size} evaluated: evaluate the whole set "
+                "(no limit on the number of batches) and check the data set's query and gallery folders"
+            )
+    features = pictures.features(np.concatenate([query, gallery]))
+    notes = {"num_junk": int((junk & (pictures.role == Role.GALLERY)).sum())}
+    if protocol == "multi_query":
+        notes["queries_without_support"] = _average_support(pictures, query, features)
+    truth = Truth(
+        pictures.identity[query], pictures.identity[gallery], pictures.camera[query], pictures.camera[gallery]
+    )
+    yield Trial(features, truth, pictures.index[query], pictures.index[gallery], notes)
+
+
+def _average_support(pictures: Pictures, query: Ints, features: Tensor) -> int:
+    """Put the mean normalised feature of a query's support pictures in its place; count the queries that have none."""
+    support = np.flatnonzero(pictures.role == Role.SUPPORT)
+    if support.size == 0:
+        raise DataError(
+            "protocol 'multi_query' found no support pictures: the data set must give the further pictures of each "
+            "query's identity and camera (Market-1501: gt_bbox); else use protocol 'market'"
+        )
+    keys, group = np.unique(
+        np.stack([pictures.identity[support], pictures.camera[support]], axis=1), axis=0, return_inverse=True
+    )
+    place = {(identity, camera): row for row, (identity, camera) in enumerate(keys.tolist())}
+    total = torch.zeros(len(keys), features.shape[1], device=features.device)
+    unit = torch.nn.functional.normalize(pictures.features(support), dim=1)
+    # The mean's length does not matter to a cosine, so the sum serves.
+    total.index_add_(0, _long(group.reshape(-1), features), unit)
+    missing = 0
+    for row, position in enumerate(query.tolist()):
+        found = place.get((int(pictures.identity[position]), int(pictures.camera[position])))
+        if found is None:
+            missing += 1
+        else:
+            features[row] = total[found]
+    return missing
+
+
+def _drawn_galleries(pictures: Pictures, draws: int, seed: int) -> Iterator[Trial]:
+    if draws < 1:
+        raise ConfigError(f"draws={draws} is not a number of random galleries: choose 1 or more")
+    junk = pictures.identity == JUNK
+    rows = np.flatnonzero((pictures.role != Role.SUPPORT) & ~junk)
+    generator = np.random.default_rng(seed)
+    for _ in range(draws):
+        shuffled = generator.permutation(rows)
+        _, first = np.unique(pictures.identity[shuffled], return_index=True)
+        gallery = np.sort(shuffled[first])
+        query = np.setdiff1d(rows, gallery, assume_unique=True)
+        if query.size == 0:
+            raise DataError(
+                f"protocol 'vehicleid' has no query left: each of the {rows.size} pictures has an identity of its own; "
+                "check how identities are read"
+            )
+        truth = Truth(pictures.identity[query], pictures.identity[gallery], use_cameras=False)
+        features = pictures.features(np.concatenate([query, gallery]))
+        yield Trial(features, truth, pictures.index[query], pictures.index[gallery], {"num_junk": int(junk.sum())})
+
+
+def _long(rows: Ints, like: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(rows)).to(like.device)
