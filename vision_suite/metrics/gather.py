@@ -16,15 +16,16 @@ def gather_rows(rows: Tensor, group: dist.ProcessGroup | None = None) -> list[Te
     tensor and knows neither the width nor the type of the others' rows, and the processes then wait for each other
     forever. The width and type are therefore agreed on first. float32, float64 and int64 are carried.
     """
-    empty = rows.numel() == 0
-    described = [0, 0, 0] if empty else [rows.shape[0], rows.shape[1], _DTYPES.index(rows.dtype)]
+    # torchmetrics puts a one-dimensional tensor in the place of a state that never got a row.
+    described = [0, 0, 0] if rows.ndim == 1 else [rows.shape[0], rows.shape[1], _DTYPES.index(rows.dtype)]
     own = torch.tensor(described, dtype=torch.int64, device=rows.device)
     sizes = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
     dist.all_gather(sizes, own, group=group)
     longest, width, dtype = torch.stack(sizes).amax(dim=0).tolist()
     padded = torch.zeros(longest, width, dtype=_DTYPES[dtype], device=rows.device)
-    if not empty:
+    if rows.ndim == 2:
         padded[: len(rows)] = rows
     received = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(received, padded, group=group)
+    if padded.numel():
+        dist.all_gather(received, padded, group=group)
     return [matrix[: int(size[0])] for matrix, size in zip(received, sizes, strict=True)]

@@ -100,6 +100,20 @@ def row_blocks(queries: int, gallery: int) -> list[tuple[int, int]]:
     return [(start, min(start + rows, queries)) for start in range(0, queries, rows)]
 
 
+def check_finite(block: Floats, start: int) -> None:
+    """Refuse a block of distances, whose first query is ``start``, that holds NaN or infinity.
+
+    Raises:
+        DataError: Names the first such distance.
+    """
+    if not np.isfinite(block).all():
+        i, j = np.argwhere(~np.isfinite(block))[0].tolist()
+        raise DataError(
+            f"the distance of query {start + i} to gallery entry {j} is {block[i, j]}: distances must be finite; "
+            "check the features for NaN or overflow"
+        )
+
+
 def positive_ranks(row: Floats, positives: Ints) -> Ints:
     """Ranks, from 1, of the entries ``positives`` (ascending) of a distance row whose removed entries are inf."""
     if positives.size > COUNT_UP_TO:
@@ -172,7 +186,7 @@ def score(
     """Score queries from blocks of their distances; rows of a block are ranked in parallel threads.
 
     Args:
-        blocks: (first query row, (C, G) distances) pairs; the arrays are overwritten.
+        blocks: (first query row, (C, G) finite distances) pairs; the arrays are overwritten.
         truth: Identities and cameras of the queries and of the gallery.
         ap: AP convention.
         keep: Length of the ranked lists to keep.
@@ -180,7 +194,6 @@ def score(
 
     Raises:
         ConfigError: Unknown AP convention.
-        DataError: A distance is NaN or infinite.
     """
     if ap not in AP_CONVENTIONS:
         raise ConfigError(f"ap={ap!r} is not an AP convention: choose one of {', '.join(AP_CONVENTIONS)}")
@@ -190,7 +203,6 @@ def score(
         for start, block in blocks:
             part = QueryScores.empty(len(block), 1 if draws is None else len(draws), keep)
             part.query[:] += start
-            _check_finite(block, start)
             block[:, truth.junk] = np.inf
 
             def score_row(i: int, start: int = start, block: Floats = block, part: QueryScores = part) -> None:
@@ -217,15 +229,6 @@ def score(
     if not parts:
         return QueryScores.empty(0, 1 if draws is None else len(draws), keep)
     return QueryScores.join(parts)
-
-
-def _check_finite(block: Floats, start: int) -> None:
-    if not np.isfinite(block).all():
-        i, j = np.argwhere(~np.isfinite(block))[0].tolist()
-        raise DataError(
-            f"the distance of query {start + i} to gallery entry {j} is {block[i, j]}: distances must be finite; "
-            "check the features for NaN or overflow"
-        )
 
 
 def summarise(scores: QueryScores, truth: Truth, max_rank: int) -> RetrievalScores:

@@ -7,7 +7,8 @@ out of every mean, and ``num_valid`` counts the others. See `vision_suite.metric
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +16,21 @@ import torch
 
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.distances import as_features, cosine_blocks
-from vision_suite.metrics.ranking import APConvention, Block, RetrievalScores, row_blocks, score, summarise
+from vision_suite.metrics.ranking import (
+    APConvention,
+    Block,
+    Floats,
+    RetrievalScores,
+    check_finite,
+    row_blocks,
+    score,
+    summarise,
+)
 from vision_suite.metrics.rerank import rerank
 from vision_suite.metrics.truth import Labels, Truth
+from vision_suite.metrics.verification import PairTally
 
-__all__ = ["evaluate", "evaluate_features", "evaluate_single_shot", "rerank"]
+__all__ = ["evaluate", "evaluate_features", "evaluate_single_shot", "rerank", "verification"]
 
 Matrix = npt.ArrayLike | torch.Tensor
 
@@ -125,6 +136,37 @@ def evaluate_single_shot(
     return summarise(score(_matrix_blocks(distance, truth), truth, draws=uniform), truth, max_rank)
 
 
+def verification(
+    distance: Matrix,
+    query_ids: Labels,
+    gallery_ids: Labels,
+    query_cams: Labels | None,
+    gallery_cams: Labels | None,
+    fpr: Sequence[float] = (1e-4, 1e-3, 1e-2),
+) -> dict[str, float]:
+    """True positive rate of the kept pairs at given false positive rates: points of the exact ROC curve.
+
+    Args:
+        distance: (Q, G) distances.
+        query_ids: (Q,) identities.
+        gallery_ids: (G,) identities; -1 is junk.
+        query_cams: (Q,) cameras; None or -1 if unknown.
+        gallery_cams: (G,) cameras, likewise.
+        fpr: False positive rates, above 0 and below 1.
+
+    Returns:
+        ``{"tpr_at_fpr_0.0001": ...}``, fractions of one.
+
+    Raises:
+        DataError: As in `evaluate`, or no negative pair.
+        ConfigError: A rate out of range.
+    """
+    truth = Truth(query_ids, gallery_ids, query_cams, gallery_cams)
+    tally = PairTally(truth, fpr)
+    deque(tally.tap(_matrix_blocks(distance, truth)), maxlen=0)
+    return tally.rates()
+
+
 def uniform_draws(draws: int, identities: int, seed: int) -> npt.NDArray[np.float64]:
     """(draws, identities) uniform numbers in [0, 1) that name one picture per identity and draw.
 
@@ -143,9 +185,12 @@ def _matrix_blocks(distance: Matrix, truth: Truth) -> Iterator[Block]:
             f"distance has shape {tuple(matrix.shape)} but there are {truth.shape[0]} query_ids and {truth.shape[1]} "
             "gallery_ids: give one row per query and one column per gallery entry"
         )
+    if isinstance(matrix, np.ndarray) and matrix.dtype.kind not in "fiu":
+        raise DataError(f"distance has type {matrix.dtype}: give real numbers")
     for start, stop in row_blocks(*truth.shape):
         rows = matrix[start:stop]
         if isinstance(rows, torch.Tensor):
             rows = (rows if rows.dtype == torch.float64 else rows.float()).cpu().numpy()
-        exact = np.float32 if rows.dtype in (np.float16, np.float32) else np.float64
-        yield start, rows.astype(exact)
+        block: Floats = rows.astype(np.float32 if rows.dtype in (np.float16, np.float32) else np.float64)
+        check_finite(block, start)
+        yield start, block

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,6 +19,7 @@ from vision_suite.metrics.ranking import (
     AP_CONVENTIONS,
     TIES,
     APConvention,
+    Block,
     Float64s,
     QueryScores,
     RetrievalScores,
@@ -28,6 +30,7 @@ from vision_suite.metrics.ranking import (
 from vision_suite.metrics.reid import uniform_draws
 from vision_suite.metrics.rerank import SQUARED_EUCLIDEAN, Reranker, check_rerank
 from vision_suite.metrics.trials import PROTOCOLS, Pictures, Protocol, Trial, trials
+from vision_suite.metrics.verification import PairTally, check_rates
 from vision_suite.types import RetrievalReport
 
 RANKS = (1, 5, 10, 20)
@@ -69,6 +72,7 @@ class ReIDMetric(Metric):
         draws: Random galleries of "cuhk03" and "vehicleid".
         seed: Seed of these galleries.
         top_k: Length of the ranked lists in the report.
+        fpr: False positive rates at which the true positive rate over all pairs is reported as ``tpr_at_fpr_<rate>``.
 
     Raises:
         ConfigError: A setting is unknown or out of range.
@@ -94,6 +98,7 @@ class ReIDMetric(Metric):
         draws: int = 10,
         seed: int = 0,
         top_k: int = 10,
+        fpr: Sequence[float] = (),
     ) -> None:
         super().__init__(dist_sync_fn=gather_rows)
         if protocol not in PROTOCOLS:
@@ -103,6 +108,9 @@ class ReIDMetric(Metric):
         if max_rank < 1 or top_k < 1 or draws < 1:
             raise ConfigError(f"max_rank={max_rank}, top_k={top_k}, draws={draws}: each must be 1 or more")
         check_rerank(k1, k2, lambda_)
+        self.fpr = tuple(fpr)
+        if self.fpr:
+            check_rates(self.fpr)
         self.branches = dict(branches or {})
         for name, (start, stop) in self.branches.items():
             if name in ("", RERANK) or not 0 <= start < stop:
@@ -203,7 +211,9 @@ class ReIDMetric(Metric):
         # Everywhere, before blocks are shared out: a process that fails alone would leave the others waiting.
         inverse_norms(trial.features, "the features, queries first")
         mine = self._my_share(row_blocks(queries, gallery))
-        fused = self._rank(cosine_blocks(trial.query, trial.gallery, mine), trial, self.top_k)
+        blocks = cosine_blocks(trial.query, trial.gallery, mine)
+        tally = PairTally(trial.truth, self.fpr) if self.fpr else None
+        fused = self._rank(tally.tap(blocks) if tally else blocks, trial, self.top_k)
         scored = {"": summarise(fused, trial.truth, self.max_rank)}
         for name, (start, stop) in self.branches.items():
             blocks = cosine_blocks(trial.query[:, start:stop], trial.gallery[:, start:stop], mine)
@@ -215,10 +225,12 @@ class ReIDMetric(Metric):
         metrics: dict[str, float] = {}
         for name, scores in scored.items():
             metrics.update(self._scalars(f"{name}/" if name else "", scores))
+        if tally:
+            metrics.update(tally.rates(self._gather if self._is_synced else None))
         cmc = {name: scores["cmc"] for name, scores in scored.items()}
         return _Result(metrics, cmc, self._protocol_block(trial, scored[""]["num_valid"]), trial, fused)
 
-    def _rank(self, blocks: Any, trial: Trial, keep: int = 0) -> QueryScores:
+    def _rank(self, blocks: Iterable[Block], trial: Trial, keep: int = 0) -> QueryScores:
         """Scores of all queries, from this process's blocks and those of the others."""
         single_shot = self.protocol == "cuhk03"
         draws = uniform_draws(self.draws, trial.truth.num_identities, self.seed) if single_shot else None
@@ -230,7 +242,8 @@ class ReIDMetric(Metric):
 
     def _gather(self, rows: np.ndarray) -> np.ndarray:
         own = torch.from_numpy(rows.reshape(len(rows), int(np.prod(rows.shape[1:])))).to(self.device)
-        return torch.cat(gather_rows(own, self.process_group)).cpu().numpy().reshape(-1, *rows.shape[1:])
+        joined: np.ndarray = torch.cat(gather_rows(own, self.process_group)).cpu().numpy()
+        return joined.reshape(len(joined), *rows.shape[1:])
 
     def _my_share(self, ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
         if not self._is_synced:
