@@ -190,22 +190,12 @@ def test_input_is_left_alone_and_every_container_gives_the_same():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_features_equal_their_dense_distance_matrix(dtype, monkeypatch):
     r = np.random.RandomState(5)
-    # Whole numbers: many exact ties, and dot products without rounding on both sides.
-    query, gallery = r.randint(-1, 2, (30, 4)).astype(dtype), r.randint(-1, 2, (90, 4)).astype(dtype)
-    query[np.abs(query).sum(1) == 0, 0] = 1
-    gallery[np.abs(gallery).sum(1) == 0, 0] = 1
+    query, gallery = r.randn(30, 16).astype(dtype), r.randn(90, 16).astype(dtype)
     ids = r.randint(0, 6, 30), r.randint(-1, 6, 90), r.randint(0, 3, 30), r.randint(0, 3, 90)
-    unit_query = torch.nn.functional.normalize(torch.from_numpy(query).double(), dim=1)
-    unit_gallery = torch.nn.functional.normalize(torch.from_numpy(gallery).double(), dim=1)
-    dense = evaluate((1 - unit_query @ unit_gallery.T).to(torch.float64).round(decimals=6), *ids)
     monkeypatch.setattr(ranking, "BLOCK_ELEMENTS", 7 * 90)
-    chunked = evaluate_features(query * 3, gallery * 7, *ids)
-    # Rounding splits ties differently, so only the mean over many queries is comparable.
-    assert chunked["mAP"] == pytest.approx(dense["mAP"], abs=0.03)
-    smooth_query, smooth_gallery = r.randn(30, 16).astype(dtype), r.randn(90, 16).astype(dtype)
-    unit = [x / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True) for x in (smooth_query, smooth_gallery)]
+    unit = [x / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True) for x in (query, gallery)]
     expected = evaluate(1 - unit[0] @ unit[1].T, *ids)
-    found = evaluate_features(5 * smooth_query, smooth_gallery, *ids)
+    found = evaluate_features(5 * query, gallery, *ids)
     np.testing.assert_allclose(found["average_precision"], expected["average_precision"], rtol=1e-12)
     np.testing.assert_array_equal(found["cmc"], expected["cmc"])
 
