@@ -1,0 +1,81 @@
+"""What every Lightning module of the suite shares: optimiser, loss logging, random numbers that survive a restart."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from vision_suite.optim import OptimConfig, build_optimizer, peak_lr
+from vision_suite.types import ClassificationReport, RetrievalReport
+
+
+def plain(value: Any) -> Any:
+    """The value in plain containers, which a checkpoint can hold and a safe loader can read."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+class LitBase(pl.LightningModule):
+    """Base of the suite's Lightning modules.
+
+    Args:
+        optim: Optimiser and schedule.
+    """
+
+    def __init__(self, optim: OptimConfig) -> None:
+        super().__init__()
+        self.optim = OptimConfig(**optim) if isinstance(optim, Mapping) else optim
+        self.report: RetrievalReport | ClassificationReport | None = None
+
+    def save_settings(self) -> None:
+        """Record the constructor's arguments as hyper-parameters, in plain containers; call it in ``__init__``."""
+        frame = inspect.currentframe()
+        self.save_hyperparameters(frame=None if frame is None else frame.f_back)
+        self._set_hparams(plain(dict(self.hparams)))
+        self._hparams_initial = copy.deepcopy(self.hparams)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Optimiser and schedule for the whole run."""
+        trainer = self.trainer
+        batch = int(getattr(trainer.datamodule, "batch_size", 1))  # type: ignore[attr-defined]
+        global_batch = batch * trainer.world_size * trainer.accumulate_grad_batches
+        by_step = self.optim.interval == "step"
+        total = int(trainer.estimated_stepping_batches) if by_step else int(trainer.max_epochs or 1)
+        optimizer, schedule = build_optimizer(self, self.optim, total=total, global_batch=global_batch)
+        rank_zero_info(
+            f"{self.optim.name}: peak learning rate {peak_lr(self.optim, global_batch):.4g} at a global batch of "
+            f"{global_batch}, over {total} {self.optim.interval}s"
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": self.optim.interval, "name": "lr"},
+        }
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed this batch by its place in the run: a resumed run then draws what an uninterrupted one would have."""
+        run_seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        place = (run_seed, self.global_rank, self.trainer.fit_loop.epoch_loop.total_batch_idx)
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
+    def log_losses(self, losses: Mapping[str, Tensor], total: Tensor, batch_size: int) -> None:
+        """Log ``train/loss`` and ``train/loss_<part>``."""
+        parts = {f"train/loss_{name}": value.detach() for name, value in losses.items()}
+        self.log_dict(parts, batch_size=batch_size)
+        self.log("train/loss", total.detach(), prog_bar=True, batch_size=batch_size)

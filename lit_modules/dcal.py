@@ -1,0 +1,166 @@
+"""DCAL as a Lightning module, for re-identification and fine-grained classification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from vision_suite.lit_modules.base import LitBase
+from vision_suite.losses.multi_branch import MultiBranchLoss, Weighting
+from vision_suite.metrics.classification import ClassificationMetric
+from vision_suite.metrics.ranking import APConvention
+from vision_suite.metrics.reid_metric import ReIDMetric
+from vision_suite.metrics.trials import Protocol
+from vision_suite.models.dcal import DCAL, DCALOutput
+from vision_suite.models.dcal.network import Task
+from vision_suite.optim import OptimConfig
+
+
+class LitDCAL(LitBase):
+    """Dual cross-attention learning (Zhu et al., CVPR 2022).
+
+    Args:
+        num_classes: Number of training classes or identities; comes from the data on the command line.
+        task: ``reid`` or ``fgvc``.
+        optim: Optimiser and schedule.
+        label_smoothing: Of the cross-entropy.
+        triplet_margin: Margin of the triplet loss; unset for the soft margin.
+        triplet_normalize: Mine and compare features of unit length.
+        triplet_weight: Factor on the triplet loss.
+        loss_weighting: ``uncertainty`` learns the branches' weights; ``equal`` takes half the sum of the branches.
+        initial_log_variance: Start of the learnt log-variances.
+        protocol: Retrieval protocol.
+        ap: Average precision: ``rect`` (rectangular) or ``trapz`` (trapezoidal).
+        rerank: Score k-reciprocal re-ranking too, in testing.
+        rerank_k1: Neighbours of the reciprocal test.
+        rerank_k2: Neighbours of the query expansion.
+        rerank_lambda: Weight of the original distance.
+        draws: Random galleries of the protocols that draw them.
+        top_k: Length of the ranked lists.
+        compile: Compile the network with torch.compile.
+        network: Arguments of `vision_suite.models.dcal.DCAL`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        task: Task = "reid",
+        optim: OptimConfig = OptimConfig(),  # noqa: B008  (a plain record, never changed)
+        label_smoothing: float = 0.0,
+        triplet_margin: float | None = None,
+        triplet_normalize: bool = False,
+        triplet_weight: float = 1.0,
+        loss_weighting: Weighting = "uncertainty",
+        initial_log_variance: float = 0.0,
+        protocol: Protocol = "market",
+        ap: APConvention = "rect",
+        rerank: bool = False,
+        rerank_k1: int = 20,
+        rerank_k2: int = 6,
+        rerank_lambda: float = 0.3,
+        draws: int = 10,
+        top_k: int = 10,
+        compile: bool = False,
+        **network: Any,
+    ) -> None:
+        super().__init__(optim)
+        self.save_settings()
+        self.model = DCAL(num_classes, task=task, **network)
+        branches = ["sa", *(["glca"] if self.model.glca is not None else [])]
+        self.loss = MultiBranchLoss(
+            [*branches, *(["pwca"] if self.model.use_pwca else [])],
+            triplet=task == "reid",
+            label_smoothing=label_smoothing,
+            triplet_margin=triplet_margin,
+            triplet_normalize=triplet_normalize,
+            triplet_weight=triplet_weight,
+            weighting=loss_weighting,
+            initial_log_variance=initial_log_variance,
+        )
+        self.task = task
+        self.metrics = nn.ModuleDict()
+        for stage in ("val", "test"):
+            if task == "fgvc":
+                self.metrics[stage] = ClassificationMetric(branches if len(branches) > 1 else [])
+            else:
+                width = self.model.feature_dim // len(branches)
+                columns = {name: (i * width, (i + 1) * width) for i, name in enumerate(branches)}
+                self.metrics[stage] = ReIDMetric(
+                    columns if len(branches) > 1 else None, protocol, ap, rerank=rerank and stage == "test",
+                    k1=rerank_k1, k2=rerank_k2, lambda_=rerank_lambda, draws=draws, top_k=top_k,
+                )  # fmt: skip
+        if compile:
+            # In place, so that names in checkpoints stay the same.
+            self.model.compile()
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Features, attention map and, for classification, probabilities of pictures (B, 3, H, W)."""
+        return self.model.inference(image)
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        """Loss of all branches."""
+        label = batch["identity"] if self.task == "reid" else batch["label"]
+        output = self.model(batch["image"], camera=batch.get("camera"), view=batch.get("view"), label=label)
+        branches = _branches(output)
+        total, losses = self.loss(
+            {name: branch.feature for name, branch in branches.items()},
+            {name: branch.logits for name, branch in branches.items()},
+            label,
+        )
+        self.log_losses(losses, total, len(label))
+        self.log_dict({f"train/weight_{name}": weight for name, weight in self.loss.weights().items()})
+        out: Tensor = total
+        return out
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        """Collect what the validation metric needs."""
+        self._collect("val", batch)
+
+    def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        """Collect what the test metric needs."""
+        self._collect("test", batch)
+
+    def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Feature, attention map and, for classification, probabilities of each picture."""
+        result = self(batch["image"])
+        return {"index": batch["index"], "role": batch["role"], **{k: v.float() for k, v in result.items()}}
+
+    def on_validation_epoch_end(self) -> None:
+        """Score and log ``val/...``."""
+        self._score("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Score and log ``test/...``."""
+        self._score("test")
+
+    def _collect(self, stage: Literal["val", "test"], batch: Mapping[str, Tensor]) -> None:
+        output = self.model(batch["image"], camera=batch.get("camera"), view=batch.get("view"))
+        metric: Any = self.metrics[stage]
+        if self.task == "fgvc":
+            logits = {name: branch.logits for name, branch in _branches(output).items()}
+            metric.update(self.model.probabilities(output), batch["label"], batch["index"], logits)
+        else:
+            features = self.model.embeddings(output)
+            metric.update(features, batch["identity"], batch["camera"], batch["role"], batch["index"])
+
+    def _score(self, stage: Literal["val", "test"]) -> None:
+        metric: Any = self.metrics[stage]
+        scores = metric.compute()
+        if not self.trainer.sanity_checking:
+            data = getattr(self.trainer, "datamodule", None)
+            protocol = dict(data.protocol) if data is not None else {}
+            self.report = metric.report({**protocol, "stage": stage, "glca_readout": self._readout()})
+            # The metric gathered from all processes already, so every process logs the same value.
+            self.log_dict({f"{stage}/{key}": value for key, value in scores.items()}, rank_zero_only=False)
+        metric.reset()
+
+    def _readout(self) -> str | None:
+        return None if self.model.glca is None else self.model.glca.readout
+
+
+def _branches(output: DCALOutput) -> dict[str, Any]:
+    named = {"sa": output.sa, "glca": output.glca, "pwca": output.pwca}
+    return {name: branch for name, branch in named.items() if branch is not None}

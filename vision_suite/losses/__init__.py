@@ -1,0 +1,1 @@
+"""Losses: plain functions first, modules only where there is state."""

@@ -1,0 +1,77 @@
+"""One loss per branch, weighted into a total."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vision_suite.losses.triplet import batch_hard_triplet_loss
+from vision_suite.losses.uncertainty import UncertaintyWeighting
+
+Weighting = Literal["uncertainty", "equal"]
+
+
+class MultiBranchLoss(nn.Module):
+    """Cross-entropy, and for re-ID a triplet loss, on each branch (DCAL section 3.4).
+
+    Args:
+        branches: Names of the branches.
+        triplet: Add the batch-hard triplet loss to each branch.
+        label_smoothing: Of the cross-entropy.
+        triplet_margin: Margin; None for the soft margin.
+        triplet_normalize: Mine and compare features of unit length.
+        triplet_weight: Factor on the triplet loss.
+        weighting: ``uncertainty`` learns the branches' weights; ``equal`` takes half the sum of the branches.
+        initial_log_variance: Start of the learnt log-variances.
+    """
+
+    def __init__(
+        self,
+        branches: Sequence[str],
+        *,
+        triplet: bool,
+        label_smoothing: float = 0.0,
+        triplet_margin: float | None = None,
+        triplet_normalize: bool = False,
+        triplet_weight: float = 1.0,
+        weighting: Weighting = "uncertainty",
+        initial_log_variance: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.triplet, self.label_smoothing = triplet, label_smoothing
+        self.margin, self.normalize, self.triplet_weight = triplet_margin, triplet_normalize, triplet_weight
+        self.weighting = UncertaintyWeighting(branches, initial=initial_log_variance) if weighting != "equal" else None
+
+    def forward(
+        self, features: Mapping[str, Tensor], logits: Mapping[str, Tensor], label: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Total and the loss of each branch.
+
+        Args:
+            features: Per branch (B, D), before the neck.
+            logits: Per branch (B, C).
+            label: (B,) int64.
+
+        Returns:
+            Scalar total and the unweighted scalar loss per branch, all at least float32.
+        """
+        losses = {}
+        for name, values in logits.items():
+            wide = values.to(torch.promote_types(values.dtype, torch.float32))
+            loss = F.cross_entropy(wide, label, label_smoothing=self.label_smoothing)
+            if self.triplet:
+                triplet = batch_hard_triplet_loss(features[name], label, margin=self.margin, normalize=self.normalize)
+                loss = loss + self.triplet_weight * triplet
+            losses[name] = loss
+        if self.weighting is None:
+            return 0.5 * torch.stack(list(losses.values())).sum(), losses
+        total: Tensor = self.weighting(losses)
+        return total, losses
+
+    def weights(self) -> dict[str, float]:
+        """Current factor on each branch's loss (empty if the factors aren't learnt)."""
+        return {} if self.weighting is None else self.weighting.weights()

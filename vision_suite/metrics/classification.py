@@ -1,0 +1,110 @@
+"""Top-k accuracy as a torchmetrics metric that is the same on any number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from vision_suite.errors import DataError
+from vision_suite.metrics.gather import gather_rows
+from vision_suite.types import ClassificationReport
+
+TOP = (1, 5)
+
+
+class ClassificationMetric(Metric):
+    """Top-1 and top-5 accuracy of the fused prediction and of each branch.
+
+    Pictures that arrive twice (a distributed sampler pads with duplicates) are counted once, by their index. Equal
+    scores rank by class number. With fewer than five classes, top-5 takes all there are.
+
+    Args:
+        branches: Names of the branches scored beside the fused prediction.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    is_differentiable = False
+
+    tags: list[Tensor] | Tensor
+    best: list[Tensor] | Tensor
+    confidence: list[Tensor] | Tensor
+
+    def __init__(self, branches: Sequence[str] = ()) -> None:
+        super().__init__(dist_sync_fn=gather_rows)
+        self.branches = list(branches)
+        for name in ("tags", "best", "confidence"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, scores: Tensor, label: Tensor, index: Tensor, branch_scores: Mapping[str, Tensor]) -> None:
+        """Take a batch.
+
+        Args:
+            scores: (B, C) fused class probabilities.
+            label: (B,) true classes.
+            index: (B,) position of each picture in the evaluation list.
+            branch_scores: (B, C) scores of each branch.
+
+        Raises:
+            DataError: Shapes that do not agree.
+        """
+        columns = [scores, *(branch_scores[name] for name in self.branches)]
+        if any(tuple(c.shape) != tuple(scores.shape) for c in columns) or len(label) != len(scores) != len(index):
+            raise DataError(f"scores {tuple(scores.shape)}, labels {tuple(label.shape)}: give (B, C) and (B,)")
+        if not (isinstance(self.tags, list) and isinstance(self.best, list) and isinstance(self.confidence, list)):
+            raise DataError("the metric was gathered already: reset() before further pictures")
+        count = min(max(TOP), scores.shape[1])
+        # A stable sort, not topk: the order of equal scores must not depend on the device or the batch.
+        best = [c.detach().argsort(dim=1, descending=True, stable=True)[:, :count] for c in columns]
+        self.tags.append(torch.stack([index, label], dim=1).to(scores.device))
+        self.best.append(torch.cat(best, dim=1))
+        self.confidence.append(scores.detach().float().amax(1, keepdim=True))
+
+    def _collect(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Index and label (M, 2), best classes (M, 1 + branches, 5), confidence (M,): each picture once, by index."""
+        pieces = []
+        for state in (self.tags, self.best, self.confidence):
+            piece = torch.cat(state) if isinstance(state, list) and state else state
+            if not isinstance(piece, Tensor) or not len(piece):
+                raise DataError("no picture was classified: the evaluation split is empty")
+            pieces.append(piece.cpu().numpy())
+        _, first = np.unique(pieces[0][:, 0], return_index=True)
+        best = pieces[1][first].reshape(len(first), 1 + len(self.branches), -1)
+        return pieces[0][first], best, pieces[2][first, 0]
+
+    def compute(self) -> dict[str, Tensor]:
+        """``top1``, ``top5``, and ``<branch>/top1`` ... in fractions of one.
+
+        Raises:
+            DataError: No picture.
+        """
+        tags, best, _ = self._collect()
+        hit = best == tags[:, 1, None, None]
+        metrics = {}
+        for column, name in enumerate(["", *self.branches]):
+            for k in TOP:
+                key = f"{name}/top{k}" if name else f"top{k}"
+                metrics[key] = torch.tensor(hit[:, column, :k].any(1).mean(), dtype=torch.float32, device=self.device)
+        return metrics
+
+    def report(self, protocol: Mapping[str, Any]) -> ClassificationReport:
+        """Everything a table or a picture needs.
+
+        Args:
+            protocol: What the data module knows (data set, split, fingerprint).
+        """
+        metrics = {key: float(value) for key, value in self.compute().items()}
+        tags, best, confidence = self._collect()
+        return ClassificationReport(
+            metrics=metrics,
+            protocol={**protocol, "num_pictures": len(tags), "ties": "equal scores rank by class number"},
+            index=tags[:, 0],
+            label=tags[:, 1],
+            prediction=best[:, 0, 0],
+            confidence=confidence,
+        )

@@ -1,0 +1,10 @@
+"""DCAL: dual cross-attention learning for fine-grained classification and re-identification.
+
+Zhu, Ke, Li, Liu, Tian, Shan: Dual Cross-Attention Learning for Fine-Grained Visual Categorization and Object
+Re-Identification, CVPR 2022.
+"""
+
+from vision_suite.models.dcal.network import DCAL
+from vision_suite.models.dcal.outputs import Branch, DCALOutput
+
+__all__ = ["DCAL", "Branch", "DCALOutput"]

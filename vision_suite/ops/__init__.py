@@ -1,0 +1,1 @@
+"""Attention operators that more than one method needs."""

@@ -1,0 +1,127 @@
+"""Optimiser, parameter groups and learning-rate schedule from one plain record."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from vision_suite.errors import ConfigError
+
+
+@dataclass
+class OptimConfig:
+    """How a model is optimised.
+
+    Attributes:
+        name: Optimiser: ``adamw`` (decoupled weight decay), ``adam`` (weight decay as an L2 term) or ``sgd``.
+        lr: Peak learning rate, or the rate per ``lr_reference_batch`` pictures if that is set.
+        lr_reference_batch: Scale the rate by global batch / this number (DeiT: 512); unset for no scaling.
+        weight_decay: Weight decay.
+        decay_all: Decay norms, biases and tokens too (TransReID does).
+        bias_lr_factor: Factor on the rate of biases (TransReID: 2).
+        momentum: Momentum of SGD.
+        betas: Betas of Adam and AdamW.
+        schedule: ``cosine`` down to ``min_lr``, or ``constant``, after the warm-up.
+        interval: Whether the schedule moves every ``step`` or every ``epoch``.
+        warmup: Length of the linear warm-up, in steps or epochs as ``interval`` says; below 1, a share of the run.
+        warmup_lr: Rate at which the warm-up starts.
+        min_lr: Rate at which the cosine ends.
+    """
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = 5e-4
+    lr_reference_batch: int | None = None
+    weight_decay: float = 0.05
+    decay_all: bool = False
+    bias_lr_factor: float = 1.0
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    interval: Literal["step", "epoch"] = "step"
+    warmup: float = 0.0
+    warmup_lr: float = 0.0
+    min_lr: float = 0.0
+
+
+def peak_lr(config: OptimConfig, global_batch: int) -> float:
+    """Peak learning rate for a global batch (all devices and accumulated steps)."""
+    return config.lr if config.lr_reference_batch is None else config.lr * global_batch / config.lr_reference_batch
+
+
+def lr_at(config: OptimConfig, peak: float, time: int, total: int) -> float:
+    """Learning rate at a time, in steps or epochs.
+
+    The cosine is evaluated at the absolute time, so the warm-up cuts its beginning off rather than shifting it (timm's
+    scheduler without ``warmup_prefix``; TransReID uses it with time = 1 .. 120).
+
+    Args:
+        config: The record.
+        peak: Peak rate.
+        time: Steps or epochs since the start.
+        total: Length of the run in the same unit.
+    """
+    warmup = config.warmup if config.warmup >= 1 else config.warmup * total
+    if time < warmup:
+        return config.warmup_lr + (peak - config.warmup_lr) * time / warmup
+    if config.schedule == "constant":
+        return peak
+    share = min(time / max(total, 1), 1.0)
+    return config.min_lr + 0.5 * (peak - config.min_lr) * (1 + math.cos(math.pi * share))
+
+
+def parameter_groups(model: nn.Module, config: OptimConfig, lr: float) -> list[dict[str, Any]]:
+    """Trainable parameters by weight decay and learning rate; learnt loss weights are never decayed.
+
+    Raises:
+        ConfigError: If nothing is trainable.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        leaf = name.rsplit(".", 1)[-1]
+        flat = parameter.ndim < 2 or leaf in {"cls_token", "dist_token", "reg_token", "pos_embed", "table"}
+        free = "log_variance" in name or (flat and not config.decay_all)
+        factor = config.bias_lr_factor if leaf == "bias" else 1.0
+        groups.setdefault((0.0 if free else config.weight_decay, factor), []).append(parameter)
+    if not groups:
+        raise ConfigError("no parameter is trainable: unfreeze a part of the model")
+    return [
+        {"params": parameters, "weight_decay": decay, "lr": lr * factor}
+        for (decay, factor), parameters in groups.items()
+    ]
+
+
+def build_optimizer(
+    model: nn.Module, config: OptimConfig, *, total: int, global_batch: int
+) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    """Optimiser and schedule.
+
+    Args:
+        model: Holder of the parameters.
+        config: The record.
+        total: Length of the run, in the unit ``config.interval``.
+        global_batch: Pictures per optimiser step over all devices.
+
+    Returns:
+        The optimiser and a schedule to be stepped once per ``config.interval``. By epoch, the n-th epoch (from 1) runs
+        at time n; by step, the first step runs at time 1, so that a warm-up from 0 never wastes a step.
+    """
+    peak = peak_lr(config, global_batch)
+    groups = parameter_groups(model, config, peak)
+    optimizer: torch.optim.Optimizer
+    if config.name == "sgd":
+        optimizer = torch.optim.SGD(groups, lr=peak, momentum=config.momentum)
+    else:
+        kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+        optimizer = kind(groups, lr=peak, betas=config.betas)
+
+    def factor(time: int) -> float:
+        return lr_at(config, peak, time + 1, total) / peak
+
+    return optimizer, LambdaLR(optimizer, factor)
