@@ -1,0 +1,1 @@
+"""Pictures of results: plain arrays and PIL images in, PIL images out."""

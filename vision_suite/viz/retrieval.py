@@ -1,0 +1,187 @@
+"""Pictures of a retrieval result: ranked gallery strips and CMC curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from vision_suite.viz import canvas
+
+FRAME = 5
+GAP = 10
+MARGIN = 20
+TEXT = 13
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture of a strip and what is written under it.
+
+    Attributes:
+        picture: The picture; any size, drawn whole.
+        identity: Number of the identity, or None where it is not known.
+        camera: 0-based number of the camera, or None.
+        distance: Distance to the query, or None for the query itself.
+        match: Whether it shows the query's identity; None where the truth is not known (grey frame, no mark).
+        name: Written in place of the identity where that is None, for instance a file name.
+    """
+
+    picture: Image.Image
+    identity: int | None = None
+    camera: int | None = None
+    distance: float | None = None
+    match: bool | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class RankedRow:
+    """A query and the first entries of its ranked gallery, nearest first."""
+
+    query: Shown
+    entries: Sequence[Shown] = field(default_factory=tuple)
+    average_precision: float | None = None
+
+
+def gallery_strip(rows: Sequence[RankedRow], *, title: str = "", subtitle: str = "", side: int = 124) -> Image.Image:
+    """Draw queries at the left and their nearest gallery pictures to the right, one query a row.
+
+    A green frame with a tick is a correct match, a red frame with a cross a wrong one, a grey frame has no truth.
+
+    Args:
+        rows: The queries; rows may differ in length.
+        title: Heading.
+        subtitle: Smaller line below the heading.
+        side: A tile covers side x side pixels; its shape follows the pictures.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        ValueError: There are no rows.
+    """
+    if not rows:
+        raise ValueError("a gallery strip needs at least one row")
+    shown = [item for row in rows for item in (row.query, *row.entries)]
+    width, height = canvas.tile_size([item.picture for item in shown], side)
+    column = max(width + 2 * FRAME, 104)
+    line = TEXT + 5
+    row_height = line + 4 + height + 2 * FRAME + 4 + 2 * line + 2 * GAP
+    entries = max(len(row.entries) for row in rows)
+    left = MARGIN + column + 3 * GAP
+    truth = any(item.match is not None for item in shown)
+    total = max(left + entries * (column + GAP) - GAP + MARGIN, 560)
+    top = MARGIN + (30 if title else 0) + (22 if subtitle else 0) + (24 if truth else 0) + (8 if title else 0)
+    sheet = Image.new("RGB", (total, top + len(rows) * row_height + MARGIN - GAP), canvas.PAPER)
+    _heading(sheet, title, subtitle, truth)
+    draw = ImageDraw.Draw(sheet)
+    for number, row in enumerate(rows):
+        y = top + number * row_height
+        draw.line((MARGIN, y, total - MARGIN, y), fill=canvas.RULE)
+        y += GAP
+        heading = "query" if row.average_precision is None else f"query  AP {100 * row.average_precision:.0f}"
+        _tile(sheet, row.query, MARGIN, y, column, (width, height), heading, canvas.QUERY)
+        for rank, entry in enumerate(row.entries, start=1):
+            _tile(sheet, entry, left + (rank - 1) * (column + GAP), y, column, (width, height), str(rank), None)
+    return sheet
+
+
+def _heading(sheet: Image.Image, title: str, subtitle: str, truth: bool) -> None:
+    """Write the heading, and the key to the frames if any entry has a truth."""
+    draw = ImageDraw.Draw(sheet)
+    room = sheet.width - 2 * MARGIN
+    y = MARGIN
+    if title:
+        face = canvas.font(20, bold=True)
+        draw.text((MARGIN, y), canvas.fit_text(title, face, room), font=face, fill=canvas.INK)
+        y += 30
+    if subtitle:
+        face = canvas.font(TEXT)
+        draw.text((MARGIN, y), canvas.fit_text(subtitle, face, room), font=face, fill=canvas.FAINT)
+        y += 22
+    if truth:
+        x = MARGIN
+        for correct, text in ((True, "same identity"), (False, "another identity")):
+            glyph = canvas.mark(correct, 14)
+            sheet.paste(glyph, (x, y + 1), glyph)
+            draw.text((x + 20, y), text, font=canvas.font(TEXT), fill=canvas.FAINT)
+            x += 20 + round(canvas.font(TEXT).getlength(text)) + 20
+
+
+def _tile(
+    sheet: Image.Image,
+    item: Shown,
+    x: int,
+    y: int,
+    column: int,
+    size: tuple[int, int],
+    heading: str,
+    colour: canvas.RGB | None,
+) -> None:
+    """Draw one picture with its rank above and its numbers below."""
+    draw = ImageDraw.Draw(sheet)
+    face, bold = canvas.font(TEXT), canvas.font(TEXT, bold=True)
+    line = TEXT + 5
+    if colour is None:
+        colour = canvas.NEUTRAL if item.match is None else canvas.CORRECT if item.match else canvas.WRONG
+    box = canvas.framed(item.picture, *size, colour, FRAME)
+    x += (column - box.width) // 2
+    draw.text((x, y), heading, font=bold, fill=colour)
+    if item.match is not None:
+        glyph = canvas.mark(item.match, 16)
+        sheet.paste(glyph, (x + box.width - 16, y), glyph)
+    y += line + 4
+    sheet.paste(box, (x, y))
+    y += box.height + 4
+    first = item.name if item.identity is None else f"id {item.identity}"
+    parts = [] if item.camera is None or item.camera < 0 else [f"cam {item.camera}"]
+    if item.distance is not None:
+        parts.append(f"{item.distance:.3f}")
+    room = (box.width + column) // 2
+    draw.text((x, y), canvas.fit_middle(first, face, room), font=face, fill=canvas.INK)
+    draw.text((x, y + line), canvas.fit_text(" · ".join(parts), face, room), font=face, fill=canvas.FAINT)
+
+
+def cmc_curves(
+    curves: Mapping[str, npt.NDArray[np.float64]], mean_ap: Mapping[str, float], *, title: str = ""
+) -> Image.Image:
+    """Draw cumulative matching curves, one a branch.
+
+    Args:
+        curves: By branch the curve (max_rank,), fractions of one; the name "" is the fused feature.
+        mean_ap: By branch the mean average precision, a fraction of one, for the key; branches may be missing.
+        title: Heading.
+
+    Returns:
+        An RGB image, 1120 x 768.
+    """
+    figure, axes = canvas.new_figure(7.0, 4.8)
+    longest = max(len(curve) for curve in curves.values())
+    lowest = 1.0
+    for number, (branch, curve) in enumerate(curves.items()):
+        name = branch.upper() if branch else "fused"
+        label = f"{name}: mAP {100 * mean_ap[branch]:.1f}, " if branch in mean_ap else f"{name}: "
+        label += f"rank-1 {100 * curve[0]:.1f}"
+        axes.plot(
+            np.arange(1, len(curve) + 1),
+            100 * curve,
+            label=label,
+            color=canvas.CURVES[number % len(canvas.CURVES)],
+            linestyle=canvas.DASHES[number % len(canvas.DASHES)],
+            linewidth=1.8 if branch else 2.6,
+            zorder=2 if branch else 3,
+        )
+        lowest = min(lowest, float(curve[0]))
+    axes.set_xlim(1 if longest > 1 else 0.5, max(longest, 1.5))
+    axes.set_xticks([rank for rank in (1, 5, 10, 20, 30, 40, 50, 100) if rank <= longest])
+    axes.set_ylim(10 * np.floor(max(0.0, 10 * lowest - 0.5)), 101)
+    axes.set_xlabel("rank k")
+    axes.set_ylabel("queries with a correct match within k (%)")
+    axes.legend(loc="lower right", frameon=True, framealpha=0.95, edgecolor="#dee2e6", fontsize=9.5)
+    if title:
+        axes.set_title(title, loc="left", fontsize=12, fontweight="bold")
+    return canvas.rendered(figure)
