@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -18,19 +15,18 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from vision_suite.datasets.images import BadPicture, Interpolation, check_pictures, load_pictures, open_picture
+from vision_suite.datasets.checks import find_bad
+from vision_suite.datasets.images import BadPicture, Interpolation, Reader, load_pictures
 from vision_suite.datasets.loading import BatchLoader, PictureBatches, available_cores
 from vision_suite.datasets.manifest import expand_inputs
 from vision_suite.datasets.records import Listing, Record, fingerprint
 from vision_suite.datasets.samplers import EpochBatchSampler, ShardedBatchSampler
-from vision_suite.datasets.transforms import Augment, Prepare
+from vision_suite.datasets.transforms import Augment, Prepare, center_crop
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types import Role
 
 Stage = Literal["fit", "validate", "test", "predict"]
 Validation = Literal["auto", "official", "holdout", "test", "none"]
-
-REMEMBER_CHECKS_FROM = 1000  # pictures; checking fewer takes a second or two
 
 
 class BaseData(LightningDataModule, ABC):
@@ -56,6 +52,7 @@ class BaseData(LightningDataModule, ABC):
         std: tuple[float, float, float],
         interpolation: Interpolation,
         eval_interpolation: Interpolation,
+        crop_bottom: int,
         cache: Literal["memory", "none"],
         num_workers: int | None,
         on_bad_image: Literal["error", "skip"],
@@ -79,12 +76,11 @@ class BaseData(LightningDataModule, ABC):
         self.eval_batch_size = eval_batch_size
         # The run's seed by default: Lightning's seed_everything leaves it in this variable.
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
-        self._resize = resize
-        self._prepare = {
-            "fit": Prepare(image_size, mean, std, augment),
-            "other": Prepare(image_size, mean, std, None),
+        self._prepare = {True: Prepare(image_size, mean, std, augment), False: Prepare(image_size, mean, std, None)}
+        self._read = {
+            True: Reader(resize, interpolation, crop_bottom),
+            False: Reader(resize, eval_interpolation, crop_bottom),
         }
-        self._interpolation: dict[str, Interpolation] = {"fit": interpolation, "other": eval_interpolation}
         self._cache = cache
         self._on_bad_image = on_bad_image
         self._workers = (0 if cache == "memory" else min(8, available_cores())) if num_workers is None else num_workers
@@ -113,7 +109,7 @@ class BaseData(LightningDataModule, ABC):
         if not self._predict_inputs:
             self._records["predict"] = test
         everything = [*train, *val, *test]
-        self.num_classes = len({record.label for record in train})
+        self.num_classes = len(listing.class_names) or len({record.label for record in train})
         self.num_cameras = 1 + max((record.camera for record in everything), default=-1)
         self.num_views = 1 + max((record.view for record in everything), default=-1)
         self.class_names = listing.class_names
@@ -123,13 +119,18 @@ class BaseData(LightningDataModule, ABC):
             "root": str(listing.root),
             "counts": listing.counts(),
             "fingerprint": fingerprint(listing.root, everything),
-            "resize": {"train": self._interpolation["fit"], "eval": self._interpolation["other"]},
+            "resize": {"train": self._read[True].interpolation, "eval": self._read[False].interpolation},
             **listing.notes,
         }
 
     def picture(self, stage: Stage, index: int) -> Image.Image:
         """The original picture at a position of a stage's list, for drawing."""
-        return open_picture(self._records[stage][index].path)
+        return self._read[stage == "fit"].open(self._records[stage][index].path)
+
+    def seen(self, stage: Stage, index: int) -> Image.Image:
+        """The picture as the network sees it in evaluation: resized and cropped to `image_size`."""
+        pixels = self._read[False](self._records[stage][index].path)
+        return Image.fromarray(center_crop(pixels, self.image_size).permute(1, 2, 0).contiguous().numpy())
 
     def record(self, stage: Stage, index: int) -> tuple[str, int, int]:
         """Path, identity or class, and camera (-1 if unknown) at a position of a stage's list."""
@@ -144,7 +145,7 @@ class BaseData(LightningDataModule, ABC):
         """Check the pictures once per machine; the other processes find the result in the cache folder."""
         if self._cache == "none" and self.trainer is not None and self.trainer.state.fn is not None:
             for stage in _stages(self.trainer.state.fn.value):
-                self._find_bad(self._records[stage])
+                find_bad([record.path for record in self._records[stage]])
 
     def setup(self, stage: str) -> None:
         """Check (and, with ``cache: memory``, load) the pictures of a stage before anything starts.
@@ -161,15 +162,18 @@ class BaseData(LightningDataModule, ABC):
                 continue  # training without validation
             if not records:
                 raise self._nothing(name)
-            key = "fit" if name == "fit" else "other"
-            if self._cache == "memory" and (name != "predict" or not self._predict_inputs):
-                paths = [record.path for record in records]
-                pictures, rows, bad = load_pictures(paths, self._resize, self._interpolation[key], available_cores())
-                keep = self._without(name, bad)
-                self._memory[name] = (pictures, rows[keep])
+            paths = [record.path for record in records]
+            if self._cache == "memory":
+                pictures, rows, bad = load_pictures(paths, self._read[name == "fit"], available_cores())
+                self._memory[name] = (pictures, rows[self._without(name, bad)])
             else:
-                self._without(name, self._find_bad(records))
+                self._without(name, find_bad(paths))
             self._checked.add(name)
+        if stage == "fit":
+            counts = self.protocol["counts"].items()
+            splits = "; ".join(f"{s} " + ", ".join(f"{n} {word}" for word, n in c.items()) for s, c in counts)
+            validation = self.protocol["validation"]
+            rank_zero_info(f"{self.protocol['layout']}: {splits}; training on {self.size('fit')}, {validation=}")
 
     def _nothing(self, stage: str) -> Exception:
         if not self.protocol:
@@ -178,22 +182,6 @@ class BaseData(LightningDataModule, ABC):
             f"{self.protocol['layout']} in {self.protocol['root']!r} has no pictures to {stage} on "
             f"(validation={self.protocol.get('validation')!r}): choose another split or data set"
         )
-
-    def _find_bad(self, records: Sequence[Record]) -> list[BadPicture]:
-        """Unreadable pictures of a list; for large lists remembered until a file changes."""
-        paths = sorted({record.path for record in records})
-        if len(paths) < REMEMBER_CHECKS_FROM:
-            return check_pictures(paths, available_cores())
-        memo = _memo_file(paths)
-        if memo.is_file():
-            return [BadPicture(path, reason) for path, reason in json.loads(memo.read_text(encoding="utf-8"))]
-        rank_zero_info(f"Checking {len(paths)} pictures (once, until a file changes)")
-        bad = check_pictures(paths, available_cores())
-        memo.parent.mkdir(parents=True, exist_ok=True)
-        draft = memo.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps([[b.path, b.reason] for b in bad]), encoding="utf-8")
-        draft.replace(memo)
-        return bad
 
     def _without(self, stage: str, bad: Sequence[BadPicture]) -> Tensor:
         """Drop unreadable pictures from a stage's list, or refuse; returns the positions kept."""
@@ -243,21 +231,19 @@ class BaseData(LightningDataModule, ABC):
     def _loader(self, stage: Stage, sampler: EpochBatchSampler) -> BatchLoader:
         records = self._records[stage]
         columns = {} if stage == "predict" else self._columns(records)
-        key = "fit" if stage == "fit" else "other"
+        training = stage == "fit"
         batches = PictureBatches(
             [record.path for record in records],
             {"role": torch.tensor([int(record.role) for record in records]), **columns},
-            self._prepare[key],
-            read_size=self._resize,
-            interpolation=self._interpolation[key],
+            self._prepare[training],
+            read=self._read[training],
             memory=self._memory.get(stage),
             seed=self.seed,
             rank=sampler.rank,
         )
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        place = self._train_place if stage == "fit" else _start
-        if stage == "fit" and self.trainer is None:
-            return BatchLoader(batches, sampler, num_workers=self._workers, pin_memory=on_gpu)
+        own_place = training and self.trainer is None  # a loop without Lightning: the sampler counts by itself
+        place = None if own_place else self._train_place if training else _start
         return BatchLoader(batches, sampler, num_workers=self._workers, pin_memory=on_gpu, place=place)
 
     def _train_place(self) -> tuple[int, int]:
@@ -296,29 +282,6 @@ class BaseData(LightningDataModule, ABC):
             rank_zero_warn(f"The resumed run does not continue the interrupted one exactly: {'; '.join(changed)}")
 
 
-def resolve_root(root: str) -> Path:
-    """Find a data set's folder (or manifest file): as given, in the working folder, or in the data cache.
-
-    Raises:
-        DataError: It's in neither place; names the command that prepares it if there is one.
-    """
-    from vision_suite.datasets import catalog
-    from vision_suite.datasets.fetch import data_dir
-
-    path = Path(root).expanduser()
-    places = [path] if path.is_absolute() else [Path.cwd() / path, data_dir() / path]
-    for place in places:
-        if place.exists():
-            return place
-    looked = " and ".join(repr(str(place)) for place in places)
-    for entry in catalog.entries():
-        if any(part == entry.path.name or part == entry.name for part in path.parts):
-            raise DataError(
-                f"data set {root!r} is not prepared (looked for {looked}): vision-suite data prepare {entry.name}"
-            )
-    raise DataError(f"data set folder {root!r} does not exist (looked for {looked}): give the right --data.root")
-
-
 def hold_out(groups: Sequence[int], fraction: float, seed: int) -> set[int]:
     """A seeded random part of the different numbers in `groups`, at least one.
 
@@ -344,16 +307,3 @@ def _stages(function: str) -> list[str]:
 
 def _start() -> tuple[int, int]:
     return 0, 0
-
-
-def _memo_file(paths: Sequence[str]) -> Path:
-    from vision_suite.datasets.fetch import data_dir
-
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            status = os.stat(path)
-            digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-        except OSError:
-            digest.update(f"{path}\0?\n".encode())  # an address in a container, or missing: found by the check
-    return data_dir() / "checked" / f"{digest.hexdigest()[:32]}.json"

@@ -72,15 +72,33 @@ def open_picture(address: str) -> Image.Image:
         raise DataError(f"picture {address!r} cannot be read: {_reason(error)}") from None
 
 
-def resize(image: Image.Image, size: tuple[int, int], interpolation: Interpolation) -> Tensor:
-    """Resize to ``size`` (h, w), not keeping the aspect ratio.
+@dataclass(frozen=True)
+class Reader:
+    """Reads pictures the way a network wants them, before any random change.
 
-    Returns:
-        (3, h, w) uint8.
+    Attributes:
+        size: Height and width to resize to, not keeping the aspect ratio.
+        interpolation: Filter for resizing.
+        crop_bottom: Rows of pixels to cut off below first (a banner).
     """
-    if image.size != (size[1], size[0]):
-        image = image.resize((size[1], size[0]), _FILTERS[interpolation])
-    return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
+
+    size: tuple[int, int]
+    interpolation: Interpolation
+    crop_bottom: int = 0
+
+    def open(self, address: str) -> Image.Image:
+        """The RGB picture in its own size, without the banner."""
+        image = open_picture(address)
+        if self.crop_bottom:
+            image = image.crop((0, 0, image.width, max(1, image.height - self.crop_bottom)))
+        return image
+
+    def __call__(self, address: str) -> Tensor:
+        """The resized picture, (3, h, w) uint8."""
+        image = self.open(address)
+        if image.size != (self.size[1], self.size[0]):
+            image = image.resize((self.size[1], self.size[0]), _FILTERS[self.interpolation])
+        return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
 
 
 def check_pictures(paths: Sequence[str], workers: int) -> list[BadPicture]:
@@ -100,9 +118,7 @@ def check_pictures(paths: Sequence[str], workers: int) -> list[BadPicture]:
     return [bad for bad in _each(check, paths, workers, "Checked") if isinstance(bad, BadPicture)]
 
 
-def load_pictures(
-    paths: Sequence[str], size: tuple[int, int], interpolation: Interpolation, workers: int
-) -> tuple[Tensor, Tensor, list[BadPicture]]:
+def load_pictures(paths: Sequence[str], read: Reader, workers: int) -> tuple[Tensor, Tensor, list[BadPicture]]:
     """Decode and resize every picture into one array; hard links of one file share a row.
 
     Returns:
@@ -121,22 +137,21 @@ def load_pictures(
             unique[key] = len(first)
             first.append(path)
         rows[position] = unique[key]
-    need, free = len(first) * 3 * size[0] * size[1], _free_memory()
+    need, free = len(first) * 3 * read.size[0] * read.size[1], _free_memory()
     if need > 0.8 * free:
         raise ConfigError(
-            f"cache='memory' needs {need / 2**30:.1f} GiB for {len(first)} pictures of {size[0]}x{size[1]} but "
-            f"{free / 2**30:.1f} GiB are free: pass --data.cache none or a smaller size"
+            f"cache='memory' needs {need / 2**30:.1f} GiB for {len(first)} pictures of {read.size[0]}x{read.size[1]} "
+            f"but {free / 2**30:.1f} GiB are free: pass --data.cache none or a smaller size"
         )
-    pictures = torch.zeros((len(first), 3, *size), dtype=torch.uint8)
+    pictures = torch.zeros((len(first), 3, *read.size), dtype=torch.uint8)
 
     def load(numbered: tuple[int, str]) -> None:
-        pictures[numbered[0]] = resize(open_picture(numbered[1]), size, interpolation)
+        pictures[numbered[0]] = read(numbered[1])
 
     results = _each(load, list(enumerate(first)), workers, "Loaded")
     broken = {row: result for row, result in enumerate(results) if isinstance(result, BadPicture)}
-    bad = [
-        BadPicture(path, broken[row].reason) for path, row in zip(paths, rows.tolist(), strict=True) if row in broken
-    ]
+    numbered = zip(paths, rows.tolist(), strict=True)
+    bad = [BadPicture(path, broken[row].reason) for path, row in numbered if row in broken]
     return pictures, rows, bad
 
 

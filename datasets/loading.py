@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vision_suite.datasets.images import Interpolation, open_picture, resize
+from vision_suite.datasets.images import Reader
 from vision_suite.datasets.samplers import EpochBatchSampler
 from vision_suite.datasets.transforms import Prepare
 
@@ -33,8 +33,7 @@ class PictureBatches(Dataset[dict[str, Tensor]]):
         columns: dict[str, Tensor],
         prepare: Prepare,
         *,
-        read_size: tuple[int, int],
-        interpolation: Interpolation,
+        read: Reader,
         memory: tuple[Tensor, Tensor] | None,
         seed: int,
         rank: int,
@@ -45,8 +44,7 @@ class PictureBatches(Dataset[dict[str, Tensor]]):
             paths: Address of each picture.
             columns: Further batch entries by name, each with one value per picture.
             prepare: Augmentation and normalisation.
-            read_size: Height and width to which pictures are resized when read.
-            interpolation: Filter of that resizing.
+            read: Reads and resizes a picture.
             memory: Resized pictures (U, 3, h, w) uint8 and the row of each picture, or None to read from disk.
             seed: Seed of the augmentation.
             rank: Which of the processes this is; each draws its own augmentation.
@@ -54,8 +52,7 @@ class PictureBatches(Dataset[dict[str, Tensor]]):
         self._paths = np.array(paths, dtype=np.str_)  # one buffer: forked workers don't copy it by counting references
         self._columns = {**columns, "index": torch.arange(len(paths))}
         self._prepare = prepare
-        self._read_size = read_size
-        self._interpolation = interpolation
+        self._read = read
         self._memory = memory
         self._seed = seed
         self._rank = rank
@@ -67,7 +64,7 @@ class PictureBatches(Dataset[dict[str, Tensor]]):
         rows = torch.tensor(key.indices, dtype=torch.int64)
         if self._memory is None:
             addresses = self._paths[rows.numpy()].tolist()
-            images = torch.stack([resize(open_picture(a), self._read_size, self._interpolation) for a in addresses])
+            images = torch.stack([self._read(address) for address in addresses])
         else:
             pictures, places = self._memory
             images = pictures[places[rows]]

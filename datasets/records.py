@@ -44,7 +44,7 @@ class Listing:
         layout: Which on-disk layout was recognised.
         root: The folder that was recognised.
         splits: Records by split name, in a fixed (sorted) order.
-        expected: Official (pictures, identities) by split; None where the number of identities isn't certain.
+        expected: Official (pictures, identities) by split; None where a number isn't known for certain.
         class_names: Names of the classes by label, for classification.
         notes: Facts that a reader of the metrics must know, such as how many junk pictures were left out.
     """
@@ -52,14 +52,15 @@ class Listing:
     layout: str
     root: Path
     splits: dict[str, list[Record]]
-    expected: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    expected: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
     class_names: list[str] = field(default_factory=list)
     notes: dict[str, bool | int | float | str] = field(default_factory=dict)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Numbers of pictures and of different labels, by split."""
+        """Numbers of ``images`` and of ``identities`` (or ``classes``, where they have names), by split."""
+        word = "classes" if self.class_names else "identities"
         return {
-            name: {"images": len(records), "identities": len({record.label for record in records})}
+            name: {"images": len(records), word: len({record.label for record in records})}
             for name, records in self.splits.items()
         }
 
@@ -130,29 +131,18 @@ def check_counts(listing: Listing) -> None:
     Raises:
         DataError: A split has another number of pictures or identities.
     """
-    found = listing.counts()
     wrong = []
-    for split, (images, identities) in listing.expected.items():
-        have = found.get(split, {"images": 0, "identities": 0})
-        if have["images"] != images or (identities is not None and have["identities"] != identities):
-            wanted = f"{images} pictures" + ("" if identities is None else f" of {identities} identities")
-            wrong.append(f"{split}: found {have['images']} of {have['identities']}, expected {wanted}")
+    for split, (images, labels) in listing.expected.items():
+        records = listing.splits.get(split, [])
+        found = len(records), len({record.label for record in records})
+        if images not in (None, found[0]) or labels not in (None, found[1]):
+            wanted = f"{'any' if images is None else images} of {'any' if labels is None else labels}"
+            wrong.append(f"{split}: found {found[0]} of {found[1]}, expected {wanted}")
     if wrong:
         raise DataError(
-            f"{listing.layout} in {str(listing.root)!r} is not complete ({'; '.join(wrong)}): "
-            "copy it again, or pass --data.check_counts false for a subset"
+            f"{listing.layout} in {str(listing.root)!r} is not complete (pictures of identities or classes: "
+            f"{'; '.join(wrong)}): copy it again, or pass --data.check_counts false for a subset"
         )
-
-
-def check_not_empty(listing: Listing, splits: Iterable[str]) -> None:
-    """Refuse a listing without pictures in a split that is needed.
-
-    Raises:
-        DataError: A named split is absent or empty.
-    """
-    for split in splits:
-        if not listing.splits.get(split):
-            raise DataError(f"{listing.layout} in {str(listing.root)!r} has no picture in split {split!r}")
 
 
 def relabel(records: Sequence[Record]) -> tuple[list[Record], list[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,12 +11,15 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from vision_suite.datasets import reid_layouts as layouts
-from vision_suite.datasets.base import BaseData, Validation, hold_out, resolve_root, with_role
+from vision_suite.datasets import reid_lists as lists
+from vision_suite.datasets.base import BaseData, Validation, hold_out, with_role
+from vision_suite.datasets.cuhk03 import read_cuhk03
 from vision_suite.datasets.images import Interpolation
-from vision_suite.datasets.records import Listing, Record, check_counts, check_not_empty, relabel
+from vision_suite.datasets.records import Listing, Record, check_counts, relabel
+from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.samplers import IdentityBatchSampler
 from vision_suite.datasets.transforms import TRANSREID, Augment
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, DataError
 from vision_suite.types import Role
 
 ReIDDataset = Literal[
@@ -58,6 +61,8 @@ class ReIDData(BaseData):
         split_seed: int = 0,
         msmt17_use_val: bool = True,
         cuhk03_boxes: Literal["detected", "labeled"] = "detected",
+        cuhk03_split: Literal["new", "classic"] = "new",
+        cuhk03_trial: int = 0,
         vehicleid_test: Literal[800, 1600, 2400] = 800,
         multi_query: bool = False,
         check_counts: bool = True,
@@ -90,6 +95,8 @@ class ReIDData(BaseData):
             split_seed: Seed of that choice.
             msmt17_use_val: Train MSMT17 on its validation pictures too (32,621 in all, as TransReID does).
             cuhk03_boxes: Hand-labelled or detected boxes of CUHK03.
+            cuhk03_split: CUHK03's new protocol (767 and 700 identities) or the classic one (1,367 and 100).
+            cuhk03_trial: Which of the classic protocol's 20 test sets, from 0.
             vehicleid_test: Identities in VehicleID's test list.
             multi_query: Read Market-1501's gt_bbox pictures to average several pictures into each query.
             check_counts: Compare the numbers of pictures and identities with the official ones.
@@ -112,6 +119,7 @@ class ReIDData(BaseData):
             std=std,
             interpolation=interpolation,
             eval_interpolation="bilinear" if transreid_compat else interpolation,
+            crop_bottom=0,
             cache=cache,
             num_workers=num_workers,
             on_bad_image=on_bad_image,
@@ -127,24 +135,33 @@ class ReIDData(BaseData):
         if multi_query and dataset != "market1501":
             raise ConfigError(f"multi_query needs Market-1501's gt_bbox pictures, which {dataset!r} does not have")
         folder = resolve_root(root)
-        readers = {
+        readers: dict[str, Callable[[], Listing]] = {
             "market1501": lambda: layouts.read_market1501(folder, multi_query=multi_query),
             "dukemtmc": lambda: layouts.read_dukemtmc(folder),
             "occluded_duke": lambda: layouts.read_occluded_duke(folder),
+            "msmt17": lambda: lists.read_msmt17(folder, use_val=msmt17_use_val),
+            "veri776": lambda: lists.read_veri776(folder),
+            "vehicleid": lambda: lists.read_vehicleid(folder, test_identities=vehicleid_test),
+            "cuhk03": lambda: read_cuhk03(folder, boxes=cuhk03_boxes, split=cuhk03_split, trial=cuhk03_trial),
             "market_folder": lambda: layouts.read_market_folder(folder),
+            "manifest": lambda: layouts.read_reid_manifest(folder),
         }
-        listing = readers[dataset]()
-        self._use(listing, dataset, validation, val_fraction, split_seed, check_counts)
+        self._use(readers[dataset](), dataset, validation, val_fraction, split_seed, check_counts)
 
     def _use(
         self, listing: Listing, dataset: str, validation: Validation, fraction: float, split_seed: int, counted: bool
     ) -> None:
         if counted:
             check_counts(listing)
-        check_not_empty(listing, ["train", "query", "gallery"])
         splits = listing.splits
-        train = splits["train"]
-        test = [*splits["query"], *splits["gallery"], *splits.get("support", [])]
+        train = splits.get("train", [])
+        test = [record for name in ("query", "gallery", "support") for record in splits.get(name, [])]
+        if not train and not test:
+            raise DataError(f"{listing.layout} in {str(listing.root)!r} has neither training nor test pictures")
+        for one, other in (("query", "gallery"), ("query_val", "gallery_val")):
+            if dataset != "vehicleid" and bool(splits.get(one)) != bool(splits.get(other)):
+                empty = other if splits.get(one) else one
+                raise DataError(f"{listing.layout} in {str(listing.root)!r}: the {empty} split is empty")
         official = "query_val" in splits
         if validation == "auto":
             validation = "official" if official else "none"
@@ -167,7 +184,7 @@ class ReIDData(BaseData):
         }
         if validation == "holdout":
             facts |= {"val_fraction": fraction, "split_seed": split_seed, "val_identities": len(held)}
-        if any(record.camera < 0 for record in test):
+        if dataset != "vehicleid" and any(record.camera < 0 for record in test):
             rank_zero_warn(
                 f"{listing.layout}: test pictures without a camera; matches of the same camera are not removed for them"
             )
@@ -190,12 +207,12 @@ class ReIDData(BaseData):
 def query_and_gallery(records: Sequence[Record]) -> list[Record]:
     """Queries and gallery out of one list: the first picture of each identity and camera asks, the others answer.
 
-    Pictures of a camera-identity pair that has only one are queries and gallery entries both, so that no identity loses
-    its only picture of a camera (Market-1501's queries are drawn one per identity and camera too).
+    So Market-1501's queries were drawn. The only picture of an identity and camera does both, which is safe because a
+    query never sees its own camera's pictures of itself; without cameras it goes to the gallery only.
     """
     groups: dict[tuple[int, int], list[Record]] = defaultdict(list)
     for record in records:
         groups[record.label, record.camera].append(record)
-    queries = [group[0] for group in groups.values()]
+    queries = [group[0] for (_, camera), group in groups.items() if camera >= 0 or len(group) > 1]
     gallery = [record for group in groups.values() for record in (group[1:] or group)]
     return [*with_role(queries, Role.QUERY), *with_role(gallery, Role.GALLERY)]

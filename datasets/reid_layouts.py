@@ -10,6 +10,7 @@ import json
 import re
 from pathlib import Path
 
+from vision_suite.datasets.manifest import read_manifest
 from vision_suite.datasets.records import Listing, Record, find_folder, list_pictures
 from vision_suite.errors import DataError
 from vision_suite.types import Role
@@ -76,7 +77,7 @@ def read_market_folder(root: Path) -> Listing:
     return listing
 
 
-def _manifest_counts(path: Path) -> dict[str, tuple[int, int]]:
+def _manifest_counts(path: Path) -> dict[str, tuple[int | None, int | None]]:
     if not path.is_file():
         return {}
     try:
@@ -121,4 +122,44 @@ def read_occluded_duke(root: Path) -> Listing:
     root = find_folder(root, names, list(MARKET_FOLDERS.values()))
     listing = read_folders("Occluded-Duke", root, MARKET_FOLDERS)
     listing.expected = {"train": (15_618, 702), "query": (2_210, 519), "gallery": (17_661, 1_110)}
+    return listing
+
+
+MANIFEST_SPLITS = {
+    "train": Role.GALLERY,
+    "query": Role.QUERY,
+    "gallery": Role.GALLERY,
+    "query_val": Role.QUERY,
+    "gallery_val": Role.GALLERY,
+}
+
+
+def read_reid_manifest(path: Path) -> Listing:
+    """A CSV or JSONL manifest with ``path``, ``id`` and optionally ``camera``, ``view`` and ``split``.
+
+    Rows without a split are training pictures. Identities that aren't all whole numbers are numbered in sorted order;
+    cameras and views are taken as they are (0-based or not), an empty one is unknown.
+    """
+    rows = read_manifest(path, required=("id",))
+    names = {row.values["id"] for row in rows}
+    numeric = all(re.fullmatch(r"-?\d+", name) for name in names)
+    number = {name: int(name) if numeric else position for position, name in enumerate(sorted(names))}
+    listing = Listing("manifest", path.parent, {})
+    junk = 0
+    for row in rows:
+        split = row.values.get("split") or "train"
+        if split not in MANIFEST_SPLITS:
+            allowed = ", ".join(MANIFEST_SPLITS)
+            raise DataError(f"manifest {str(path)!r} line {row.line}: split={split!r} is none of {allowed}")
+        identity = number[row.values["id"]]
+        if identity < 0:
+            junk += 1
+            continue
+        camera, view = row.integer("camera", path), row.integer("view", path)
+        record = Record(row.path, identity, max(camera, -1), max(view, -1), MANIFEST_SPLITS[split])
+        listing.splits.setdefault(split, []).append(record)
+    for records in listing.splits.values():
+        records.sort(key=lambda record: record.path)
+    if junk:
+        listing.notes["manifest_junk"] = junk
     return listing

@@ -1,0 +1,154 @@
+"""CUHK03 (Li et al., CVPR 2014): its MATLAB container, extracted pictures, and the folders of the new protocol.
+
+``cuhk-03.mat`` holds, for each of 5 camera pairs, a table of identities x 10 pictures; the first camera of the
+pair took pictures 1 to 5, the second 6 to 10. Pictures are read out of the container one by one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import h5py
+import numpy as np
+
+from vision_suite.datasets.matfile import read_mat
+from vision_suite.datasets.records import Listing, Record
+from vision_suite.datasets.reid_layouts import MARKET_FOLDERS, read_folders
+from vision_suite.errors import DataError
+from vision_suite.types import Role
+
+Boxes = Literal["detected", "labeled"]
+
+CONTAINER_NAMES = ["cuhk-03.mat", "cuhk03_release/cuhk-03.mat", "cuhk03/cuhk03_release/cuhk-03.mat"]
+NEW_COUNTS: dict[str, dict[str, tuple[int | None, int | None]]] = {
+    "detected": {"train": (7_365, 767), "query": (1_400, 700), "gallery": (5_332, 700)},
+    "labeled": {"train": (7_368, 767), "query": (1_400, 700), "gallery": (5_328, 700)},
+}
+PICTURE = re.compile(r"(\d+)_(\d+)_(\d)_(\d+)\.png")  # camera pair, identity in the pair, camera, picture
+
+
+def read_cuhk03(root: Path, *, boxes: Boxes, split: Literal["new", "classic"], trial: int) -> Listing:
+    """CUHK03 in whichever form is there: new-protocol folders, or the container with its list of pictures.
+
+    Args:
+        root: The data set's folder or one that holds it.
+        boxes: Hand-labelled or detected boxes; results of the two are reported apart.
+        split: The new protocol of 767 training and 700 test identities (Zhong et al., CVPR 2017), or the classic one of
+            1,367 and 100, in which every test picture is query and gallery entry.
+        trial: Which of the classic protocol's 20 test sets, from 0.
+    """
+    if split == "classic":
+        return _read_classic(root, boxes, trial)
+    folder = _new_protocol_folder(root, boxes)
+    if folder is not None:
+        listing = read_folders(f"CUHK03 folders, {boxes}", folder, MARKET_FOLDERS)
+        listing.expected = NEW_COUNTS[boxes]
+        return listing
+    return _read_new_container(root, boxes)
+
+
+def _new_protocol_folder(root: Path, boxes: Boxes) -> Path | None:
+    spellings = ["labeled", "labelled"] if boxes == "labeled" else ["detected"]
+    tops = ["", "cuhk03-np", "cuhk03/cuhk03-np", "CUHK03-NP"]
+    candidates = [root / top / name for top in tops for name in spellings]
+    if root.name in spellings:  # the folder of the other boxes must not pass for this one
+        candidates.insert(0, root)
+    return next((c for c in candidates if all((c / name).is_dir() for name in MARKET_FOLDERS.values())), None)
+
+
+def _find_container(root: Path) -> Path:
+    for name in CONTAINER_NAMES:
+        if (root / name).is_file():
+            return root / name
+    raise DataError(
+        f"{str(root)!r} holds neither {' nor '.join(CONTAINER_NAMES)} nor cuhk03-np folders: "
+        "point --data.root at the unpacked CUHK03"
+    )
+
+
+def _read_new_container(root: Path, boxes: Boxes) -> Listing:
+    container = _find_container(root)
+    name = f"cuhk03_new_protocol_config_{boxes}.mat"
+    places = [container.parent / name, container.parent.parent / name, root / name]
+    config = next((place for place in places if place.is_file()), None)
+    if config is None:
+        raise DataError(f"list file {name!r} is missing beside {str(container)!r}: it defines the new protocol")
+    indices = ["train_idx", "query_idx", "gallery_idx"]
+    table = read_mat(config, ["labels", "filelist", *indices])
+    labels, files = np.atleast_1d(table["labels"]), [str(name) for name in np.atleast_1d(table["filelist"])]
+    extracted = container.parent.parent / f"images_{boxes}"
+    listing = Listing(f"CUHK03 container, {boxes}", container.parent, {}, expected=NEW_COUNTS[boxes])
+    for name in indices:
+        split = name.removesuffix("_idx")
+        role = Role.QUERY if split == "query" else Role.GALLERY
+        listing.splits[split] = []
+        for index in (np.atleast_1d(table[name]).astype(int) - 1).tolist():
+            pair, identity, camera, picture = _fields(files[index], config)
+            in_container = f"{container}::{boxes}/{pair}/{identity}/{picture}"
+            path = str(extracted / files[index]) if extracted.is_dir() else in_container
+            listing.splits[split].append(Record(path, int(labels[index]), camera - 1, role=role))
+    return listing
+
+
+def _fields(name: str, source: Path) -> tuple[int, int, int, int]:
+    match = PICTURE.fullmatch(name)
+    if match is None:
+        raise DataError(f"{str(source)!r} names {name!r}, which is not PAIR_IDENTITY_CAMERA_PICTURE.png")
+    pair, identity, camera, picture = (int(field) for field in match.groups())
+    return pair, identity, camera, picture
+
+
+def _read_classic(root: Path, boxes: Boxes, trial: int) -> Listing:
+    container = _find_container(root)
+    file = _open(str(container), os.getpid())
+    sets = file["testsets"][0]
+    if not 0 <= trial < len(sets):
+        raise DataError(f"cuhk03_trial={trial}: {str(container)!r} has test sets 0 to {len(sets) - 1}")
+    test_ids = {(int(pair), int(identity)) for pair, identity in file[sets[trial]][:].T}
+    train: list[Record] = []
+    test: list[Record] = []
+    for pair, reference in enumerate(file[boxes][0], start=1):
+        table = file[reference]
+        for identity in range(1, table.shape[1] + 1):
+            target = test if (pair, identity) in test_ids else train
+            for picture in range(1, table.shape[0] + 1):
+                if file[table[picture - 1, identity - 1]].ndim == 3:  # an empty cell is two-dimensional
+                    address = f"{container}::{boxes}/{pair}/{identity}/{picture}"
+                    target.append(Record(address, pair * 10_000 + identity, 0 if picture <= 5 else 1))
+    queries = [Record(r.path, r.label, r.camera, role=Role.QUERY) for r in test]
+    listing = Listing(f"CUHK03 container, {boxes}, classic test set {trial}", container.parent, {})
+    listing.splits = {"train": train, "query": queries, "gallery": test}
+    listing.expected = {"train": (None, 1_367), "query": (None, 100), "gallery": (None, 100)}
+    return listing
+
+
+def read_picture(address: str) -> np.ndarray:
+    """One picture, (h, w, 3) uint8, at ``FILE.mat::BOXES/PAIR/IDENTITY/PICTURE`` with numbers from 1.
+
+    Raises:
+        DataError: There is no such picture in the container.
+    """
+    path, _, place = address.partition("::")
+    boxes, *numbers = place.split("/")
+    try:
+        pair, identity, picture = (int(number) - 1 for number in numbers)
+        file = _open(path, os.getpid())
+        pixels = np.asarray(file[file[file[boxes][0, pair]][picture, identity]])
+    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+        raise DataError(f"not in the container ({error})") from None
+    if pixels.ndim != 3 or pixels.dtype != np.uint8:
+        raise DataError("an empty cell of the container")
+    return np.ascontiguousarray(pixels.transpose(2, 1, 0))  # MATLAB stores columns first
+
+
+@lru_cache(maxsize=2)
+def _open(path: str, process: int) -> h5py.File:
+    """The open container; one per process, because HDF5 handles don't survive a fork."""
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(f"{path!r} cannot be read as a MATLAB 7.3 container: {error}") from None

@@ -1,0 +1,89 @@
+"""CUHK03's container and folders on generated files."""
+
+import numpy as np
+import pytest
+
+from vision_suite.datasets.cuhk03 import read_cuhk03, read_picture
+from vision_suite.datasets.images import check_pictures, open_picture
+from vision_suite.datasets.records import check_counts
+from vision_suite.datasets.synthetic import draw, write_market
+from vision_suite.datasets.synthetic_sets import write_cuhk03
+from vision_suite.errors import DataError
+from vision_suite.types import Role
+
+
+def new(root, boxes="detected"):
+    return read_cuhk03(root, boxes=boxes, split="new", trial=0)
+
+
+def test_new_protocol_from_the_container(tmp_path):
+    listing = new(write_cuhk03(tmp_path, ids_per_pair=3))
+    # Per pair: identity 1 lacks two of ten pictures, identity 2 has all, identity 3 is tested.
+    assert {name: len(records) for name, records in listing.splits.items()} == {"train": 36, "query": 4, "gallery": 16}
+    assert {r.label for r in listing.splits["query"]} == {3, 6}
+    assert {r.camera for r in listing.splits["gallery"]} == {0, 1}
+    assert {r.role for r in listing.splits["query"]} == {Role.QUERY}
+
+
+def test_container_pixels_are_upright_and_in_rgb_order(tmp_path):
+    root = write_cuhk03(tmp_path)
+    address = f"{root / 'cuhk03_release' / 'cuhk-03.mat'}::labeled/2/3/7"
+    expected = np.asarray(draw(12, 1, 6, (20, 10)))
+    np.testing.assert_array_equal(read_picture(address), expected)
+    np.testing.assert_array_equal(np.asarray(open_picture(address)), expected)
+
+
+def test_all_listed_container_pictures_can_be_read(tmp_path):
+    listing = new(write_cuhk03(tmp_path))
+    assert check_pictures([r.path for records in listing.splits.values() for r in records], workers=2) == []
+
+
+@pytest.mark.parametrize("place", ["detected/1/1/5", "detected/3/1/1", "detected/1/9/1", "other/1/1/1", "detected/1"])
+def test_a_missing_container_picture_is_one_error(tmp_path, place):
+    address = f"{write_cuhk03(tmp_path) / 'cuhk03_release' / 'cuhk-03.mat'}::{place}"
+    with pytest.raises(DataError, match="cannot be read"):
+        open_picture(address)
+
+
+def test_extracted_pictures_are_preferred(tmp_path):
+    root = write_cuhk03(tmp_path)
+    (root / "images_detected").mkdir()
+    listing = new(root)
+    assert listing.splits["train"][0].path == str(root / "images_detected" / "1_001_1_01.png")
+
+
+def test_classic_protocol(tmp_path):
+    listing = read_cuhk03(write_cuhk03(tmp_path, ids_per_pair=3), boxes="labeled", split="classic", trial=0)
+    assert {name: len(records) for name, records in listing.splits.items()} == {"train": 36, "query": 20, "gallery": 20}
+    assert {r.label for r in listing.splits["query"]} == {10_003, 20_003}
+    assert [r.path for r in listing.splits["query"]] == [r.path for r in listing.splits["gallery"]]
+    assert not {r.label for r in listing.splits["train"]} & {10_003, 20_003}
+    with pytest.raises(DataError, match="test sets 0 to 0"):
+        read_cuhk03(tmp_path, boxes="labeled", split="classic", trial=5)
+
+
+@pytest.mark.parametrize("spelling", ["labeled", "labelled"])
+def test_new_protocol_folders(tmp_path, spelling):
+    write_market(tmp_path / "cuhk03-np" / spelling, train_ids=4, suffix=".png", cameras=2)
+    write_market(tmp_path / "cuhk03-np" / "detected", train_ids=5, suffix=".png", cameras=2)
+    assert new(tmp_path, "labeled").counts()["train"]["identities"] == 4
+    assert new(tmp_path, "detected").counts()["train"]["identities"] == 5
+    assert new(tmp_path / "cuhk03-np" / spelling, "labeled").counts()["train"]["identities"] == 4
+    with pytest.raises(DataError, match="found 16 of 4, expected 7368 of 767"):
+        check_counts(new(tmp_path, "labeled"))
+
+
+def test_the_folder_of_the_other_boxes_does_not_pass(tmp_path):
+    write_market(tmp_path / "detected", suffix=".png")
+    with pytest.raises(DataError, match=r"holds neither cuhk-03\.mat"):
+        new(tmp_path / "detected", "labeled")
+
+
+def test_missing_list_and_broken_container(tmp_path):
+    root = write_cuhk03(tmp_path)
+    (root / "cuhk03_new_protocol_config_detected.mat").unlink()
+    with pytest.raises(DataError, match=r"cuhk03_new_protocol_config_detected.*is missing"):
+        new(root)
+    (root / "cuhk03_release" / "cuhk-03.mat").write_bytes(b"not a container")
+    with pytest.raises(DataError, match=r"MATLAB 7\.3"):
+        read_cuhk03(root, boxes="detected", split="classic", trial=0)
