@@ -282,3 +282,11 @@ def test_bad_features():
         evaluate_features(good, torch.ones(3, 2), *labels)
     with pytest.raises(DataError, match=r"shape \(9,\)"):
         evaluate_features(good.flatten(), good, *labels)
+
+
+def test_threads_give_the_same_bits(monkeypatch):
+    one = evaluate(*random_reference())
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    three = evaluate(*random_reference())
+    np.testing.assert_array_equal(one["average_precision"], three["average_precision"])
+    np.testing.assert_array_equal(one["cmc"], three["cmc"])

@@ -10,7 +10,7 @@ mINP: Ye et al., "Deep Learning for Person Re-identification", TPAMI 2021, eq. 3
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Literal, TypedDict
@@ -98,6 +98,22 @@ def row_blocks(queries: int, gallery: int) -> list[tuple[int, int]]:
     """Query ranges [start, stop) whose distance block fits `BLOCK_ELEMENTS`."""
     rows = max(1, min(1024, BLOCK_ELEMENTS // max(1, gallery)))
     return [(start, min(start + rows, queries)) for start in range(0, queries, rows)]
+
+
+def for_rows(work: Callable[[int], None], rows: int) -> None:
+    """Do ``work`` for each row number, shared out among as many threads as torch uses."""
+    workers = max(1, min(torch.get_num_threads(), rows))
+
+    def share(first: int) -> None:
+        for row in range(first, rows, workers):
+            work(row)
+
+    if workers == 1:
+        share(0)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(share, range(workers)):
+            pass
 
 
 def check_finite(block: Floats, start: int) -> None:
@@ -199,33 +215,31 @@ def score(
         raise ConfigError(f"ap={ap!r} is not an AP convention: choose one of {', '.join(AP_CONVENTIONS)}")
     picks = None if draws is None else truth.picks(draws)
     parts: list[QueryScores] = []
-    with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
-        for start, block in blocks:
-            part = QueryScores.empty(len(block), 1 if draws is None else len(draws), keep)
-            part.query[:] += start
-            block[:, truth.junk] = np.inf
+    for start, block in blocks:
+        part = QueryScores.empty(len(block), 1 if draws is None else len(draws), keep)
+        part.query[:] += start
+        block[:, truth.junk] = np.inf
 
-            def score_row(i: int, start: int = start, block: Floats = block, part: QueryScores = part) -> None:
-                row = block[i]
-                positives, removed = truth.matches(start + i)
-                row[removed] = np.inf
-                if positives.size:
-                    ranks = positive_ranks(row, positives)
-                    ranks.sort()
-                    part.average_precision[i] = average_precision(ranks, ap)
-                    part.inverse_negative_penalty[i] = ranks.size / ranks[-1]
-                    part.first[i] = ranks[0]
-                    if picks is not None and draws is not None:
-                        own = truth.group(start + i)
-                        part.first[i] = shot_ranks(row, positives, own, picks, draws[:, own])
-                if keep:
-                    near = nearest(row, keep)
-                    part.ranked[i, : near.size] = near
-                    part.ranked_distance[i, : near.size] = row[near]
+        def score_row(i: int, start: int = start, block: Floats = block, part: QueryScores = part) -> None:
+            row = block[i]
+            positives, removed = truth.matches(start + i)
+            row[removed] = np.inf
+            if positives.size:
+                ranks = positive_ranks(row, positives)
+                ranks.sort()
+                part.average_precision[i] = average_precision(ranks, ap)
+                part.inverse_negative_penalty[i] = ranks.size / ranks[-1]
+                part.first[i] = ranks[0]
+                if picks is not None and draws is not None:
+                    own = truth.group(start + i)
+                    part.first[i] = shot_ranks(row, positives, own, picks, draws[:, own])
+            if keep:
+                near = nearest(row, keep)
+                part.ranked[i, : near.size] = near
+                part.ranked_distance[i, : near.size] = row[near]
 
-            for _ in pool.map(score_row, range(len(block)), chunksize=8):
-                pass
-            parts.append(part)
+        for_rows(score_row, len(block))
+        parts.append(part)
     if not parts:
         return QueryScores.empty(0, 1 if draws is None else len(draws), keep)
     return QueryScores.join(parts)

@@ -9,7 +9,6 @@ matrix, and the sum of minima behind the Jaccard distance runs over V's columns.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.distances import as_features, exact_products, inverse_norms
-from vision_suite.metrics.ranking import Block, Floats, Ints, nearest, row_blocks
+from vision_suite.metrics.ranking import Block, Floats, Ints, for_rows, nearest, row_blocks
 
 SQUARED_EUCLIDEAN = "squared Euclidean of L2-normalised features, each row divided by its maximum"
 # Floats gathered at once for the distances of listed pairs (64 MiB for each side of the pairs in float32).
@@ -105,14 +104,16 @@ class Reranker:
         total = len(self._features)
         neighbours = np.empty((total, k), dtype=np.int64)
         row_max = np.empty(total, dtype=self._features[:0].cpu().numpy().dtype)
-        with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
-            for start, stop in row_blocks(total, total):
-                block = self._distances(start, stop)
-                row_max[start:stop] = block.max(axis=1)
-                # Below every distance, so that no duplicate of a picture comes before the picture itself.
-                block[np.arange(stop - start), np.arange(start, stop)] = -1
-                for i, near in enumerate(pool.map(lambda row: nearest(row, k), block, chunksize=8)):
-                    neighbours[start + i] = near
+        for start, stop in row_blocks(total, total):
+            block = self._distances(start, stop)
+            row_max[start:stop] = block.max(axis=1)
+            # Below every distance, so that no duplicate of a picture comes before the picture itself.
+            block[np.arange(stop - start), np.arange(start, stop)] = -1
+
+            def list_row(i: int, start: int = start, block: Floats = block) -> None:
+                neighbours[start + i] = nearest(block[i], k)
+
+            for_rows(list_row, stop - start)
         # All pictures equal: every distance is 0 and stays 0.
         row_max[row_max == 0] = 1
         return neighbours, row_max
