@@ -243,8 +243,8 @@ def page(records: list[dict[str, object]], threads: int) -> str:
         "",
         "Features are random (seeded) around one centre per identity, 27 gallery pictures per identity, 15 cameras.",
         "Each row is a process of its own; the peak is its `ru_maxrss` and includes interpreter, libraries and the",
-        "features themselves. `dense` is code written for this page from the published definitions; it keeps the matrices",
-        "that the usual evaluators keep. Ratios are dense / suite: above 1 the suite is faster or smaller.",
+        "features themselves. `dense` is code written for this page from the published definitions; it keeps the",
+        "matrices that the usual evaluators keep. Ratios are dense / suite: above 1 the suite is faster or smaller.",
     ]
     for experiment, variants in EXPERIMENTS.items():
         lines += ["", f"## {experiment.capitalize()}", ""]
