@@ -1,13 +1,14 @@
 """The common look of the suite's pictures: colours, text that fits its place, tick and cross marks, figures.
 
-Curve colours are those of Okabe and Ito ("Color Universal Design", 2008), which every common kind of colour blindness can
-tell apart. Green and red frames, which the re-ID literature uses, are always doubled by a tick or a cross.
+Curve colours are those of Okabe and Ito ("Color Universal Design", 2008), told apart with every common kind of colour
+blindness. Green and red frames, which the re-ID literature uses, are always doubled by a tick or a cross.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,29 +125,23 @@ def mark(correct: bool, size: int) -> Image.Image:
     return disc.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of ``width`` x ``height`` inches at 160 dots per inch with one plain axis; pyplot is not touched."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of ``width`` x ``height`` inches at 160 dots per inch with a row of plain axes, apart from pyplot."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=160, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    plain(axes)
-    return figure, axes
-
-
-def plain(axes: Axes) -> None:
-    """Give an axis the common look: two spines, a faint grid behind the curves."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, color="#dee2e6", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=9, color="#6c757d")
+    panels = [figure.add_subplot(1, columns, number + 1) for number in range(columns)]
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(True, color="#dee2e6", linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelsize=9, color="#6c757d")
+    return figure, panels
 
 
 def rendered(figure: Figure) -> Image.Image:
     """The figure drawn as an RGB image."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    pixels, size = FigureCanvasAgg(figure).print_to_buffer()
-    return Image.frombuffer("RGBA", size, pixels, "raw", "RGBA", 0, 1).convert("RGB")
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    buffer.seek(0)
+    return Image.open(buffer).convert("RGB")

@@ -15,6 +15,7 @@ FRAME = 5
 GAP = 10
 MARGIN = 20
 TEXT = 13
+BRANCHES = {"": "fused", "rerank": "fused, re-ranked"}
 
 
 @dataclass(frozen=True)
@@ -159,11 +160,11 @@ def cmc_curves(
     Returns:
         An RGB image, 1120 x 768.
     """
-    figure, axes = canvas.new_figure(7.0, 4.8)
+    figure, (axes,) = canvas.new_figure(7.0, 4.8)
     longest = max(len(curve) for curve in curves.values())
     lowest = 1.0
     for number, (branch, curve) in enumerate(curves.items()):
-        name = branch.upper() if branch else "fused"
+        name = BRANCHES.get(branch, branch.upper()) if len(curves) > 1 else "network"
         label = f"{name}: mAP {100 * mean_ap[branch]:.1f}, " if branch in mean_ap else f"{name}: "
         label += f"rank-1 {100 * curve[0]:.1f}"
         axes.plot(

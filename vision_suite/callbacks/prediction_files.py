@@ -1,0 +1,147 @@
+"""The files of a prediction: features, rank lists and classes, each written piece by piece."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vision_suite.callbacks.prediction_store import Ints, Predictions
+from vision_suite.metrics.distances import COSINE, cosine_blocks
+from vision_suite.metrics.ranking import Floats, nearest, row_blocks
+from vision_suite.types import Role
+
+
+def write_features(predictions: Predictions, paths: Sequence[str], roles: Sequence[str], folder: Path) -> None:
+    """Write ``features.parquet`` (columns path, role, feature; one row group a chunk) and ``features.npz`` (the same).
+
+    Args:
+        predictions: Their column ``feature`` (N, D) float32.
+        paths: The N pictures.
+        roles: ``input`` or ``gallery`` for each.
+        folder: Where to write.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    feature = predictions.columns["feature"]
+    width = feature.shape[1]
+    schema = pyarrow.schema(
+        [
+            ("path", pyarrow.string()),
+            ("role", pyarrow.string()),
+            ("feature", pyarrow.list_(pyarrow.float32(), width)),
+        ]
+    )
+    with pyarrow.parquet.ParquetWriter(folder / "features.parquet", schema) as writer:
+        for rows in predictions.chunks():
+            flat = pyarrow.array(np.ascontiguousarray(feature[rows]).reshape(-1))
+            columns = [
+                pyarrow.array(paths[rows], pyarrow.string()),
+                pyarrow.array(roles[rows], pyarrow.string()),
+                pyarrow.FixedSizeListArray.from_arrays(flat, width),
+            ]
+            writer.write_table(pyarrow.table(columns, schema=schema))
+    np.savez(folder / "features.npz", path=np.array(paths), role=np.array(roles), feature=feature)
+
+
+def inputs_and_gallery(role: Ints) -> tuple[Ints, Ints, bool]:
+    """Rows that ask, rows that answer, and whether these are the same pictures.
+
+    With queries and a gallery, the one is ranked for the other; else every picture is ranked among all others.
+    """
+    queries, gallery = np.flatnonzero(role == Role.QUERY), np.flatnonzero(role == Role.GALLERY)
+    if len(queries) and len(gallery):
+        return queries, gallery, False
+    everything = np.flatnonzero(role != Role.SUPPORT)
+    return everything, everything, True
+
+
+def ranked(feature: Floats, inputs: Ints, gallery: Ints, same: bool, top_k: int) -> Iterator[tuple[int, Ints, Floats]]:
+    """Rank the gallery for each input by 1 - cosine, ties by position; distances exist for a block of inputs at a time.
+
+    Args:
+        feature: (N, D) float32, possibly a file mapped into memory.
+        inputs: Rows that ask.
+        gallery: Rows that answer.
+        same: Both are the same pictures: an input isn't listed for itself.
+        top_k: Length of the lists.
+
+    Yields:
+        Row of the input, rows of its nearest pictures, their distances.
+    """
+    # Contiguous runs stay views of the file; a fancy index would copy all features into memory.
+    asked, answers = torch.from_numpy(_rows(feature, inputs)), torch.from_numpy(_rows(feature, gallery))
+    for start, block in cosine_blocks(asked, answers, row_blocks(len(inputs), len(gallery))):
+        for offset, distances in enumerate(block):
+            if same:
+                distances[start + offset] = np.inf
+            near = nearest(distances, top_k)
+            yield int(inputs[start + offset]), gallery[near], distances[near]
+
+
+def write_rank_lists(
+    lists: Iterable[tuple[int, Ints, Floats]], paths: Sequence[str], against: str, top_k: int, target: Path
+) -> list[tuple[int, Ints, Floats]]:
+    """Write ``rank_lists.json``, one list at a time, and give the first few back for drawing.
+
+    Args:
+        lists: What `ranked` yields.
+        paths: The N pictures.
+        against: What was searched, in words.
+        top_k: Longest list.
+        target: The file.
+    """
+    kept = []
+    head = {"distance": f"{COSINE}, float32", "ties": "by position", "against": against, "top_k": top_k}
+    with target.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(head, indent=1)[:-2] + ',\n "lists": [')
+        for number, (row, near, distances) in enumerate(lists):
+            found = [{"path": paths[n], "distance": round(float(d), 6)} for n, d in zip(near, distances, strict=True)]
+            entry = json.dumps({"path": paths[row], "ranked": found}, ensure_ascii=False)
+            file.write(("\n  " if number == 0 else ",\n  ") + entry)
+            if number < 8:
+                kept.append((row, near, distances))
+        file.write("\n ]\n}\n")
+    return kept
+
+
+def write_classes(predictions: Predictions, paths: Sequence[str], names: Sequence[str], folder: Path) -> None:
+    """Write the best classes of each picture: ``classes.csv`` (one row a picture) and ``classes.json``.
+
+    Args:
+        predictions: Their columns ``classes`` (N, K) int64, best first, and ``probability`` (N, K) float32.
+        paths: The N pictures.
+        names: Class names; empty if unknown, then numbers stand for them.
+        folder: Where to write.
+    """
+    classes, probability = predictions.columns["classes"], predictions.columns["probability"]
+    places = range(1, classes.shape[1] + 1)
+    with (
+        (folder / "classes.csv").open("w", newline="", encoding="utf-8") as table,
+        (folder / "classes.json").open("w", encoding="utf-8") as lines,
+    ):
+        writer = csv.writer(table)
+        writer.writerow(["path", *(f"{word}_{place}" for place in places for word in ("class", "probability"))])
+        lines.write("[")
+        for row, path in enumerate(paths):
+            best: list[dict[str, Any]] = [
+                {"class": names[int(c)] if names else int(c), "probability": round(float(p), 6)}
+                for c, p in zip(classes[row], probability[row], strict=True)
+            ]
+            writer.writerow([path, *(value for entry in best for value in entry.values())])
+            entry = json.dumps({"path": path, "classes": best}, ensure_ascii=False)
+            lines.write(("\n " if row == 0 else ",\n ") + entry)
+        lines.write("\n]\n")
+
+
+def _rows(feature: Floats, rows: Ints) -> Floats:
+    """These rows of the features; a view where they follow one another."""
+    if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
+        return feature[int(rows[0]) : int(rows[-1]) + 1]
+    return feature[rows]

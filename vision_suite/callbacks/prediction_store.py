@@ -1,0 +1,135 @@
+"""Columns of predictions on disk: each process appends its own part, one process merges them, memory stays small."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from io import BufferedWriter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vision_suite.errors import DataError
+
+Rows = npt.NDArray[Any]
+Ints = npt.NDArray[np.int64]
+
+INDEX = "index"
+LAYOUT = "columns.json"
+CHUNK = 4096
+
+
+class PartWriter:
+    """Appends batches of rows to raw files, one a column; the first batch decides the columns.
+
+    Args:
+        folder: Folder of this process's part; created.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self.folder = folder
+        self.rows = 0
+        self._layout: dict[str, tuple[str, list[int]]] = {}
+        self._files: dict[str, BufferedWriter] = {}
+
+    def append(self, batch: Mapping[str, Rows]) -> None:
+        """Write a batch: by column an array (B, ...); ``index`` (B,) int64 must be among them.
+
+        Raises:
+            DataError: The columns or their shapes differ from those of the first batch.
+        """
+        layout = {name: (rows.dtype.str, list(rows.shape[1:])) for name, rows in batch.items()}
+        if not self._files:
+            self._layout = layout
+            self._files = {name: (self.folder / name).open("wb") for name in layout}
+        if layout != self._layout:
+            raise DataError(f"predictions changed from {self._layout} to {layout} between batches")
+        for name, rows in batch.items():
+            self._files[name].write(np.ascontiguousarray(rows).data)
+        self.rows += len(batch[INDEX])
+
+    def close(self) -> None:
+        """Finish the part, so that `merge` can read it."""
+        for file in self._files.values():
+            file.close()
+        layout = {"rows": self.rows, "columns": self._layout}
+        (self.folder / LAYOUT).write_text(json.dumps(layout), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """All predictions in the order of their index, each picture once.
+
+    Attributes:
+        index: (N,) positions in the list of pictures, ascending.
+        duplicates: Rows left out because their picture was there already (the padding of distributed loaders).
+        columns: By name the rows (N, ...), as files mapped into memory.
+    """
+
+    index: Ints
+    duplicates: int
+    columns: dict[str, Rows] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def chunks(self) -> Iterator[slice]:
+        """Slices of at most `CHUNK` rows."""
+        for start in range(0, len(self), CHUNK):
+            yield slice(start, min(start + CHUNK, len(self)))
+
+
+def merge(parts: list[Path], folder: Path) -> Predictions:
+    """Join the parts of all processes.
+
+    Args:
+        parts: The parts' folders.
+        folder: Where to put the joined columns.
+
+    Raises:
+        DataError: A part is missing (the run's folder isn't shared by the machines), or nothing was predicted.
+    """
+    missing = [part for part in parts if not (part / LAYOUT).is_file()]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(parts)} processes left no predictions, such as {missing[0]}: "
+            "put the run on a file system that all machines share (--trainer.default_root_dir)"
+        )
+    layouts = [json.loads((part / LAYOUT).read_text(encoding="utf-8")) for part in parts]
+    filled = [(part, layout) for part, layout in zip(parts, layouts, strict=True) if layout["rows"]]
+    if not filled:
+        raise DataError("nothing was predicted: the list of pictures is empty")
+    columns: dict[str, tuple[str, list[int]]] = filled[0][1]["columns"]
+    opened = {name: [_open(part, name, layout) for part, layout in filled] for name in columns}
+    everything = np.concatenate(opened.pop(INDEX))
+    index, first = np.unique(everything, return_index=True)
+    starts = np.cumsum([0, *(layout["rows"] for _, layout in filled)])
+    folder.mkdir(parents=True, exist_ok=True)
+    joined: dict[str, Rows] = {}
+    for name, pieces in opened.items():
+        dtype, shape = columns[name]
+        target = np.memmap(folder / name, mode="w+", dtype=dtype, shape=(len(index), *shape))
+        for begin in range(0, len(index), CHUNK):
+            rows = first[begin : begin + CHUNK]
+            for piece, start, stop in zip(pieces, starts[:-1], starts[1:], strict=True):
+                here = (rows >= start) & (rows < stop)
+                target[begin : begin + CHUNK][here] = piece[rows[here] - start]
+        joined[name] = target
+    return Predictions(index.astype(np.int64), len(everything) - len(index), joined)
+
+
+def clear(folder: Path) -> None:
+    """Remove a folder of earlier parts, if there is one."""
+    if folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def _open(part: Path, name: str, layout: dict[str, Any]) -> Rows:
+    """One column of one part."""
+    dtype, shape = layout["columns"][name]
+    return np.memmap(part / name, mode="r", dtype=dtype, shape=(layout["rows"], *shape))

@@ -1,0 +1,210 @@
+"""What a test leaves for people: one table on the terminal, ``metrics.json``, and pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_info
+
+from vision_suite import __version__
+from vision_suite.callbacks.report_pictures import classification_pictures, retrieval_pictures
+from vision_suite.callbacks.run_dir import run_dir
+from vision_suite.datasets.base import BaseData
+from vision_suite.errors import ConfigError
+from vision_suite.lit_modules.base import LitBase
+from vision_suite.types import ClassificationReport, RetrievalReport
+from vision_suite.viz.training import Series, training_curves
+
+Report = RetrievalReport | ClassificationReport
+
+COLUMNS = {
+    "retrieval": {"mAP": "mAP", "rank1": "R1", "rank5": "R5", "rank10": "R10", "mINP": "mINP"},
+    "classification": {"top1": "top-1", "top5": "top-5"},
+}
+ROWS = {"": "fused", "sa": "SA only", "glca": "GLCA only", "rerank": "fused, re-ranked"}
+
+
+class ReportWriter(Callback):
+    """Prints and stores the report that a module leaves after testing or validating; rank zero only.
+
+    Files go to ``test`` (or ``validate``) in the run's folder: ``metrics.json``, and for retrieval ``cmc.png``,
+    ``gallery_random.png`` and ``gallery_hardest.png``, for classification ``confusions.png``. Training leaves
+    ``training.png`` beside the CSV logger's ``metrics.csv``. Pictures go to Weights & Biases too when it logs the run.
+
+    Args:
+        queries: Rows of each ranked gallery strip.
+        pairs: Rows of the picture of confused classes.
+        validation_pictures: Draw pictures after ``validate`` too.
+        seed: Seed for the choice of queries in ``gallery_random.png``.
+    """
+
+    def __init__(self, queries: int = 8, pairs: int = 8, validation_pictures: bool = False, seed: int = 0) -> None:
+        if queries < 1 or pairs < 1:
+            raise ConfigError(f"queries={queries}, pairs={pairs}: a picture needs at least one row")
+        self.queries, self.pairs, self.validation_pictures, self.seed = queries, pairs, validation_pictures, seed
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the table to this callback."""
+        if isinstance(pl_module, LitBase):
+            pl_module.report = None
+            trainer.test_loop.verbose = False
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the table to this callback."""
+        if isinstance(pl_module, LitBase) and trainer.state.fn == TrainerFn.VALIDATING:
+            pl_module.report = None
+            trainer.validate_loop.verbose = False
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the report of a test."""
+        self._write(trainer, pl_module, "test", pictures=True)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the report of ``validate``; validation within training is the logger's business."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._write(trainer, pl_module, "validate", pictures=self.validation_pictures)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the curves of a training run from what the CSV logger wrote."""
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)]
+        if not trainer.is_global_zero or not loggers:
+            return
+        folder = run_dir(trainer)
+        loggers[0].save()
+        log = read_log(folder)
+        if any(key.startswith("train/loss") for key in log):
+            self._show(trainer, training_curves(log, title=str(loggers[0].name)), "training", folder)
+
+    def _write(self, trainer: Trainer, pl_module: LightningModule, stage: str, *, pictures: bool) -> None:
+        report = pl_module.report if isinstance(pl_module, LitBase) else None
+        if not trainer.is_global_zero or report is None:
+            return
+        folder = run_dir(trainer) / stage
+        folder.mkdir(parents=True, exist_ok=True)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        protocol = data.protocol if isinstance(data, BaseData) else {}
+        title = f"{protocol.get('layout', 'data')}, {stage}"
+        record = metrics_record(report, stage, protocol)
+        record |= {"checkpoint": None if trainer.ckpt_path is None else str(trainer.ckpt_path)}
+        record |= {"epoch": trainer.current_epoch, "step": trainer.global_step, "vision_suite": __version__}
+        text = json.dumps(record, indent=2, allow_nan=False)
+        (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        print_table(report, title)
+        written = ["metrics.json"]
+        if pictures and isinstance(data, BaseData):
+            for name, picture in self._pictures(report, data, stage, title).items():
+                self._show(trainer, picture, name, folder)
+                written.append(f"{name}.png")
+        elif pictures:
+            rank_zero_info("no pictures: the trainer was given loaders, not a data module of the suite")
+        rank_zero_info(f"report: {', '.join(written)} in {folder}")
+
+    def _pictures(self, report: Report, data: BaseData, stage: str, title: str) -> dict[str, Image.Image]:
+        if isinstance(report, RetrievalReport):
+            return retrieval_pictures(report, data, stage, title, queries=self.queries, seed=self.seed)
+        return classification_pictures(report, data, stage, title, pairs=self.pairs)
+
+    def _show(self, trainer: Trainer, picture: Image.Image, name: str, folder: Path) -> None:
+        """Save a picture and hand it to Weights & Biases."""
+        picture.save(folder / f"{name}.png")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(key=f"{folder.name}/{name}" if name != "training" else name, images=[picture])
+
+
+def metrics_record(report: Report, stage: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``metrics.json`` holds of a report, in plain containers; numbers that are not finite become null.
+
+    Args:
+        report: The report; metrics are fractions of one.
+        stage: ``test`` or ``validate``.
+        data: The data module's protocol, kept apart under ``data``.
+    """
+    own = {key: value for key, value in report.protocol.items() if key not in data}
+    return {
+        "stage": stage,
+        "task": "retrieval" if isinstance(report, RetrievalReport) else "classification",
+        "metrics": plain(report.metrics),
+        "protocol": plain(own),
+        "data": plain(data),
+    }
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def table_rows(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of the table: one row a branch, in percent, "-" where a branch lacks a number."""
+    columns = COLUMNS["retrieval" if isinstance(report, RetrievalReport) else "classification"]
+    values: dict[str, dict[str, str]] = defaultdict(dict)
+    for key, value in report.metrics.items():
+        branch, _, name = key.rpartition("/")
+        if name in columns:
+            values[branch][name] = f"{100 * value:.1f}" if math.isfinite(value) else "-"
+    alone = len(values) == 1
+    rows = [
+        ["network" if alone else ROWS.get(branch, branch), *(found.get(name, "-") for name in columns)]
+        for branch, found in values.items()
+    ]
+    return ["", *columns.values()], rows
+
+
+def print_table(report: Report, title: str) -> None:
+    """Print the metrics of a report, in percent."""
+    from rich.console import Console
+    from rich.table import Table
+
+    headings, rows = table_rows(report)
+    table = Table(title=f"{title} (%)", title_justify="left", title_style="bold")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
+    facts = report.protocol
+    if isinstance(report, RetrievalReport):
+        counts = f"{facts['num_valid']} of {facts['num_query']} queries valid, gallery {facts['num_gallery']}"
+        table.caption = f"{counts}, AP {facts['ap']}"
+    else:
+        table.caption = f"{facts['num_pictures']} pictures"
+    Console().print(table)
+
+
+def read_log(folder: Path) -> dict[str, Series]:
+    """Steps and values of each column of a run's ``metrics.csv``, after those of earlier parts (``metrics-1.csv`` ...).
+
+    A step that a resumed run repeated counts as the resumed run logged it.
+    """
+    parts = sorted(folder.glob("metrics-*.csv"), key=lambda path: (len(path.name), path.name))
+    found: dict[str, dict[float, float]] = defaultdict(dict)
+    for path in [*parts, folder / "metrics.csv"]:
+        if not path.is_file():
+            continue
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                step = float(row.get("step") or "nan")
+                for key, text in row.items():
+                    if text and "/" in key:
+                        found[key][step] = float(text)
+    series = {key: sorted(points.items()) for key, points in found.items()}
+    return {key: (np.array([s for s, _ in p]), np.array([v for _, v in p])) for key, p in series.items()}

@@ -1,0 +1,115 @@
+"""The pictures of a report: which queries and which confusions to show, and their originals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import numpy as np
+from PIL import Image
+
+from vision_suite.datasets.base import BaseData
+from vision_suite.types import ClassificationReport, RetrievalReport
+from vision_suite.viz.classification import ConfusionRow, confusion_sheet, most_confused
+from vision_suite.viz.retrieval import RankedRow, Shown, cmc_curves, gallery_strip
+
+Stage = Literal["validate", "test"]
+EXAMPLES = 3
+
+
+def retrieval_pictures(
+    report: RetrievalReport, data: BaseData, stage: str, title: str, *, queries: int, seed: int
+) -> dict[str, Image.Image]:
+    """The CMC curves, and the ranked galleries of some queries drawn at random and of those with the lowest AP.
+
+    Args:
+        report: The evaluation.
+        data: Gives the original pictures.
+        stage: ``validate`` or ``test``.
+        title: Heading of each picture.
+        queries: Rows of a gallery strip.
+        seed: Seed of the random choice.
+
+    Returns:
+        Pictures by name.
+    """
+    mean_ap = {
+        key.rpartition("/")[0]: value for key, value in report.metrics.items() if key.rpartition("/")[2] == "mAP"
+    }
+    pictures = {"cmc": cmc_curves(report.cmc, mean_ap, title=title)}
+    valid = np.flatnonzero(np.isfinite(report.average_precision))
+    count = min(queries, len(valid))
+    if count == 0:
+        return pictures
+    drawn = np.sort(np.random.default_rng(seed).choice(valid, count, replace=False))
+    hardest = valid[np.argsort(report.average_precision[valid], kind="stable")[:count]]
+    facts = f"mAP {100 * report.metrics['mAP']:.1f} over {len(valid):,} queries"
+    facts += f" · below each picture: identity, camera, distance ({report.protocol['distance'].split(',')[0]})"
+    for name, chosen, what in (
+        ("gallery_random", drawn, f"{count} queries drawn at random"),
+        ("gallery_hardest", hardest, f"the {count} queries of lowest AP"),
+    ):
+        rows = [_ranked(report, data, cast(Stage, stage), int(query)) for query in chosen]
+        pictures[name] = gallery_strip(rows, title=f"{title}: {what}", subtitle=facts)
+    return pictures
+
+
+def _ranked(report: RetrievalReport, data: BaseData, stage: Stage, query: int) -> RankedRow:
+    """One query with its ranked gallery."""
+    _, identity, camera = data.record(stage, int(report.query_index[query]))
+    entries = []
+    for rank in np.flatnonzero(report.ranked_index[query] >= 0):
+        index = int(report.ranked_index[query, rank])
+        _, its_identity, its_camera = data.record(stage, index)
+        distance, match = float(report.ranked_distance[query, rank]), bool(report.ranked_match[query, rank])
+        entries.append(Shown(data.picture(stage, index), its_identity, its_camera, distance, match))
+    asked = Shown(data.picture(stage, int(report.query_index[query])), identity, camera)
+    return RankedRow(asked, entries, float(report.average_precision[query]))
+
+
+def classification_pictures(
+    report: ClassificationReport, data: BaseData, stage: str, title: str, *, pairs: int
+) -> dict[str, Image.Image]:
+    """The classes most often taken for one another; no picture if there is no mistake.
+
+    Args:
+        report: The evaluation.
+        data: Gives the original pictures and the class names.
+        stage: ``validate`` or ``test``.
+        title: Heading.
+        pairs: Rows of the picture.
+
+    Returns:
+        Pictures by name.
+    """
+    rows = []
+    for confusion in most_confused(report.label, report.prediction, pairs):
+        mistaken = (report.label == confusion.label) & (report.prediction == confusion.prediction)
+        # The surest mistakes first: they tell most about what the network looks at.
+        order = np.argsort(-report.confidence[mistaken], kind="stable")[:EXAMPLES]
+        of_class = report.label == confusion.prediction
+        right_first = np.argsort(report.prediction[of_class] != confusion.prediction, kind="stable")[:EXAMPLES]
+        rows.append(
+            ConfusionRow(
+                confusion,
+                _name(data, confusion.label),
+                _name(data, confusion.prediction),
+                _originals(data, cast(Stage, stage), report.index[mistaken][order].tolist()),
+                _originals(data, cast(Stage, stage), report.index[of_class][right_first].tolist()),
+            )
+        )
+    if not rows:
+        return {}
+    wrong = int((report.label != report.prediction).sum())
+    facts = f"top-1 {100 * report.metrics['top1']:.1f} % · {wrong:,} of {len(report.label):,} pictures mistaken"
+    return {"confusions": confusion_sheet(rows, title=f"{title}: most confused classes", subtitle=facts)}
+
+
+def _originals(data: BaseData, stage: Stage, indices: Sequence[int]) -> list[Image.Image]:
+    """The original pictures at these positions."""
+    return [data.picture(stage, index) for index in indices]
+
+
+def _name(data: BaseData, label: int) -> str:
+    """A class's name, or its number where the data set has no names."""
+    return data.class_names[label] if label < len(data.class_names) else f"class {label}"

@@ -1,0 +1,115 @@
+"""Curves of a training run: losses, learnt branch weights, validation scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vision_suite.viz import canvas
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Series = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+SCORES = ("mAP", "rank1", "top1", "top5")
+SMOOTH_FROM = 40
+ORDER = ("", "sa", "glca", "pwca")
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One set of axes: its heading, the unit, and the curves by the name in its key."""
+
+    heading: str
+    unit: str
+    curves: dict[str, Series]
+
+
+def training_curves(log: Mapping[str, Series], *, title: str = "") -> Image.Image:
+    """Draw what a run logged, side by side: losses, branch weights (uncertainty weighting), validation scores.
+
+    Curves of 40 and more points are drawn faint under their running mean.
+
+    Args:
+        log: By metric key (``train/loss_sa``, ``train/weight_sa``, ``val/mAP``, ``val/sa/mAP`` ...) the steps (T,) and
+            the values (T,); other keys are left out. Values that are not finite leave a gap.
+        title: Heading.
+
+    Returns:
+        An RGB image with one panel per kind of curve that the log holds.
+
+    Raises:
+        ValueError: The log holds none of these curves.
+    """
+    panels = [panel for panel in _panels(log) if panel.curves]
+    if not panels:
+        raise ValueError("the log holds no loss, no branch weight and no validation score")
+    figure, row = canvas.new_figure(4.9 * len(panels), 3.8, len(panels))
+    for axes, panel in zip(row, panels, strict=True):
+        for number, (name, series) in enumerate(panel.curves.items()):
+            _draw(axes, name, series, number)
+        axes.set_title(panel.heading, loc="left", fontsize=11, fontweight="bold")
+        axes.set_xlabel("step")
+        axes.set_ylabel(panel.unit)
+        axes.locator_params(axis="x", nbins=5)
+        axes.legend(frameon=True, framealpha=0.9, edgecolor="#dee2e6", fontsize=9)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    return canvas.rendered(figure)
+
+
+def _panels(log: Mapping[str, Series]) -> list[_Panel]:
+    """Sort the keys of a log into panels."""
+    losses, weights, scores = {}, {}, {}
+    for key in sorted(log, key=_place):
+        series = log[key]
+        stage, _, name = key.partition("/")
+        branch, _, score = name.rpartition("/")
+        if stage == "train" and (name == "loss" or name.startswith("loss_")):
+            losses["total" if name == "loss" else name.removeprefix("loss_").upper()] = series
+        elif stage == "train" and name.startswith("weight_"):
+            weights[name.removeprefix("weight_").upper()] = series
+        elif stage == "val" and score in SCORES:
+            scores[f"{branch.upper() or 'fused'} {score}"] = (series[0], 100 * series[1])
+    return [
+        _Panel("Training loss", "loss", losses),
+        _Panel("Branch weights", "factor on the branch's loss", weights),
+        _Panel("Validation", "%", scores),
+    ]
+
+
+def _place(key: str) -> tuple[int, str]:
+    """Sorts fused values before branches, and branches in the order in which the network has them."""
+    name = key.partition("/")[2]
+    branch = name.rpartition("_")[2] if key.startswith("train/") else name.rpartition("/")[0]
+    branch = "" if name == "loss" else branch
+    return (ORDER.index(branch) if branch in ORDER else len(ORDER), key)
+
+
+def _draw(axes: Axes, name: str, series: Series, number: int) -> None:
+    """Draw one curve."""
+    steps, values = series
+    colour = canvas.CURVES[number % len(canvas.CURVES)]
+    dashes = canvas.DASHES[number % len(canvas.DASHES)]
+    if len(values) >= SMOOTH_FROM:
+        axes.plot(steps, values, color=colour, alpha=0.22, linewidth=0.8)
+        steps, values = steps, _running_mean(values, len(values) // 20)
+    mark = "o" if len(values) < SMOOTH_FROM else None
+    axes.plot(steps, values, label=name, color=colour, linestyle=dashes, linewidth=1.8, marker=mark, markersize=3)
+
+
+def _running_mean(values: npt.NDArray[np.float64], reach: int) -> npt.NDArray[np.float64]:
+    """Mean of the finite values up to ``reach`` places before and after each place; NaN where there is none."""
+    finite = np.isfinite(values)
+    window = np.ones(2 * reach + 1)
+    total = np.convolve(np.where(finite, values, 0.0), window, mode="same")[: len(values)]
+    count = np.convolve(finite.astype(float), window, mode="same")[: len(values)]
+    mean: npt.NDArray[np.float64] = np.full(len(values), np.nan)
+    np.divide(total, count, out=mean, where=count > 0.5)
+    return mean
