@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from vision_suite.cli.configs import is_inline, resolve, resolve_part
+from vision_suite.errors import ConfigError
 
 CONFIG_FLAGS = ("-c", "--config")
 # Flags that take a packaged part by its bare name, and the folder of _base in which it lies.
@@ -101,7 +102,11 @@ def insert_config(argv: Sequence[str], config: str) -> list[str]:
 
 
 def given_settings(argv: Sequence[str]) -> dict[str, str]:
-    """Every setting that flags and files name, as dotted key without ``init_args``, and where it was named."""
+    """Every setting that flags and files name, as dotted key without ``init_args``, and where it was named.
+
+    Raises:
+        ConfigError: A file is not YAML.
+    """
     given: dict[str, str] = {}
     for option in options(argv):
         if option.is_config and option.value is not None:
@@ -131,9 +136,15 @@ def _loaded(text: str) -> Any:
 
 
 def _collect_file(prefix: str, path: Path, given: dict[str, str]) -> None:
-    """Add the settings that a configuration file names."""
-    if path.is_file():
-        _collect(prefix, _loaded(path.read_text(encoding="utf-8")), path.parent, str(path), given)
+    """Add the settings that a configuration file names; a section that is no file is left to the parser."""
+    if not path.is_file():
+        return
+    try:
+        contents = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).replace('"<unicode string>"', str(path)).split())
+        raise ConfigError(f"{path} is not YAML ({reason})") from error
+    _collect(prefix, contents, path.parent, str(path), given)
 
 
 def _collect(prefix: str, value: Any, folder: Path, source: str, given: dict[str, str]) -> None:

@@ -134,11 +134,20 @@ class SuiteCLI(LightningCLI):
         return chosen
 
     def before_instantiate_classes(self) -> None:
-        """Refuse a value for a setting that the data module decides: the parser would replace it without a word."""
+        """Refuse what the parser would accept without a word.
+
+        That is a value for a setting that the data module decides, and pictures of another size than the network's.
+        """
         for name in LINKED:
             source = self.given.get(f"model.{name}")
             if source is not None:
                 raise ConfigError(f"model.{name} (given in {source}) is decided by the data: remove it")
+        model, data = (self.section[name].init_args.get("image_size") for name in ("model", "data"))
+        if model is not None and data is not None and list(model) != list(data):
+            where = f" (from {self.saved.path})" if self.saved is not None else ""
+            raise ConfigError(
+                f"model.image_size={list(model)}{where} but data.image_size={list(data)}: give both the same"
+            )
 
     def instantiate_classes(self) -> None:
         """Build data, model and trainer; an error of our own inside a link comes out as it is."""

@@ -1,0 +1,51 @@
+# Everything a newcomer needs: `make demo` and `make test`. Both install first; a second call installs nothing.
+
+SHELL := /bin/bash
+# The first Python >= 3.11 on PATH; choose another with `make install PYTHON=/path/to/python`.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo "$$p"; break; fi; done)
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help install demo test lint types clean
+
+help:
+	@echo "make demo      prepare real pictures, train, test and predict (about 10 minutes; FAST=1 for a few steps)"
+	@echo "make test      the test suite"
+	@echo "make lint      ruff: rules and format"
+	@echo "make types     mypy --strict"
+	@echo "make install   .venv with everything; the others call it"
+	@echo "make clean     remove .venv and caches of tools"
+
+install: $(STAMP)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { \
+		echo "vision_suite needs Python >= 3.11 and found none on PATH: install one, or make install PYTHON=/path/to/python" >&2; \
+		exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "vision_suite needs Python >= 3.11, and $(PYTHON) is older: make install PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -m venv .venv || { \
+		echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian: apt install python3-venv)" >&2; \
+		rm -rf .venv; exit 1; }
+
+$(STAMP): setup.py constraints.txt | $(BIN)/python
+	@echo "installing into .venv (a few minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+demo: install
+	$(BIN)/vision-suite demo $(if $(filter-out 0,$(FAST)),--fast)
+
+test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy vision_suite
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
