@@ -1,0 +1,48 @@
+"""How a results page is written: what was run where, the table, and a machine-readable twin."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+
+def describe_run() -> str:
+    """Command, commit, hardware and versions, as a Markdown list."""
+    root = Path(__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = " with uncommitted changes" if git("status", "--porcelain", "--", "vision_suite", "lit_modules") else ""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text(encoding="utf-8").splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
+        cpu = f"{model}, {sum(line.startswith('processor') for line in lines)} logical cores"
+    command = shlex.join(["python", str(Path(sys.argv[0]).resolve().relative_to(root)), *sys.argv[1:]])
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "pytorch-lightning", "timm"))
+    return "\n".join(
+        [
+            f"- command: `{command}`",
+            f"- commit: {git('rev-parse', '--short=12', 'HEAD') or 'none'}{changed}",
+            f"- hardware: {cpu}",
+            f"- Python {platform.python_version()}, {packages}",
+        ]
+    )
+
+
+def write_results(
+    stem: Path, title: str, note: str, table: str, records: Sequence[dict[str, object]], run: str
+) -> None:
+    """Write ``stem.md`` for people and ``stem.json``, a list of records, for programs."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    stem.with_suffix(".md").write_text(f"# {title}\n\n{run}\n\n{note}\n\n{table}\n", encoding="utf-8")
+    lines = ",\n".join("  " + json.dumps(record) for record in records)
+    stem.with_suffix(".json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
