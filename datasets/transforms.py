@@ -98,18 +98,21 @@ class Prepare:
         """
         augment = self.augment
         if augment is None:
-            return self._normalise(center_crop(images, self.size).float())
+            return self._normalise(center_crop(images, self.size).float(), 0.0)
         images = flip(images, augment.hflip, generator)
-        images = pad_and_crop(images, augment.pad, self.size, generator)
-        pixels = images.float()
+        pixels = pad_and_crop(images, augment.pad, self.size, generator).float()
+        fill = 0.0
         if augment.affine:
-            pixels = affine(pixels, augment, generator)
-        return erase(self._normalise(pixels), augment.erase, generator)
+            # Outside the picture grid_sample gives zeros: of the difference to the fill value, that is the fill value.
+            fill = float(augment.fill)
+            pixels = affine(pixels.sub_(fill), augment, generator)
+        return erase(self._normalise(pixels, fill), augment.erase, generator)
 
-    def _normalise(self, pixels: Tensor) -> Tensor:
-        mean = torch.tensor(self.mean).view(1, 3, 1, 1) * 255
-        std = torch.tensor(self.std).view(1, 3, 1, 1) * 255
-        return pixels.sub_(mean).div_(std)
+    def _normalise(self, pixels: Tensor, offset: float) -> Tensor:
+        """``((pixels + offset) / 255 - mean) / std`` in one pass."""
+        std = torch.tensor(self.std).view(1, 3, 1, 1)
+        mean = torch.tensor(self.mean).view(1, 3, 1, 1)
+        return torch.addcmul((offset / 255 - mean) / std, pixels, 1 / (255 * std))
 
 
 def center_crop(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -144,7 +147,7 @@ def pad_and_crop(images: Tensor, pad: int, size: tuple[int, int], generator: Gen
 
 
 def affine(pixels: Tensor, augment: Augment, generator: Generator) -> Tensor:
-    """Zoom, turn and shift each picture of (B, 3, H, W) float by its own random amounts (bilinear)."""
+    """Zoom, turn and shift each picture of (B, 3, H, W) float by its own random amounts (bilinear, zero outside)."""
     count, _, height, width = pixels.shape
     draws = torch.rand(4, count, generator=generator)
     low, high = augment.scale
@@ -157,8 +160,7 @@ def affine(pixels: Tensor, augment: Augment, generator: Generator) -> Tensor:
     x_row = torch.stack([cos, sin * aspect, -2 * (cos * shift_x + sin * aspect * shift_y)], dim=1)
     y_row = torch.stack([-sin / aspect, cos, -2 * (-sin / aspect * shift_x + cos * shift_y)], dim=1)
     grid = F.affine_grid(torch.stack([x_row, y_row], dim=1), list(pixels.shape), align_corners=False)
-    # Zero padding of the difference to the fill value shows the fill value outside.
-    return F.grid_sample(pixels - augment.fill, grid, mode="bilinear", align_corners=False).add_(augment.fill)
+    return F.grid_sample(pixels, grid, mode="bilinear", align_corners=False)
 
 
 def erase(pixels: Tensor, probability: float, generator: Generator) -> Tensor:
