@@ -170,8 +170,8 @@ def main() -> None:
         f"{BACKBONE}, {CLASSES} classes, batch {options.batch}, float32, one thread, forward and backward without the "
         f"optimiser; {options.repeats} interleaved rounds, thread CPU time.\n\n"
         "`dcal` runs every block twice on as many tokens (self-attention and pair-wise streams share weights, not "
-        "activations), so about 2 is its floor as long as all blocks are pair-wise; `dcal-T6` and `dcal-T4` make the newest six or four "
-        "pair-wise."
+        "activations), so about 2 is its floor as long as all blocks are pair-wise; `dcal-T6` and `dcal-T4` make only "
+        "the newest six or four pair-wise."
     )
     write_results(options.output / "dcal_step", "DCAL training step", note, "\n".join(lines), records, describe_run())
     print("\n".join(lines))
