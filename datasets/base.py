@@ -137,6 +137,21 @@ class BaseData(LightningDataModule, ABC):
         record = self._records[stage][index]
         return record.path, record.label, record.camera
 
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """How evaluation turns a picture into the network's input, in plain values, step by step; sizes are (h, w)."""
+        read, prepare = self._read[False], self._prepare[False]
+        return {
+            "colour": "RGB",
+            "crop_bottom": read.crop_bottom,
+            "resize": list(read.size),
+            "interpolation": read.interpolation,
+            "center_crop": list(prepare.size),
+            "scale": 1 / 255,
+            "mean": list(prepare.mean),
+            "std": list(prepare.std),
+        }
+
     def size(self, stage: Stage) -> int:
         """Number of pictures in a stage's list."""
         return len(self._records[stage])
@@ -267,8 +282,8 @@ class BaseData(LightningDataModule, ABC):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must share with this one to see the same batches."""
-        return {"order": self._order()}
+        """What a resumed run must share with this one to see the same batches, and what an exported model must know."""
+        return {"order": self._order(), "preprocessing": self.preprocessing, "class_names": list(self.class_names)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Warn if a resumed training run cannot see the batches the interrupted one would have seen."""
