@@ -6,7 +6,7 @@ from vision_suite.cli import arguments
 
 
 def test_flags_before_a_config_are_found():
-    argv = ["fit", "--trainer.max_epochs", "77", "-c", "a.yaml", "--seed_everything=3", "--config=b.yaml", "--model", "X"]
+    argv = ["fit", "--trainer.max_epochs", "77", "-c", "a.yaml", "--seed_everything=3", "--config=b.yaml", "--x", "y"]
     assert arguments.flags_before_config(argv) == ["--trainer.max_epochs", "--seed_everything"]
     assert arguments.config_files(argv) == ["a.yaml", "b.yaml"]
 

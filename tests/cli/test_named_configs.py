@@ -20,7 +20,8 @@ def configs(tmp_path, monkeypatch):
     return folder
 
 
-def test_a_name_becomes_the_packaged_file(configs):
+def test_a_name_becomes_the_packaged_file(configs, tmp_path_factory, monkeypatch):
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     assert resolve("dcal/emoji_reid") == str(configs / "dcal/emoji_reid.yaml")
     assert resolve("configs/dcal/emoji_reid.yaml") == str(configs / "dcal/emoji_reid.yaml")
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from jsonargparse import Namespace
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, _InstantiatorFn
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -169,6 +169,8 @@ class SuiteCLI(LightningCLI):
         """Add a checkpoint of every epoch's end, so that a killed run resumes with ``--ckpt_path last``."""
         if self.subcommand == "fit" and config["enable_checkpointing"] is not False:
             callbacks = [*callbacks, last_checkpoint()]
+        elif self.subcommand != "fit" and not _checkpoints(config["callbacks"]):
+            config["enable_checkpointing"] = False  # else Lightning adds a checkpoint and warns of its folder
         try:
             return super()._instantiate_trainer(config, callbacks)
         except (ValueError, MisconfigurationException) as error:
@@ -258,6 +260,12 @@ class _OwnLinks(_InstantiatorFn):
         taken = {key: value for key, value in applied_instantiation_links.items() if key.rsplit(".", 1)[-1] in kwargs}
         made: Value = super().__call__(class_type, *args, applied_instantiation_links=taken, **kwargs)
         return made
+
+
+def _checkpoints(callbacks: list[Callback] | Callback | None) -> list[Callback]:
+    """The checkpoints among configured callbacks."""
+    found = callbacks if isinstance(callbacks, list) else [callbacks]
+    return [callback for callback in found if isinstance(callback, Checkpoint)]
 
 
 def last_checkpoint() -> ModelCheckpoint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -38,7 +39,7 @@ def run(argv: Sequence[str]) -> SuiteCLI:
     _warn_of_early_flags(resolved)
     if argv[0] != "fit" and "ckpt_path" not in arguments.given_settings(resolved) and "--help" not in argv:
         _warn(f"no --ckpt_path: {argv[0]} runs with an untrained model")
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
+    _calm(argv[0])
     try:
         return SuiteCLI(resolved, [ReportWriter(), PredictionWriter()])
     except MisconfigurationException as error:
@@ -63,6 +64,15 @@ def _warn_of_early_flags(argv: Sequence[str]) -> None:
 def _warn(line: str) -> None:
     """Print a warning, once in a group of processes."""
     print(f"vision-suite: warning: {line}", file=sys.stderr)
+
+
+def _calm(command: str) -> None:
+    """Keep off the screen what the user can do nothing about."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning's own use of torch
+    if command != "fit":
+        # Callbacks of training have nothing to restore when evaluating.
+        warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
