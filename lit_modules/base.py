@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
@@ -17,6 +18,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from vision_suite.errors import ConfigError
 from vision_suite.optim import OptimConfig, build_optimizer, peak_lr
 from vision_suite.types import ClassificationReport, RetrievalReport
 
@@ -52,16 +54,23 @@ class LitBase(pl.LightningModule):
         self._hparams_initial = copy.deepcopy(self.hparams)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Optimiser and schedule for the whole run."""
+        """Optimiser and schedule for the whole run.
+
+        Raises:
+            ConfigError: The rate scales with the batch, or the schedule with the run's length, and that isn't known.
+        """
         trainer = self.trainer
-        batch = int(getattr(trainer.datamodule, "batch_size", 1))  # type: ignore[attr-defined]
-        global_batch = batch * trainer.world_size * trainer.accumulate_grad_batches
+        batch = getattr(trainer.datamodule, "batch_size", None)  # type: ignore[attr-defined]
+        if batch is None and self.optim.lr_reference_batch is not None:
+            raise ConfigError("optim.lr_reference_batch needs a datamodule with a batch_size: give optim.lr itself")
+        global_batch = int(batch or 1) * trainer.world_size * trainer.accumulate_grad_batches
         by_step = self.optim.interval == "step"
-        total = int(trainer.estimated_stepping_batches) if by_step else int(trainer.max_epochs or 1)
+        length = trainer.estimated_stepping_batches if by_step else trainer.max_epochs
+        total = 0 if length is None or math.isinf(length) else max(int(length), 0)
         optimizer, schedule = build_optimizer(self, self.optim, total=total, global_batch=global_batch)
         rank_zero_info(
             f"{self.optim.name}: peak learning rate {peak_lr(self.optim, global_batch):.4g} at a global batch of "
-            f"{global_batch}, over {total} {self.optim.interval}s"
+            f"{global_batch if batch else 'unknown size'}, over {total or 'any number of'} {self.optim.interval}s"
         )
         return {
             "optimizer": optimizer,
@@ -71,7 +80,8 @@ class LitBase(pl.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed this batch by its place in the run: a resumed run then draws what an uninterrupted one would have."""
         run_seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        place = (run_seed, self.global_rank, self.trainer.fit_loop.epoch_loop.total_batch_idx)
+        # Not Lightning's total batch count, which a restart after a failed batch takes up one too high.
+        place = (run_seed, self.global_rank, self.current_epoch, batch_idx)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
     def log_losses(self, losses: Mapping[str, Tensor], total: Tensor, batch_size: int) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
+from vision_suite.errors import DataError
 from vision_suite.lit_modules.base import LitBase
 from vision_suite.losses.multi_branch import MultiBranchLoss, Weighting
 from vision_suite.metrics.classification import ClassificationMetric
@@ -31,6 +33,7 @@ class LitDCAL(LitBase):
         triplet_weight: Factor on the triplet loss.
         loss_weighting: ``uncertainty`` learns the branches' weights; ``equal`` takes half the sum of the branches.
         initial_log_variance: Start of the learnt log-variances.
+        log_variance_limit: Bound on their size.
         protocol: Retrieval protocol.
         ap: Average precision: ``rect`` (rectangular) or ``trapz`` (trapezoidal).
         rerank: Score k-reciprocal re-ranking too, in testing.
@@ -55,6 +58,7 @@ class LitDCAL(LitBase):
         triplet_weight: float = 1.0,
         loss_weighting: Weighting = "uncertainty",
         initial_log_variance: float = 0.0,
+        log_variance_limit: float = 10.0,
         protocol: Protocol = "market",
         ap: APConvention = "rect",
         rerank: bool = False,
@@ -79,6 +83,7 @@ class LitDCAL(LitBase):
             triplet_weight=triplet_weight,
             weighting=loss_weighting,
             initial_log_variance=initial_log_variance,
+            log_variance_limit=log_variance_limit,
         )
         self.task = task
         self.metrics = nn.ModuleDict()
@@ -111,7 +116,7 @@ class LitDCAL(LitBase):
             label,
         )
         self.log_losses(losses, total, len(label))
-        self.log_dict({f"train/weight_{name}": weight for name, weight in self.loss.weights().items()})
+        self.log_dict({f"train/{name}": value for name, value in self.loss.weights().items()}, batch_size=len(label))
         out: Tensor = total
         return out
 
@@ -148,14 +153,24 @@ class LitDCAL(LitBase):
 
     def _score(self, stage: Literal["val", "test"]) -> None:
         metric: Any = self.metrics[stage]
-        scores = metric.compute()
         if not self.trainer.sanity_checking:
-            data = getattr(self.trainer, "datamodule", None)
-            protocol = dict(data.protocol) if data is not None else {}
-            self.report = metric.report({**protocol, "stage": stage, "glca_readout": self._readout()})
-            # The metric gathered from all processes already, so every process logs the same value.
-            self.log_dict({f"{stage}/{key}": value for key, value in scores.items()}, rank_zero_only=False)
+            self._report(stage, metric)
         metric.reset()
+
+    def _report(self, stage: Literal["val", "test"], metric: Any) -> None:
+        try:
+            scores = metric.compute()
+        except DataError as error:
+            # The first batch or two hold queries only; a run that is to try every step must not fail on that.
+            if not getattr(self.trainer, "fast_dev_run", 0):  # set from outside the class, so not declared
+                raise
+            rank_zero_warn(f"fast_dev_run: {stage} is not scored ({error})")
+            return
+        data = getattr(self.trainer, "datamodule", None)
+        protocol = dict(data.protocol) if data is not None else {}
+        self.report = metric.report({**protocol, "stage": stage, "glca_readout": self._readout()})
+        # The metric gathered from all processes already, so every process logs the same value.
+        self.log_dict({f"{stage}/{key}": value for key, value in scores.items()}, rank_zero_only=False)
 
     def _readout(self) -> str | None:
         return None if self.model.glca is None else self.model.glca.readout

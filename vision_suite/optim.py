@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ class OptimConfig:
         lr_reference_batch: Scale the rate by global batch / this number (DeiT: 512); unset for no scaling.
         weight_decay: Weight decay.
         decay_all: Decay norms, biases and tokens too (TransReID does).
-        bias_lr_factor: Factor on the rate of biases (TransReID: 2).
+        bias_lr_factor: Factor on the peak rate of biases (TransReID: 2); warm-up and cosine end at the common rates.
         momentum: Momentum of SGD.
         betas: Betas of Adam and AdamW.
         schedule: ``cosine`` down to ``min_lr``, or ``constant``, after the warm-up.
@@ -46,6 +47,20 @@ class OptimConfig:
     warmup: float = 0.0
     warmup_lr: float = 0.0
     min_lr: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what would otherwise train silently with another setting (the command line checks the choices too)."""
+        for name, value, choices in (
+            ("name", self.name, ("adamw", "adam", "sgd")),
+            ("schedule", self.schedule, ("cosine", "constant")),
+            ("interval", self.interval, ("step", "epoch")),
+        ):
+            if value not in choices:
+                raise ConfigError(f"optim.{name}={value!r} is not known: choose one of {', '.join(choices)}")
+        if not self.lr > 0 or self.warmup < 0:
+            raise ConfigError(f"optim.lr={self.lr} must be above 0 and optim.warmup={self.warmup} not below")
+        if self.lr_reference_batch is not None and self.lr_reference_batch < 1:
+            raise ConfigError(f"optim.lr_reference_batch={self.lr_reference_batch} must be 1 or more, or unset")
 
 
 def peak_lr(config: OptimConfig, global_batch: int) -> float:
@@ -105,13 +120,23 @@ def build_optimizer(
     Args:
         model: Holder of the parameters.
         config: The record.
-        total: Length of the run, in the unit ``config.interval``.
+        total: Length of the run, in the unit ``config.interval``; 0 if unknown, which only ``constant`` without a
+            relative warm-up can do with.
         global_batch: Pictures per optimiser step over all devices.
 
     Returns:
         The optimiser and a schedule to be stepped once per ``config.interval``. By epoch, the n-th epoch (from 1) runs
         at time n; by step, the first step runs at time 1, so that a warm-up from 0 never wastes a step.
+
+    Raises:
+        ConfigError: The schedule needs the run's length and it isn't known, or nothing is trainable.
     """
+    if total < 1 and (config.schedule == "cosine" or 0 < config.warmup < 1):
+        limit = "trainer.max_steps or trainer.max_epochs" if config.interval == "step" else "trainer.max_epochs"
+        raise ConfigError(
+            f"optim.schedule={config.schedule!r} with interval={config.interval!r} needs the length of the run: "
+            f"give {limit}, or use schedule=constant"
+        )
     peak = peak_lr(config, global_batch)
     groups = parameter_groups(model, config, peak)
     optimizer: torch.optim.Optimizer
@@ -121,7 +146,8 @@ def build_optimizer(
         kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
         optimizer = kind(groups, lr=peak, betas=config.betas)
 
-    def factor(time: int) -> float:
-        return lr_at(config, peak, time + 1, total) / peak
+    def factor(top: float) -> Callable[[int], float]:
+        return lambda time: lr_at(config, top, time + 1, total) / top
 
-    return optimizer, LambdaLR(optimizer, factor)
+    # Each group has its own curve to the common end rate, as timm's schedulers have.
+    return optimizer, LambdaLR(optimizer, [factor(group["lr"]) for group in optimizer.param_groups])

@@ -1,7 +1,8 @@
 """Import everything whose classes may be named on the command line.
 
-The parser finds short class names only among imported classes, so a new file in ``lit_modules`` or ``datasets`` works
-without an edit anywhere, and so does another package that declares the entry-point group ``vision_suite.plugins``.
+The parser finds short class names only among imported classes, so a new file in ``lit_modules``, ``datasets`` or
+``callbacks`` works without an edit anywhere, and so does another package that declares the entry-point group
+``vision_suite.plugins``.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import pkgutil
 
 from vision_suite.errors import ConfigError
 
-ROOMS = ("vision_suite.lit_modules", "vision_suite.datasets")
+ROOMS = ("vision_suite.lit_modules", "vision_suite.datasets", "vision_suite.callbacks")
 GROUP = "vision_suite.plugins"
 
 
 def import_rooms() -> list[str]:
-    """Import every module of the two rooms and return their names."""
+    """Import every module of these rooms and return their names."""
     names = [
         f"{room}.{module.name}"
         for room in ROOMS

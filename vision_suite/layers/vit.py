@@ -7,6 +7,7 @@ of query and key, output gates and stochastic depth keep their meaning; attentio
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, cast
 
 import timm
@@ -14,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from timm.layers.attention import Attention
 from timm.layers.patch_embed import PatchEmbed
-from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
@@ -45,21 +45,36 @@ def create_vit(
     Raises:
         ConfigError: If timm doesn't know the name, or the model isn't a plain ViT with a class token.
     """
+    # Overlapping patches make a grid of their own; position embeddings are resampled once, from the size timm knows.
+    size: dict[str, Any] = {"img_size": image_size} if patch_stride is None else {}
     try:
         vit = timm.create_model(
-            name, pretrained=pretrained, num_classes=0, img_size=image_size, drop_path_rate=drop_path, **timm_args
+            name, pretrained=pretrained, num_classes=0, drop_path_rate=drop_path, **size, **timm_args
         )
-    except (RuntimeError, TypeError, AssertionError) as error:
-        near = ", ".join(timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:3])
-        reason = " ".join(str(error).split())
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise ConfigError(
-            f"backbone={name!r} can't be built ({reason}): give the timm name of a plain ViT or DeiT"
-            + (f", such as {near}" if near else "")
+            f"backbone={name!r} can't be built ({_one_line(error)}): give the timm name of a plain ViT or DeiT, such "
+            f"as {_near_names(name)}"
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"the weights of backbone={name!r} can't be had ({_one_line(error)}): connect to the network once, give "
+            "local-dir:PATH, or use pretrained=false"
         ) from error
     plain = check_plain_vit(vit, name)
     if patch_stride is not None:
-        _overlap_patches(plain, patch_stride, name)
+        _overlap_patches(plain, image_size, patch_stride, name)
     return plain
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _near_names(name: str) -> str:
+    known = timm.list_models(["vit_*_patch*", "deit*_patch*"])
+    near = [each for each in difflib.get_close_matches(name.split(".")[0], known, n=3) if each != name]
+    return ", ".join(near or ["deit_small_patch16_224"])
 
 
 def check_plain_vit(vit: nn.Module, name: str) -> VisionTransformer:
@@ -73,6 +88,8 @@ def check_plain_vit(vit: nn.Module, name: str) -> VisionTransformer:
         raise ConfigError(f"backbone={name!r} is a {type(vit).__name__}, not a plain vision transformer: {mend}")
     if vit.cls_token is None:
         raise ConfigError(f"backbone={name!r} has no class token, which rollout and read-out start from: {mend}")
+    if isinstance(vit.norm, nn.Identity) and not isinstance(vit.fc_norm, nn.Identity):
+        raise ConfigError(f"backbone={name!r} pools its patches and leaves the class token without a norm: {mend}")
     for index, block in enumerate(vit.blocks):
         # Sub-classes change the arithmetic (rotary codes, windows, parallel branches), so the exact type counts.
         if type(block) is not Block:
@@ -93,24 +110,21 @@ def attention_of(block: Block) -> Attention:
     return cast(Attention, block.attn)
 
 
-def _overlap_patches(vit: VisionTransformer, stride: int, name: str) -> None:
+def _overlap_patches(vit: VisionTransformer, image_size: tuple[int, int], stride: int, name: str) -> None:
     embed = vit.patch_embed
     if type(embed) is not PatchEmbed:
         raise ConfigError(
             f"backbone={name!r} embeds patches through a {type(embed).__name__}: leave patch_stride unset"
         )
-    patch, size = embed.patch_size, embed.img_size
-    if not 0 < stride <= min(patch) or size is None:
+    patch = embed.patch_size
+    if not 0 < stride <= min(patch):
         raise ConfigError(f"patch_stride={stride} must lie between 1 and the patch size {min(patch)}")
-    grid = ((size[0] - patch[0]) // stride + 1, (size[1] - patch[1]) // stride + 1)
-    if vit.pos_embed is not None:
-        prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
-        resampled = resample_abs_pos_embed(
-            vit.pos_embed.detach(), new_size=list(grid), old_size=list(embed.grid_size), num_prefix_tokens=prefix
-        )
-        vit.pos_embed = nn.Parameter(resampled)
+    if any(pixels < side for pixels, side in zip(image_size, patch, strict=True)):
+        raise ConfigError(f"image_size={list(image_size)} is smaller than one patch of {list(patch)}")
+    grid = [(pixels - side) // stride + 1 for pixels, side in zip(image_size, patch, strict=True)]
+    vit.set_input_size((grid[0] * patch[0], grid[1] * patch[1]))
+    embed.img_size = image_size
     embed.proj.stride = (stride, stride)
-    embed.grid_size, embed.num_patches = grid, grid[0] * grid[1]
 
 
 def embed_tokens(vit: VisionTransformer, image: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ class MultiBranchLoss(nn.Module):
         triplet_weight: Factor on the triplet loss.
         weighting: ``uncertainty`` learns the branches' weights; ``equal`` takes half the sum of the branches.
         initial_log_variance: Start of the learnt log-variances.
+        log_variance_limit: Bound on their size.
     """
 
     def __init__(
@@ -40,11 +41,16 @@ class MultiBranchLoss(nn.Module):
         triplet_weight: float = 1.0,
         weighting: Weighting = "uncertainty",
         initial_log_variance: float = 0.0,
+        log_variance_limit: float = 10.0,
     ) -> None:
         super().__init__()
         self.triplet, self.label_smoothing = triplet, label_smoothing
         self.margin, self.normalize, self.triplet_weight = triplet_margin, triplet_normalize, triplet_weight
-        self.weighting = UncertaintyWeighting(branches, initial=initial_log_variance) if weighting != "equal" else None
+        self.weighting = (
+            UncertaintyWeighting(branches, initial=initial_log_variance, limit=log_variance_limit)
+            if weighting == "uncertainty"
+            else None
+        )
 
     def forward(
         self, features: Mapping[str, Tensor], logits: Mapping[str, Tensor], label: Tensor
@@ -72,6 +78,9 @@ class MultiBranchLoss(nn.Module):
         total: Tensor = self.weighting(losses)
         return total, losses
 
-    def weights(self) -> dict[str, float]:
-        """Current factor on each branch's loss (empty if the factors aren't learnt)."""
-        return {} if self.weighting is None else self.weighting.weights()
+    def weights(self) -> dict[str, Tensor]:
+        """For the log: ``weight_<branch>`` and ``log_variance_<branch>``; empty if no weight is learnt."""
+        if self.weighting is None:
+            return {}
+        found = {f"weight_{name}": value for name, value in self.weighting.weights().items()}
+        return found | {f"log_variance_{name}": value for name, value in self.weighting.log_variances().items()}

@@ -31,9 +31,8 @@ def batch_hard_triplet_loss(
         square = feature.square().sum(1)
         distance = (square[:, None] + square[None] - 2 * feature @ feature.T).clamp_min(1e-12).sqrt()
     same = label[:, None] == label[None]
-    if bool(same.all()):
-        return 0.0 * feature.sum()
-    # The clamp makes an anchor's distance to itself 1e-6, never the largest of a real positive set.
+    # The clamp makes an anchor's distance to itself 1e-6, never the largest of a real positive set. Without a negative
+    # the gap is -inf, where both losses and their gradients are 0.
     hardest_positive = distance.masked_fill(~same, -torch.inf).amax(1)
     hardest_negative = distance.masked_fill(same, torch.inf).amin(1)
     gap = hardest_positive - hardest_negative

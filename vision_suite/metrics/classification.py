@@ -38,6 +38,7 @@ class ClassificationMetric(Metric):
     def __init__(self, branches: Sequence[str] = ()) -> None:
         super().__init__(dist_sync_fn=gather_rows)
         self.branches = list(branches)
+        self._result: tuple[dict[str, float], np.ndarray, np.ndarray, np.ndarray] | None = None
         for name in ("tags", "best", "confidence"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
@@ -83,28 +84,37 @@ class ClassificationMetric(Metric):
         Raises:
             DataError: No picture.
         """
-        tags, best, _ = self._collect()
+        tags, best, confidence = self._collect()
         hit = best == tags[:, 1, None, None]
         metrics = {}
         for column, name in enumerate(["", *self.branches]):
             for k in TOP:
                 key = f"{name}/top{k}" if name else f"top{k}"
-                metrics[key] = torch.tensor(hit[:, column, :k].any(1).mean(), dtype=torch.float32, device=self.device)
-        return metrics
+                metrics[key] = float(hit[:, column, :k].any(1).mean())
+        # Kept for the report: after this call the states hold this process's own pictures again.
+        self._result = (metrics, tags, best[:, 0, 0], confidence)
+        return {key: torch.tensor(value, dtype=torch.float32, device=self.device) for key, value in metrics.items()}
 
     def report(self, protocol: Mapping[str, Any]) -> ClassificationReport:
-        """Everything a table or a picture needs.
+        """Everything a table or a picture needs; computes first if that was not done.
 
         Args:
             protocol: What the data module knows (data set, split, fingerprint).
         """
-        metrics = {key: float(value) for key, value in self.compute().items()}
-        tags, best, confidence = self._collect()
+        self.compute()
+        if self._result is None:
+            raise DataError("there is no result to report: reset() came between compute() and report()")
+        metrics, tags, prediction, confidence = self._result
         return ClassificationReport(
-            metrics=metrics,
+            metrics=dict(metrics),
             protocol={**protocol, "num_pictures": len(tags), "ties": "equal scores rank by class number"},
             index=tags[:, 0],
             label=tags[:, 1],
-            prediction=best[:, 0, 0],
+            prediction=prediction,
             confidence=confidence,
         )
+
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        self._result = None

@@ -28,9 +28,10 @@ def attention_with_lse(query: Tensor, key: Tensor, value: Tensor, scale: float |
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     # Half-precision scores would lose the merge weights, which are differences of large log-sum-exps.
     wide = torch.promote_types(query.dtype, torch.float32)
-    scores = (query.to(wide) * scale) @ key.to(wide).transpose(-2, -1)
-    lse = scores.logsumexp(-1)
-    out = (scores - lse.unsqueeze(-1)).exp() @ value.to(wide)
+    with torch.autocast(query.device.type, enabled=False):
+        scores = (query.to(wide) * scale) @ key.to(wide).transpose(-2, -1)
+        lse = scores.logsumexp(-1)
+        out = (scores - lse.unsqueeze(-1)).exp() @ value.to(wide)
     return out.to(query.dtype), lse
 
 
@@ -82,7 +83,7 @@ def pair_order(
     if partner != "any":
         if labels is None:
             raise ValueError(f"partner={partner!r} needs labels: pass the batch's labels, or use partner='any'")
-        order = order[labels.to(order.device)[order].argsort(stable=True)]
+        order = _by_label(order, labels.to(order.device), together=partner == "intra")
         if partner == "inter":
             # Sorted by label, an image and the one half a batch away differ unless one label fills half the batch.
             half = (batch_size + 1) // 2
@@ -95,6 +96,20 @@ def pair_order(
     if batch_size % 2:
         order = torch.cat([order, order[-1:]])
     return order, inverse
+
+
+def _by_label(order: Tensor, labels: Tensor, *, together: bool) -> Tensor:
+    """The order with equal labels side by side; ``together`` puts each label's odd one out at the end."""
+    values, place = labels[order].sort(stable=True)
+    group = torch.cat([values.new_zeros(1), (values[1:] != values[:-1]).cumsum(0)])
+    # Which label comes first is drawn anew, else the lowest labels would always meet the same others.
+    group, again = torch.randperm(len(order), device=order.device)[group].sort(stable=True)
+    place = place[again]
+    if together:
+        count = group.bincount(minlength=len(order))
+        last = count.cumsum(0)[group] - 1 == torch.arange(len(order), device=order.device)
+        place = place[(last & (count[group] % 2 == 1)).int().argsort(stable=True)]
+    return order[place]
 
 
 def random_partner(batch_size: int, device: torch.device | None = None) -> Tensor:

@@ -7,6 +7,7 @@ import math
 from typing import Literal, cast
 
 import torch
+from timm.layers.layer_scale import LayerScale
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
@@ -78,7 +79,7 @@ class GLCA(nn.Module):
         self.all_rows = all_rows
         if not copy_weights:
             for module in self.modules():
-                if isinstance(module, nn.LayerNorm):
+                if isinstance(module, nn.LayerNorm | LayerScale):
                     module.reset_parameters()
                 elif isinstance(module, nn.Linear):
                     nn.init.trunc_normal_(module.weight, std=0.02)

@@ -19,9 +19,10 @@ class BNNeck(nn.BatchNorm1d):
         super().__init__(num_features)
         self.bias.requires_grad_(False)
 
-    def without_statistics(self, feature: Tensor) -> Tensor:
-        """Normalise (B, D) by the batch's own statistics and leave the running ones alone (training only)."""
-        return F.batch_norm(feature, None, None, self.weight, self.bias, training=True, eps=self.eps)
+
+def normalize_by_batch(neck: nn.BatchNorm1d, feature: Tensor) -> Tensor:
+    """Normalise (B, D) by the batch's own statistics and leave the neck's running ones alone (training only)."""
+    return F.batch_norm(feature, None, None, neck.weight, neck.bias, training=True, eps=neck.eps)
 
 
 class CosineClassifier(nn.Linear):
@@ -64,7 +65,8 @@ class BranchHead(nn.Module):
         std: float,
     ) -> None:
         super().__init__()
-        self.neck = BNNeck(num_features) if neck else None
+        # Typed by its base: Lightning's sync_batchnorm puts another kind of batch norm here.
+        self.neck: nn.BatchNorm1d | None = BNNeck(num_features) if neck else None
         self.classifier: nn.Linear
         if classifier == "cosine":
             self.classifier = CosineClassifier(num_features, num_classes, cosine_scale)
@@ -84,7 +86,7 @@ class BranchHead(nn.Module):
         if self.neck is None:
             neck = feature
         elif self.training and not update_statistics:
-            neck = self.neck.without_statistics(feature)
+            neck = normalize_by_batch(self.neck, feature)
         else:
             neck = self.neck(feature)
         return Branch(feature, neck, self.classifier(neck))

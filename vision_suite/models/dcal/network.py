@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,18 @@ from vision_suite.ops.rollout import HeadFusion, attention_rollout
 
 Task = Literal["reid", "fgvc"]
 SideInformation = Literal["none", "camera", "view", "camera+view"]
+
+
+class _Trace(NamedTuple):
+    """What a pass through the backbone leaves for the other branches; lists of what nobody reads are shorter or empty.
+
+    ``inputs``: tokens (B, N, C) before each block and after the last. ``queries``, ``keys``, ``values``: (B, H, N, D).
+    """
+
+    inputs: list[Tensor]
+    queries: list[Tensor]
+    keys: list[Tensor]
+    values: list[Tensor]
 
 
 class DCAL(nn.Module):
@@ -70,7 +82,8 @@ class DCAL(nn.Module):
         neck: Put a BNNeck in front of the re-ID classifier.
         classifier: ``linear`` or ``cosine``.
         cosine_scale: Factor on cosine logits.
-        side_information: Learnt embedding of camera and view added to all tokens before the first block (TransReID).
+        side_information: Learnt embedding of camera and view added to all tokens before the first block (TransReID);
+            pictures of an unknown camera or view take the average embedding.
         side_scale: Factor on that embedding (TransReID: 3.0).
         num_cameras: Number of cameras, for side information.
         num_views: Number of views, for side information.
@@ -123,8 +136,9 @@ class DCAL(nn.Module):
             raise ConfigError(f"num_classes={num_classes}: give the number of training classes, at least 1")
         if not 0 < glca_ratio <= 1:
             raise ConfigError(f"glca_ratio={glca_ratio} must lie in (0, 1]: it is the share of patches that ask again")
+        self.image_size: tuple[int, int] = (image_size[0], image_size[1])
         self.vit = create_vit(
-            backbone, image_size=image_size, pretrained=pretrained, drop_path=drop_path, patch_stride=patch_stride,
+            backbone, image_size=self.image_size, pretrained=pretrained, drop_path=drop_path, patch_stride=patch_stride,
             **(backbone_args or {}),
         )  # fmt: skip
         depth, width = len(self.vit.blocks), self.vit.embed_dim
@@ -133,12 +147,17 @@ class DCAL(nn.Module):
                 raise ConfigError(f"{name}={value}: the backbone has {depth} blocks, give 1 to {depth}, or 0 for all")
         if glca_blocks < 1:
             raise ConfigError(f"glca_blocks={glca_blocks} must be at least 1: use glca=false to switch the branch off")
-        self.task, self.num_classes, self.image_size = task, num_classes, image_size
+        self.task, self.num_classes = task, num_classes
         self.prefix: int = self.vit.num_prefix_tokens
         grid = self.vit.patch_embed.grid_size
         self.grid_size: tuple[int, int] = (grid[0], grid[1])
         self.feature_dim = 2 * width if glca else width
         self.num_queries = num_local_queries(glca_ratio, grid[0] * grid[1], glca_rounding)
+        if glca and glca_readout == "cls+local" and glca_candidates == "tokens" and self.num_queries < 2:
+            raise ConfigError(
+                f"glca_ratio={glca_ratio} of {grid[0] * grid[1]} patches leaves the class token alone, and "
+                "glca_readout='cls+local' nothing local to read: raise glca_ratio, or use glca_candidates='patches'"
+            )
         self.glca_candidates, self.glca_input = glca_candidates, glca_input
         self.rollout_heads, self.rollout_depth = rollout_heads, rollout_depth or depth
         self.use_pwca, self.pwca_partner, self.pwca_stream = pwca, pwca_partner, pwca_stream
@@ -188,36 +207,44 @@ class DCAL(nn.Module):
         """
         x = self.side(embed_tokens(self.vit, image), camera, view)
         select = self.glca is not None and self.glca.needs_selection
-        inputs, queries, keys, values = self._self_attention(x)
-        sa = self.head(self.vit.norm(inputs[-1][:, 0]))
+        pair = self.training and self.use_pwca
+        trace = self._self_attention(x, rollout=select or need_rollout, pair=pair)
+        sa = self.head(self.vit.norm(trace.inputs[-1][:, 0]))
         rollout = selected = glca = pwca = None
-        if select or need_rollout:
+        if trace.queries:
             depth = self.rollout_depth
-            rollout = attention_rollout(queries[-depth:], keys[-depth:], head_fusion=self.rollout_heads)
+            rollout = attention_rollout(trace.queries[-depth:], trace.keys[-depth:], head_fusion=self.rollout_heads)
         if self.glca is not None and self.glca_head is not None:
             if select and rollout is not None:
                 selected = select_queries(rollout, self.num_queries, self.prefix, self.glca_candidates)
             rows = first_rows(len(image), [0], image.device) if selected is None else selected
-            glca = self.glca_head(self.glca(inputs[-1] if self.glca_input == "last" else inputs[-2], rows))
-        if self.training and self.use_pwca:
-            pwca = self._pair_wise(inputs[-1 - self.pwca_blocks], keys, values, label)
+            source = trace.inputs[-1 if self.glca_input == "last" else -2]
+            glca = self.glca_head(self.glca(source, rows))
+        if pair:
+            pwca = self._pair_wise(trace, label)
         return DCALOutput(sa, glca, pwca, None if rollout is None else rollout[:, self.prefix :], selected)
 
-    def _self_attention(self, x: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
-        """Tokens before each block and after the last, and each block's queries, keys and values."""
-        inputs, queries, keys, values = [x], [], [], []
+    def _self_attention(self, x: Tensor, *, rollout: bool, pair: bool) -> _Trace:
+        """Run the backbone's blocks and keep what the other branches read, not more: in evaluation it is the memory."""
+        trace = _Trace([x], [], [], [])
+        keep_keys = rollout or (pair and self.pwca_stream == "sa")
         for block in blocks_of(self.vit):
             hidden, attn = block.norm1(x), attention_of(block)
             query, key, value = project_qkv(attn, hidden)
             x = finish_block(block, x, hidden, attend(attn, query, key, value))
-            inputs.append(x)
-            queries.append(query)
-            keys.append(key)
-            values.append(value)
-        return inputs, queries, keys, values
+            trace.inputs.append(x)
+            if not pair:
+                del trace.inputs[:-2]
+            if rollout:
+                trace.queries.append(query)
+            if keep_keys:
+                trace.keys.append(key)
+            if pair and self.pwca_stream == "sa":
+                trace.values.append(value)
+        return trace
 
-    def _pair_wise(self, x: Tensor, keys: list[Tensor], values: list[Tensor], label: Tensor | None) -> Branch:
-        blocks = blocks_of(self.vit)[-self.pwca_blocks :]
+    def _pair_wise(self, trace: _Trace, label: Tensor | None) -> Branch:
+        blocks, x = blocks_of(self.vit)[-self.pwca_blocks :], trace.inputs[-1 - self.pwca_blocks]
         if self.pwca_partner == "uniform":
             order, inverse, partner = None, None, random_partner(len(x), x.device)
         else:
@@ -226,7 +253,8 @@ class DCAL(nn.Module):
         if order is not None and inverse is not None and self.pwca_stream == "pwca":
             cls = pair_view(blocks, x, order)[inverse]
         else:
-            own = list(zip(keys, values, strict=True))[-self.pwca_blocks :] if self.pwca_stream == "sa" else None
+            kept = list(zip(trace.keys, trace.values, strict=True))[-self.pwca_blocks :]
+            own = kept if self.pwca_stream == "sa" else None
             cls = partner_stream(blocks, x, partner, own)[:, 0]
         head = self.head if self.pwca_head is None else self.pwca_head
         branch: Branch = head(self.vit.norm(cls), update_statistics=self.pwca_head is not None)
@@ -279,7 +307,7 @@ class _SideEmbedding(nn.Module):
 
     def __init__(self, kind: SideInformation, num_cameras: int, num_views: int, width: int, scale: float) -> None:
         super().__init__()
-        self.kind, self.scale, self.num_views = kind, scale, num_views
+        self.kind, self.scale, self.num_cameras, self.num_views = kind, scale, num_cameras, num_views
         for name, used, count in (("camera", "camera" in kind, num_cameras), ("view", "view" in kind, num_views)):
             if used and count < 1:
                 raise ConfigError(f"side_information={kind!r} needs num_{name}s of at least 1, got {count}")
@@ -289,15 +317,26 @@ class _SideEmbedding(nn.Module):
             nn.init.trunc_normal_(self.table, std=0.02)
 
     def forward(self, x: Tensor, camera: Tensor | None, view: Tensor | None) -> Tensor:
-        """Add the embedding to tokens (B, N, C); camera and view (B,) int64."""
+        """Add the embedding to tokens (B, N, C); camera and view (B,) int64, -1 or beyond the table if unknown.
+
+        Raises:
+            ConfigError: In training, if the data has no cameras or views at all.
+        """
         if self.table is None:
             return x
         row = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-        for name, number in (("camera", camera), ("view", view)):
-            if name in self.kind:
-                if number is None:
+        known = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        for name, number, count in (("camera", camera, self.num_cameras), ("view", view, self.num_views)):
+            if name not in self.kind:
+                continue
+            if number is None:
+                if self.training:
                     raise ConfigError(
                         f"side_information={self.kind!r} needs each picture's {name}: the data gives none"
                     )
-                row = row * self.num_views + number if name == "view" else number
-        return x + self.scale * self.table[row]
+                number = torch.full_like(row, -1)
+            known = known & (number >= 0) & (number < count)
+            row = row * count + number
+        # Pictures from an unknown place, as in prediction, take the average place.
+        places = torch.cat([self.table, self.table.mean(0, keepdim=True)])
+        return x + self.scale * places[torch.where(known, row, len(self.table))]
