@@ -228,6 +228,17 @@ def test_progress_bars_by_name(toy):
     assert main([*argv, "--trainer.callbacks+=TQDMProgressBar"]) == 0
 
 
+def test_every_run_has_its_callbacks_once(toy):
+    from vision_suite.callbacks.report import ReportWriter
+    from vision_suite.cli.train import run
+
+    argv = ["fit", "-c", toy, "--trainer.callbacks+=ReportWriter", "--trainer.callbacks.queries=3"]
+    callbacks = run(argv).trainer.callbacks
+    assert [callback.queries for callback in callbacks if isinstance(callback, ReportWriter)] == [3]
+    names = [type(callback).__name__ for callback in callbacks]
+    assert names.count("RunRecord") == names.count("PredictionWriter") == names.count("ModelCheckpoint") == 1
+
+
 def test_debug_shows_the_traceback(toy, monkeypatch):
     from vision_suite.errors import ConfigError
 

@@ -41,12 +41,13 @@ class SuiteCLI(LightningCLI):
 
     Args:
         argv: Command and options, names of configurations already replaced by files.
-        callbacks: Callbacks that every run has.
+        callbacks: Callbacks that every run has, unless the configuration names one of the same class.
     """
 
     def __init__(self, argv: Sequence[str], callbacks: Sequence[Callback]) -> None:
         self.argv = list(argv)
         self.given = arguments.given_settings(argv)
+        self.own_callbacks = list(callbacks)
         self.saved: SavedModel | None = None
         self.taken: dict[str, Any] = {}
         files = arguments.config_files(argv)
@@ -63,7 +64,6 @@ class SuiteCLI(LightningCLI):
             trainer_defaults={
                 "default_root_dir": RUNS,
                 "use_distributed_sampler": False,  # identity batches come from a sampler that knows its rank
-                "callbacks": list(callbacks),
                 "logger": {
                     "class_path": "pytorch_lightning.loggers.CSVLogger",
                     "init_args": {"save_dir": RUNS, "name": experiment_name(files[0] if files else None)},
@@ -166,10 +166,14 @@ class SuiteCLI(LightningCLI):
             say(f"from checkpoint {self.saved.path}: {note}")
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        """Add a checkpoint of every epoch's end, so that a killed run resumes with ``--ckpt_path last``."""
+        """Add the callbacks of every run, and a checkpoint at every epoch's end for ``--ckpt_path last``."""
+        given = config["callbacks"] or []
+        configured = given if isinstance(given, list) else [given]
+        classes = {type(callback) for callback in configured}
+        callbacks = [*callbacks, *(callback for callback in self.own_callbacks if type(callback) not in classes)]
         if self.subcommand == "fit" and config["enable_checkpointing"] is not False:
-            callbacks = [*callbacks, last_checkpoint()]
-        elif self.subcommand != "fit" and not _checkpoints(config["callbacks"]):
+            callbacks.append(last_checkpoint())
+        elif self.subcommand != "fit" and not any(isinstance(callback, Checkpoint) for callback in configured):
             config["enable_checkpointing"] = False  # else Lightning adds a checkpoint and warns of its folder
         try:
             return super()._instantiate_trainer(config, callbacks)
@@ -260,12 +264,6 @@ class _OwnLinks(_InstantiatorFn):
         taken = {key: value for key, value in applied_instantiation_links.items() if key.rsplit(".", 1)[-1] in kwargs}
         made: Value = super().__call__(class_type, *args, applied_instantiation_links=taken, **kwargs)
         return made
-
-
-def _checkpoints(callbacks: list[Callback] | Callback | None) -> list[Callback]:
-    """The checkpoints among configured callbacks."""
-    found = callbacks if isinstance(callbacks, list) else [callbacks]
-    return [callback for callback in found if isinstance(callback, Checkpoint)]
 
 
 def last_checkpoint() -> ModelCheckpoint:
