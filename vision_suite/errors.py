@@ -19,6 +19,10 @@ class CheckpointError(SuiteError, ValueError):
     """A checkpoint is truncated, of another class, or holds settings this version does not know."""
 
 
+class ExportError(SuiteError, RuntimeError):
+    """A network cannot be written in an exchange format, or what was written gives other outputs."""
+
+
 class MissingDependencyError(SuiteError, ModuleNotFoundError):
     """An optional package is needed for what was asked."""
 

@@ -1,0 +1,160 @@
+"""``vision-suite export``: a checkpoint as torch.export or ONNX, compared with the network before it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import vision_suite
+from vision_suite.cli.hints import did_you_mean
+from vision_suite.cli.light_parser import LightParser
+from vision_suite.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from vision_suite.export import Exportable
+    from vision_suite.lit_modules.base import LitBase
+
+# Settings of training alone: weights come from the checkpoint, and a compiled network cannot be traced.
+REPLACED = {"pretrained": False, "compile": False}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Export a checkpoint; see ``vision-suite export --help``."""
+    parser = _parser()
+    given = parser.parse_args(argv)
+    # Imported after the arguments were understood: --help must not wait for torch.
+    from vision_suite.export import SUFFIXES, export_network
+
+    checkpoint: Path = given.ckpt_path
+    suffix = SUFFIXES[given.format]
+    output: Path = given.output or checkpoint.with_suffix(suffix)
+    if output.suffix != suffix:
+        raise ConfigError(f"--output {output}: a {given.format} file ends in {suffix}")
+    if min(given.batch) < 1:
+        raise ConfigError(f"--batch {' '.join(map(str, given.batch))}: a batch has at least one picture")
+    network, metadata = load_network(checkpoint, given.model)
+    metadata["preprocessing"] = _preprocessing(metadata["preprocessing"], given, checkpoint)
+    parity = export_network(network, output, given.format, metadata, batches=given.batch, tolerance=given.tolerance)
+    print(f"{given.format}: {output} ({output.stat().st_size / 2**20:.1f} MiB), any batch size")
+    for name, distance in parity.worst.items():
+        print(f"  {name:<12} largest relative difference {distance:.1e} (allowed {given.tolerance:.1e})")
+    sizes = ", ".join(str(size) for size in given.batch)
+    note = f", {parity.near_ties} of them left out: patches of equal weight" if parity.near_ties else ""
+    print(f"  compared on {parity.pictures} generated pictures in batches of {sizes}{note}")
+    return 0
+
+
+def _parser() -> LightParser:
+    """The arguments of the command."""
+    parser = LightParser(
+        prog="vision-suite export",
+        description="Write a trained network as torch.export (.pt2) or ONNX, for any batch size, with its "
+        "preprocessing in the metadata. The file is loaded again and compared with the network; it is kept only if "
+        "they agree.",
+    )
+    parser.add_argument("--ckpt_path", type=Path, required=True, help="checkpoint of a run")
+    parser.add_argument("--format", choices=["torch_export", "onnx"], required=True, help="what to write")
+    parser.add_argument("--output", type=Path, help="file to write; by default beside the checkpoint")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 2, 5], help="batch sizes to compare")
+    parser.add_argument("--tolerance", type=float, default=1e-4, help="largest relative difference allowed")
+    parser.add_argument("--model", help="the checkpoint's class, if the checkpoint does not name it")
+    parser.add_argument("--mean", type=float, nargs=3, help="mean per channel, if the checkpoint does not hold it")
+    parser.add_argument("--std", type=float, nargs=3, help="standard deviation per channel, likewise")
+    parser.add_argument("--resize", type=int, nargs=2, help="height and width to resize pictures to, likewise")
+    parser.add_argument("--interpolation", choices=["bicubic", "bilinear"], help="filter for resizing, likewise")
+    return parser
+
+
+def load_network(path: Path, model: str | None = None) -> tuple[Exportable, dict[str, Any]]:
+    """The network of a checkpoint with its weights, and what to store with it.
+
+    Nothing in the file is executed: weights and settings are read as plain data, and the class they name must be one
+    that the suite or an installed plugin offers.
+
+    Args:
+        path: The checkpoint.
+        model: The class's name, for checkpoints that do not hold one.
+
+    Raises:
+        CheckpointError: The file is broken, names an unknown class, or does not fit its class.
+        ConfigError: The class has no network that can be exported.
+    """
+    from vision_suite.cli.checkpoint import load
+    from vision_suite.export import Exportable
+
+    contents = load(path)
+    settings = dict(contents.get("hyper_parameters") or {})
+    settings.pop("_instantiator", None)
+    lit_class = _find_class(settings.pop("_class_path", None), model, path)
+    settings |= {name: value for name, value in REPLACED.items() if name in settings}
+    try:
+        module = lit_class(**settings)
+        module.load_state_dict(contents["state_dict"])
+    except (TypeError, RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{path} does not fit {lit_class.__name__}: {reason}") from error
+    data = _data_state(contents)
+    metadata = {
+        "vision_suite": vision_suite.__version__,
+        "model": f"{lit_class.__module__}.{lit_class.__qualname__}",
+        "settings": {name: value for name, value in settings.items() if name not in REPLACED},
+        "checkpoint": path.name,
+        "class_names": data.get("class_names", []),
+        "preprocessing": data.get("preprocessing", {}),
+    }
+    network: object = dict(module.named_children()).get("model")
+    if not isinstance(network, Exportable):
+        raise ConfigError(f"{lit_class.__name__} has no network that can be exported: its model offers no inference()")
+    return network, metadata
+
+
+def _find_class(named: str | None, model: str | None, path: Path) -> type[LitBase]:
+    """The class a checkpoint names, looked up among those that are known; never imported because a file says so."""
+    from vision_suite.cli.plugins import import_plugins, import_rooms
+
+    import_rooms()
+    import_plugins()
+    known = {f"{each.__module__}.{each.__qualname__}": each for each in _classes()}
+    short = {each.__name__: each for each in known.values()}
+    if named is None and model is None:
+        raise CheckpointError(f"{path} does not name its class: give --model, one of {', '.join(sorted(short))}")
+    wanted = named if named is not None else str(model)
+    found = known.get(wanted) or short.get(wanted)
+    if found is None:
+        where = f"{path} was saved by" if named is not None else "--model"
+        raise CheckpointError(f"{where} {wanted}, which is no model of the suite{did_you_mean(wanted, list(short))}")
+    return found
+
+
+def _classes() -> Iterator[type[LitBase]]:
+    """Every Lightning module of the suite and its plugins."""
+    from vision_suite.lit_modules.base import LitBase
+
+    waiting: list[type[LitBase]] = LitBase.__subclasses__()
+    while waiting:
+        each = waiting.pop()
+        waiting.extend(each.__subclasses__())
+        yield each
+
+
+def _data_state(contents: dict[str, Any]) -> dict[str, Any]:
+    """What the data module left in a checkpoint; empty if the run had none of the suite's."""
+    for state in contents.values():
+        if isinstance(state, dict) and isinstance(state.get("preprocessing"), dict):
+            return state
+    return {}
+
+
+def _preprocessing(stored: dict[str, Any], given: Any, path: Path) -> dict[str, Any]:
+    """The checkpoint's preprocessing with the flags laid over it.
+
+    Raises:
+        ConfigError: Neither the checkpoint nor the flags tell everything.
+    """
+    flags = {name: getattr(given, name) for name in ("mean", "std", "resize", "interpolation")}
+    whole = {"colour": "RGB", "scale": 1 / 255, **stored, **{name: value for name, value in flags.items() if value}}
+    missing = [f"--{name}" for name in flags if name not in whole]
+    if missing:
+        raise ConfigError(f"{path} does not hold how its pictures were prepared: give {', '.join(missing)}")
+    return whole
