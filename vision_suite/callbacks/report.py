@@ -55,16 +55,14 @@ class ReportWriter(Callback):
         self.queries, self.pairs, self.validation_pictures, self.seed = queries, pairs, validation_pictures, seed
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the table to this callback."""
+        """Forget an earlier report: a test that leaves none must not show that one."""
         if isinstance(pl_module, LitBase):
             pl_module.report = None
-            trainer.test_loop.verbose = False
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the table to this callback."""
-        if isinstance(pl_module, LitBase) and trainer.state.fn == TrainerFn.VALIDATING:
+        """Forget an earlier report."""
+        if isinstance(pl_module, LitBase):
             pl_module.report = None
-            trainer.validate_loop.verbose = False
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the report of a test."""
@@ -94,13 +92,15 @@ class ReportWriter(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         data = trainer.datamodule  # type: ignore[attr-defined]
         protocol = data.protocol if isinstance(data, BaseData) else {}
-        title = f"{protocol.get('layout', 'data')}, {stage}"
+        title = f"{_name(protocol)}, {stage}"
         record = metrics_record(report, stage, protocol)
         record |= {"checkpoint": None if trainer.ckpt_path is None else str(trainer.ckpt_path)}
-        record |= {"epoch": trainer.current_epoch, "step": trainer.global_step, "vision_suite": __version__}
+        record |= {"vision_suite": __version__}
         text = json.dumps(record, indent=2, allow_nan=False)
         (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
         print_table(report, title)
+        # This table is the one; Lightning would print all the numbers again.
+        (trainer.test_loop if stage == "test" else trainer.validate_loop).verbose = False
         written = ["metrics.json"]
         if pictures and isinstance(data, BaseData):
             for name, picture in self._pictures(report, data, stage, title).items():
@@ -184,10 +184,19 @@ def print_table(report: Report, title: str) -> None:
     facts = report.protocol
     if isinstance(report, RetrievalReport):
         counts = f"{facts['num_valid']} of {facts['num_query']} queries valid, gallery {facts['num_gallery']}"
-        table.caption = f"{counts}, AP {facts['ap']}"
+        note = f"{counts}; AP: {facts['ap_description']}"
     else:
-        table.caption = f"{facts['num_pictures']} pictures"
-    Console().print(table)
+        note = f"{facts['num_pictures']} pictures"
+    console = Console()
+    console.print(table)
+    console.print(note, style="dim", highlight=False)
+
+
+def _name(protocol: Mapping[str, Any]) -> str:
+    """What to call the data: its layout, and the end of its path, which tells protocols of one set apart."""
+    if "root" not in protocol:
+        return "data"
+    return f"{protocol.get('layout', 'data')} {'/'.join(Path(protocol['root']).parts[-2:])}"
 
 
 def read_log(folder: Path) -> dict[str, Series]:
