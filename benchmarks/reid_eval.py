@@ -29,9 +29,13 @@ QUICK_EVALUATION = [(70, 500, 64)]
 QUICK_RERANKING = [(50, 350, 64)]
 EXPERIMENTS = {
     "evaluation": ("dense", "evaluate_features", "ReIDMetric"),
-    "reranking": ("dense", "rerank"),
+    "reranking": ("dense", "rerank", "rerank_float64"),
 }
-TARGETS_GIB = {("evaluation", MSMT17[1]): 2.5, ("reranking", 17_515): 2.0}
+TARGETS_GIB = {
+    ("evaluation", "evaluate_features", MSMT17[1]): 2.5,
+    ("evaluation", "ReIDMetric", MSMT17[1]): 2.5,
+    ("reranking", "rerank", 17_515): 2.0,
+}
 
 
 def dense_bytes(experiment: str, queries: int, gallery: int) -> int:
@@ -160,7 +164,10 @@ def measure(experiment: str, variant: str, size: tuple[int, int, int]) -> dict[s
             found = evaluate_features(query, gallery, *labels)
             scores = found["mAP"], float(found["cmc"][0])
     else:
-        final = (dense_rerank if variant == "dense" else rerank)(query, gallery)
+        if variant == "rerank_float64":
+            final = rerank(query.double(), gallery.double())
+        else:
+            final = (dense_rerank if variant == "dense" else rerank)(query, gallery)
         seconds = time.perf_counter() - start_time
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         found = evaluate(final, *labels)
@@ -245,6 +252,8 @@ def page(records: list[dict[str, object]], threads: int) -> str:
         "Each row is a process of its own; the peak is its `ru_maxrss` and includes interpreter, libraries and the",
         "features themselves. `dense` is code written for this page from the published definitions; it keeps the",
         "matrices that the usual evaluators keep. Ratios are dense / suite: above 1 the suite is faster or smaller.",
+        "`rerank_float64` is the same function on float64 features; where the float32 rows differ from it in the last",
+        "digits, near ties between neighbours fell differently.",
     ]
     for experiment, variants in EXPERIMENTS.items():
         lines += ["", f"## {experiment.capitalize()}", ""]
@@ -269,15 +278,14 @@ def page(records: list[dict[str, object]], threads: int) -> str:
                     ratios = f"{faster:.1f} | {smaller:.1f} |"
                 row = f"| {gallery:,} | {queries:,} | {dim} | {variant} | {seconds:.1f} | {peak:,.0f} "
                 lines.append(row + f"| {mean_ap:.4f} | {rank1:.3f} | {ratios}")
-        for (kind, gallery), limit in TARGETS_GIB.items():
-            for variant in variants[1:]:
-                if kind == experiment and (kind, variant, gallery, "peak_mib") in values:
-                    peak = values[(kind, variant, gallery, "peak_mib")][0] / 1024
-                    verdict = "met" if peak < limit else "MISSED"
-                    lines += [
-                        "",
-                        f"Target for `{variant}` at gallery {gallery:,}: under {limit} GiB. {verdict}: {peak:.2f} GiB.",
-                    ]
+        for (kind, variant, gallery), limit in TARGETS_GIB.items():
+            if kind == experiment and (kind, variant, gallery, "peak_mib") in values:
+                peak = values[(kind, variant, gallery, "peak_mib")][0] / 1024
+                verdict = "met" if peak < limit else "missed"
+                lines += [
+                    "",
+                    f"Target, `{variant}` at gallery {gallery:,}: peak under {limit} GiB. {peak:.2f} GiB: {verdict}.",
+                ]
     return "\n".join(lines) + "\n"
 
 

@@ -43,5 +43,5 @@ def test_measurement_and_page(script):
     accuracy = {r["value"] for r in records if r["metric"] == "mAP" and r["experiment"] == "evaluation"}
     assert max(accuracy) - min(accuracy) < 1e-4
     page = script.page(records, threads=1)
-    assert page.count("| 150 | 20 | 8 |") == 5
+    assert page.count("| 150 | 20 | 8 |") == 6
     assert "nan" not in page

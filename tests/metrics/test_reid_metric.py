@@ -238,11 +238,15 @@ def work(rank, folder):
             results[case, protocol] = (scores, report.ranked_index.tolist(), report.average_precision.tolist())
             # The states are local again, so more can be fed and nothing counts twice.
             assert sum(len(piece) for piece in metric.features) == len(shards(case)[rank])
-    nothing = ReIDMetric()
-    try:
-        nothing.compute()
-    except DataError as error:
-        results["nothing"] = str(error)
+    # An error is raised by both processes: one that went on alone would wait for the other forever.
+    broken = feed(ReIDMetric(), shards("uneven")[rank])
+    if rank == 0:
+        broken.features[0][3] = torch.nan
+    for name, metric in (("nothing", ReIDMetric()), ("broken", broken)):
+        try:
+            metric.compute()
+        except DataError as error:
+            results[name] = str(error)
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -263,3 +267,4 @@ def test_two_processes_give_the_numbers_of_one(tmp_path, monkeypatch):
                 assert ranked == report.ranked_index.tolist()
                 np.testing.assert_array_equal(ap, report.average_precision)
     assert all("no picture was evaluated" in result["nothing"] for result in found)
+    assert all("NaN, infinity or overflows" in result["broken"] for result in found)

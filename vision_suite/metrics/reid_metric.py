@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from vision_suite.metrics.ranking import (
     APConvention,
     Block,
     Float64s,
+    Ints,
     QueryScores,
     RetrievalScores,
     row_blocks,
@@ -30,6 +31,7 @@ from vision_suite.metrics.ranking import (
 from vision_suite.metrics.reid import uniform_draws
 from vision_suite.metrics.rerank import SQUARED_EUCLIDEAN, Reranker, check_rerank
 from vision_suite.metrics.trials import PROTOCOLS, Pictures, Protocol, Trial, trials
+from vision_suite.metrics.truth import Truth
 from vision_suite.metrics.verification import PairTally, check_rates
 from vision_suite.types import RetrievalReport
 
@@ -39,12 +41,14 @@ RERANK = "rerank"
 
 @dataclass(frozen=True)
 class _Result:
-    """What `ReIDMetric.compute` leaves for `ReIDMetric.report`."""
+    """What `ReIDMetric.compute` leaves for `ReIDMetric.report`: no features, which are large."""
 
     metrics: dict[str, float]
     cmc: dict[str, Float64s]
     protocol: dict[str, Any]
-    trial: Trial
+    truth: Truth
+    query_index: Ints
+    gallery_index: Ints
     scores: QueryScores
 
 
@@ -172,7 +176,7 @@ class ReIDMetric(Metric):
         metrics = {key: float(np.mean([each.metrics[key] for each in results])) for key in results[0].metrics}
         cmc = {key: np.mean([each.cmc[key] for each in results], axis=0) for key in results[0].cmc}
         protocol = {**results[0].protocol, "duplicates_removed": pictures.duplicates}
-        self._result = _Result(metrics, cmc, protocol, results[0].trial, results[0].scores)
+        self._result = replace(results[0], metrics=metrics, cmc=cmc, protocol=protocol)
         return {key: torch.tensor(value, dtype=torch.float32, device=self.device) for key, value in metrics.items()}
 
     def report(self, protocol: dict[str, Any]) -> RetrievalReport:
@@ -185,15 +189,15 @@ class ReIDMetric(Metric):
         if self._result is None:
             raise DataError("there is no result to report: reset() came between compute() and report()")
         result = self._result
-        trial, scores = result.trial, result.scores
+        truth, scores = result.truth, result.scores
         left = scores.ranked >= 0
-        ranked_index = np.where(left, trial.gallery_index[scores.ranked], -1)
-        match = trial.truth.gallery_ids[scores.ranked] == trial.truth.query_ids[:, None]
+        ranked_index = np.where(left, result.gallery_index[scores.ranked], -1)
+        match = truth.gallery_ids[scores.ranked] == truth.query_ids[:, None]
         return RetrievalReport(
             metrics=dict(result.metrics),
             cmc=dict(result.cmc),
             protocol={**protocol, **result.protocol},
-            query_index=trial.query_index,
+            query_index=result.query_index,
             ranked_index=ranked_index,
             ranked_distance=scores.ranked_distance.astype(np.float32),
             ranked_match=match & left,
@@ -228,7 +232,8 @@ class ReIDMetric(Metric):
         if tally:
             metrics.update(tally.rates(self._gather if self._is_synced else None))
         cmc = {name: scores["cmc"] for name, scores in scored.items()}
-        return _Result(metrics, cmc, self._protocol_block(trial, scored[""]["num_valid"]), trial, fused)
+        protocol = self._protocol_block(trial, scored[""]["num_valid"])
+        return _Result(metrics, cmc, protocol, trial.truth, trial.query_index, trial.gallery_index, fused)
 
     def _rank(self, blocks: Iterable[Block], trial: Trial, keep: int = 0) -> QueryScores:
         """Scores of all queries, from this process's blocks and those of the others."""
