@@ -39,11 +39,19 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     import matplotlib
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
+    # The basic layout is there in every build of Pillow, so that pictures are the same everywhere.
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def printable(text: str) -> str:
+    """``text`` with a question mark for each character that cannot be drawn: file names may hold anything."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def fit_text(text: str, face: ImageFont.FreeTypeFont, width: int) -> str:
     """``text``, or its longest beginning that is at most ``width`` pixels wide with an ellipsis behind it."""
+    text = printable(text)
     if face.getlength(text) <= width:
         return text
     kept = len(text)
@@ -54,6 +62,7 @@ def fit_text(text: str, face: ImageFont.FreeTypeFont, width: int) -> str:
 
 def fit_middle(text: str, face: ImageFont.FreeTypeFont, width: int) -> str:
     """``text``, or its two ends around an ellipsis: file names differ at both ends."""
+    text = printable(text)
     if face.getlength(text) <= width:
         return text
     for kept in range(len(text) - 1, 1, -1):
@@ -68,7 +77,7 @@ def wrap_text(text: str, face: ImageFont.FreeTypeFont, width: int, lines: int) -
 
     def broken() -> Iterator[str]:
         line = ""
-        for word in text.split():
+        for word in printable(" ".join(text.split())).split():
             longer = f"{line} {word}".strip()
             if line and face.getlength(longer) > width:
                 yield line

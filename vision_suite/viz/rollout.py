@@ -9,13 +9,13 @@ from PIL import Image, ImageDraw
 from vision_suite.viz import canvas
 
 STRENGTH = 0.8
-LOW, HIGH = 1.0, 99.0
 
 
 def normalised(weights: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """``weights`` scaled to 0..1 between their 1st and 99th percentile: one extreme patch must not hide the rest.
+    """``weights`` brought to 0..1: the square root of their place between the lowest and the highest.
 
-    A constant map becomes zeros.
+    The order stays, so the brightest place is the heaviest patch; the root lifts the middle, which a single heavy patch
+    would otherwise push into the dark. A constant map becomes zeros.
 
     Raises:
         ValueError: The map is not two-dimensional, is empty, or holds a value that is not finite.
@@ -25,12 +25,11 @@ def normalised(weights: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         raise ValueError(f"a rollout map has two dimensions, not shape {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError("the rollout map holds a value that is not finite")
-    low, high = np.percentile(values, (LOW, HIGH))
-    spread = high - low
+    low, high = values.min(), values.max()
     # A uniform map differs by rounding alone; stretching that to full contrast would draw a pattern that is not there.
-    if spread <= 1e-6 * max(abs(high), abs(low)):
+    if high - low <= 1e-6 * max(abs(high), abs(low)):
         return np.zeros_like(values)
-    scaled: npt.NDArray[np.float64] = np.clip((values - low) / spread, 0.0, 1.0)
+    scaled: npt.NDArray[np.float64] = np.sqrt((values - low) / (high - low))
     return scaled
 
 
