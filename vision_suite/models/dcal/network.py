@@ -253,9 +253,10 @@ class DCAL(nn.Module):
         if order is not None and inverse is not None and self.pwca_stream == "pwca":
             cls = pair_view(blocks, x, order)[inverse]
         else:
-            kept = list(zip(trace.keys, trace.values, strict=True))[-self.pwca_blocks :]
-            own = kept if self.pwca_stream == "sa" else None
-            cls = partner_stream(blocks, x, partner, own)[:, 0]
+            kept = None
+            if self.pwca_stream == "sa":
+                kept = list(zip(trace.keys, trace.values, strict=True))[-self.pwca_blocks :]
+            cls = partner_stream(blocks, x, partner, kept)[:, 0]
         head = self.head if self.pwca_head is None else self.pwca_head
         branch: Branch = head(self.vit.norm(cls), update_statistics=self.pwca_head is not None)
         return branch
