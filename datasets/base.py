@@ -291,7 +291,9 @@ class BaseData(LightningDataModule, ABC):
             return
         now = self._order()
         changed = [
-            f"{name} was {old}, is {now.get(name)}" for name, old in state_dict["order"].items() if now.get(name) != old
+            f"{name} was {old}, is {now.get(name)}"
+            for name, old in state_dict.get("order", {}).items()
+            if now.get(name) != old
         ]
         if changed:
             rank_zero_warn(f"The resumed run does not continue the interrupted one exactly: {'; '.join(changed)}")

@@ -20,7 +20,7 @@ from torch import Tensor
 from vision_suite.errors import ConfigError, DataError
 
 Interpolation = Literal["bicubic", "bilinear"]
-Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 CONTAINER = "::"  # separates a container file from the address of a picture inside it
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -155,12 +155,10 @@ def load_pictures(paths: Sequence[str], read: Reader, workers: int) -> tuple[Ten
     return pictures, rows, bad
 
 
-def _each(
-    action: Callable[[Result], None], items: Sequence[Result], workers: int, verb: str
-) -> list[BadPicture | None]:
+def _each(action: Callable[[Item], None], items: Sequence[Item], workers: int, verb: str) -> list[BadPicture | None]:
     """Run `action` on every item in threads (decoding releases the interpreter lock); failures become records."""
 
-    def attempt(item: Result) -> BadPicture | None:
+    def attempt(item: Item) -> BadPicture | None:
         try:
             action(item)
         except DataError as error:
@@ -172,7 +170,7 @@ def _each(
     results: list[BadPicture | None] = []
     told = time.monotonic()
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for result in pool.map(attempt, items, chunksize=16):
+        for result in pool.map(attempt, items):
             results.append(result)
             if time.monotonic() - told > _PROGRESS_SECONDS:
                 told = time.monotonic()
@@ -201,7 +199,10 @@ def _file_key(path: str) -> tuple[int, int] | str:
 
 
 def _free_memory() -> float:
+    """Bytes that can be had without swapping; infinite where the system doesn't say."""
     try:
-        return float(os.sysconf("SC_AVPHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return float("inf")  # not known on this system
+        with open("/proc/meminfo", encoding="ascii") as file:
+            kibibytes = next(line.split()[1] for line in file if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return float("inf")
+    return 1024.0 * int(kibibytes)

@@ -343,6 +343,7 @@ def test_prediction_inputs_that_do_not_work(market, tmp_path):
         data.setup("predict")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the new name needs jsonargparse 4.49
 def test_every_argument_is_a_flag_with_help(market):
     parser = ArgumentParser()
     parser.add_class_arguments(ReIDData, "data")

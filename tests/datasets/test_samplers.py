@@ -36,7 +36,7 @@ def test_identity_batches(case):
     ranks = samplers_of(case)
     plans = [sampler.plan(3) for sampler in ranks]
     assert {len(plan) for plan in plans} == {len(ranks[0])}, "every rank has the same number of batches, the true one"
-    used = Counter()
+    used: Counter[int] = Counter()
     for step in zip(*plans, strict=True):
         identities = []
         for batch in step:

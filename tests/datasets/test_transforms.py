@@ -12,7 +12,7 @@ from scipy.ndimage import map_coordinates
 from timm.data.random_erasing import RandomErasing
 
 from vision_suite.datasets import transforms
-from vision_suite.datasets.images import Reader
+from vision_suite.datasets.images import Interpolation, Reader
 from vision_suite.datasets.transforms import LIGHT, TRANSREID, Augment, Prepare
 from vision_suite.errors import ConfigError
 
@@ -163,6 +163,10 @@ def test_bad_settings(values, message):
 def test_resizing_filter_is_the_one_asked_for(tmp_path):
     picture = Image.fromarray(pictures(1, 40, 30)[0].permute(1, 2, 0).numpy())
     picture.save(tmp_path / "p.png")
-    for name, number in (("bicubic", Image.Resampling.BICUBIC), ("bilinear", Image.Resampling.BILINEAR)):
+    filters: dict[Interpolation, Image.Resampling] = {
+        "bicubic": Image.Resampling.BICUBIC,
+        "bilinear": Image.Resampling.BILINEAR,
+    }
+    for name, number in filters.items():
         expected = np.asarray(picture.resize((16, 24), number))
         np.testing.assert_array_equal(Reader((24, 16), name)(str(tmp_path / "p.png")).permute(1, 2, 0), expected)
