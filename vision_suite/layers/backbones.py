@@ -12,18 +12,17 @@ from torch import nn
 
 
 class _ConvEmbed(HybridEmbed):
-    """Three stride-2 convolutions in place of the linear patch embedding (Xiao et al., NeurIPS 2021)."""
+    """Four convolutions of stride 8 in all, in place of the linear patch embedding (Xiao et al., NeurIPS 2021)."""
 
     def __init__(self, img_size: Any = 64, patch_size: Any = 8, in_chans: int = 3, embed_dim: int = 128, **kwargs: Any):
-        stem = ConvStem(
-            in_chans, depth=3, channels=(embed_dim // 4, embed_dim // 2, embed_dim), stride=(2, 2, 2), act_layer=nn.GELU
-        )
+        channels = (embed_dim // 4, embed_dim // 2, embed_dim, embed_dim)
+        stem = ConvStem(in_chans, depth=4, channels=channels, stride=(2, 2, 2, 1), act_layer=nn.ReLU)
         super().__init__(stem, img_size=img_size, patch_size=1, in_chans=in_chans, embed_dim=embed_dim, proj=False)
 
 
 @register_model
 def vit_micro_conv8_64(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
-    """A 0.6 M parameter ViT for 64-pixel pictures on a CPU: convolution stem of stride 8, 3 blocks of width 128."""
+    """A 0.8 M parameter ViT for 64-pixel pictures on a CPU: convolution stem of stride 8, 3 blocks of width 128."""
     if pretrained:
         raise RuntimeError("vit_micro_conv8_64 has no pretrained weights: leave pretrained off")
     kwargs.pop("pretrained_cfg", None)
