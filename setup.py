@@ -13,7 +13,7 @@ BASE = [
     "torch>=2.11",
     "torchvision>=0.26",
     "pytorch-lightning>=2.6,<2.7",
-    "jsonargparse[signatures]>=4.40",
+    "jsonargparse[signatures]>=4.40,<5",
     "timm>=1.0.20",
     "torchmetrics>=1.8",
     "wandb>=0.20",
@@ -32,7 +32,7 @@ BASE = [
     "scikit-image>=0.24",
 ]
 EXPORT = ["onnx>=1.16", "onnxscript>=0.3", "onnxruntime>=1.18"]
-DEV = ["pytest>=8", "hypothesis>=6.100", "scikit-learn>=1.4", "mypy>=2.4", "ruff>=0.17", "types-PyYAML", "build"]
+DEV = ["pytest>=8", "hypothesis>=6.100", "scikit-learn>=1.4", "mypy>=2.4", "ruff>=0.17", "types-PyYAML", "setuptools>=77"]
 
 setup(
     name="vision-suite",

@@ -245,3 +245,27 @@ def test_debug_shows_the_traceback(toy, monkeypatch):
     monkeypatch.setenv("VISION_SUITE_DEBUG", "1")
     with pytest.raises(ConfigError, match="no setting 'widht'"):
         main(["fit", "-c", toy, "--model.widht=3"])
+
+
+@pytest.mark.dist
+def test_two_processes_share_one_run_folder(toy):
+    """Through the real program: each process parses the command line again, and the loggers number runs on their own."""
+    import os
+    import subprocess
+    import sys
+
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2", "--trainer.max_epochs=2"]
+    command = [sys.executable, "-m", "vision_suite", "fit", "-c", toy, *two]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in Path("runs/toy").iterdir()] == ["version_0"]
+    record = json.loads((FIRST_RUN / "run.json").read_text())
+    assert record["processes"] == 2
+    assert sorted(path.name for path in FIRST_RUN.glob("*.json")) == ["run.json"]
+    assert (FIRST_RUN / "checkpoints/last.ckpt").is_file()
+    command += ["--ckpt_path=last", "--trainer.max_epochs=3"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in Path("runs/toy").iterdir()] == ["version_0"]
+    assert done.stdout.count("from checkpoint") == 1

@@ -18,7 +18,6 @@ TINY = {
         "accelerator": "cpu",
         "limit_train_batches": 1,
         "max_epochs": 1,
-        "enable_progress_bar": False,
         "enable_model_summary": False,
     },
     "model": {"init_args": {"backbone_args": {"depth": 2, "embed_dim": 48, "num_heads": 3}}},
