@@ -32,7 +32,15 @@ BASE = [
     "scikit-image>=0.24",
 ]
 EXPORT = ["onnx>=1.16", "onnxscript>=0.3", "onnxruntime>=1.18"]
-DEV = ["pytest>=8", "hypothesis>=6.100", "scikit-learn>=1.4", "mypy>=2.4", "ruff>=0.17", "types-PyYAML", "setuptools>=77"]
+DEV = [
+    "pytest>=8",
+    "hypothesis>=6.100",
+    "scikit-learn>=1.4",
+    "mypy>=2.4",
+    "ruff>=0.17",
+    "types-PyYAML",
+    "setuptools>=77",
+]
 
 setup(
     name="vision-suite",
@@ -49,7 +57,11 @@ setup(
         "vision_suite.lit_modules": "lit_modules",
         "vision_suite.configs": "configs",
     },
-    package_data={"vision_suite": ["py.typed"], "vision_suite.configs": ["**/*.yaml"], "vision_suite.datasets": ["*.yaml"]},
+    package_data={
+        "vision_suite": ["py.typed"],
+        "vision_suite.configs": ["**/*.yaml"],
+        "vision_suite.datasets": ["*.yaml"],
+    },
     install_requires=BASE,
     extras_require={"export": EXPORT, "dev": DEV + EXPORT},
     entry_points={

@@ -249,7 +249,7 @@ def test_debug_shows_the_traceback(toy, monkeypatch):
 
 @pytest.mark.dist
 def test_two_processes_share_one_run_folder(toy):
-    """Through the real program: each process parses the command line again, and the loggers number runs on their own."""
+    """Through the real program: each process parses the command line, and loggers number runs on their own."""
     import os
     import subprocess
     import sys
