@@ -1,0 +1,21 @@
+"""Predict with a number of processes: DEVICES FOLDER INPUTS GALLERY."""
+
+import sys
+
+import pytorch_lightning as pl
+from stub_method import LitStub, table
+
+from vision_suite.callbacks.predictions import PredictionWriter
+from vision_suite.datasets.reid import ReIDData
+
+if __name__ == "__main__":
+    devices, folder, inputs, gallery = sys.argv[1:]
+    data = ReIDData(
+        image_size=(16, 16), eval_batch_size=2, num_workers=0, predict_inputs=inputs, predict_gallery=gallery
+    )
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=int(devices), strategy="ddp" if devices != "1" else "auto", logger=False,
+        default_root_dir=folder, enable_progress_bar=False, use_distributed_sampler=False,
+        callbacks=[PredictionWriter()],
+    )  # fmt: skip
+    trainer.predict(LitStub(table(11)), data, return_predictions=False)
