@@ -6,6 +6,7 @@ The first one of each data set also predicts and writes all pictures and files, 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,7 +52,7 @@ def trees(tmp_path_factory):
     return tree
 
 
-def section(path: Path, name: str) -> dict:
+def section(path: Path, name: str) -> Any:
     """A section of a configuration file, which may be a file of its own."""
     value = yaml.safe_load(path.read_text(encoding="utf-8"))[name]
     return yaml.safe_load((path.parent / value).read_text(encoding="utf-8")) if isinstance(value, str) else value
@@ -61,6 +62,11 @@ def first_of_each_data_set() -> set[str]:
     """One configuration per data set."""
     names = {section(path, "data")["init_args"]["dataset"]: name for name, path in reversed(named_configs().items())}
     return set(names.values())
+
+
+def drop_writers(trainer: Any) -> None:
+    """Leave out what writes reports and predictions."""
+    trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, ReportWriter | PredictionWriter)]
 
 
 @pytest.mark.parametrize("name", named_configs())
@@ -86,7 +92,7 @@ def test_one_step_of(name, trees, tmp_path, monkeypatch):
     assert torch.isfinite(loss)
     writes = name in first_of_each_data_set()
     if not writes:
-        cli.trainer.callbacks = [c for c in cli.trainer.callbacks if not isinstance(c, ReportWriter | PredictionWriter)]
+        drop_writers(cli.trainer)
     cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
     report = cli.model.report
     assert isinstance(report, RetrievalReport | ClassificationReport)

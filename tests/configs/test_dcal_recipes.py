@@ -1,12 +1,13 @@
 """The recipes of the DCAL paper hold the numbers of the paper, and of TransReID where the paper is silent."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
 import yaml
-from timm.scheduler import CosineLRScheduler
+from timm.scheduler.cosine_lr import CosineLRScheduler
 
 from vision_suite.cli.configs import named_configs
 from vision_suite.models.dcal.glca import num_local_queries
@@ -26,7 +27,7 @@ FGVC = [f"{data}_{size}" for data in CLASSES for size in BACKBONES]
 EPOCHS = {1: 1.664e-3, 4: 6.416e-3, 5: 7.9658e-3, 60: 4.008e-3, 100: 5.508e-4, 119: 1.7368e-5, 120: 1.6e-5}
 
 
-def load(path: Path) -> dict:
+def load(path: Path) -> Any:
     """A configuration with the files that it names in the place of their names."""
 
     def filled(value):
