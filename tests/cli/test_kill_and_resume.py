@@ -1,4 +1,4 @@
-"""DCAL killed in the middle of an epoch and resumed ends in the weights and losses of an uninterrupted run, bit for bit."""
+"""DCAL killed in mid-epoch and resumed ends in the weights and losses of an uninterrupted run, bit for bit."""
 
 import csv
 import os
