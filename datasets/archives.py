@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import stat
 import tarfile
 import zipfile
@@ -12,6 +13,18 @@ from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from vision_suite.errors import DataError
+
+# What tarfile, zipfile and the decompressors below them raise for truncated, damaged, encrypted or foreign files.
+_UNREADABLE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+)
 
 
 def sha256_of(path: Path) -> str:
@@ -35,16 +48,9 @@ def read_members(path: Path, names: Collection[str]) -> dict[str, bytes]:
                 return _collect(path, names, _zip_members(archive))
         with tarfile.open(path, "r:*") as tape:
             return _collect(path, names, _tar_members(tape))
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        EOFError,
-        zlib.error,
-        NotImplementedError,
-        RuntimeError,
-        OSError,
-    ) as error:
-        raise DataError(f"{path}: not a readable archive ({error}): delete it and fetch it again") from None
+    except _UNREADABLE as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
+        raise DataError(f"{path}: not a readable archive ({reason}): delete it and fetch it again") from None
 
 
 Member = tuple[str, str, Callable[[], bytes]]

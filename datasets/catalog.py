@@ -108,8 +108,7 @@ def verify(name: str, *, image_size: int | None = None, quiet: bool = False) -> 
 
 def prepare_command(root: str) -> str | None:
     """The command that prepares a data root such as ``emoji-reid-64/a``; None if the catalog does not know it."""
-    parts = Path(root).parts
-    known = [part for part in parts if _FOLDER.fullmatch(part)]
+    known = [part for part in Path(root).parts if part == EMOJI or _FOLDER.fullmatch(part)]
     return _command(known[0]) if known else None
 
 

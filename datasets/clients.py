@@ -32,13 +32,19 @@ _NO_ANSWER = re.compile(
 _NO_SUCH_VERSION = re.compile(r"\bE404\b|\bETARGET\b|No matching distribution found", re.IGNORECASE)
 
 
+class RegistryError(DataError):
+    """An archive cannot be brought: no client, no answer, no such version."""
+
+
 def download_npm(name: str, version: str, folder: Path) -> None:
     """Put the archive of npm package ``name`` at ``version`` into ``folder``; nothing is installed, no script is run.
 
     Raises:
-        DataError: There is no npm client, the registry did not answer, or it has no such version.
+        RegistryError: There is no npm client, the registry did not answer, or it has no such version.
     """
-    command = [*_npm_command(), "pack", f"{name}@{version}", "--ignore-scripts", "--loglevel=error"]
+    # One retry: with npm's default of two a dead registry is noticed after more than a minute.
+    options = ["--ignore-scripts", "--loglevel=error", "--fetch-retries=1"]
+    command = [*_npm_command(), "pack", f"{name}@{version}", *options]
     _run(command, folder, client="npm", wanted=f"{name} {version}")
 
 
@@ -46,23 +52,14 @@ def download_pip(name: str, version: str, folder: Path) -> None:
     """Put the archive of PyPI package ``name`` at ``version`` into ``folder``, without its dependencies.
 
     Raises:
-        DataError: pip is missing, the registry did not answer, or it has no such version.
+        RegistryError: pip is missing, the registry did not answer, or it has no such version.
     """
     if importlib.util.find_spec("pip") is None:
-        raise DataError(
+        raise RegistryError(
             f"the pip client is missing, needed for {name} {version}: run python -m ensurepip, or {WAY_OUT}"
         )
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--quiet",
-        "--dest",
-        str(folder),
-        f"{name}=={version}",
-    ]
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
+    command = [*pip, "--dest", str(folder), f"{name}=={version}"]
     _run(command, folder, client="pip", wanted=f"{name} {version}")
 
 
@@ -73,11 +70,11 @@ def _run(command: list[str], folder: Path, *, client: str, wanted: str) -> None:
             command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
         )
     except subprocess.TimeoutExpired:
-        raise DataError(
+        raise RegistryError(
             f"{wanted}: the {client} registry did not answer within {TIMEOUT_SECONDS} s: try again, or {WAY_OUT}"
         ) from None
     except OSError as error:
-        raise DataError(
+        raise RegistryError(
             f"{wanted}: the {client} client cannot be started ({error.strerror}): mend it, or {WAY_OUT}"
         ) from None
     if done.returncode == 0:
@@ -85,11 +82,13 @@ def _run(command: list[str], folder: Path, *, client: str, wanted: str) -> None:
     output = done.stdout + done.stderr
     logger.debug("%s failed with exit code %d:\n%s", client, done.returncode, output)
     if _NO_SUCH_VERSION.search(output) and not _NO_ANSWER.search(output):
-        raise DataError(f"{wanted}: the {client} registry has no such version: check its mirror, or {WAY_OUT}")
+        raise RegistryError(f"{wanted}: the {client} registry has no such version: check its mirror, or {WAY_OUT}")
     if found := _NO_ANSWER.search(output):
-        raise DataError(f"{wanted}: the {client} registry did not answer ({found[0]}): check the network, or {WAY_OUT}")
+        raise RegistryError(
+            f"{wanted}: the {client} registry did not answer ({found[0]}): check the network, or {WAY_OUT}"
+        )
     reason = re.search(r"\bE[A-Z]{4,}\b", output)
-    raise DataError(
+    raise RegistryError(
         f"{wanted}: the {client} client failed with exit code {done.returncode}"
         f"{f' ({reason[0]})' if reason else ''}: run `{client}` by hand to see why, or {WAY_OUT}"
     )
@@ -114,7 +113,7 @@ def _npm_command() -> list[str]:
     importlib.invalidate_caches()
     if not failure and (command := _carried_npm()):
         return command
-    raise DataError(
+    raise RegistryError(
         f"the npm client is missing ({failure or f'{NODE_PACKAGE} carries no npm on this machine'}): "
         f"install Node.js, or fetch the archives on another machine with `npm pack` and give --source PATH"
     )

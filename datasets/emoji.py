@@ -129,6 +129,9 @@ def verify(folder: Path, recipe: Recipe, progress: Progress) -> VerifyReport:
         problems.append(f"{MANIFEST}: made from other archives or by an older rule")
     if manifest["identities"]["sha256"] != recipe.expected.sha256:
         problems.append(f"{MANIFEST}: the identities are not the expected ones")
+    for name, sha in manifest["tables"].items():
+        if not (folder / name).is_file() or sha256_of(folder / name) != sha:
+            problems.append(f"{name}: missing or changed")
     known: dict[tuple[int, int], str] = {}
     files = lists = 0
     total = sum(len(record["checksums"]) for record in manifest["parts"].values())
@@ -156,10 +159,11 @@ def _load(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        if not {"rule_version", "sources", "identities", "parts"} <= set(manifest):
+        if not {"rule_version", "sources", "identities", "tables", "parts"} <= set(manifest):
             raise ValueError("keys are missing")
         if not all("checksums" in record for record in manifest["parts"].values()):
             raise ValueError("checksums are missing")
+        dict(manifest["tables"])
     except FileNotFoundError:
         raise DataError(f"{folder} holds no {MANIFEST}: run `vision-suite data prepare emoji-reid`") from None
     except (ValueError, TypeError, AttributeError) as error:
@@ -256,6 +260,7 @@ def _write_parts(
     }
     _write_identities(part / "identities.csv", recipe, pictures, subgroups)
     (part / "ATTRIBUTION.txt").write_text(recipe.attribution(), encoding="utf-8")
+    tables = {name: sha256_of(part / name) for name in ("identities.csv", "ATTRIBUTION.txt")}
     names = sorted({picture.name for picture in pictures})
     manifest = {
         **common,
@@ -263,8 +268,9 @@ def _write_parts(
         "licence": recipe.licence(),
         "attribution": recipe.attribution(),
         "seeds": "none: the split is by sha256 of the name, modulo 100",
-        "identities": {"count": len(names), "sha256": names_digest(names), "table": "identities.csv"},
+        "identities": {"count": len(names), "sha256": names_digest(names)},
         "pictures": len(pictures),
+        "tables": tables,
         "parts": parts,
     }
     (part / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -1,0 +1,97 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from emoji_fixture import make_fake_set
+
+from vision_suite.datasets import catalog, emoji_recipe
+from vision_suite.errors import ConfigError, DataError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("VISION_SUITE_DATA", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """The generated archives in place of the real ones."""
+    fake = make_fake_set(tmp_path / "fake")
+    monkeypatch.setattr(emoji_recipe, "load_recipe", lambda: fake.recipe)
+    return fake
+
+
+def test_listing_loads_nothing_heavy():
+    code = "import sys; from vision_suite.datasets import catalog; catalog.entries(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "pytorch_lightning", "numpy", "PIL", "resvg_py", "yaml", "rich"} & set(loaded)
+
+
+def test_preparing_loads_neither_torch_nor_lightning():
+    code = "import sys; import vision_suite.datasets.emoji; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "pytorch_lightning", "torchvision"} & set(loaded)
+
+
+def test_entries_tell_what_is_there(fake, cache):
+    (entry,) = catalog.entries()
+    assert (entry.name, entry.path, entry.prepared) == ("emoji-reid", cache / "emoji-reid-64", False)
+    folder = catalog.prepare("emoji-reid-32", source=fake.archives, workers=1, quiet=True)
+    assert folder == cache / "emoji-reid-32"
+    default, small = catalog.entries()
+    assert (default.name, default.prepared) == ("emoji-reid", False)
+    assert (small.name, small.path, small.prepared) == ("emoji-reid-32", folder, True)
+
+
+def test_prepare_then_verify_with_progress_on_the_error_stream(fake, capsys):
+    folder = catalog.prepare("emoji-reid", source=fake.archives, image_size=16, workers=2)
+    report = catalog.verify("emoji-reid", image_size=16)
+    assert (report.path, report.problems) == (folder, ())
+    written = capsys.readouterr()
+    assert written.out == ""
+    for stage in ("fetching", "drawing", "writing", "checking"):
+        assert stage in written.err
+
+
+def test_quiet_says_nothing(fake, capsys):
+    catalog.prepare("emoji-reid", source=fake.archives, image_size=16, workers=1, quiet=True)
+    catalog.verify("emoji-reid-16", quiet=True)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: catalog.prepare("emojis"), "no set is called 'emojis': choose emoji-reid"),
+        (lambda: catalog.prepare("emoji-reid-32", image_size=64), "emoji-reid-32 and image_size=64 disagree"),
+        (lambda: catalog.prepare("emoji-reid", workers=0), "workers=0: give 1 or more"),
+        (lambda: catalog.prepare("emoji-reid", image_size=7), "image_size=7: choose a size"),
+        (lambda: catalog.verify("market"), "no set is called 'market'"),
+    ],
+)
+def test_wrong_settings_are_one_line(call, said):
+    with pytest.raises(ConfigError, match=said):
+        call()
+
+
+def test_verifying_what_is_not_there_names_the_command():
+    with pytest.raises(DataError, match=r"run `vision-suite data prepare emoji-reid`$"):
+        catalog.verify("emoji-reid")
+    with pytest.raises(DataError, match=r"run `vision-suite data prepare emoji-reid-128`$"):
+        catalog.verify("emoji-reid", image_size=128)
+
+
+@pytest.mark.parametrize(
+    ("root", "command"),
+    [
+        ("emoji-reid-64/a", "vision-suite data prepare emoji-reid"),
+        ("emoji-reid-128/fgvc", "vision-suite data prepare emoji-reid-128"),
+        (str(Path("/cache") / "emoji-reid-64"), "vision-suite data prepare emoji-reid"),
+        ("emoji-reid", "vision-suite data prepare emoji-reid"),
+        ("Market-1501", None),
+    ],
+)
+def test_a_root_tells_the_command_that_prepares_it(root, command):
+    assert catalog.prepare_command(root) == command
