@@ -1,0 +1,67 @@
+"""Commands in the method and data pages parse, files they name exist, and the table of decisions is complete."""
+
+import inspect
+import re
+import shlex
+from itertools import pairwise
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+import yaml
+
+from vision_suite.cli import TRAINER_COMMANDS, main
+from vision_suite.cli.configs import named_configs
+from vision_suite.models.dcal import DCAL
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGES = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("dcal.md", "data.md")}
+SHELL = re.compile(r"```bash\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+CODE = "".join(code for text in PAGES.values() for code in SHELL.findall(text))
+LINES = [re.sub(r"\s+#.*", "", line).strip() for line in CODE.splitlines()]
+COMMANDS = [line for line in LINES if line.startswith("vision-suite ") and line.split()[1] in TRAINER_COMMANDS]
+
+
+def test_every_command_is_ours():
+    assert all(line.startswith("vision-suite ") for line in LINES)
+    assert len(COMMANDS) > 15
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_parses(command, capsys):
+    argv = shlex.split(command)[1:]
+    with pytest.raises(SystemExit) as leave:
+        main([*argv, "--print_config"])
+    assert not leave.value.code
+    printed = yaml.safe_load(capsys.readouterr().out)
+    flags = dict(pairwise(argv))
+    for flag in ("--data.dataset", "--data.root", "--data.validation", "--model.glca_readout", "--model.patch_stride"):
+        if flag in flags:
+            section, name = flag[2:].split(".")
+            assert printed[section]["init_args"][name] == yaml.safe_load(flags[flag])
+
+
+def test_all_fourteen_decisions_are_arguments_with_their_defaults():
+    rows = re.findall(r"^\| D(\d+) \|[^|]*\| `(\w+)` \|([^|]*)\|", PAGES["dcal.md"], re.MULTILINE)
+    assert [int(number) for number, _, _ in rows] == list(range(1, 15))
+    arguments, hints = inspect.signature(DCAL).parameters, get_type_hints(DCAL.__init__)
+    for _, name, choices in rows:
+        bold = re.search(r"\*\*`?([^*`]+)`?\*\*", choices)
+        assert bold, name
+        assert yaml.safe_load(bold[1]) == arguments[name].default, name
+        named = set(re.findall(r"`([^`*]+)`", choices)) - {"true", "false"}
+        if named:
+            assert named == set(get_args(hints[name])), name
+
+
+def test_the_recipes_named_exist():
+    for name in re.findall(r"`?dcal/(\w+)`?", "".join(PAGES.values())):
+        if name not in {"market1501_deit_s.yaml"}:
+            assert f"dcal/{name}" in named_configs(), name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", PAGES[page]):
+        if not target.startswith("http"):
+            assert (DOCS / target).exists(), target
