@@ -143,5 +143,7 @@ def test_flattened_keeps_every_leaf_under_its_path(tree):
 
 
 def test_flattened_drops_the_words_that_spell_a_class():
-    tree = {"model": {"class_path": "m.A", "init_args": {"lr": 1, "part": {"class_path": "m.B", "init_args": {"x": 2}}}}}
+    tree = {
+        "model": {"class_path": "m.A", "init_args": {"lr": 1, "part": {"class_path": "m.B", "init_args": {"x": 2}}}}
+    }
     assert flattened(tree) == {"model": "m.A", "model.lr": 1, "model.part": "m.B", "model.part.x": 2}

@@ -193,6 +193,12 @@ def test_a_removed_setting_in_a_checkpoint_is_named(toy, capsys):
     assert "holds the setting 'old_knob'" in fails(capsys, "test", "-c", toy, "--ckpt_path", "old.ckpt")
 
 
+def test_odd_numbers_in_a_checkpoint_survive(toy, capsys):
+    assert main(["fit", "-c", toy, "--model.rate=.inf"]) == 0
+    assert main(["test", "-c", toy, "--ckpt_path", "last"]) == 0
+    assert "rate=inf (a flag overrides it)" in capsys.readouterr().out
+
+
 def test_a_checkpoint_never_runs_code(toy, capsys):
     import torch
 

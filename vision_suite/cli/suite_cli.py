@@ -5,13 +5,14 @@ Precedence of a model setting, weakest first: default, configuration files, chec
 
 from __future__ import annotations
 
-import json
+import sys
 import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from jsonargparse import Namespace
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
@@ -41,10 +42,11 @@ class SuiteCLI(LightningCLI):
 
     Args:
         argv: Command and options, names of configurations already replaced by files.
+        typed: Command and options as typed, for the record.
         callbacks: Callbacks that every run has, unless the configuration names one of the same class.
     """
 
-    def __init__(self, argv: Sequence[str], callbacks: Sequence[Callback]) -> None:
+    def __init__(self, argv: Sequence[str], typed: Sequence[str], callbacks: Sequence[Callback]) -> None:
         self.argv = list(argv)
         self.given = arguments.given_settings(argv)
         self.own_callbacks = list(callbacks)
@@ -60,7 +62,7 @@ class SuiteCLI(LightningCLI):
             auto_configure_optimizers=False,
             seed_everything_default=1,
             save_config_callback=RunRecord,
-            save_config_kwargs={"save_to_log_dir": False, "command": ["vision-suite", *argv]},
+            save_config_kwargs={"save_to_log_dir": False, "command": ["vision-suite", *typed]},
             trainer_defaults={
                 "default_root_dir": RUNS,
                 "use_distributed_sampler": False,  # identity batches come from a sampler that knows its rank
@@ -118,8 +120,8 @@ class SuiteCLI(LightningCLI):
         class_path, before = self.section.model.class_path, flat(self.section.model.init_args)
         self._check(saved, class_path)
         settings = {name: value for name, value in saved.settings.items() if name not in LINKED}
-        config = json.dumps({"model": {"class_path": class_path, "init_args": settings}})
-        self.argv = arguments.insert_config(self.argv, config)
+        config = {"model": {"class_path": class_path, "init_args": settings}}
+        self.argv = arguments.insert_config(self.argv, inline(config, path))
         self.parse_arguments(self.parser, self.argv)
         after = flat(self.section.model.init_args)
         self.taken = {name: value for name, value in after.items() if name not in LINKED and before.get(name) != value}
@@ -159,7 +161,9 @@ class SuiteCLI(LightningCLI):
             raise
 
     def after_instantiate_classes(self) -> None:
-        """Say in one line what the checkpoint decided."""
+        """Say in one line what the checkpoint decided, or that there is none where one is expected."""
+        if self.subcommand != "fit" and not self.section.get("ckpt_path"):
+            warn(f"no --ckpt_path: {self.subcommand} runs with an untrained model")
         if self.saved is not None:
             values = ", ".join(f"{name}={value}" for name, value in self.taken.items())
             note = f"{values} (a flag overrides it)" if values else "no setting differs from the configuration"
@@ -279,6 +283,18 @@ def flat(section: Namespace) -> dict[str, Any]:
     return {name.replace(".init_args", ""): value for name, value in vars(section.as_flat()).items()}
 
 
+def inline(config: dict[str, Any], path: Path) -> str:
+    """A configuration as text for ``-c``.
+
+    Raises:
+        CheckpointError: The checkpoint holds a setting that is no plain value.
+    """
+    try:
+        return yaml.safe_dump(config, default_flow_style=True, width=sys.maxsize).strip()
+    except yaml.representer.RepresenterError as error:
+        raise CheckpointError(f"{path} holds a setting that is not a plain value ({error}): save it again") from error
+
+
 @rank_zero_only
 def keep_metrics(folder: Path) -> None:
     """Rename ``metrics.csv`` to ``metrics-1.csv`` (``-2``, ...): the logger would delete it."""
@@ -293,3 +309,9 @@ def keep_metrics(folder: Path) -> None:
 def say(line: str) -> None:
     """Print a line, once in a group of processes."""
     print(line, flush=True)
+
+
+@rank_zero_only
+def warn(line: str) -> None:
+    """Print a warning on stderr, once in a group of processes."""
+    print(f"vision-suite: warning: {line}", file=sys.stderr)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
 from collections.abc import Sequence
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.utilities import rank_zero_only
 
 from vision_suite.callbacks.predictions import PredictionWriter
 from vision_suite.callbacks.report import ReportWriter
 from vision_suite.cli import arguments
 from vision_suite.cli.plugins import import_plugins, import_rooms
-from vision_suite.cli.suite_cli import SuiteCLI
+from vision_suite.cli.suite_cli import SuiteCLI, warn
 from vision_suite.errors import CheckpointError, ConfigError
 
 
@@ -37,11 +35,9 @@ def run(argv: Sequence[str]) -> SuiteCLI:
     import_plugins()
     resolved = arguments.resolve_names(argv)
     _warn_of_early_flags(resolved)
-    if argv[0] != "fit" and "ckpt_path" not in arguments.given_settings(resolved) and "--help" not in argv:
-        _warn(f"no --ckpt_path: {argv[0]} runs with an untrained model")
     _calm(argv[0])
     try:
-        return SuiteCLI(resolved, [ReportWriter(), PredictionWriter()])
+        return SuiteCLI(resolved, argv, [ReportWriter(), PredictionWriter()])
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
     except RuntimeError as error:
@@ -57,13 +53,7 @@ def _warn_of_early_flags(argv: Sequence[str]) -> None:
     early = [flag for flag in arguments.flags_before_config(argv) if flag not in ("--help", "-h")]
     if early:
         names = ", ".join(early)
-        _warn(f"{names} before -c: where the file sets the same value, the file wins; put flags after -c")
-
-
-@rank_zero_only
-def _warn(line: str) -> None:
-    """Print a warning, once in a group of processes."""
-    print(f"vision-suite: warning: {line}", file=sys.stderr)
+        warn(f"{names} before -c: where the file sets the same value, the file wins; put flags after -c")
 
 
 def _calm(command: str) -> None:
