@@ -176,7 +176,7 @@ def print_table(report: Report, title: str) -> None:
     from rich.table import Table
 
     headings, rows = table_rows(report)
-    table = Table(title=f"{title} (%)", title_justify="left", title_style="bold")
+    table = Table()
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number else "left")
     for row in rows:
@@ -188,6 +188,8 @@ def print_table(report: Report, title: str) -> None:
     else:
         note = f"{facts['num_pictures']} pictures"
     console = Console()
+    # Not as the table's own title, which is broken to the table's width.
+    console.print(f"{title} (%)", style="bold", highlight=False)
     console.print(table)
     console.print(note, style="dim", highlight=False)
 

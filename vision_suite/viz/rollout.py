@@ -9,13 +9,14 @@ from PIL import Image, ImageDraw
 from vision_suite.viz import canvas
 
 STRENGTH = 0.8
+LIFT = 0.75
 
 
 def normalised(weights: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """``weights`` brought to 0..1: the square root of their place between the lowest and the highest.
+    """``weights`` brought to 0..1: their place between the lowest and the highest, to the power of three quarters.
 
-    The order stays, so the brightest place is the heaviest patch; the root lifts the middle, which a single heavy patch
-    would otherwise push into the dark. A constant map becomes zeros.
+    The order stays, so the brightest place is the heaviest patch; the power lifts the middle, which a single heavy
+    patch would otherwise push into the dark. A constant map becomes zeros.
 
     Raises:
         ValueError: The map is not two-dimensional, is empty, or holds a value that is not finite.
@@ -29,7 +30,7 @@ def normalised(weights: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     # A uniform map differs by rounding alone; stretching that to full contrast would draw a pattern that is not there.
     if high - low <= 1e-6 * max(abs(high), abs(low)):
         return np.zeros_like(values)
-    scaled: npt.NDArray[np.float64] = np.sqrt((values - low) / (high - low))
+    scaled: npt.NDArray[np.float64] = ((values - low) / (high - low)) ** LIFT
     return scaled
 
 

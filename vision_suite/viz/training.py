@@ -47,6 +47,8 @@ def training_curves(log: Mapping[str, Series], *, title: str = "") -> Image.Imag
     Raises:
         ValueError: The log holds none of these curves.
     """
+    from matplotlib.ticker import MaxNLocator
+
     panels = [panel for panel in _panels(log) if panel.curves]
     if not panels:
         raise ValueError("the log holds no loss, no branch weight and no validation score")
@@ -57,7 +59,7 @@ def training_curves(log: Mapping[str, Series], *, title: str = "") -> Image.Imag
         axes.set_title(panel.heading, loc="left", fontsize=11, fontweight="bold")
         axes.set_xlabel("step")
         axes.set_ylabel(panel.unit)
-        axes.locator_params(axis="x", nbins=5)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.legend(frameon=True, framealpha=0.9, edgecolor="#dee2e6", fontsize=9)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
