@@ -46,7 +46,10 @@ def test_parts_are_not_named_configurations(configs):
 def test_a_part_resolves_in_its_section_only(configs):
     assert resolve_part("trainer", "cpu") == str(configs / "_base/trainer/cpu.yaml")
     assert resolve_part("model", "cpu") == "cpu"
-    assert resolve_part("trainer", "../trainer/cpu") == "../trainer/cpu"
+    assert resolve_part("logger", "../trainer/cpu") == "../trainer/cpu"
+    assert resolve_part("trainer", "{accelerator: cpu}") == "{accelerator: cpu}"
+    with pytest.raises(ConfigError, match=r"no part of that name: did you mean 'cpu'\?"):
+        resolve_part("trainer", "cpus")
 
 
 def test_runs_are_kept_under_the_name_of_their_configuration(configs, tmp_path):

@@ -60,9 +60,20 @@ def resolve(value: str) -> str:
 
 
 def resolve_part(section: str, value: str) -> str:
-    """The packaged part ``_base/<section>/<value>.yaml`` if there is one, else the value as it is."""
-    part = configs_folder() / PARTS / section / f"{value}.yaml"
-    return str(part) if value.replace("_", "").isalnum() and part.is_file() else value
+    """The packaged part ``_base/<section>/<value>.yaml`` if there is one, else the value as it is.
+
+    Raises:
+        ConfigError: The section takes nothing but a file, and the value is none.
+    """
+    folder = configs_folder() / PARTS / section
+    part = folder / f"{value}.yaml"
+    if value.replace("_", "").isalnum() and part.is_file():
+        return str(part)
+    if section == "trainer" and not is_inline(value) and not Path(value).is_file():
+        names = sorted(path.stem for path in folder.glob("*.yaml"))
+        hint = did_you_mean(value, names) or f": choose one of {', '.join(names)}"
+        raise ConfigError(f"--trainer {value}: no such file and no part of that name{hint}")
+    return value
 
 
 def experiment_name(file: str | None) -> str:

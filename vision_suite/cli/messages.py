@@ -13,6 +13,7 @@ from typing import Protocol
 from vision_suite.cli.hints import did_you_mean
 
 LONGEST = 300
+Finding = tuple[int, str]  # where in the text, and the line
 
 
 class Vocabulary(Protocol):
@@ -35,26 +36,33 @@ def explain(text: str, known: Vocabulary) -> str:
         text: The message of an ``argparse.ArgumentError`` raised by jsonargparse.
         known: Names to suggest.
     """
-    for rule in (_required, _unknown_setting, _unknown_class, _wrong_value, _missing_file):
-        line = rule(text, known)
+    # A union is tried type by type, the likely one first: what stands first in the text is what was meant.
+    found = [
+        finding
+        for rule in (_required, _unknown_setting, _unknown_class, _wrong_value)
+        if (finding := rule(text, known))
+    ]
+    if found:
+        return min(found)[1]
+    for line in (_no_type_fits(text), _missing_file(text)):
         if line is not None:
             return line
     flat = " ".join(text.split())
     return flat if len(flat) <= LONGEST else flat[:LONGEST] + " ..."
 
 
-def _required(text: str, known: Vocabulary) -> str | None:
+def _required(text: str, known: Vocabulary) -> Finding | None:
     match = re.search(r"arguments are required: (.+)", text)
     if match is None:
         return None
     missing = sorted({name.strip().split(".", 1)[-1] for name in match.group(1).split(",")}, reverse=True)
-    return (
+    return match.start(), (
         f"nothing given for {' and '.join('--' + name for name in missing)}: name a configuration, for example "
         "-c dcal/emoji_reid ('vision-suite configs' lists them)"
     )
 
 
-def _unknown_setting(text: str, known: Vocabulary) -> str | None:
+def _unknown_setting(text: str, known: Vocabulary) -> Finding | None:
     match = re.search(
         r"Option '(?P<option>[^']+)' is not accepted"
         r"|unrecognized arguments: (?P<flag>.+)"
@@ -72,50 +80,55 @@ def _unknown_setting(text: str, known: Vocabulary) -> str | None:
     owner = re.findall(r"class_path '([^']+)'", text[: match.start()])
     if owner:
         name = owner[-1].rsplit(".", 1)[-1]
-        return f"{name} has no setting '{key}'{did_you_mean(key, known.settings(owner[-1]))}"
-    return f"unknown setting '{key}'{did_you_mean(key, known.flags())}"
+        return match.start(), f"{name} has no setting '{key}'{did_you_mean(key, known.settings(owner[-1]))}"
+    return match.start(), f"unknown setting '{key}'{did_you_mean(key, known.flags())}"
 
 
-def _unknown_class(text: str, known: Vocabulary) -> str | None:
+def _unknown_class(text: str, known: Vocabulary) -> Finding | None:
     match = re.search(
         r"module '[^']+' has no attribute '(?P<attribute>[^']+)'"
         r"|No module named '(?P<module>[^']+)'"
         r"|Expected a dot import path string: (?P<short>\S+)"
-        r"|Import path (?P<other>\S+) does not correspond to a subclass of (?P<base>\S+)",
+        r"|Import path (?:\S+ )?does not correspond to a subclass of (?P<base>\S+)",
         text,
     )
     if match is None:
         return None
     key = _key(text)
-    if match["other"] is not None:
-        return f"--{key} {match['other']}: this class is not a {match['base']}{_listed(known.classes(key))}"
+    if match["base"] is not None:
+        return match.start(), f"--{key}: this class is not a {match['base']}{_listed(known.classes(key))}"
     given = match["short"] or (re.findall(r"class_path '([^']+)'", text) or [match["attribute"] or match["module"]])[-1]
     if given.endswith((".yaml", ".yml", ".json")):
-        return f"--{key} {given}: no such file"
+        return match.start(), f"--{key} {given}: no such file"
     names = known.classes(key)
-    return f"--{key} {given}: no such class{did_you_mean(given, names) or _listed(names)}"
+    return match.start(), f"--{key} {given}: no such class{did_you_mean(given, names) or _listed(names)}"
 
 
-def _wrong_value(text: str, known: Vocabulary) -> str | None:
+def _wrong_value(text: str, known: Vocabulary) -> Finding | None:
     match = re.search(r"Expected an? (?P<kind>.+?)\. Got value: (?P<value>.*)", text)
-    if match is not None:
-        return f"--{_key(text, last=True)} {match['value'].strip()}: expected {_kind([match['kind']])}"
-    kinds = re.findall(r"- Expected an? (.+)", text)
+    if match is None:
+        return None
+    key = _key(text[: match.start()], whole=True)
+    return match.start(), f"--{key} {match['value'].strip()}: expected {_kind([match['kind']])}"
+
+
+def _no_type_fits(text: str) -> str | None:
+    kinds = re.findall(r"- Expected an? (?!path but)(.+)", text)
     value = re.search(r"Given value: (.*)", text)
-    if not kinds or value is None:
+    if value is None or not kinds or all("NoneType" in kind for kind in kinds):
         return None
     return f"--{_key(text)} {value.group(1).strip()}: expected {_kind(kinds)}"
 
 
-def _missing_file(text: str, known: Vocabulary) -> str | None:
-    match = re.search(r"File does not exist: '?([^'\n]+)'?|Expected a path but (\S+) either not accessible", text)
+def _missing_file(text: str) -> str | None:
+    match = re.search(r"File does not exist: '?([^'\n]+)'?|Unable to load config '([^']+)'", text)
     return None if match is None else f"--{_key(text)} {match.group(1) or match.group(2)}: no such file"
 
 
-def _key(text: str, last: bool = False) -> str:
+def _key(text: str, whole: bool = False) -> str:
     """The setting a message is about: the outermost one, or the whole path down to the innermost."""
     keys = re.findall(r'Parser key "([^"]+)"', text)
-    return ".".join(keys if last else keys[:1])
+    return ".".join(keys if whole else keys[:1])
 
 
 def _kind(kinds: Iterable[str]) -> str:

@@ -1,0 +1,51 @@
+"""Messages from texts as the parser writes them; the whole way is tested in test_fit_and_friends.py."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vision_suite.cli.messages import LONGEST, explain
+
+
+class Known:
+    def flags(self):
+        return ["trainer.max_epochs", "seed_everything", "ckpt_path"]
+
+    def classes(self, key):
+        return ["LitDCAL"] if key == "model" else []
+
+    def settings(self, class_path):
+        return ["width", "optim.lr"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "unrecognized arguments: --trainer.max_epoch=3",
+            "unknown setting 'trainer.max_epoch': did you mean 'trainer.max",
+        ),
+        ("Group 'trainer' does not accept option 'max_epoch'", "unknown setting 'trainer.max_epoch'"),
+        ("the following arguments are required: fit.data, fit.model", "nothing given for --model and --data: name a"),
+        ("the following arguments are required: fit.data", "nothing given for --data: name a"),
+        (
+            "Parser key 'model':\n - Problem with given class_path 'a.B':\n   Group 'optim' does not accept option 'lrr'",
+            "B has no setting 'optim.lrr': did you mean 'optim.lr'?",
+        ),
+        (
+            'Parser key "model":\n  - Expected a dot import path string: LitDCA\n',
+            "--model LitDCA: no such class: did you",
+        ),
+        ("Parser key \"config\": File does not exist: '/a/b.yaml'", "--config /a/b.yaml: no such file"),
+    ],
+)
+def test_known_texts(text, line):
+    assert explain(text, Known()).startswith(line)
+
+
+@given(st.text(min_size=1, max_size=600))
+def test_an_unknown_text_is_one_short_line(text):
+    line = explain(text, Known())
+    assert "\n" not in line
+    assert len(line) <= LONGEST + len(" ...")
+    assert line.startswith(" ".join(text.split())[:20]) or "'" in text or ":" in text
