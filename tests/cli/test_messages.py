@@ -29,7 +29,7 @@ class Known:
         ("the following arguments are required: fit.data, fit.model", "nothing given for --model and --data: name a"),
         ("the following arguments are required: fit.data", "nothing given for --data: name a"),
         (
-            "Parser key 'model':\n - Problem with given class_path 'a.B':\n   Group 'optim' does not accept option 'lrr'",
+            "Parser key 'model':\n - given class_path 'a.B':\n   Group 'optim' does not accept option 'lrr'",
             "B has no setting 'optim.lrr': did you mean 'optim.lr'?",
         ),
         (
