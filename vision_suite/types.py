@@ -25,7 +25,8 @@ class Role(IntEnum):
 class ImageBatch(TypedDict):
     """Pictures without truth, for prediction.
 
-    ``image`` (B, 3, H, W) float32, normalised; ``index`` (B,) int64, position in the data set; ``role`` (B,) int64, `Role`.
+    ``image`` (B, 3, H, W) float32, normalised; ``index`` (B,) int64, position in the data set; ``role`` (B,) int64,
+    `Role`.
     """
 
     image: Tensor
