@@ -28,11 +28,7 @@ class UncertaintyWeighting(nn.Module):
         self.log_variance = nn.ParameterDict({name: nn.Parameter(torch.tensor(float(initial))) for name in names})
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Weighted total of scalar losses, computed at least in float32 under autocast too.
-
-        Raises:
-            KeyError: If a loss has no weight.
-        """
+        """Weighted total of scalar losses, computed at least in float32 under autocast too."""
         total = torch.zeros((), device=next(iter(losses.values())).device)
         for name, loss in losses.items():
             log_variance = self.log_variance[name]

@@ -55,7 +55,7 @@ class ClassificationMetric(Metric):
             DataError: Shapes that do not agree.
         """
         columns = [scores, *(branch_scores[name] for name in self.branches)]
-        if any(tuple(c.shape) != tuple(scores.shape) for c in columns) or len(label) != len(scores) != len(index):
+        if any(tuple(c.shape) != tuple(scores.shape) for c in columns) or {len(label), len(index)} != {len(scores)}:
             raise DataError(f"scores {tuple(scores.shape)}, labels {tuple(label.shape)}: give (B, C) and (B,)")
         if not (isinstance(self.tags, list) and isinstance(self.best, list) and isinstance(self.confidence, list)):
             raise DataError("the metric was gathered already: reset() before further pictures")
