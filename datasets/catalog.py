@@ -72,7 +72,7 @@ def prepare(
 
     Raises:
         ConfigError: There is no such set, or the size or number of workers is out of range.
-        DataError: The set cannot be had: no client, no answer, a wrong checksum.
+        DataError: The set cannot be had (no client, no answer, a wrong checksum) or written (disk full, no rights).
     """
     from vision_suite.datasets import emoji
     from vision_suite.datasets.emoji_recipe import load_recipe
@@ -80,8 +80,14 @@ def prepare(
     size = _size_of(name, image_size)
     if workers is not None and workers < 1:
         raise ConfigError(f"workers={workers}: give 1 or more")
-    with _progress(quiet) as progress:
-        return emoji.prepare(load_recipe(), progress, source=source, image_size=size, workers=workers or _cores())
+    try:
+        with _progress(quiet) as progress:
+            return emoji.prepare(load_recipe(), progress, source=source, image_size=size, workers=workers or _cores())
+    except OSError as error:
+        raise DataError(
+            f"the data cache {data_dir()} cannot be used ({error.strerror or error}: {error.filename}): "
+            f"make room or allow writing, or set VISION_SUITE_DATA to another folder"
+        ) from error
 
 
 def verify(name: str, *, image_size: int | None = None, quiet: bool = False) -> VerifyReport:

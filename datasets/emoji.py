@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_SIZE = 64
 MIN_SIZE, MAX_SIZE = 16, 1024
 MANIFEST = "MANIFEST.json"
+PICTURES = "pictures"
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -99,6 +100,8 @@ def why_not_ready(folder: Path, recipe: Recipe) -> str | None:
     if manifest["rule_version"] != recipe.rule_version or manifest["sources"] != recipe.sources():
         return "made from other archives or by an older rule"
     for part, record in manifest["parts"].items():
+        if part != PICTURES and not (folder / part / MANIFEST).is_file():
+            return f"{part}/{MANIFEST} is missing"
         for name, checksum in record["checksums"].items():
             path = folder / part / name
             found = count_files(path) if path.is_dir() else int(path.is_file())
@@ -137,7 +140,7 @@ def verify(folder: Path, recipe: Recipe, progress: Progress) -> VerifyReport:
     total = sum(len(record["checksums"]) for record in manifest["parts"].values())
     for part, record in manifest["parts"].items():
         own = folder / part / MANIFEST
-        if part != "pictures" and (not own.is_file() or json.loads(own.read_text(encoding="utf-8")) != record):
+        if part != PICTURES and (not own.is_file() or own.read_text(encoding="utf-8") != _as_json(record)):
             problems.append(f"{part}/{MANIFEST}: missing or different from what {MANIFEST} says")
         for name, expected in record["checksums"].items():
             path = folder / part / name
@@ -153,6 +156,10 @@ def verify(folder: Path, recipe: Recipe, progress: Progress) -> VerifyReport:
             lists += 1
             progress("checking", lists, total)
     return VerifyReport(folder, lists, files, tuple(problems))
+
+
+def _as_json(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=1)
 
 
 def _load(folder: Path) -> dict[str, Any]:
@@ -192,7 +199,7 @@ def _build(
     for design, table in zip(recipe.designs, icons, strict=True):
         jobs += drawings(design.key, table, candidates)
     part.mkdir(parents=True)
-    masters = draw_all(jobs, part / "pictures", image_size, workers, lambda n, total: progress("drawing", n, total))
+    masters = draw_all(jobs, part / PICTURES, image_size, workers, lambda n, total: progress("drawing", n, total))
 
     rasters = [{d.name: d.raster for d in masters if d.design == o.key} for o in recipe.designs[: recipe.core_designs]]
     names = without_twins(candidates, rasters)
@@ -244,12 +251,12 @@ def _write_parts(
             classes, members = closed_task(pictures)
             record["layout"] = "cub200"
             record["counts"], record["checksums"] = write_cub(part / name, classes, members, drawn, linker)
-        (part / name / MANIFEST).write_text(json.dumps(record, indent=1), encoding="utf-8")
+        (part / name / MANIFEST).write_text(_as_json(record), encoding="utf-8")
         parts[name] = record
     progress("writing", len(steps), len(steps))
-    parts["pictures"] = {
+    parts[PICTURES] = {
         **common,
-        "part": "pictures",
+        "part": PICTURES,
         "about": "every picture under its design and name; the other parts are further names of the same files",
         "checksums": {
             design.key: list_digest(
@@ -273,7 +280,7 @@ def _write_parts(
         "tables": tables,
         "parts": parts,
     }
-    (part / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    (part / MANIFEST).write_text(_as_json(manifest), encoding="utf-8")
 
 
 def _write_identities(path: Path, recipe: Recipe, pictures: list[Picture], subgroups: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,9 @@ def draw_all(
 
     Returns:
         One entry per drawing, in the order of ``jobs``.
+
+    Raises:
+        DataError: A drawing cannot be rendered, or a process was killed, as for want of memory.
     """
     for design in {job.design for job in jobs}:
         (folder / design).mkdir(parents=True, exist_ok=True)
@@ -124,10 +128,16 @@ def draw_all(
     drawn: list[list[Drawn]] = [[] for _ in chunks]
     done = 0
     with _runner(workers) as run:
-        for position, result in run(chunks, folder, size):
-            drawn[position] = result
-            done += len(result)
-            progress(done, len(jobs))
+        try:
+            for position, result in run(chunks, folder, size):
+                drawn[position] = result
+                done += len(result)
+                progress(done, len(jobs))
+        except BrokenProcessPool:
+            raise DataError(
+                f"a drawing process ended before its time ({workers} at once, {size} pixels): "
+                f"free some memory or use --workers 1"
+            ) from None
     return [entry for chunk in drawn for entry in chunk]
 
 

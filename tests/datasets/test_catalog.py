@@ -76,6 +76,13 @@ def test_wrong_settings_are_one_line(call, said):
         call()
 
 
+def test_a_cache_that_cannot_be_written_is_one_line(fake, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VISION_SUITE_DATA", str(tmp_path / "file" / "cache"))
+    with pytest.raises(DataError, match=r"file/cache cannot be used \(Not a directory.*set VISION_SUITE_DATA"):
+        catalog.prepare("emoji-reid", source=fake.archives, quiet=True)
+
+
 def test_verifying_what_is_not_there_names_the_command():
     with pytest.raises(DataError, match=r"run `vision-suite data prepare emoji-reid`$"):
         catalog.verify("emoji-reid")

@@ -15,7 +15,7 @@ import pytest
 from emoji_fixture import DESIGNS, PLAIN, bucket, icon_sets, make_fake_set, silent
 from PIL import Image
 
-from vision_suite.datasets import emoji
+from vision_suite.datasets import emoji, emoji_draw
 from vision_suite.datasets.emoji import prepare, verify, why_not_ready
 from vision_suite.datasets.emoji_draw import Drawing, draw_all, drawings, rasterise
 from vision_suite.datasets.emoji_recipe import load_recipe
@@ -202,8 +202,13 @@ def relabel(folder):
 
 
 def edit_part_manifest(folder):
-    (folder / "a" / "MANIFEST.json").write_text("{}")
+    (folder / "a" / "MANIFEST.json").write_text("{")
     return ["a/MANIFEST.json: missing or different"]
+
+
+def lose_part_manifest(folder):
+    (folder / "b" / "MANIFEST.json").unlink()
+    return ["b/MANIFEST.json: missing or different"]
 
 
 def lose_table(folder):
@@ -225,6 +230,7 @@ DAMAGES = [
     swap_identities,
     relabel,
     edit_part_manifest,
+    lose_part_manifest,
     lose_table,
     lose_folder,
 ]
@@ -239,7 +245,7 @@ def test_verify_finds_every_damage(fake, fresh, damage):
         assert any(problem.startswith(start) for problem in problems), problems
 
 
-@pytest.mark.parametrize("damage", [lose_query, add_stranger, lose_folder])
+@pytest.mark.parametrize("damage", [lose_query, add_stranger, lose_folder, lose_part_manifest])
 def test_a_set_with_wrong_counts_is_made_again(fake, fresh, damage, caplog):
     damage(fresh)
     assert prepare(fake.recipe, silent, source=None, image_size=16, workers=1) == fresh
@@ -283,8 +289,8 @@ def test_other_identities_than_expected_stop_the_preparation(tmp_path, monkeypat
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [".locks", "archives"]
 
 
-@pytest.mark.parametrize("stage", ["fetching", "drawing", "writing"])
-def test_an_interruption_leaves_nothing(fake, tmp_path, monkeypatch, stage):
+@pytest.mark.parametrize(("stage", "workers"), [("fetching", 1), ("drawing", 1), ("drawing", 2), ("writing", 1)])
+def test_an_interruption_leaves_nothing(fake, tmp_path, monkeypatch, stage, workers):
     monkeypatch.setenv("VISION_SUITE_DATA", str(tmp_path))
 
     def interrupt(now: str, done: int, total: int) -> None:
@@ -292,7 +298,7 @@ def test_an_interruption_leaves_nothing(fake, tmp_path, monkeypatch, stage):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare(fake.recipe, interrupt, source=fake.archives, image_size=16, workers=1)
+        prepare(fake.recipe, interrupt, source=fake.archives, image_size=16, workers=workers)
     assert not [path for path in tmp_path.iterdir() if "emoji" in path.name]
 
 
@@ -414,6 +420,18 @@ def test_bodies_may_use_xlink():
 def test_markup_that_cannot_be_drawn_is_named():
     with pytest.raises(DataError, match="design: icon 'broken' cannot be rendered"):
         rasterise(Drawing("design", "broken", "<g>", 0, 0, 16, 16), 16)
+
+
+def test_a_killed_drawing_process_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(emoji_draw, "_draw_chunk", end_at_once)
+    drawing = Drawing("d", "n", "<g/>", 0, 0, 16, 16)
+    with pytest.raises(DataError, match="a drawing process ended before its time"):
+        draw_all([drawing], tmp_path, 16, 2, lambda *_: None)
+
+
+def end_at_once(*_):
+    """Runs in a drawing process."""
+    os._exit(9)
 
 
 def test_a_table_without_icons_is_refused():

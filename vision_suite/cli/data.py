@@ -69,5 +69,6 @@ def _verify(arguments: argparse.Namespace) -> int:
     report = catalog.verify(arguments.name, quiet=arguments.quiet)
     for problem in report.problems:
         print(f"problem: {problem}")
-    print(f"{arguments.name}: {f'{len(report.problems)} problems' if report.problems else 'all files are right'}")
+    found = f"{len(report.problems)} problems: delete its folder and prepare it again"
+    print(f"{arguments.name}: {found if report.problems else 'all files are right'}")
     return CHECK_FAILED if report.problems else 0
