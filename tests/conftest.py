@@ -2,6 +2,8 @@
 
 import os
 
+import setuptools  # noqa: F401  (before anything loads the standard distutils, which it replaces)
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"

@@ -1,5 +1,7 @@
 """The whole network: backbone untouched, rollout of its real attention, parameter counts, memory, precision."""
 
+import shutil
+
 import pytest
 import torch
 from dcal_tiny import pictures, tiny
@@ -220,6 +222,7 @@ def test_evaluation_is_captured_in_one_graph(readout):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="the compiler backend needs g++")
 def test_evaluation_compiles():
     assert_compiled_equals_eager(tiny(backbone_args={"depth": 1}))
 
