@@ -201,11 +201,8 @@ def run_all(sizes: dict[str, list[tuple[int, int, int]]], threads: int) -> list[
                     continue
                 print(f"{experiment} {variant} {size} ...", end=" ", flush=True)
                 found = in_child(experiment, variant, size, threads)
-                print(
-                    times = f"{found['seconds']:.1f} s, {found['cpu_seconds']:.1f} CPU-s"
-                    print(f"{times}, peak {found['peak_mib']:.0f} MiB, mAP {found['mAP']:.4f}", flush=True)
-                    flush=True,
-                )
+                times = f"{found['seconds']:.1f} s, {found['cpu_seconds']:.1f} CPU-s"
+                print(f"{times}, peak {found['peak_mib']:.0f} MiB, mAP {found['mAP']:.4f}", flush=True)
                 records += [{**common, "metric": metric, "value": value} for metric, value in found.items()]
     return records
 
