@@ -49,7 +49,8 @@ class OptimConfig:
     min_lr: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what would otherwise train silently with another setting (the command line checks the choices too)."""
+        """Refuse what would silently train with another setting (the command line checks the choices itself)."""
+        self.betas = (self.betas[0], self.betas[1])  # a checkpoint holds a list
         for name, value, choices in (
             ("name", self.name, ("adamw", "adam", "sgd")),
             ("schedule", self.schedule, ("cosine", "constant")),

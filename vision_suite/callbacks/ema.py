@@ -146,8 +146,7 @@ class EMA(Callback):
                 f"the checkpoint averages weights that are not trainable here, such as {missing[0]!r}"
             )
         for name in stored["weights"]:
-            average = stored["average"].get(name, current[name].detach())
-            self._average[name] = self._keep(average, current[name])
+            self._average[name] = self._keep(stored["average"].get(name, current[name]), current[name])
         _copy(stored["weights"], pl_module)
 
     def _keep(self, value: Tensor, weight: Tensor) -> Tensor:
