@@ -81,16 +81,16 @@ def fit(root, folder, *, name, every, epochs=3, kill_after=None, resume=None, em
     folder = Path(folder)
     pl.seed_everything(5, verbose=False)
     torch.manual_seed(len(name))  # a run must not depend on the generator's state at its start
-    net = module(optim=OptimConfig(lr=2e-3, interval=interval, warmup=1))
+    data = market_data(root)
+    net = module(data.num_classes, optim=OptimConfig(lr=2e-3, interval=interval, warmup=1))
     callbacks = [
         Diary(folder / f"{name}.jsonl", kill_after),
         ModelCheckpoint(folder / name, "{step}", every_n_train_steps=every, save_top_k=-1),
         *([EMA(decay=0.9)] if ema else []),
     ]
     run = trainer(folder, callbacks=callbacks, max_epochs=epochs, num_sanity_val_steps=0, **settings)
-    run.fit(net, datamodule=market_data(root), ckpt_path=resume)
-    if run.is_global_zero:
-        run.save_checkpoint(folder / f"{name}.ckpt")
+    run.fit(net, datamodule=data, ckpt_path=resume)
+    run.save_checkpoint(folder / f"{name}.ckpt")
     weights = {key: value.clone() for key, value in net.state_dict().items()}
     averages = {}
     if ema:
