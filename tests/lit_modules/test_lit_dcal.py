@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from lit_training import NETWORK, market_data, module, trainer
 
+from vision_suite.callbacks.ema import EMA
 from vision_suite.datasets.fgvc import FGVCData
 from vision_suite.datasets.synthetic import write_market
 from vision_suite.datasets.synthetic_sets import write_cub
@@ -271,3 +272,16 @@ def test_each_batch_draws_its_own_numbers_whatever_came_before(tmp_path):
 def test_unknown_network_setting_is_an_error():
     with pytest.raises(TypeError, match="rollout_tpo"):
         LitDCAL(3, **NETWORK, rollout_tpo=1)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_and_evaluates(root, tmp_path):
+    torch._dynamo.reset()
+    net = module(compile=True, backbone_args={**NETWORK["backbone_args"], "depth": 1})
+    run = trainer(tmp_path, max_epochs=1, limit_train_batches=2, callbacks=[EMA(decay=0.9)])
+    run.fit(net, datamodule=market_data(root))
+    assert math.isfinite(run.callback_metrics["train/loss"])
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = LitDCAL.load_from_checkpoint(tmp_path / "a.ckpt", compile=False).eval()
+    image = torch.randn(16, 3, 32, 16)
+    torch.testing.assert_close(net.eval().model(image).sa.feature, loaded.model(image).sa.feature, atol=1e-4, rtol=1e-4)
