@@ -99,7 +99,7 @@ def test_the_model_gets_what_the_data_knows(toy):
         ("--data.root=elsewhere", "data set folder 'elsewhere' does not exist"),
         ("--trainer=gpu_am", "--trainer gpu_am: no such file and no part of that name: did you mean 'gpu_amp'"),
         ("--model=none.yaml", "--model none.yaml: no such file"),
-        ("--model=torch.nn.Linear", "--model: this class is not a LitBase: choose one of LitDCAL, "),
+        ("--model=torch.nn.Linear", "--model: this class is not a LitBase: choose one of "),
         ("--trainer.callbacks={class_path: EMA, init_args: {decay: x}}", "--trainer.callbacks.decay x: expected float"),
         ("--data.image_size=[1,2,3]", "--data.image_size [1, 2, 3]: expected tuple with 2 elements"),
         ("--config=toi", "no file and no named configuration 'toi'"),

@@ -274,9 +274,11 @@ def test_unknown_network_setting_is_an_error():
         LitDCAL(3, **NETWORK, rollout_tpo=1)
 
 
-@pytest.mark.slow
-def test_a_compiled_network_trains_and_evaluates(root, tmp_path):
+def test_a_compiled_network_trains_and_evaluates(root, tmp_path, monkeypatch):
     torch._dynamo.reset()
+    # The same graphs, without minutes of C++ compilation.
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile_module(self, backend="eager"))
     net = module(compile=True, backbone_args={**NETWORK["backbone_args"], "depth": 1})
     run = trainer(tmp_path, max_epochs=1, limit_train_batches=2, callbacks=[EMA(decay=0.9)])
     run.fit(net, datamodule=market_data(root))

@@ -210,6 +210,7 @@ def test_stochastic_depth_leaves_the_selection_alone():
 def assert_compiled_equals_eager(net, **options):
     net, image = net.float().eval(), pictures().float()
     eager = net(image, need_rollout=True)
+    torch._dynamo.reset()
     compiled = torch.compile(net, fullgraph=True, **options)(image, need_rollout=True)
     torch.testing.assert_close(compiled.rollout, eager.rollout, atol=1e-6, rtol=0)
     for one, other in zip(compiled[:2], eager[:2], strict=True):
@@ -229,6 +230,7 @@ def test_evaluation_compiles():
 
 @pytest.mark.parametrize("partner", ["any", "inter", "uniform"])
 def test_training_is_captured_in_one_graph(partner):
+    torch._dynamo.reset()  # other tests' graphs of the same code count towards the limit of recompilations
     net = tiny(drop_path=0.1, pwca_partner=partner)
     label = torch.tensor([0, 0, 1, 1])
     output = torch.compile(net, backend="eager", fullgraph=True)(pictures(), label=label)
