@@ -114,6 +114,7 @@ class LitDCAL(LitBase):
             {name: branch.feature for name, branch in branches.items()},
             {name: branch.logits for name, branch in branches.items()},
             label,
+            {"pwca": output.pwca_rows},
         )
         self.log_losses(losses, total, len(label))
         self.log_dict({f"train/{name}": value for name, value in self.loss.weights().items()}, batch_size=len(label))

@@ -19,6 +19,7 @@ from vision_suite.layers.vit import (
     gather_rows,
     project_qkv,
     project_rows,
+    run_block,
 )
 
 SMALL = {"depth": 2, "embed_dim": 32, "num_heads": 2}
@@ -178,3 +179,21 @@ def test_the_suites_own_backbone_is_as_small_as_it_says():
     count = sum(parameter.numel() for parameter in vit.parameters())
     assert 0.75e6 < count < 0.9e6
     assert vit.patch_embed.grid_size == (8, 8)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_whole_block_is_timms(variant):
+    vit = build(variant)
+    x = torch.randn(2, 7, vit.embed_dim, dtype=torch.float64)
+    for block in blocks_of(vit):
+        torch.testing.assert_close(run_block(block, x), block(x), atol=1e-12, rtol=0)
+
+
+def test_half_precision_attention_on_the_cpu_is_the_float32_one_rounded():
+    attn = attention_of(blocks_of(build("plain"))[0])
+    query, key, value = torch.randn(3, 2, 2, 9, 16).bfloat16().unbind(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attend(attn, query, key, value)
+    assert found.dtype == torch.bfloat16
+    exact = torch.nn.functional.scaled_dot_product_attention(query.double(), key.double(), value.double())
+    torch.testing.assert_close(found, exact.bfloat16(), atol=1e-6, rtol=0.008)

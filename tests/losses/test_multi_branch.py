@@ -62,3 +62,13 @@ def test_half_precision_logits_are_scored_in_float32():
     assert {part.dtype for part in parts.values()} == {torch.float32}
     expected = F.cross_entropy(half["sa"].float(), LABEL) + batch_hard_triplet_loss(features["sa"].bfloat16(), LABEL)
     torch.testing.assert_close(parts["sa"], expected)
+
+
+def test_a_branch_may_hold_a_part_of_the_batch():
+    features, logits = branches()
+    rows = torch.tensor([3, 1, 2])
+    logits["pwca"], features["pwca"] = logits["pwca"][rows], features["pwca"][rows]
+    loss = MultiBranchLoss(NAMES, triplet=True, weighting="equal")
+    _, parts = loss(features, logits, LABEL, {"pwca": rows, "glca": None})
+    own = F.cross_entropy(logits["pwca"], LABEL[rows]) + batch_hard_triplet_loss(features["pwca"], LABEL[rows])
+    torch.testing.assert_close(parts["pwca"], own)

@@ -6,7 +6,7 @@ from dcal_tiny import pictures, tiny
 
 from vision_suite.layers.vit import attention_of, blocks_of, create_vit, embed_tokens, project_qkv
 from vision_suite.models.dcal.pwca import pair_view, partner_stream
-from vision_suite.ops.attention import pair_order
+from vision_suite.ops.attention import draw_share, pair_order
 
 VARIANTS = {"plain": {}, "layer scale": {"init_values": 0.3}, "normed queries and keys": {"qk_norm": True}}
 
@@ -155,3 +155,32 @@ def test_a_batch_of_one_pairs_with_itself():
     for partner in ("uniform", "inter", "intra"):
         other = tiny(neck=False, pwca_partner=partner)(pictures(1), label=torch.zeros(1, dtype=torch.int64))
         torch.testing.assert_close(other.pwca.feature, output.sa.feature, atol=1e-13, rtol=0)
+
+
+@pytest.mark.parametrize("stream", ["pwca", "sa"])
+def test_a_share_of_the_batch_is_paired_as_that_part_alone_would_be(stream):
+    net = tiny(drop_path=0.0, glca=False, pwca_share=0.5, pwca_stream=stream, task="fgvc").train()
+    label = torch.tensor([0, 1, 2, 0, 1, 2, 3, 3])
+    image = pictures(8)
+    torch.manual_seed(4)
+    found = net(image, label=label)
+    rows = found.pwca_rows
+    assert len(rows) == len(found.pwca.feature) == 4
+    assert sorted(label[rows].tolist()) in [[a, a, b, b] for a in range(4) for b in range(a + 1, 4)]
+    # The same random numbers: the draw of the rows, then the pairing of what was drawn.
+    net.pwca_share = 1.0
+    torch.manual_seed(4)
+    draw_share(8, 0.5, labels=label)
+    alone = net(image[rows], label=label[rows])
+    torch.testing.assert_close(found.pwca.feature, alone.pwca.feature, atol=1e-12, rtol=0)
+    torch.testing.assert_close(found.sa.feature[rows], alone.sa.feature, atol=1e-12, rtol=0)
+
+
+def test_shares_are_drawn_evenly():
+    torch.manual_seed(0)
+    counts = torch.zeros(10)
+    for _ in range(2000):
+        counts[draw_share(10, 0.3)] += 1
+    assert counts.sum() == 6000
+    assert (counts - 600).abs().max() < 100
+    assert sorted(draw_share(3, 0.01).tolist()) in ([0, 1], [0, 2], [1, 2])

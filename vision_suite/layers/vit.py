@@ -165,7 +165,13 @@ def project_rows(attn: Attention, hidden: Tensor, selected: Tensor) -> tuple[Ten
 
 def attend(attn: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Fused attention (B, H, M, D) with the block's own dropout."""
-    return F.scaled_dot_product_attention(query, key, value, dropout_p=attn.attn_drop.p if attn.training else 0.0)
+    dropout = attn.attn_drop.p if attn.training else 0.0
+    if query.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16):
+        # The CPU's half-precision attention is about ten times slower in the backward pass than its float32 one.
+        with torch.autocast("cpu", enabled=False):
+            wide = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), dropout_p=dropout)
+        return wide.to(query.dtype)
+    return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
 
 
 def finish_block(block: Block, x: Tensor, hidden: Tensor, out: Tensor) -> Tensor:
@@ -187,6 +193,12 @@ def finish_block(block: Block, x: Tensor, hidden: Tensor, out: Tensor) -> Tensor
     x = x + block.drop_path1(block.ls1(attn.proj_drop(attn.proj(y))))
     result: Tensor = x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
     return result
+
+
+def run_block(block: Block, x: Tensor) -> Tensor:
+    """One whole block, (B, N, C) to (B, N, C): equal to ``block(x)``, on the suite's attention."""
+    hidden = block.norm1(x)
+    return finish_block(block, x, hidden, attend(attention_of(block), *project_qkv(attention_of(block), hidden)))
 
 
 def gather_rows(x: Tensor, index: Tensor) -> Tensor:

@@ -53,7 +53,11 @@ class MultiBranchLoss(nn.Module):
         )
 
     def forward(
-        self, features: Mapping[str, Tensor], logits: Mapping[str, Tensor], label: Tensor
+        self,
+        features: Mapping[str, Tensor],
+        logits: Mapping[str, Tensor],
+        label: Tensor,
+        rows: Mapping[str, Tensor | None] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Total and the loss of each branch.
 
@@ -61,6 +65,7 @@ class MultiBranchLoss(nn.Module):
             features: Per branch (B, D), before the neck.
             logits: Per branch (B, C).
             label: (B,) int64.
+            rows: Pictures (K,) int64 that a branch holds, for branches that don't hold the whole batch in order.
 
         Returns:
             Scalar total and the unweighted scalar loss per branch, all at least float32.
@@ -68,9 +73,11 @@ class MultiBranchLoss(nn.Module):
         losses = {}
         for name, values in logits.items():
             wide = values.to(torch.promote_types(values.dtype, torch.float32))
-            loss = F.cross_entropy(wide, label, label_smoothing=self.label_smoothing)
+            held = None if rows is None else rows.get(name)
+            target = label if held is None else label[held]
+            loss = F.cross_entropy(wide, target, label_smoothing=self.label_smoothing)
             if self.triplet:
-                triplet = batch_hard_triplet_loss(features[name], label, margin=self.margin, normalize=self.normalize)
+                triplet = batch_hard_triplet_loss(features[name], target, margin=self.margin, normalize=self.normalize)
                 loss = loss + self.triplet_weight * triplet
             losses[name] = loss
         if self.weighting is None:

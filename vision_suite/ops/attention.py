@@ -98,6 +98,19 @@ def pair_order(
     return order, inverse
 
 
+def draw_share(
+    batch_size: int, share: float, *, labels: Tensor | None = None, device: torch.device | None = None
+) -> Tensor:
+    """Random part of a batch, (K,) int64 with K = share * B rounded, at least 2 where the batch has them.
+
+    With labels (B,), images of one label are taken together, so that a triplet loss still finds its positives.
+    """
+    rows = torch.randperm(batch_size, device=device)
+    if labels is not None:
+        rows = _by_label(rows, labels.to(rows.device), together=False)
+    return rows[: max(2, round(share * batch_size))]
+
+
 def _by_label(order: Tensor, labels: Tensor, *, together: bool) -> Tensor:
     """The order with equal labels side by side; ``together`` puts each label's odd one out at the end."""
     values, place = labels[order].sort(stable=True)

@@ -23,7 +23,7 @@ from vision_suite.models.dcal.glca import GLCA, Candidates, Readout, Rounding, n
 from vision_suite.models.dcal.heads import BranchHead, Classifier
 from vision_suite.models.dcal.outputs import Branch, DCALOutput
 from vision_suite.models.dcal.pwca import pair_view, partner_stream
-from vision_suite.ops.attention import Partner, pair_order, random_partner
+from vision_suite.ops.attention import Partner, draw_share, pair_order, random_partner
 from vision_suite.ops.rollout import HeadFusion, attention_rollout
 
 Task = Literal["reid", "fgvc"]
@@ -75,6 +75,8 @@ class DCAL(nn.Module):
         pwca_head: ``shared`` final norm and classifier with self-attention, or its ``own`` (D11).
         pwca_blocks: Number T of newest blocks that are pair-wise; 0 means all. Older blocks are shared with the
             self-attention stream and cost nothing.
+        pwca_share: Share of the batch that is paired in a step, drawn anew each time: the same loss in expectation for
+            that share of the branch's cost.
         fgvc_fusion: Fuse classes by adding probabilities, or logits (D12).
         reid_fusion: Concatenate raw features, or each normalised first (D13).
         glca_scale: Weight of the global-local half in the fused result (D14).
@@ -119,6 +121,7 @@ class DCAL(nn.Module):
         pwca_stream: Literal["pwca", "sa"] = "pwca",
         pwca_head: Literal["shared", "own"] = "shared",
         pwca_blocks: int = 0,
+        pwca_share: float = 1.0,
         fgvc_fusion: Literal["probability", "logit"] = "probability",
         reid_fusion: Literal["concat", "normalized"] = "concat",
         glca_scale: float = 1.0,
@@ -136,6 +139,8 @@ class DCAL(nn.Module):
             raise ConfigError(f"num_classes={num_classes}: give the number of training classes, at least 1")
         if not 0 < glca_ratio <= 1:
             raise ConfigError(f"glca_ratio={glca_ratio} must lie in (0, 1]: it is the share of patches that ask again")
+        if not 0 < pwca_share <= 1:
+            raise ConfigError(f"pwca_share={pwca_share} must lie in (0, 1]: use pwca=false to switch the branch off")
         self.image_size: tuple[int, int] = (image_size[0], image_size[1])
         self.vit = create_vit(
             backbone, image_size=self.image_size, pretrained=pretrained, drop_path=drop_path, patch_stride=patch_stride,
@@ -161,7 +166,7 @@ class DCAL(nn.Module):
         self.glca_candidates, self.glca_input = glca_candidates, glca_input
         self.rollout_heads, self.rollout_depth = rollout_heads, rollout_depth or depth
         self.use_pwca, self.pwca_partner, self.pwca_stream = pwca, pwca_partner, pwca_stream
-        self.pwca_blocks = pwca_blocks or depth
+        self.pwca_blocks, self.pwca_share = pwca_blocks or depth, pwca_share
         self.fgvc_fusion, self.reid_fusion, self.glca_scale = fgvc_fusion, reid_fusion, glca_scale
         self.neck_feature = neck_feature
 
@@ -210,7 +215,7 @@ class DCAL(nn.Module):
         pair = self.training and self.use_pwca
         trace = self._self_attention(x, rollout=select or need_rollout, pair=pair)
         sa = self.head(self.vit.norm(trace.inputs[-1][:, 0]))
-        rollout = selected = glca = pwca = None
+        rollout = selected = glca = pwca = pwca_rows = None
         if trace.queries:
             depth = self.rollout_depth
             rollout = attention_rollout(trace.queries[-depth:], trace.keys[-depth:], head_fusion=self.rollout_heads)
@@ -221,8 +226,11 @@ class DCAL(nn.Module):
             source = trace.inputs[-1 if self.glca_input == "last" else -2]
             glca = self.glca_head(self.glca(source, rows))
         if pair:
-            pwca = self._pair_wise(trace, label)
-        return DCALOutput(sa, glca, pwca, None if rollout is None else rollout[:, self.prefix :], selected)
+            if self.pwca_share < 1:
+                pwca_rows = draw_share(len(image), self.pwca_share, labels=label, device=image.device)
+            pwca = self._pair_wise(trace, label, pwca_rows)
+        rollout = None if rollout is None else rollout[:, self.prefix :]
+        return DCALOutput(sa, glca, pwca, rollout, selected, pwca_rows)
 
     def _self_attention(self, x: Tensor, *, rollout: bool, pair: bool) -> _Trace:
         """Run the backbone's blocks and keep what the other branches read, not more: in evaluation it is the memory."""
@@ -243,8 +251,10 @@ class DCAL(nn.Module):
                 trace.values.append(value)
         return trace
 
-    def _pair_wise(self, trace: _Trace, label: Tensor | None) -> Branch:
+    def _pair_wise(self, trace: _Trace, label: Tensor | None, rows: Tensor | None) -> Branch:
         blocks, x = blocks_of(self.vit)[-self.pwca_blocks :], trace.inputs[-1 - self.pwca_blocks]
+        if rows is not None:
+            x, label = x[rows], None if label is None else label[rows]
         if self.pwca_partner == "uniform":
             order, inverse, partner = None, None, random_partner(len(x), x.device)
         else:
@@ -256,6 +266,8 @@ class DCAL(nn.Module):
             kept = None
             if self.pwca_stream == "sa":
                 kept = list(zip(trace.keys, trace.values, strict=True))[-self.pwca_blocks :]
+                if rows is not None:
+                    kept = [(key[rows], value[rows]) for key, value in kept]
             cls = partner_stream(blocks, x, partner, kept)[:, 0]
         head = self.head if self.pwca_head is None else self.pwca_head
         branch: Branch = head(self.vit.norm(cls), update_statistics=self.pwca_head is not None)

@@ -23,6 +23,7 @@ class DCALOutput(NamedTuple):
     """Every branch of one forward pass; a branch that is switched off, or off in evaluation, is None.
 
     ``rollout`` (B, P) accumulated class-token weights over the P patches, at least float32.
+    ``pwca_rows`` (K,) int64 pictures the pair-wise branch holds, where those aren't all in order.
     ``selected`` (B, 1 + R) int64 token numbers of the global-local queries, class token first.
     """
 
@@ -31,3 +32,4 @@ class DCALOutput(NamedTuple):
     pwca: Branch | None
     rollout: Tensor | None
     selected: Tensor | None
+    pwca_rows: Tensor | None = None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
-from vision_suite.layers.vit import attention_of, block_rows, finish_block, first_rows, project_qkv
+from vision_suite.layers.vit import attention_of, block_rows, finish_block, first_rows, project_qkv, run_block
 from vision_suite.ops.attention import attention_with_lse, merge_attention
 
 
@@ -29,7 +29,7 @@ def pair_view(blocks: Sequence[Block], x: Tensor, order: Tensor) -> Tensor:
     tokens, width = x.shape[1:]
     pairs = x[order].view(-1, 2 * tokens, width)
     for block in blocks[:-1]:
-        pairs = block(pairs)
+        pairs = run_block(block, pairs)
     index = first_rows(pairs.shape[0], [0, tokens], x.device)
     return block_rows(blocks[-1], pairs, index).view(-1, width)
 
