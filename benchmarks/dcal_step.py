@@ -175,8 +175,8 @@ def main() -> None:
         f"optimiser; {options.repeats} interleaved rounds, thread CPU time.\n\n"
         "`dcal` runs every block twice on as many tokens (self-attention and pair-wise streams share weights, not "
         "activations), so about 2 is its floor as long as all blocks are pair-wise; `dcal-T6` and `dcal-T4` make only "
-        "the newest six or four pair-wise, `dcal-share50` and `dcal-share40` pair that part of the batch, drawn anew in "
-        "each step (the same loss in expectation)."
+        "the newest six or four pair-wise, `dcal-share50` and `dcal-share40` pair that part of the batch, drawn anew "
+        "in each step (the same loss in expectation)."
     )
     write_results(options.output / "dcal_step", "DCAL training step", note, "\n".join(lines), records, describe_run())
     print("\n".join(lines))
