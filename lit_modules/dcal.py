@@ -31,6 +31,8 @@ class LitDCAL(LitBase):
         triplet_margin: Margin of the triplet loss; unset for the soft margin.
         triplet_normalize: Mine and compare features of unit length.
         triplet_weight: Factor on the triplet loss.
+        triplet_feature: Compare features before the BNNeck, as the re-ID baselines do, or after it. Before it,
+            batch-hard mining on a network from scratch can shrink all features to one direction.
         loss_weighting: ``uncertainty`` learns the branches' weights; ``equal`` takes half the sum of the branches.
         initial_log_variance: Start of the learnt log-variances.
         log_variance_limit: Bound on their size.
@@ -56,6 +58,7 @@ class LitDCAL(LitBase):
         triplet_margin: float | None = None,
         triplet_normalize: bool = False,
         triplet_weight: float = 1.0,
+        triplet_feature: Literal["before", "after"] = "before",
         loss_weighting: Weighting = "uncertainty",
         initial_log_variance: float = 0.0,
         log_variance_limit: float = 10.0,
@@ -85,7 +88,7 @@ class LitDCAL(LitBase):
             initial_log_variance=initial_log_variance,
             log_variance_limit=log_variance_limit,
         )
-        self.task = task
+        self.task, self.triplet_feature = task, triplet_feature
         self.metrics = nn.ModuleDict()
         for stage in ("val", "test"):
             if task == "fgvc":
@@ -109,9 +112,9 @@ class LitDCAL(LitBase):
         """Loss of all branches."""
         label = batch["identity"] if self.task == "reid" else batch["label"]
         output = self.model(batch["image"], camera=batch.get("camera"), view=batch.get("view"), label=label)
-        branches = _branches(output)
+        branches, before = _branches(output), self.triplet_feature == "before"
         total, losses = self.loss(
-            {name: branch.feature for name, branch in branches.items()},
+            {name: branch.feature if before else branch.neck for name, branch in branches.items()},
             {name: branch.logits for name, branch in branches.items()},
             label,
             {"pwca": output.pwca_rows},

@@ -88,6 +88,21 @@ def test_test_scores_equal_plain_functions_on_predicted_features(reid):
     assert report.protocol["ap"] == "rect"
 
 
+def test_triplets_compare_features_before_or_after_the_neck(root, monkeypatch):
+    seen = {}
+    batch = {"image": torch.randn(8, 3, 32, 16), "identity": torch.arange(4).repeat_interleave(2)}
+    for where in ("before", "after"):
+        net = module(triplet_feature=where, drop_path=0.0)
+        monkeypatch.setattr(net, "log_losses", lambda *_: None)
+        monkeypatch.setattr(net, "log_dict", lambda *_, **__: None)
+        net.loss.register_forward_pre_hook(lambda _, args, where=where: seen.update({where: args[0]}))
+        net.training_step(batch, 0)
+    for name in ("sa", "glca", "pwca"):
+        centred = seen["after"][name]
+        torch.testing.assert_close(centred.mean(0), torch.zeros(centred.shape[1]), atol=1e-5, rtol=0)
+        assert seen["before"][name].mean(0).abs().max() > 1e-3
+
+
 def test_re_ranking_is_scored_in_testing_only(root, tmp_path):
     net, data = module(rerank=True, rerank_k1=4, rerank_k2=2), market_data(root)
     run = trainer(tmp_path)
@@ -123,6 +138,7 @@ def test_fine_grained_task(birds, tmp_path):
         {"pwca_partner": "inter", "pwca_head": "own", "loss_weighting": "equal"},
         {"side_information": "camera", "num_cameras": 3},
         {"triplet_margin": 0.3, "triplet_normalize": True, "label_smoothing": 0.1, "classifier": "cosine"},
+        {"triplet_feature": "after", "neck_feature": "after", "pwca_share": 0.5},
     ],
 )
 def test_variants_take_a_step_and_are_scored(settings, root, tmp_path):
