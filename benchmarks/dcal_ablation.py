@@ -1,8 +1,9 @@
 """DCAL's branches, one by one, on Emoji-ReID: same network, schedule and budget, several seeds.
 
-Every run is a `fit` and one `test` of the packaged configuration `dcal/emoji_reid` in a process of its own; the last
-checkpoint is tested, the test split once. Runs that the results file already holds are not repeated, so a killed
-ablation goes on where it stopped.
+Every run is a `fit` of the packaged configuration `dcal/emoji_reid` in a process of its own, and one look at the last
+checkpoint. The experiment `branches` looks at the test identities, once per run. The experiment `choices`, which is
+where settings are compared, looks at the validation identities only. Runs that the results file already holds are not
+repeated, so a killed ablation goes on where it stopped.
 
 Run: python benchmarks/dcal_ablation.py [--experiment branches] [--protocols A C] [--seeds 1 2 3] [--jobs 2]
 Writes docs/results/dcal.md and docs/results/dcal.json.
@@ -17,13 +18,13 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
-from results import describe_run, write_results
+from results import command_line, describe_run, git_commit, write_results
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,20 +38,37 @@ BRANCHES = {
     "dcal": [],
     "dcal-cls": ["--model.glca_readout=cls"],
 }
-# What else was tried on protocol A, each a change of one thing in `dcal`.
+NO_BRANCHES = BRANCHES["sa"]
+SOFT = ["--model.triplet_margin=null", "--model.triplet_normalize=false", "--model.triplet_weight=1.0"]
+BEFORE = ["--model.triplet_feature=before", "--model.neck_feature=before"]
+WIDE = ['--model.backbone_args={"embed_dim": 192, "num_heads": 6}']
+LONG = ["--trainer.max_epochs=140"]
+# What else was tried on protocol A. `x, change` is compared with `sa, change` where that is there, else with `sa`.
 CHOICES = {
+    "sa": NO_BRANCHES,
+    "dcal": [],
+    "sa, triplets before the neck": [*NO_BRANCHES, *BEFORE],
+    "dcal, triplets before the neck": BEFORE,
+    "sa, soft margin": [*NO_BRANCHES, *SOFT],
+    "dcal, soft margin": SOFT,
     "dcal, partners of another identity": ["--model.pwca_partner=inter"],
     "dcal, partners of the same identity": ["--model.pwca_partner=intra"],
-    "dcal, partners drawn one by one": ["--model.pwca_partner=uniform"],
-    "dcal, newest 2 of 3 blocks pair-wise": ["--model.pwca_blocks=2"],
     "dcal, newest block pair-wise": ["--model.pwca_blocks=1"],
+    "dcal, 40 % of the batch pair-wise": ["--model.pwca_share=0.4"],
     "dcal, 10 % local queries": ["--model.glca_ratio=0.1"],
     "dcal, 60 % local queries": ["--model.glca_ratio=0.6"],
-    "dcal, equal loss weights": ["--model.loss_weighting=equal"],
-    "dcal, halves normalised first": ["--model.reid_fusion=normalized"],
+    "dcal, GLCA beside the last block": ["--model.glca_input=parallel"],
     "dcal, GLCA from random weights": ["--model.glca_copy=false"],
+    "dcal, equal loss weights": ["--model.loss_weighting=equal"],
+    "dcal, raw halves side by side": ["--model.reid_fusion=concat"],
+    "sa, width 192": [*NO_BRANCHES, *WIDE],
+    "dcal, width 192": WIDE,
+    "sa, twice the schedule": [*NO_BRANCHES, *LONG],
+    "dcal, twice the schedule": LONG,
+    "dcal-cls, twice the schedule": ["--model.glca_readout=cls", *LONG],
 }
 EXPERIMENTS = {"branches": BRANCHES, "choices": CHOICES}
+SPLITS = {"branches": ("test", "test"), "choices": ("validate", "validation")}  # command, name of the identities
 
 
 @dataclass(frozen=True)
@@ -69,8 +87,8 @@ class Run:
         return self.experiment, self.variant, self.protocol, self.camera, self.seed
 
 
-def execute(run: Run, extra: list[str], threads: int) -> list[dict[str, object]]:
-    """Train and test; the records of the run.
+def execute(run: Run, extra: list[str], threads: int, origin: dict[str, str]) -> list[dict[str, object]]:
+    """Train and score; the records of the run.
 
     Raises:
         RuntimeError: A command failed; its last lines are in the message.
@@ -84,15 +102,17 @@ def execute(run: Run, extra: list[str], threads: int) -> list[dict[str, object]]
         fit = [*common, "--trainer.limit_val_batches=0"]
         call(["fit", *fit, *EXPERIMENTS[run.experiment][run.variant]], threads)
         checkpoint = next(Path(folder).rglob("last.ckpt"))
-        call(["test", *common, f"--ckpt_path={checkpoint}"], threads)
-        tested = json.loads(next(Path(folder).rglob("test/metrics.json")).read_text(encoding="utf-8"))
+        command, split = SPLITS[run.experiment]
+        call([command, *common, f"--ckpt_path={checkpoint}"], threads)
+        scored = json.loads(next(Path(folder).rglob(f"{command}/metrics.json")).read_text(encoding="utf-8"))
     return [
         {
             "experiment": run.experiment, "variant": run.variant, "protocol": run.protocol, "camera": run.camera,
-            "seed": run.seed, "metric": metric, "value": round(100 * tested["metrics"][metric], 3),
+            "seed": run.seed, "split": split, "metric": metric, "value": round(100 * scored["metrics"][metric], 3),
+            **origin,
         }
         for metric in METRICS
-        if metric in tested["metrics"]
+        if metric in scored["metrics"]
     ]  # fmt: skip
 
 
@@ -124,20 +144,21 @@ def load() -> list[dict[str, object]]:
 def table(records: list[dict[str, object]]) -> str:
     """Mean and spread over seeds; on protocol C each seed counts with its mean over the held-out cameras."""
     lines = []
-    for experiment in EXPERIMENTS:
+    for experiment, variants in EXPERIMENTS.items():
         for protocol in ("A", "C"):
             rows = [r for r in records if r["experiment"] == experiment and r["protocol"] == protocol]
             if not rows:
                 continue
             cameras = sorted({int(str(r["camera"])) for r in rows} - {-1})
             held = f", held-out cameras {', '.join(map(str, cameras))}" if cameras else ""
-            lines += [f"## {experiment}, protocol {protocol}{held}", ""]
-            lines += ["| variant | seeds | " + " | ".join(METRICS.values()) + " | mAP over SA |"]
+            lines += [f"## {experiment}, protocol {protocol}{held}: {SPLITS[experiment][1]} identities", ""]
+            lines += sorted({f"- `{r['command']}`, commit {r['commit']}" for r in rows})
+            lines += ["", "| variant | seeds | " + " | ".join(METRICS.values()) + " | mAP over SA |"]
             lines += ["|---|---|" + "---|" * (len(METRICS) + 1)]
-            reference = by_seed(records, "branches", "sa", protocol, "mAP")
-            for variant in EXPERIMENTS[experiment]:
-                columns = [by_seed(rows, experiment, variant, protocol, metric) for metric in METRICS]
+            for variant in variants:
+                columns = [by_seed(rows, variant, metric) for metric in METRICS]
                 if columns[0]:
+                    reference = by_seed(rows, baseline(variant, variants), "mAP")
                     gains = [v - reference[s] for s, v in columns[0].items() if s in reference]
                     cells = [*map(show, (list(c.values()) for c in columns)), show(gains, "+")]
                     lines.append(f"| {variant} | {len(columns[0])} | " + " | ".join(cells) + " |")
@@ -145,14 +166,17 @@ def table(records: list[dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
-def by_seed(
-    records: list[dict[str, object]], experiment: str, variant: str, protocol: str, metric: str
-) -> dict[int, float]:
+def baseline(variant: str, variants: Mapping[str, list[str]]) -> str:
+    """The self-attention network with the same change, where there is one."""
+    same = ", ".join(["sa", *variant.split(", ")[1:]])
+    return same if same in variants else "sa"
+
+
+def by_seed(rows: list[dict[str, object]], variant: str, metric: str) -> dict[int, float]:
     """Value of each seed."""
     values: dict[int, list[float]] = defaultdict(list)
-    wanted = (experiment, variant, protocol, metric)
-    for r in records:
-        if (r["experiment"], r["variant"], r["protocol"], r["metric"]) == wanted:
+    for r in rows:
+        if (r["variant"], r["metric"]) == (variant, metric):
             values[int(str(r["seed"]))].append(float(str(r["value"])))
     return {seed: mean(found) for seed, found in sorted(values.items())}
 
@@ -179,14 +203,15 @@ def main() -> None:
     records = load()
     done = {tuple(r[k] for k in ("experiment", "variant", "protocol", "camera", "seed")) for r in records}
     runs = [run for run in planned(options) if run.key not in done]
+    origin = {"command": command_line(), "commit": git_commit()}
     note = (
-        f"Configuration `{CONFIG}`, trained from scratch, the last checkpoint tested once; mean and standard deviation "
+        f"Configuration `{CONFIG}`, trained from scratch, the last checkpoint scored once; mean and standard deviation "
         "over seeds, in percent. Emoji-ReID is a proxy: the same emoji drawn by several designs, identity = emoji, "
         "camera = design, unseen identities in testing. These figures say nothing about photographs. Read-out: the "
         "mean of the class row and the local rows, except `dcal-cls`."
     )
     with ThreadPoolExecutor(options.jobs) as pool:
-        futures = [pool.submit(execute, run, options.extra, 1) for run in runs]
+        futures = [pool.submit(execute, run, options.extra, 1, origin) for run in runs]
         for future in tqdm(as_completed(futures), total=len(futures), desc="runs"):
             records.extend(future.result())
             write_results(STEM, "DCAL on Emoji-ReID", note, table(records), records, describe_run())

@@ -11,31 +11,41 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def git_commit() -> str:
+    """Short name of the checked-out commit, and whether the product's code differs from it."""
+    changed = " with uncommitted changes" if _git("status", "--porcelain", "--", "vision_suite", "lit_modules") else ""
+    return f"{_git('rev-parse', '--short=12', 'HEAD') or 'none'}{changed}"
+
+
+def command_line() -> str:
+    """The running script as a user would type it."""
+    return shlex.join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *sys.argv[1:]])
+
 
 def describe_run() -> str:
     """Command, commit, hardware and versions, as a Markdown list."""
-    root = Path(__file__).resolve().parents[1]
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False).stdout.strip()
-
-    changed = " with uncommitted changes" if git("status", "--porcelain", "--", "vision_suite", "lit_modules") else ""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
         lines = info.read_text(encoding="utf-8").splitlines()
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
         cpu = f"{model}, {sum(line.startswith('processor') for line in lines)} logical cores"
-    command = shlex.join(["python", str(Path(sys.argv[0]).resolve().relative_to(root)), *sys.argv[1:]])
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "pytorch-lightning", "timm"))
     return "\n".join(
         [
-            f"- command: `{command}`",
-            f"- commit: {git('rev-parse', '--short=12', 'HEAD') or 'none'}{changed}",
+            f"- command: `{command_line()}`",
+            f"- commit: {git_commit()}",
             f"- hardware: {cpu}",
             f"- Python {platform.python_version()}, {packages}",
         ]
     )
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def write_results(
