@@ -6,7 +6,7 @@ Variants, on the same pictures in one process, in turn:
 * ``dcal``: all three branches as this suite runs them: rollout by rows, pair-wise attention as the pair view.
 * ``dcal-T6``, ``dcal-T4``: the same with the newest 6 or 4 of 12 blocks pair-wise; older ones are shared with
   self-attention.
-* ``dcal-share50``, ``dcal-share40``: half, or 40 %, of the batch is paired in a step, in all blocks.
+* ``dcal-share50``, ``dcal-share30``: half, or 30 %, of the batch is paired in a step, in all blocks.
 * ``dcal-cls``: the class-token read-out, which needs no rollout.
 * ``plain``: pair-wise attention over concatenated keys, rollout from materialised N x N maps per head, global-local
   queries projected for all rows: what a straightforward implementation does.
@@ -157,7 +157,7 @@ def main() -> None:
             "dcal-T6": suite_step(network(size, pwca_blocks=6), image, label),
             "dcal-T4": suite_step(network(size, pwca_blocks=4), image, label),
             "dcal-share50": suite_step(network(size, pwca_share=0.5), image, label),
-            "dcal-share40": suite_step(network(size, pwca_share=0.4), image, label),
+            "dcal-share30": suite_step(network(size, pwca_share=0.3), image, label),
             "dcal-cls": suite_step(network(size, glca_readout="cls"), image, label),
             "plain": plain_step(full, image, label),
         }
@@ -175,7 +175,7 @@ def main() -> None:
         f"optimiser; {options.repeats} interleaved rounds, thread CPU time.\n\n"
         "`dcal` runs every block twice on as many tokens (self-attention and pair-wise streams share weights, not "
         "activations), so about 2 is its floor as long as all blocks are pair-wise; `dcal-T6` and `dcal-T4` make only "
-        "the newest six or four pair-wise, `dcal-share50` and `dcal-share40` pair that part of the batch, drawn anew "
+        "the newest six or four pair-wise, `dcal-share50` and `dcal-share30` pair that part of the batch, drawn anew "
         "in each step (the same loss in expectation)."
     )
     write_results(options.output / "dcal_step", "DCAL training step", note, "\n".join(lines), records, describe_run())
