@@ -141,7 +141,7 @@ def _tile(
     first = item.name if item.identity is None else f"id {item.identity}"
     parts = [] if item.camera is None or item.camera < 0 else [f"cam {item.camera}"]
     if item.distance is not None:
-        parts.append(f"{item.distance:.3f}")
+        parts.append(f"{max(item.distance, 0.0):.3f}")
     room = (box.width + column) // 2
     draw.text((x, y), canvas.fit_middle(first, face, room), font=face, fill=canvas.INK)
     draw.text((x, y + line), canvas.fit_text(" · ".join(parts), face, room), font=face, fill=canvas.FAINT)
