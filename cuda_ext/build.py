@@ -1,7 +1,7 @@
 """Building the attention operators: what compiler there is, which flags, and a stamp that tells what was built.
 
-Used by setup.py (``extensions``) and by ``python -m vision_suite.ops build`` (``build_in_place``). Nothing here is needed to
-use the suite: without a compiler it stays pure Python.
+Used by setup.py and by ``python -m vision_suite.ops build``. Nothing here is needed to use the suite: without a compiler it
+stays pure Python.
 
 Environment: ``VISION_SUITE_BUILD`` = auto | cpu | cuda | none, ``TORCH_CUDA_ARCH_LIST`` (default 8.0;9.0+PTX),
 ``CUDA_HOME``, ``MAX_JOBS``, ``CXX``.
@@ -258,10 +258,8 @@ def build_in_place(destination: Path) -> list[Path]:
 
 def cuda_fits(tools: Toolchain) -> bool:
     """Whether nvcc's major version is that of torch's CUDA; another one cannot be loaded together."""
-    release = re.search(
-        r"release (\d+)",
-        subprocess.run([tools.nvcc or "", "--version"], capture_output=True, text=True, check=False).stdout,
-    )
+    shown = subprocess.run([tools.nvcc or "", "--version"], capture_output=True, text=True, check=False).stdout
+    release = re.search(r"release (\d+)", shown)
     return release is not None and tools.cuda is not None and release.group(1) == tools.cuda.split(".")[0]
 
 
