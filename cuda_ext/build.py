@@ -1,7 +1,7 @@
 """Building the attention operators: what compiler there is, which flags, and a stamp that tells what was built.
 
-Used by setup.py and by ``python -m vision_suite.ops build``. Nothing here is needed to use the suite: without a compiler it
-stays pure Python.
+Used by setup.py and by ``python -m vision_suite.ops build``. Nothing in it is needed to use the suite: without a
+compiler it stays pure Python.
 
 Environment: ``VISION_SUITE_BUILD`` = auto | cpu | cuda | none, ``TORCH_CUDA_ARCH_LIST`` (default 8.0;9.0+PTX),
 ``CUDA_HOME``, ``MAX_JOBS``, ``CXX``.
