@@ -6,18 +6,20 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo "$$p"; break; fi; done)
 BIN := .venv/bin
 STAMP := .venv/.installed
+OPERATORS := .venv/.operators
 
-.PHONY: help install demo test lint types clean
+.PHONY: help install demo test lint types sanitize clean
 
 help:
 	@echo "make demo      prepare real pictures, train, test and predict (about 10 minutes; FAST=1 for a few steps)"
 	@echo "make test      the test suite"
 	@echo "make lint      ruff: rules and format"
 	@echo "make types     mypy --strict"
-	@echo "make install   .venv with everything; the others call it"
+	@echo "make sanitize  the operators' tests under the address and undefined-behaviour sanitizers"
+	@echo "make install   .venv with everything, and the compiled operators where there is a compiler; the others call it"
 	@echo "make clean     remove .venv and caches of tools"
 
-install: $(STAMP)
+install: $(STAMP) $(OPERATORS)
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { \
@@ -34,6 +36,11 @@ $(STAMP): setup.py constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
 
+# Without a compiler attention runs on PyTorch alone; the line says so and the rest goes on.
+$(OPERATORS): $(STAMP) $(shell find cuda_ext -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name '*.cu*' -o -name '*.py')
+	-@VISION_SUITE_OPS=reference $(BIN)/python -m vision_suite.ops build
+	@touch $(OPERATORS)
+
 demo: install
 	$(BIN)/vision-suite demo $(if $(filter-out 0,$(FAST)),--fast)
 
@@ -43,6 +50,9 @@ test: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+sanitize: install
+	$(BIN)/python cuda_ext/sanitize.py
 
 types: install
 	$(BIN)/mypy vision_suite

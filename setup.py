@@ -1,9 +1,13 @@
-"""Package metadata. torch is never imported here: the base package is pure Python."""
+"""Package metadata. torch is never imported here, and compiling the attention operators is optional."""
 
 import re
+import runpy
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
-from setuptools import find_namespace_packages, setup
+from setuptools import Extension, find_namespace_packages, setup
+from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "vision_suite" / "__init__.py").read_text(encoding="utf-8"))
@@ -39,8 +43,39 @@ DEV = [
     "mypy>=2.4",
     "ruff>=0.17",
     "types-PyYAML",
+    "transformers>=5",
     "setuptools>=77",
 ]
+
+SOURCES = ROOT / "cuda_ext" / "build.py"
+
+
+class BuildOperators(build_ext):
+    """Compiles the attention operators; a machine that cannot gets the pure-Python suite and one line."""
+
+    def run(self) -> None:
+        """Build, or say why not."""
+        self.made: list[Path] = []
+        builder = runpy.run_path(str(SOURCES))
+        in_place = self.inplace or getattr(self, "editable_mode", False)
+        folder = (ROOT if in_place else Path(self.build_lib)) / "vision_suite"
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.made = builder["build_in_place"](folder)
+        except builder["BuildError"] as error:
+            print(f"attention operators were not built: {error}", file=sys.stderr)
+
+    def get_outputs(self) -> list[str]:
+        """What an installer copies."""
+        return [str(path) for path in self.made]
+
+
+def operators() -> list[Extension]:
+    """The extension where it can be built; under build isolation torch is absent and the suite stays pure Python."""
+    if not SOURCES.exists() or find_spec("torch") is None:
+        return []
+    return [Extension("vision_suite._C", sources=[], py_limited_api=True, optional=True)]
+
 
 setup(
     name="vision-suite",
@@ -62,6 +97,8 @@ setup(
         "vision_suite.configs": ["**/*.yaml"],
         "vision_suite.datasets": ["*.yaml"],
     },
+    ext_modules=operators(),
+    cmdclass={"build_ext": BuildOperators},
     install_requires=BASE,
     extras_require={"export": EXPORT, "dev": DEV + EXPORT},
     entry_points={

@@ -251,8 +251,13 @@ def build_in_place(destination: Path) -> list[Path]:
     tools = find_toolchain()
     with tempfile.TemporaryDirectory() as folder:
         made = [build_cpu(tools, Path(folder), destination)]
-        if wanted == "cuda" or (wanted == "auto" and tools.nvcc and tools.cuda and cuda_fits(tools)):
+        if wanted == "cuda":
             made.append(build_cuda(tools, Path(folder), destination))
+        elif wanted == "auto" and (SOURCES / "cuda" / "forward.cu").exists() and tools.nvcc and cuda_fits(tools):
+            try:
+                made.append(build_cuda(tools, Path(folder), destination))
+            except BuildError as error:
+                print(f"the CUDA kernels were not built: {error}", file=sys.stderr)
     return made
 
 

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vision_suite.errors import ExportError, MissingDependencyError
+from vision_suite.ops.attention import portable_attention
 
 Format = Literal["torch_export", "onnx"]
 Run = Callable[[Tensor], dict[str, Tensor]]
@@ -105,7 +106,8 @@ def export_network(
     with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
         draft = Path(folder) / path.name
         try:
-            with warnings.catch_warnings(), torch.no_grad():
+            # A reader of the file has PyTorch's operators, not this suite's.
+            with warnings.catch_warnings(), torch.no_grad(), portable_attention():
                 warnings.simplefilter("ignore")
                 writer(graph, names, draft, described)
         except Exception as error:  # tracing fails in as many ways as there is Python

@@ -47,7 +47,9 @@ inline void check_heads(const Tensor& t, const Tensor& like, const char* name) {
   STD_TORCH_CHECK(
       t.is_cpu() == like.is_cpu() && t.get_device_index() == like.get_device_index(), name,
       " and q are on different devices: move them to one");
-  STD_TORCH_CHECK(t.stride(3) == 1 || t.size(3) <= 1, name, " needs stride 1 in its last dimension: call .contiguous()");
+  STD_TORCH_CHECK(
+      t.stride(3) == 1 || t.size(3) <= 1 || t.numel() == 0, name,
+      " needs stride 1 in its last dimension: call .contiguous()");
 }
 
 inline void check_wide(const Tensor& t, const Tensor& q, const char* name) {

@@ -122,7 +122,11 @@ def test_files_are_short():
 def test_only_the_command_line_prints():
     def rule(room: str, path: Path) -> list[int]:
         calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
-        return [call.lineno for call in calls if room != "cli" and ast.unparse(call.func) == "print"]
+        return (
+            [call.lineno for call in calls if ast.unparse(call.func) == "print"]
+            if room != "cli" and path.name != "__main__.py"
+            else []
+        )
 
     assert not offenders(rule)
 

@@ -189,11 +189,11 @@ def test_a_whole_block_is_timms(variant):
         torch.testing.assert_close(run_block(block, x), block(x), atol=1e-12, rtol=0)
 
 
-def test_half_precision_attention_on_the_cpu_is_the_float32_one_rounded():
+def test_half_precision_attention_on_the_cpu_is_as_exact_as_its_dtype():
     attn = attention_of(blocks_of(build("plain"))[0])
     query, key, value = torch.randn(3, 2, 2, 9, 16).bfloat16().unbind(0)
     with torch.autocast("cpu", torch.bfloat16):
         found = attend(attn, query, key, value)
     assert found.dtype == torch.bfloat16
     exact = torch.nn.functional.scaled_dot_product_attention(query.double(), key.double(), value.double())
-    torch.testing.assert_close(found, exact.bfloat16(), atol=1e-6, rtol=0.008)
+    torch.testing.assert_close(found.double(), exact, atol=4e-3 * value.abs().max().item(), rtol=0)

@@ -8,7 +8,7 @@ from dcal_tiny import pictures, tiny
 from vision_suite.errors import ConfigError
 from vision_suite.layers.vit import attention_of, blocks_of, embed_tokens, project_qkv
 from vision_suite.models.dcal import DCAL, Branch, DCALOutput
-from vision_suite.ops.attention import pair_order
+from vision_suite.ops.pairing import draw_pairs
 from vision_suite.ops.rollout import rollout_from_maps
 
 
@@ -105,10 +105,10 @@ def test_d9_partners_by_label(partner, same, monkeypatch):
     seen = []
 
     def spy(*args, **kwargs):
-        seen.append(pair_order(*args, **kwargs))
+        seen.append(draw_pairs(*args, **kwargs))
         return seen[-1]
 
-    monkeypatch.setattr("vision_suite.models.dcal.network.pair_order", spy)
+    monkeypatch.setattr("vision_suite.models.dcal.network.draw_pairs", spy)
     tiny(pwca_partner=partner)(pictures(6), label=label)
     pairs = label[seen[0][0]].view(-1, 2)
     assert bool((pairs[:, 0] == pairs[:, 1]).all()) is same
@@ -119,7 +119,7 @@ def test_d9_partners_by_label(partner, same, monkeypatch):
 
 def fix_pairs(monkeypatch):
     order = torch.arange(4)
-    monkeypatch.setattr("vision_suite.models.dcal.network.pair_order", lambda *args, **kwargs: (order, order))
+    monkeypatch.setattr("vision_suite.models.dcal.network.draw_pairs", lambda *args, **kwargs: (order, order))
     monkeypatch.setattr("vision_suite.models.dcal.network.random_partner", lambda *args: torch.tensor([1, 0, 3, 2]))
 
 

@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from vision_suite.models.dcal import DCAL, network
 from vision_suite.models.dcal.glca import GLCA
+from vision_suite.ops.attention import compiled
 
 BACKBONES = {
     "plain": ("vit_tiny_patch16_224", {}),
@@ -117,7 +118,7 @@ def test_class_readout_skips_rollout_and_equals_the_full_path(monkeypatch):
     assert full.selected.shape == (4, 1 + net.num_queries)
     for other in (maps, full):
         torch.testing.assert_close(other.glca.logits, fast.glca.logits, atol=1e-13, rtol=0)
-        assert torch.equal(other.sa.logits, fast.sa.logits)
+        torch.testing.assert_close(other.sa.logits, fast.sa.logits, atol=1e-13, rtol=0)
 
 
 class Shapes(TorchDispatchMode):
@@ -143,19 +144,19 @@ def test_no_map_over_all_pairs_of_tokens_is_ever_stored(training):
         output = net(image)
         if training:
             sum(branch.logits.square().sum() for branch in output[:3]).backward()
-    assert not [shape for shape in shapes.seen if sum(axis >= tokens for axis in shape) > 1]
-    # The largest piece of a map is one block of the rollout, two heads wide.
-    assert (batch, 2, 128, tokens) in shapes.seen
-    assert not [shape for shape in shapes.seen if shape and shape[-1] >= tokens and len(shape) > 2 and shape[-2] > 128]
+    seen = [shape for shape in shapes.seen if 0 not in shape]
+    assert not [shape for shape in seen if sum(axis >= tokens for axis in shape) > 1]
+    assert not [shape for shape in seen if shape and shape[-1] >= tokens and len(shape) > 2 and shape[-2] > 128]
 
 
 def test_evaluation_keeps_no_more_than_it_reads():
     image = pictures(1)
     plain = tiny(glca=False, pwca=False).eval()
     trace = plain._self_attention(network.embed_tokens(plain.vit, image), rollout=False, pair=False)
-    assert [len(kept) for kept in trace] == [2, 0, 0, 0]
+    assert [len(kept) for kept in trace] == [2, 0, 0, 0, 0, 0]
     trace = plain._self_attention(network.embed_tokens(plain.vit, image), rollout=True, pair=False)
-    assert [len(kept) for kept in trace] == [2, 3, 3, 0]
+    kept = 3 if compiled(image) else 0
+    assert [len(each) for each in trace] == [2, 3, 3, 0, kept, 0]
 
 
 def test_inference_gives_plain_tensors_of_unit_length():

@@ -6,7 +6,7 @@ from dcal_tiny import pictures, tiny
 
 from vision_suite.layers.vit import attention_of, blocks_of, create_vit, embed_tokens, project_qkv
 from vision_suite.models.dcal.pwca import pair_view, partner_stream
-from vision_suite.ops.attention import draw_share, pair_order
+from vision_suite.ops.pairing import draw_pairs, draw_share
 
 VARIANTS = {"plain": {}, "layer scale": {"init_values": 0.3}, "normed queries and keys": {"qk_norm": True}}
 
@@ -66,7 +66,7 @@ def assert_same(found, expected, x, chain):
 def test_pair_view_equals_concatenated_keys(variant, batch):
     chain, x = blocks(variant), tokens(batch)
     torch.manual_seed(3)
-    order, inverse = pair_order(batch)
+    order, inverse = draw_pairs(batch)
     partner = order.view(-1, 2).flip(1).flatten()[inverse]
     assert_same(pair_view(chain, x, order)[inverse], concatenated(chain, x, partner)[:, 0], x, chain)
 
@@ -141,7 +141,7 @@ def test_the_network_pairs_at_every_block():
     torch.manual_seed(0)
     found = net(image).pwca.feature
     torch.manual_seed(0)
-    order, inverse = pair_order(4)
+    order, inverse = draw_pairs(4)
     partner = order.view(-1, 2).flip(1).flatten()[inverse]
 
     whole = concatenated(blocks_of(net.vit), embed_tokens(net.vit, image), partner)

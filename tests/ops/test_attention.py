@@ -7,7 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vision_suite.ops.attention import attention_with_lse, merge_attention, pair_order, random_partner
+from vision_suite.ops.attention import cross_attention, merge_attention
+from vision_suite.ops.pairing import draw_pairs, random_partner
+
+
+def attention_with_lse(query, key, value, scale=None):
+    result = cross_attention(query, key, value, scale=scale, need=("out", "lse"))
+    return result.out, result.lse
+
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=20)
 
@@ -58,15 +65,19 @@ def test_merge_survives_scores_that_overflow_exp():
     torch.testing.assert_close(merged, one_softmax(query, key, value, 1.0))
 
 
-def test_scores_stay_float32_under_autocast():
+def test_autocast_narrows_query_key_and_value_alone():
     torch.manual_seed(0)
     query, key, value = (8 * torch.randn(1, 2, 5, 16) for _ in range(3))
-    exact = attention_with_lse(query, key, value)
+    half, lse = attention_with_lse(query.bfloat16(), key.bfloat16(), value.bfloat16())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         under = attention_with_lse(query, key, value)
-    assert torch.equal(exact[1], under[1])
-    half, lse = attention_with_lse(query.bfloat16(), key.bfloat16(), value.bfloat16())
     assert (half.dtype, lse.dtype) == (torch.bfloat16, torch.float32)
+    assert torch.equal(half, under[0])
+    assert torch.equal(lse, under[1])
+    wide = [x.bfloat16().double() for x in (query, key, value)]
+    scores = wide[0] @ wide[1].transpose(-2, -1) / 4
+    torch.testing.assert_close(lse.double(), scores.logsumexp(-1), atol=1e-4, rtol=1e-6)
+    torch.testing.assert_close(half.double(), scores.softmax(-1) @ wide[2], atol=0.1, rtol=0)
 
 
 def partners(order, inverse):
@@ -78,7 +89,7 @@ def partners(order, inverse):
 def test_a_pairing_is_a_perfect_matching(labels, partner, seed):
     torch.manual_seed(seed)
     count = len(labels)
-    order, inverse = pair_order(count, partner=partner, labels=torch.tensor(labels))
+    order, inverse = draw_pairs(count, partner=partner, labels=torch.tensor(labels))
     assert len(order) == count + count % 2
     assert sorted(order[:count].tolist()) == list(range(count))
     assert torch.equal(order[inverse], torch.arange(count))
@@ -94,7 +105,7 @@ def test_inter_and_intra_pair_as_many_as_the_labels_allow(labels, seed):
     label = torch.tensor(labels)
     counts = label.bincount()
     for partner in ("inter", "intra"):
-        order, _ = pair_order(len(labels), partner=partner, labels=label)
+        order, _ = draw_pairs(len(labels), partner=partner, labels=label)
         pairs = label[order].view(-1, 2)[: len(labels) // 2]  # the last pair of an odd batch is one image twice
         equal = int((pairs[:, 0] == pairs[:, 1]).sum())
         if partner == "intra":
@@ -107,7 +118,7 @@ def test_any_pairs_uniformly():
     torch.manual_seed(0)
     seen = torch.zeros(6, 6)
     for _ in range(3000):
-        seen[torch.arange(6), partners(*pair_order(6))] += 1
+        seen[torch.arange(6), partners(*draw_pairs(6))] += 1
     assert (seen.diagonal() == 0).all()
     torch.testing.assert_close(seen / 3000, (1 - torch.eye(6)) / 5, atol=0.03, rtol=0)
 
@@ -117,7 +128,7 @@ def test_inter_meets_every_other_label():
     label = torch.arange(4).repeat_interleave(2)
     seen = torch.zeros(4, 4)
     for _ in range(600):
-        mates = label[partners(*pair_order(8, partner="inter", labels=label))]
+        mates = label[partners(*draw_pairs(8, partner="inter", labels=label))]
         for one, other in zip(label.tolist(), mates.tolist(), strict=True):
             seen[one, other] += 1
     torch.testing.assert_close(seen / 1200, (1 - torch.eye(4)) / 3, atol=0.06, rtol=0)
@@ -125,7 +136,7 @@ def test_inter_meets_every_other_label():
 
 def test_labels_are_asked_for():
     with pytest.raises(ValueError, match="partner='inter' needs labels"):
-        pair_order(4, partner="inter")
+        draw_pairs(4, partner="inter")
 
 
 def test_uniform_partner_is_never_the_image_itself():

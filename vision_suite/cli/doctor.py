@@ -80,6 +80,7 @@ def findings() -> Iterator[Finding]:
     yield Finding("ok", f"vision-suite {__version__}, Python {platform.python_version()}, {platform.platform()}")
     yield from packages()
     yield from torch_findings(probe())
+    yield from operators()
     yield from tools()
     yield from data_cache()
 
@@ -152,6 +153,17 @@ def mismatch(torch: str | None, torchvision: str | None) -> str:
         "same index in one command, pip install --force-reinstall torch torchvision (add the --index-url your torch "
         "came from to keep the CPU-only build)"
     )
+
+
+def operators() -> Iterator[Finding]:
+    """Which attention kernels are in use, and why no others."""
+    command = [sys.executable, "-P", "-W", "ignore", "-m", "vision_suite.ops"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return  # torch does not import: said above
+    for line in done.stdout.strip().splitlines():
+        missing = "not used" in line
+        yield Finding("note" if missing else "ok", f"attention operators, {line}")
 
 
 def tools() -> Iterator[Finding]:

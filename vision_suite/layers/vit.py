@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError
 from vision_suite.layers import backbones as backbones  # registers the suite's own names
+from vision_suite.ops.attention import AttentionResult, cross_attention
 
 
 def create_vit(
@@ -164,14 +165,16 @@ def project_rows(attn: Attention, hidden: Tensor, selected: Tensor) -> tuple[Ten
 
 
 def attend(attn: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Fused attention (B, H, M, D) with the block's own dropout."""
+    """Attention output (B, H, M, D) with the block's own dropout."""
+    out = attend_full(attn, query, key, value, ("out",)).out
+    assert out is not None
+    return out
+
+
+def attend_full(attn: Attention, query: Tensor, key: Tensor, value: Tensor, need: tuple[str, ...]) -> AttentionResult:
+    """The same with whatever else is wanted of `cross_attention`; only ``out`` can be had under dropout."""
     dropout = attn.attn_drop.p if attn.training else 0.0
-    if query.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16):
-        # The CPU's half-precision attention is about ten times slower in the backward pass than its float32 one.
-        with torch.autocast("cpu", enabled=False):
-            wide = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), dropout_p=dropout)
-        return wide.to(query.dtype)
-    return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+    return cross_attention(query, key, value, need=need, dropout_p=dropout)
 
 
 def finish_block(block: Block, x: Tensor, hidden: Tensor, out: Tensor) -> Tensor:

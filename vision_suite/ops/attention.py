@@ -1,38 +1,200 @@
-"""Attention in pieces: log-sum-exp output, exact merging of disjoint key sets, and pairing of a batch.
+"""Attention whose log-sum-exp, read-outs and head-mean map come out of the same pass, with partner keys by index.
 
-Shapes: B images, H heads, M queries, N keys, D head width.
+``cross_attention`` chooses between the compiled kernels, PyTorch's own fused attention and a plain implementation, from
+device, dtype and ``need`` alone. Semantics are the same everywhere: masked keys are never read, a row that sees no key
+gives zeros and a log-sum-exp of -inf, and results depend neither on the number of threads nor on a batch's other
+images.
+
+Shapes: B images, H heads, Hkv key heads, M queries, N keys, D head width, G read-out columns.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import contextlib
+import os
+from collections.abc import Collection, Iterator
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-Partner = Literal["any", "inter", "intra", "uniform"]
+from vision_suite.ops import _arguments, _sdpa
+from vision_suite.ops._load import MEND, available, libraries, switched_off, why_not
+from vision_suite.ops._reference import ReferenceAttention
+from vision_suite.ops.pairing import pair_order as pair_order
+from vision_suite.ops.rollout import attention_rollout as attention_rollout
+from vision_suite.ops.rollout import rollout_from_maps as rollout_from_maps
+
+Backend = Literal["auto", "reference", "cpu", "cuda", "sdpa"]
+_portable = False  # a plain global, which torch.compile can guard on
 
 
-def attention_with_lse(query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> tuple[Tensor, Tensor]:
-    """Attention output together with the log-sum-exp of its scores, both differentiable.
+class AttentionResult(NamedTuple):
+    """What was asked for; the other fields are None.
+
+    Attributes:
+        out: (B, H, M, D) in the query's dtype, a view of a contiguous (B, M, H, D).
+        lse: (B, H, M) log-sum-exp of the scores, natural logarithm, float32 (float64 for float64), differentiable.
+        extra: (B, H, M, G) read-outs, float32, differentiable.
+        mean_map: (B, M, N) probabilities averaged over heads, float32, without gradient.
+    """
+
+    out: Tensor | None = None
+    lse: Tensor | None = None
+    extra: Tensor | None = None
+    mean_map: Tensor | None = None
+
+
+def cross_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    key_padding_mask: Tensor | None = None,
+    key_bias: Tensor | None = None,
+    partner: Tensor | None = None,
+    readout: Tensor | None = None,
+    scale: float | None = None,
+    causal: bool = False,
+    need: Collection[str] = ("out",),
+    backend: Backend = "auto",
+    dropout_p: float = 0.0,
+) -> AttentionResult:
+    """Scaled dot-product attention, ``softmax(scale q kᵀ + bias) v``, and what else a pass knows.
 
     Args:
-        query: (B, H, M, D), floating point.
-        key: (B, H, N, D).
-        value: (B, H, N, D).
+        q: (B, H, M, D) floating point, D at most 256; any strides with the last one 1.
+        k: (B, Hkv, N, D), Hkv a divisor of H: query head h reads key head ``h // (H / Hkv)``.
+        v: As k.
+        key_padding_mask: (B, N) boolean, True = padding, ignored (`nn.MultiheadAttention`'s sense).
+        key_bias: (B, N) float32 added to the scaled scores; -inf hides a key. Not differentiable.
+        partner: (B,) int64 in [-1, B - 1]: image b attends its own keys and then those of ``partner[b]`` under one
+            softmax; -1 means its own only. Repeated and own indices are legal.
+        readout: (N, G) or (B, N, G) float32, G at most 8: further value columns, kept in full precision.
+        scale: Factor on the scores; default D ** -0.5.
+        causal: Key j is visible to query i iff ``j <= i + N - M`` (aligned at the end).
+        need: Any of ``out``, ``lse``, ``extra``, ``mean_map``.
+        backend: ``auto``, or one that must serve the request.
+        dropout_p: Dropout on the probabilities; served by PyTorch's attention, and for ``out`` alone.
+
+    Raises:
+        TypeError: If a dtype does not fit.
+        ValueError: If anything else does not fit, or the backend cannot serve the request.
+    """
+    where = "cross_attention"
+    device = q.device.type
+    if torch.is_autocast_enabled(device) and q.dtype != torch.float64:
+        narrow = torch.get_autocast_dtype(device)
+        q, k, v = q.to(narrow), k.to(narrow), v.to(narrow)
+    _arguments.check_tensors(where, q, k, v)
+    wanted = _arguments.check_need(where, need, readout)
+    partner = _arguments.check_partner(where, q, partner, causal, wanted)
+    bias = _arguments.key_bias_of(where, q, k, key_padding_mask, key_bias)
+    readout = _arguments.readout_of(where, q, k, readout) if "extra" in wanted else None
+    scale = q.shape[3] ** -0.5 if scale is None else float(scale)
+    chosen = choose(q, wanted, partner is not None, dropout_p) if backend == "auto" else backend
+    _check_backend(where, chosen, q, wanted, partner is not None, dropout_p)
+    if partner is not None and device == "cpu" and not torch.compiler.is_compiling():
+        _arguments.check_partner_values(where, partner)
+    if chosen == "sdpa":
+        out, extra = _sdpa.attention(q, k, v, bias, readout, scale, causal, dropout_p)
+        return AttentionResult(out if "out" in wanted else None, None, extra, None)
+    mean_map = "mean_map" in wanted
+    if chosen == "reference":
+        result = ReferenceAttention.apply(q, k, v, partner, bias, readout, scale, causal, mean_map)
+    else:
+        q, k, v = (x if x.shape[3] == 1 or x.stride(3) == 1 else x.contiguous() for x in (q, k, v))
+        result = torch.ops.vision_suite.attention_fwd(q, k, v, partner, bias, readout, scale, causal, mean_map)
+    out, lse, extra, maps = result
+    return AttentionResult(
+        out if "out" in wanted else None,
+        lse if "lse" in wanted else None,
+        extra if "extra" in wanted else None,
+        maps.detach() if mean_map else None,
+    )
+
+
+def choose(q: Tensor, wanted: frozenset[str], partner: bool, dropout_p: float = 0.0) -> Backend:
+    """The backend of ``auto``, from device, dtype and what is wanted, never from values."""
+    if dropout_p > 0.0:
+        return "sdpa"
+    plain, columns = wanted == {"out"} and not partner, wanted <= {"out", "extra"} and not partner
+    device = q.device.type
+    if _portable or device not in ("cpu", "cuda"):
+        return "sdpa" if columns else "reference"
+    if switched_off():
+        return "reference"
+    # CUDA's own attention cannot be beaten where the output alone is wanted; on the CPU float64 has plain kernels only.
+    if plain and (device == "cuda" or q.dtype == torch.float64):
+        return "sdpa"
+    if available(device):
+        return "cpu" if device == "cpu" else "cuda"
+    return "sdpa" if columns else "reference"
+
+
+def compiled(q: Tensor) -> bool:
+    """Whether the compiled kernels serve this tensor, so that log-sum-exps and maps cost next to nothing."""
+    return not _portable and q.device.type in ("cpu", "cuda") and not switched_off() and available(q.device.type)
+
+
+@contextlib.contextmanager
+def portable_attention() -> Iterator[None]:
+    """Within it, PyTorch's own operators only: what an exported graph may hold."""
+    global _portable
+    before, _portable = _portable, True
+    try:
+        yield
+    finally:
+        _portable = before
+
+
+def _check_backend(
+    where: str, backend: str, q: Tensor, wanted: frozenset[str], partner: bool, dropout_p: float
+) -> None:
+    if backend not in ("reference", "cpu", "cuda", "sdpa"):
+        raise ValueError(f"{where}: backend={backend!r} is not known: give auto, reference, cpu, cuda or sdpa")
+    if dropout_p > 0.0 and (backend != "sdpa" or partner or wanted != {"out"}):
+        raise ValueError(f"{where}: dropout_p={dropout_p} is served by backend 'sdpa' for need=('out',) alone")
+    if backend == "sdpa" and (partner or not wanted <= {"out", "extra"}):
+        what = "partner" if partner else f"need={sorted(wanted)}"
+        raise ValueError(f"{where}: backend='sdpa' cannot serve {what}: use backend='auto'")
+    if backend in ("cpu", "cuda"):
+        if q.device.type not in (backend, "meta"):
+            raise ValueError(f"{where}: backend={backend!r} but q is on {q.device}: move it, or use backend='auto'")
+        reason = why_not(backend)
+        if reason:
+            raise ValueError(f"{where}: backend={backend!r} is not available: {reason}")
+
+
+def pair_attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None) -> Tensor:
+    """Attention of each image over its own keys and its neighbour's: images 2i and 2i + 1 are partners.
+
+    Exactly plain attention of B / 2 sequences of 2N tokens; nothing is copied where a batch is dense.
+
+    Args:
+        q: (B, H, N, D), B even, in the order of `pair_order`.
+        k: (B, H, N, D).
+        v: As k.
         scale: Factor on the scores; default D ** -0.5.
 
     Returns:
-        ``out`` (B, H, M, D) in the query's dtype and ``lse`` (B, H, M), natural logarithm, at least float32.
+        (B, H, N, D).
+
+    Raises:
+        ValueError: If B is odd or shapes differ.
     """
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    # Half-precision scores would lose the merge weights, which are differences of large log-sum-exps.
-    wide = torch.promote_types(query.dtype, torch.float32)
-    with torch.autocast(query.device.type, enabled=False):
-        scores = (query.to(wide) * scale) @ key.to(wide).transpose(-2, -1)
-        lse = scores.logsumexp(-1)
-        out = (scores - lse.unsqueeze(-1)).exp() @ value.to(wide)
-    return out.to(query.dtype), lse
+    if q.dim() != 4 or q.shape[0] % 2:
+        raise ValueError(f"pair_attention: q must be [B, H, N, D] with B even, got {list(q.shape)}: see pair_order")
+    if q.shape[2] != k.shape[2]:
+        raise ValueError(f"pair_attention: q has {q.shape[2]} tokens but k has {k.shape[2]}: they are one sequence")
+    batch, _, tokens, _ = q.shape
+
+    def joined(x: Tensor) -> Tensor:
+        return x.transpose(1, 2).reshape(batch // 2, 2 * tokens, x.shape[1], x.shape[3]).transpose(1, 2)
+
+    out = cross_attention(joined(q), joined(k), joined(v), scale=scale).out
+    assert out is not None
+    return out.transpose(1, 2).reshape(batch, tokens, q.shape[1], q.shape[3]).transpose(1, 2)
 
 
 def merge_attention(out1: Tensor, lse1: Tensor, out2: Tensor, lse2: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,90 +209,64 @@ def merge_attention(out1: Tensor, lse1: Tensor, out2: Tensor, lse2: Tensor) -> t
         lse2: (B, H, M) its log-sum-exp.
 
     Returns:
-        Merged ``out`` (B, H, M, D) in the dtype of ``out1`` and ``lse`` (B, H, M).
+        Merged ``out`` (B, H, M, D) in the dtype of ``out1`` and ``lse`` (B, H, M). A row that sees neither set gives 0.
     """
-    weight1 = torch.sigmoid(lse1 - lse2).unsqueeze(-1)
-    weight2 = torch.sigmoid(lse2 - lse1).unsqueeze(-1)
+    # -inf - -inf is NaN: a row without keys is taken as one of lowest weight.
+    difference = lse1.clamp(min=-1e30) - lse2.clamp(min=-1e30)
+    weight1, weight2 = torch.sigmoid(difference).unsqueeze(-1), torch.sigmoid(-difference).unsqueeze(-1)
     out = weight1 * out1.to(lse1.dtype) + weight2 * out2.to(lse1.dtype)
     return out.to(out1.dtype), torch.logaddexp(lse1, lse2)
 
 
-def pair_order(
-    batch_size: int,
+def pointer_log_probs(
+    queries: Tensor,
+    keys: Tensor,
     *,
-    partner: Literal["any", "inter", "intra"] = "any",
-    labels: Tensor | None = None,
-    device: torch.device | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Random perfect matching of a batch, as an order in which partners stand side by side.
+    key_padding_mask: Tensor | None = None,
+    null_logit: Tensor | float | None = None,
+    scale: float,
+) -> Tensor:
+    """Log-probabilities of pointing at each key: the scores are the answer, there are no values.
 
     Args:
-        batch_size: Number of images B.
-        partner: ``any``: uniform over all matchings; ``inter``: partners of different labels where the batch allows it;
-            ``intra``: partners of the same label where it allows it.
-        labels: (B,) labels; needed for ``inter`` and ``intra``.
-        device: Where the indices live.
+        queries: (B, T, E).
+        keys: (B, N, E).
+        key_padding_mask: (B, N) boolean, True = padding, never pointed at.
+        null_logit: Score of pointing at nothing, a number or something that expands to (B, T, 1); adds a last column.
+        scale: Factor on the scores.
 
     Returns:
-        ``order`` (B or B + 1,) int64: images 2i and 2i + 1 of the ordered batch are partners; an odd batch repeats its
-        last image, which is then its own partner (exactly plain attention). ``inverse`` (B,) int64: position of each
-        image in ``order``.
-
-    Raises:
-        ValueError: If labels are needed and missing.
+        (B, T, N) or (B, T, N + 1), float32 (float64 for float64); a row with nothing to point at is -inf.
     """
-    order = torch.randperm(batch_size, device=device)
-    if partner != "any":
-        if labels is None:
-            raise ValueError(f"partner={partner!r} needs labels: pass the batch's labels, or use partner='any'")
-        order = _by_label(order, labels.to(order.device), together=partner == "intra")
-        if partner == "inter":
-            # Sorted by label, an image and the one half a batch away differ unless one label fills half the batch.
-            half = (batch_size + 1) // 2
-            first, second = order[:half], order[half:]
-            if len(second) < half:
-                second = torch.cat([second, first[-1:]])
-            order = torch.stack([first, second], dim=1).flatten()[:batch_size]
-    inverse = torch.empty_like(order)
-    inverse[order] = torch.arange(batch_size, device=order.device)
-    if batch_size % 2:
-        order = torch.cat([order, order[-1:]])
-    return order, inverse
+    if queries.dim() != 3 or keys.dim() != 3 or queries.shape[::2] != keys.shape[::2]:
+        raise ValueError(
+            f"pointer_log_probs: queries must be [B, T, E] and keys [B, N, E], got {list(queries.shape)} and "
+            f"{list(keys.shape)}"
+        )
+    wide = torch.promote_types(queries.dtype, torch.float32)
+    with torch.autocast(queries.device.type, enabled=False):
+        logits = (queries.to(wide) * scale) @ keys.to(wide).transpose(1, 2)
+    if key_padding_mask is not None:
+        logits = torch.where(key_padding_mask[:, None], -torch.inf, logits)
+    if null_logit is not None:
+        column = torch.as_tensor(null_logit, dtype=wide, device=logits.device)
+        logits = torch.cat([logits, column.expand(*logits.shape[:2], 1)], -1)
+    total = logits.logsumexp(-1, keepdim=True)
+    return logits - torch.where(total == -torch.inf, 0.0, total)
 
 
-def draw_share(
-    batch_size: int, share: float, *, labels: Tensor | None = None, device: torch.device | None = None
-) -> Tensor:
-    """Random part of a batch, (K,) int64 with K = share * B rounded, at least 2 where the batch has them.
+def status() -> dict[str, object]:
+    """What serves attention here, and why nothing better does.
 
-    With labels (B,), images of one label are taken together, so that a triplet loss still finds its positives.
+    Returns:
+        ``cpu`` and ``cuda``: ``loaded``, ``path``, ``reason``, ``stamp``, ``isa``; ``switch``: the environment's wish;
+        ``mend``: the command that builds.
     """
-    rows = torch.randperm(batch_size, device=device)
-    if labels is not None:
-        rows = _by_label(rows, labels.to(rows.device), together=False)
-    return rows[: max(2, round(share * batch_size))]
-
-
-def _by_label(order: Tensor, labels: Tensor, *, together: bool) -> Tensor:
-    """The order with equal labels side by side; ``together`` puts each label's odd one out at the end."""
-    values, place = labels[order].sort(stable=True)
-    group = torch.cat([values.new_zeros(1), (values[1:] != values[:-1]).cumsum(0)])
-    # Which label comes first is drawn anew, else the lowest labels would always meet the same others.
-    group, again = torch.randperm(len(order), device=order.device)[group].sort(stable=True)
-    place = place[again]
-    if together:
-        count = group.bincount(minlength=len(order))
-        last = count.cumsum(0)[group] - 1 == torch.arange(len(order), device=order.device)
-        place = place[(last & (count[group] % 2 == 1)).int().argsort(stable=True)]
-    return order[place]
-
-
-def random_partner(batch_size: int, device: torch.device | None = None) -> Tensor:
-    """Partner index (B,) int64 drawn uniformly from the other images, each image on its own (not symmetric).
-
-    A batch of one image is its own partner.
-    """
-    if batch_size < 2:
-        return torch.zeros(batch_size, dtype=torch.int64, device=device)
-    offset = torch.randint(1, batch_size, (batch_size,), device=device)
-    return (torch.arange(batch_size, device=device) + offset) % batch_size
+    found = {
+        name: {
+            "loaded": library.path is not None, "path": str(library.path or ""), "reason": library.reason,
+            "isa": library.isa, "stamp": library.stamp,
+        }
+        for name, library in libraries().items()
+    }  # fmt: skip
+    return {**found, "switch": os.environ.get("VISION_SUITE_OPS", "auto"), "mend": MEND}

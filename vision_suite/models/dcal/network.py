@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError
 from vision_suite.layers.vit import (
-    attend,
+    attend_full,
     attention_of,
     blocks_of,
     create_vit,
@@ -24,8 +24,9 @@ from vision_suite.models.dcal.heads import BranchHead, Classifier
 from vision_suite.models.dcal.outputs import Branch, DCALOutput
 from vision_suite.models.dcal.pwca import pair_view, partner_stream
 from vision_suite.models.dcal.side import SideEmbedding, SideInformation
-from vision_suite.ops.attention import Partner, draw_share, pair_order, random_partner
-from vision_suite.ops.rollout import HeadFusion, attention_rollout
+from vision_suite.ops.attention import compiled
+from vision_suite.ops.pairing import Partner, draw_pairs, draw_share, random_partner
+from vision_suite.ops.rollout import HeadFusion, attention_rollout, rollout_from_maps
 
 Task = Literal["reid", "fgvc"]
 
@@ -34,12 +35,15 @@ class _Trace(NamedTuple):
     """What a pass through the backbone leaves for the other branches; lists of what nobody reads are shorter or empty.
 
     ``inputs``: tokens (B, N, C) before each block and after the last. ``queries``, ``keys``, ``values``: (B, H, N, D).
+    ``lses``: (B, H, N) log-sum-exps. ``maps``: (B, N, N) probabilities averaged over heads.
     """
 
     inputs: list[Tensor]
     queries: list[Tensor]
     keys: list[Tensor]
     values: list[Tensor]
+    lses: list[Tensor]
+    maps: list[Tensor]
 
 
 class DCAL(nn.Module):
@@ -213,12 +217,16 @@ class DCAL(nn.Module):
         x = self.side(embed_tokens(self.vit, image), camera, view)
         select = self.glca is not None and self.glca.needs_selection
         pair = self.training and self.use_pwca
-        trace = self._self_attention(x, rollout=select or need_rollout, pair=pair)
+        trace = self._self_attention(x, rollout=select or need_rollout, picture=need_rollout, pair=pair)
         sa = self.head(self.vit.norm(trace.inputs[-1][:, 0]))
         rollout = selected = glca = pwca = pwca_rows = None
-        if trace.queries:
-            depth = self.rollout_depth
-            rollout = attention_rollout(trace.queries[-depth:], trace.keys[-depth:], head_fusion=self.rollout_heads)
+        depth = self.rollout_depth
+        if trace.maps:
+            rollout = rollout_from_maps(trace.maps[-depth:])
+        elif trace.queries:
+            rollout = attention_rollout(
+                trace.queries[-depth:], trace.keys[-depth:], trace.lses[-depth:] or None, head_fusion=self.rollout_heads
+            )
         if self.glca is not None and self.glca_head is not None:
             if select and rollout is not None:
                 selected = select_queries(rollout, self.num_queries, self.prefix, self.glca_candidates)
@@ -232,23 +240,41 @@ class DCAL(nn.Module):
         rollout = None if rollout is None else rollout[:, self.prefix :]
         return DCALOutput(sa, glca, pwca, rollout, selected, pwca_rows)
 
-    def _self_attention(self, x: Tensor, *, rollout: bool, pair: bool) -> _Trace:
-        """Run the backbone's blocks and keep what the other branches read, not more: in evaluation it is the memory."""
-        trace = _Trace([x], [], [], [])
-        keep_keys = rollout or (pair and self.pwca_stream == "sa")
+    def _self_attention(self, x: Tensor, *, rollout: bool, pair: bool, picture: bool = False) -> _Trace:
+        """Run the backbone's blocks and keep what the other branches read, not more: in evaluation it is the memory.
+
+        ``picture``: the rollout will be looked at, so maps are taken in passing where that is nearly free.
+        """
+        trace = _Trace([x], [], [], [], [], [])
         for block in blocks_of(self.vit):
             hidden, attn = block.norm1(x), attention_of(block)
             query, key, value = project_qkv(attn, hidden)
-            x = finish_block(block, x, hidden, attend(attn, query, key, value))
+            # Statistics of a pass come from the compiled kernels only, and never under dropout.
+            free = (
+                rollout
+                and self.rollout_heads == "mean"
+                and compiled(query)
+                and not (attn.training and attn.attn_drop.p)
+            )
+            by_map = free and picture and not self.training
+            result = attend_full(
+                attn, query, key, value, ("out", "mean_map" if by_map else "lse") if free else ("out",)
+            )
+            assert result.out is not None
+            x = finish_block(block, x, hidden, result.out)
             trace.inputs.append(x)
             if not pair:
                 del trace.inputs[:-2]
-            if rollout:
+            if rollout and not by_map:
                 trace.queries.append(query)
-            if keep_keys:
+            if (rollout and not by_map) or (pair and self.pwca_stream == "sa"):
                 trace.keys.append(key)
             if pair and self.pwca_stream == "sa":
                 trace.values.append(value)
+            if result.lse is not None:
+                trace.lses.append(result.lse)
+            if result.mean_map is not None:
+                trace.maps.append(result.mean_map)
         return trace
 
     def _pair_wise(self, trace: _Trace, label: Tensor | None, rows: Tensor | None) -> Branch:
@@ -258,7 +284,7 @@ class DCAL(nn.Module):
         if self.pwca_partner == "uniform":
             order, inverse, partner = None, None, random_partner(len(x), x.device)
         else:
-            order, inverse = pair_order(len(x), partner=self.pwca_partner, labels=label, device=x.device)
+            order, inverse = draw_pairs(len(x), partner=self.pwca_partner, labels=label, device=x.device)
             partner = order.view(-1, 2).flip(1).flatten()[inverse]
         if order is not None and inverse is not None and self.pwca_stream == "pwca":
             cls = pair_view(blocks, x, order)[inverse]

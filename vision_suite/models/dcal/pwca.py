@@ -8,7 +8,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from vision_suite.layers.vit import attention_of, block_rows, finish_block, first_rows, project_qkv, run_block
-from vision_suite.ops.attention import attention_with_lse, merge_attention
+from vision_suite.ops.attention import cross_attention, merge_attention
 
 
 def pair_view(blocks: Sequence[Block], x: Tensor, order: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def pair_view(blocks: Sequence[Block], x: Tensor, order: Tensor) -> Tensor:
     Args:
         blocks: The self-attention branch's blocks (weights shared).
         x: (B, N, C) tokens before the first of them.
-        order: (2 * ceil(B / 2),) int64, partners side by side (`vision_suite.ops.attention.pair_order`).
+        order: (2 * ceil(B / 2),) int64, partners side by side (`vision_suite.ops.pairing.draw_pairs`).
 
     Returns:
         (2 * ceil(B / 2), C) class tokens, in the given order, before the final norm.
@@ -39,7 +39,7 @@ def partner_stream(
 ) -> Tensor:
     """Tokens after pair-wise blocks with any partner map.
 
-    Attention over own and partner's keys is merged exactly by log-sum-exp; keys are read through the index, never
+    Own and partner's keys share one softmax; the operator reads the partner's through the index, they are never
     concatenated.
 
     Args:
@@ -55,8 +55,17 @@ def partner_stream(
     for number, block in enumerate(blocks):
         hidden = block.norm1(x)
         query, key, value = project_qkv(attention_of(block), hidden)
-        other_key, other_value = (key, value) if own_keys is None else own_keys[number]
-        own = attention_with_lse(query, key, value)
-        other = attention_with_lse(query, other_key[partner], other_value[partner])
-        x = finish_block(block, x, hidden, merge_attention(*own, *other)[0])
+        if own_keys is None:
+            out = cross_attention(query, key, value, partner=partner).out
+        else:
+            other_key, other_value = (each.index_select(0, partner) for each in own_keys[number])
+            own = cross_attention(query, key, value, need=("out", "lse"))
+            other = cross_attention(query, other_key, other_value, need=("out", "lse"))
+            assert own.out is not None
+            assert own.lse is not None
+            assert other.out is not None
+            assert other.lse is not None
+            out, _ = merge_attention(own.out, own.lse, other.out, other.lse)
+        assert out is not None
+        x = finish_block(block, x, hidden, out)
     return x
