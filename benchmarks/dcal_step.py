@@ -8,16 +8,21 @@ Variants, on the same pictures in one process, in turn:
   self-attention.
 * ``dcal-share50``, ``dcal-share30``: half, or 30 %, of the batch is paired in a step, in all blocks.
 * ``dcal-cls``: the class-token read-out, which needs no rollout.
+* ``sa on pytorch``, ``dcal on pytorch``: the same networks without the compiled operators.
 * ``plain``: pair-wise attention over concatenated keys, rollout from materialised N x N maps per head, global-local
   queries projected for all rows: what a straightforward implementation does.
 
-Run: python benchmarks/dcal_step.py [--sizes 224 448] [--batch 8] [--repeats 5]
+Inference is the evaluation pass, with features of both branches. bfloat16 is autocast.
+
+Run: python benchmarks/dcal_step.py [--sizes 224 448] [--precisions float32 bfloat16] [--batch 8] [--repeats 5]
 Writes docs/results/dcal_step.md and docs/results/dcal_step.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -32,6 +37,7 @@ from vision_suite.layers.vit import attention_of, blocks_of, embed_tokens, finis
 from vision_suite.losses.multi_branch import MultiBranchLoss
 from vision_suite.models.dcal import DCAL
 from vision_suite.models.dcal.glca import select_queries
+from vision_suite.ops.attention import portable_attention, status
 from vision_suite.ops.rollout import rollout_from_maps
 
 BACKBONE = "deit_tiny_patch16_224"
@@ -124,6 +130,51 @@ def check_rollout() -> None:
     torch.testing.assert_close(rollout_from_full_maps(maps), rollout_from_maps(maps))
 
 
+def inference(model: DCAL, image: Tensor) -> Callable[[], None]:
+    """One evaluation pass."""
+    model = copy.deepcopy(model).eval()
+
+    def step() -> None:
+        with torch.inference_mode():
+            model(image)
+
+    return step
+
+
+def on_pytorch(step: Callable[[], None]) -> Callable[[], None]:
+    """The same step without the compiled operators."""
+
+    def without() -> None:
+        with portable_attention():
+            step()
+
+    return without
+
+
+def contestants(size: int, image: Tensor, label: Tensor) -> dict[str, dict[str, Callable[[], None]]]:
+    """Steps by mode and name."""
+    sa, full = network(size, glca=False, pwca=False), network(size)
+    training = {
+        "sa": suite_step(sa, image, label),
+        "dcal": suite_step(full, image, label),
+        "sa on pytorch": on_pytorch(suite_step(sa, image, label)),
+        "dcal on pytorch": on_pytorch(suite_step(full, image, label)),
+        "dcal-T6": suite_step(network(size, pwca_blocks=6), image, label),
+        "dcal-T4": suite_step(network(size, pwca_blocks=4), image, label),
+        "dcal-share50": suite_step(network(size, pwca_share=0.5), image, label),
+        "dcal-share30": suite_step(network(size, pwca_share=0.3), image, label),
+        "dcal-cls": suite_step(network(size, glca_readout="cls"), image, label),
+        "plain": plain_step(full, image, label),
+    }
+    evaluation = {
+        "sa": inference(sa, image),
+        "dcal": inference(full, image),
+        "sa on pytorch": on_pytorch(inference(sa, image)),
+        "dcal on pytorch": on_pytorch(inference(full, image)),
+    }
+    return {"training": training, "inference": evaluation}
+
+
 def measure(steps: dict[str, Callable[[], None]], repeats: int, size: int) -> dict[str, list[float]]:
     """CPU seconds of each variant, interleaved so that a drifting machine treats all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
@@ -141,38 +192,35 @@ def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[224, 448])
+    parser.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "results")
     options = parser.parse_args()
     torch.set_num_threads(1)  # thread CPU time then counts all the work
     check_rollout()
-    records, lines = [], ["| pixels | variant | CPU s a step (median) | ratio to sa |", "|---|---|---|---|"]
+    records: list[dict[str, object]] = []
+    lines = [
+        "| pixels | precision | mode | variant | CPU s a step (median) | ratio to sa |",
+        "|---|---|---|---|---|---|",
+    ]
     for size in options.sizes:
         image, label = torch.randn(options.batch, 3, size, size), torch.randint(0, CLASSES, (options.batch,))
-        full = network(size)
-        steps = {
-            "sa": suite_step(network(size, glca=False, pwca=False), image, label),
-            "dcal": suite_step(full, image, label),
-            "dcal-T6": suite_step(network(size, pwca_blocks=6), image, label),
-            "dcal-T4": suite_step(network(size, pwca_blocks=4), image, label),
-            "dcal-share50": suite_step(network(size, pwca_share=0.5), image, label),
-            "dcal-share30": suite_step(network(size, pwca_share=0.3), image, label),
-            "dcal-cls": suite_step(network(size, glca_readout="cls"), image, label),
-            "plain": plain_step(full, image, label),
-        }
-        seconds = measure(steps, options.repeats, size)
-        for name, values in seconds.items():
-            # Step by step: both of a pair ran within one round, so the machine's drift cancels.
-            ratio = statistics.median(a / b for a, b in zip(values, seconds["sa"], strict=True))
-            lines.append(f"| {size} | {name} | {statistics.median(values):.3f} | {ratio:.2f} |")
-            for metric, value in (("seconds", statistics.median(values)), ("ratio_to_sa", ratio)):
-                records.append(
-                    {"experiment": "step", "variant": name, "pixels": size, "metric": metric, "value": round(value, 4)}
-                )
+        for (mode, steps), precision in itertools.product(contestants(size, image, label).items(), options.precisions):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+                seconds = measure(steps, options.repeats, size)
+            for name, values in seconds.items():
+                # Step by step: both of a pair ran within one round, so the machine's drift cancels.
+                ratio = statistics.median(a / b for a, b in zip(values, seconds["sa"], strict=True))
+                middle = statistics.median(values)
+                lines.append(f"| {size} | {precision} | {mode} | {name} | {middle:.3f} | {ratio:.2f} |")
+                origin = {"experiment": mode, "variant": name, "pixels": size, "precision": precision}
+                for metric, value in (("seconds", middle), ("ratio_to_sa", ratio)):
+                    records.append({**origin, "metric": metric, "value": round(value, 4)})
+    isa = status()["cpu"]["isa"] or "none"  # type: ignore[index]
     note = (
-        f"{BACKBONE}, {CLASSES} classes, batch {options.batch}, float32, one thread, forward and backward without the "
-        f"optimiser; {options.repeats} interleaved rounds, thread CPU time.\n\n"
+        f"{BACKBONE}, {CLASSES} classes, batch {options.batch}, one thread, training is forward and backward without the "
+        f"optimiser; {options.repeats} interleaved rounds, thread CPU time; compiled operators: {isa}.\n\n"
         "`dcal` runs every block twice on as many tokens (self-attention and pair-wise streams share weights, not "
         "activations), so about 2 is its floor as long as all blocks are pair-wise; `dcal-T6` and `dcal-T4` make only "
         "the newest six or four pair-wise, `dcal-share50` and `dcal-share30` pair that part of the batch, drawn anew "

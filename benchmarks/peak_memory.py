@@ -1,4 +1,4 @@
-"""Peak memory of a piece of work, in a process of its own."""
+"""Peak memory of a piece of work, in a process of its own (Linux)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ import sys
 from pathlib import Path
 
 CHILD = """
-import resource, runpy, sys
+import runpy, sys
+from pathlib import Path
+def kibibytes(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
 module = runpy.run_path(sys.argv[1], run_name="child")
 work = module[sys.argv[2]](sys.argv[3], *map(int, sys.argv[4:]))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 work()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew at what is resident
+before = kibibytes("VmRSS")
+work()
+print(kibibytes("VmHWM") - before)
 """
 
 
 def peak_mebibytes(script: str, function: str, name: str, *sizes: int) -> float:
-    """What a call needs beyond its inputs, in MiB.
+    """What a second call needs beyond what is resident after the first, in MiB.
 
     Args:
         script: Path of the benchmark.

@@ -244,6 +244,22 @@ struct ForwardPass {
     }
   }
 
+  // Rows of one head lie far apart, which the processor's own prefetching does not follow: asks for those of the next
+  // head, a few between two rows of work.
+  void fetch_next(int64_t b, int64_t h, int64_t i) const {
+    const int64_t image = h + 1 < p.H ? b : b + 1, next = h + 1 < p.H ? h + 1 : 0;
+    if (image == p.B) return;
+    const int64_t key_head = next / (p.H / p.Hkv), bytes = p.D * static_cast<int64_t>(sizeof(In));
+    const auto fetch = [&](const In* row) {
+      for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(reinterpret_cast<const char*>(row) + at, 0, 2);
+    };
+    fetch(head_of<In>(p.q, image, next) + i * p.q.n);
+    for (int64_t j = i * p.N / p.M; j < (i + 1) * p.N / p.M; ++j) {
+      fetch(head_of<In>(p.k, image, key_head) + j * p.k.n);
+      fetch(head_of<In>(p.v, image, key_head) + j * p.v.n);
+    }
+  }
+
   // A block of rows against the packed segments. start, end: whether these are the first and the last keys.
   void rows(int64_t b, int64_t h, int64_t i0, int64_t n, int64_t sources, bool start, bool end, real* map) {
     const auto* q = head_of<In>(p.q, b, h) + i0 * p.q.n;
@@ -253,7 +269,10 @@ struct ForwardPass {
       gemm<P>(round_up(n, P::rows), reach(seg, i0 + n - 1), seg.padded, K, query, K, 1, seg.keys, scores + seg.column, columns, false);
     }
     real shift[kRows], sum[kRows], extra[kRows][kMaxReadouts];
-    for (int64_t r = 0; r < n; ++r) softmax(i0, r, sources, start, shift, sum, extra[r]);
+    for (int64_t r = 0; r < n; ++r) {
+      softmax(i0, r, sources, start, shift, sum, extra[r]);
+      fetch_next(b, h, i0 + r);
+    }
     for (int64_t s = 0; s < sources; ++s) values(segments[s], i0, n, s > 0 || !start);
     for (int64_t r = 0; r < n; ++r) {
       const int64_t i = i0 + r;
