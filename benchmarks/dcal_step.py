@@ -219,7 +219,7 @@ def main() -> None:
                     records.append({**origin, "metric": metric, "value": round(value, 4)})
     isa = status()["cpu"]["isa"] or "none"  # type: ignore[index]
     note = (
-        f"{BACKBONE}, {CLASSES} classes, batch {options.batch}, one thread, training is forward and backward without the "
+        f"{BACKBONE}, {CLASSES} classes, batch {options.batch}, one thread, training is forward and backward, no "
         f"optimiser; {options.repeats} interleaved rounds, thread CPU time; compiled operators: {isa}.\n\n"
         "`dcal` runs every block twice on as many tokens (self-attention and pair-wise streams share weights, not "
         "activations), so about 2 is its floor as long as all blocks are pair-wise; `dcal-T6` and `dcal-T4` make only "
