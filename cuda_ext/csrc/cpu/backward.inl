@@ -229,7 +229,7 @@ struct BackwardPass {
     real delta = p.dlse == nullptr ? 0 : -static_cast<const real*>(p.dlse)[at], check = 0;
     vec product{};  // both rows are padded with zeros
     for (int64_t d = 0; d < width; d += L::W) product = L::fma(load<L>(dout_row + d), load<L>(out_row + d), product);
-    delta += horizontal_sum<L>(product);
+    delta += L::sum(product);
     if (p.causal) {
       for (int64_t d = 0; d < p.D; ++d) check += dout_row[d] * 0;
       read_row<L>(head_of<In>(p.q, c, h) + i * p.q.n, p.D, out_row);

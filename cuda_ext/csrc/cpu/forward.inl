@@ -46,7 +46,7 @@ typename P::real row_scores(
     top = largest<L>(x, top);
     if (!late || j + L::W > seen) store<L>(s + j, x);
   }
-  const auto most_visible = horizontal_max<L>(top);
+  const auto most_visible = L::max(top);
   if (!late) {
     *factor = 1;
     return most_visible;
@@ -83,7 +83,7 @@ typename P::real row_exponentials(
     store<L>(s + j, a);
     sum0 += a;
   }
-  return horizontal_sum<L>(sum0 + sum1);
+  return L::sum(sum0 + sum1);
 }
 
 // sum_j p_j readout[g][j] over the first `count` columns, for G columns of read-outs with leading dimension ld.
@@ -107,7 +107,7 @@ void row_readouts(
     }
   }
 #pragma GCC unroll 4
-  for (int g = 0; g < G; ++g) sums[g] += horizontal_sum<L>(total[g]);
+  for (int g = 0; g < G; ++g) sums[g] += L::sum(total[g]);
 }
 
 template <class P>
@@ -118,6 +118,16 @@ void all_readouts(
   for (; g + 4 <= G; g += 4) row_readouts<P, 4>(p, count, readout + g * ld, ld, sums + g);
   for (; g + 2 <= G; g += 2) row_readouts<P, 2>(p, count, readout + g * ld, ld, sums + g);
   for (; g < G; ++g) row_readouts<P, 1>(p, count, readout + g * ld, ld, sums + g);
+}
+
+// y += factor * x, n numbers.
+template <class P>
+void add_scaled(typename P::real* y, const typename P::real* x, int64_t n, typename P::real factor) {
+  using L = typename P::Lanes;
+  const auto times = L::set1(factor);
+  int64_t j = 0;
+  for (; j + L::W <= n; j += L::W) store<L>(y + j, L::fma(load<L>(x + j), times, load<L>(y + j)));
+  for (; j < n; ++j) y[j] += x[j] * factor;
 }
 
 // Some keys of one image, packed.
@@ -350,7 +360,7 @@ struct ForwardPass {
     if (map == nullptr) return;
     const real share = inverse / p.H;
     const real* weight = scores + r * columns;
-    for (int64_t j = 0; j < p.N; ++j) map[i * p.N + j] += weight[j] * share;
+    add_scaled<P>(map + i * p.N, weight, p.N, share);
   }
 };
 

@@ -165,7 +165,7 @@ template <class P>
 inline bool all_finite(const typename P::word* packed, int64_t vectors) {
   typename P::vec sum{};
   for (int64_t i = 0; i < vectors; ++i) sum += P::times_zero(load<typename P::Lanes>(packed + i * P::Lanes::W));
-  return horizontal_sum<typename P::Lanes>(sum) == 0;
+  return P::Lanes::sum(sum) == 0;
 }
 
 // Packed rows the other way round, for an A of few rows: to[d][k] with leading dimension K, rows up to the padded width.

@@ -9,6 +9,8 @@
 namespace vision_suite {
 namespace {
 
+#include "reduce.inl"
+
 struct Lanes {
   using real = float;
   using integer = int32_t;
@@ -19,6 +21,8 @@ struct Lanes {
   static vec fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
   static vec low(vec a, vec b) { return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
   static vec high(vec a, vec b) { return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
+  static float sum(vec v) { return lane_sum<float, W>(v); }
+  static float max(vec v) { return lane_max<float, W>(v); }
   // y * 2^n in two steps, so that subnormal results are right; the low bits of `shifted` hold n.
   static vec scale2(vec y, vec, vec shifted) {
     const ints n = (ints)shifted - 0x4b400000, half = n >> 1;

@@ -4,6 +4,8 @@
 namespace vision_suite {
 namespace {
 
+#include "reduce.inl"
+
 struct FloatLanes {
   using real = float;
   using integer = int32_t;
@@ -14,6 +16,8 @@ struct FloatLanes {
   static vec fma(vec a, vec b, vec c) { return a * b + c; }
   static vec low(vec a, vec b) { return __builtin_shufflevector(a, b, 0, 4, 1, 5); }
   static vec high(vec a, vec b) { return __builtin_shufflevector(a, b, 2, 6, 3, 7); }
+  static float sum(vec v) { return lane_sum<float, W>(v); }
+  static float max(vec v) { return lane_max<float, W>(v); }
   // y * 2^n in two steps, so that subnormal results are right; the low bits of `shifted` hold n.
   static vec scale2(vec y, vec, vec shifted) {
     const ints n = (ints)shifted - 0x4b400000, half = n >> 1;
@@ -33,6 +37,8 @@ struct DoubleLanes {
   static vec fma(vec a, vec b, vec c) { return a * b + c; }
   static vec low(vec a, vec b) { return __builtin_shufflevector(a, b, 0, 2); }
   static vec high(vec a, vec b) { return __builtin_shufflevector(a, b, 1, 3); }
+  static double sum(vec v) { return lane_sum<double, W>(v); }
+  static double max(vec v) { return lane_max<double, W>(v); }
 };
 
 #include "kernel.inl"

@@ -29,20 +29,6 @@ inline typename L::vec largest(typename L::vec a, typename L::vec b) {
   return a > b ? a : b;  // a NaN never wins: it shows in the sum instead
 }
 
-template <class L>
-inline typename L::real horizontal_sum(typename L::vec v) {
-  typename L::real sum = 0;
-  for (int i = 0; i < L::W; ++i) sum += v[i];
-  return sum;
-}
-
-template <class L>
-inline typename L::real horizontal_max(typename L::vec v) {
-  typename L::real most = v[0];
-  for (int i = 1; i < L::W; ++i) most = v[i] > most ? v[i] : most;
-  return most;
-}
-
 // Numbers 0, 1, 2, ... in the lanes.
 template <class L>
 inline typename L::ints lane_numbers() {

@@ -14,6 +14,8 @@ struct Lanes {
   static vec high(vec a, vec b) {
     return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
   }
+  static float sum(vec v) { return _mm512_reduce_add_ps(v); }
+  static float max(vec v) { return _mm512_reduce_max_ps(v); }
   static vec scale2(vec y, vec n, vec) { return _mm512_scalef_ps(y, n); }  // subnormal results are right
   static void read_half(const uint16_t* x, int64_t n, float* y);
   static void write_half(uint16_t* y, int64_t n, const float* x);

@@ -77,7 +77,7 @@ struct Probabilities {
     for (int64_t i = row_begin; i < row_end; i += kRows) {
       rows(b, h, i, least(kRows, row_end - i), [&](int64_t row, real* s, typename P::vec times, typename P::vec minus) {
         for (int64_t j = 0; j < columns; j += L::W) store<L>(s + j, exponential<L>(L::fma(load<L>(s + j), times, minus)));
-        for (int64_t j = 0; j < p.N; ++j) map[row * p.N + j] += s[j] * share;
+        add_scaled<P>(map + row * p.N, s, p.N, share);
       });
     }
   }
