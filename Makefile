@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 OPERATORS := .venv/.operators
 
-.PHONY: help install demo test lint types sanitize clean
+.PHONY: help install demo test lint types sanitize emulate cuda clean
 
 help:
 	@echo "make demo      prepare real pictures, train, test and predict (about 10 minutes; FAST=1 for a few steps)"
@@ -16,6 +16,8 @@ help:
 	@echo "make lint      ruff: rules and format"
 	@echo "make types     mypy --strict"
 	@echo "make sanitize  the operators' tests under the address and undefined-behaviour sanitizers"
+	@echo "make emulate   the operators' tests on the CUDA kernels, run thread by thread on the CPU"
+	@echo "make cuda      compile the CUDA kernels and check what came out; needs nvcc, no GPU"
 	@echo "make install   .venv with everything, and the compiled operators where there is a compiler; the others call it"
 	@echo "make clean     remove .venv and caches of tools"
 
@@ -53,6 +55,12 @@ lint: install
 
 sanitize: install
 	$(BIN)/python cuda_ext/sanitize.py
+
+emulate: install
+	OMP_NUM_THREADS=1 $(BIN)/python cuda_ext/emulate
+
+cuda: install
+	$(BIN)/python cuda_ext/inspect_cuda.py
 
 types: install
 	$(BIN)/mypy vision_suite

@@ -35,7 +35,7 @@ CPU_FILES = (
     "cpu/isa_avx512bf16",
     "cpu/isa_amx",
 )
-CUDA_FILES = ("cuda/forward", "cuda/backward", "cuda/rollout", "cuda/register")
+CUDA_FILES = ("cuda/forward", "cuda/backward", "cuda/backward_keys", "cuda/rollout", "cuda/register")
 ARCHS = "8.0;9.0+PTX"
 WARNINGS = (
     "-Wall", "-Wno-unused-function", "-Wno-psabi", "-Wno-ignored-attributes",
@@ -132,16 +132,15 @@ def include_flags(tools: Toolchain) -> list[str]:
     return [f"-I{tools.torch / 'include'}", f"-I{sysconfig.get_path('include')}"]
 
 
-def definitions(text: str) -> list[str]:
-    """Macros of every file; the stamp is handed over as a C string."""
-    return [
-        f"-DTORCH_TARGET_VERSION={TARGET}", "-DPy_LIMITED_API=0x030a0000",
-        "-DVISION_SUITE_STAMP=" + json.dumps(text),
-    ]  # fmt: skip
+def definitions(text: str, folder: Path) -> list[str]:
+    """Macros of every file; the stamp goes by a header, because nvcc loses the quotes of a macro on its way."""
+    header = folder / "stamp.h"
+    header.write_text(f"#define VISION_SUITE_STAMP {json.dumps(text)}\n", encoding="utf-8")
+    return [f"-DTORCH_TARGET_VERSION={TARGET}", "-DPy_LIMITED_API=0x030a0000", "-include", str(header)]
 
 
-def run(command: list[str]) -> None:
-    """One compiler call.
+def run(command: list[str]) -> str:
+    """One compiler call; what it said.
 
     Raises:
         BuildError: With the first line that names an error.
@@ -150,14 +149,14 @@ def run(command: list[str]) -> None:
     if done.returncode:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if "error" in line.lower()]
         raise BuildError(f"{Path(command[0]).name} failed: {(lines or ['status ' + str(done.returncode)])[0]}")
+    return done.stderr + done.stdout
 
 
-def compile_all(commands: list[list[str]]) -> None:
-    """Compiler calls side by side, MAX_JOBS at a time."""
+def compile_all(commands: list[list[str]]) -> str:
+    """Compiler calls side by side, MAX_JOBS at a time; what they said, in the commands' order."""
     jobs = int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))
     with ThreadPoolExecutor(max(1, jobs)) as pool:
-        for _ in pool.map(run, commands):
-            pass
+        return "".join(pool.map(run, commands))
 
 
 def build_cpu(tools: Toolchain, folder: Path, destination: Path, extra: tuple[str, ...] = ()) -> Path:
@@ -171,7 +170,7 @@ def build_cpu(tools: Toolchain, folder: Path, destination: Path, extra: tuple[st
     """
     flags = [
         "-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-ffp-contract=fast", *WARNINGS,
-        *definitions(stamp(tools, cuda=False)), *include_flags(tools), *extra,
+        *definitions(stamp(tools, cuda=False), folder), *include_flags(tools), *extra,
     ]  # fmt: skip
     objects = [folder / (name.replace("/", "_") + ".o") for name in CPU_FILES]
     compile_all(
@@ -194,8 +193,11 @@ def cuda_arch_flags(archs: str) -> list[str]:
     return flags
 
 
-def build_cuda(tools: Toolchain, folder: Path, destination: Path) -> Path:
+def build_cuda(tools: Toolchain, folder: Path, destination: Path) -> tuple[Path, str]:
     """CUDA kernels: ``_C_cuda.abi3.so``, which needs a CUDA torch to be loaded.
+
+    Returns:
+        The library, and the assembler's report of each kernel's registers and spills.
 
     Raises:
         BuildError: If there is no nvcc, or it fails.
@@ -204,19 +206,20 @@ def build_cuda(tools: Toolchain, folder: Path, destination: Path) -> Path:
         raise BuildError("no nvcc found: install the CUDA toolkit, or set CUDA_HOME to it")
     root = Path(tools.nvcc).resolve().parents[1]
     flags = [
-        "-std=c++17", "-O3", "-DUSE_CUDA", "--expt-relaxed-constexpr", "-Xcompiler", "-fPIC,-fvisibility=hidden",
-        *cuda_arch_flags(os.environ.get("TORCH_CUDA_ARCH_LIST", ARCHS)), *definitions(stamp(tools, cuda=True)),
+        "-std=c++17", "-O3", "-DUSE_CUDA", "-Xcompiler", "-fPIC,-fvisibility=hidden", "-Xptxas", "-v",
+        "-Xfatbin", "-compress-all",
+        *cuda_arch_flags(os.environ.get("TORCH_CUDA_ARCH_LIST", ARCHS)), *definitions(stamp(tools, cuda=True), folder),
         *include_flags(tools),
     ]  # fmt: skip
     objects = [folder / (name.replace("/", "_") + ".o") for name in CUDA_FILES]
-    compile_all(
+    report = compile_all(
         [
             [tools.nvcc, *flags, "-c", str(SOURCES / f"{name}.cu"), "-o", str(target)]
             for name, target in zip(CUDA_FILES, objects, strict=True)
         ]
     )
     libraries = ["-ltorch_cuda", "-ltorch_cpu", "-lc10", f"-L{root / 'lib64'}", "-lcudart"]
-    return link(tools, objects, destination / "_C_cuda.abi3.so", libraries, ())
+    return link(tools, objects, destination / "_C_cuda.abi3.so", libraries, ()), report
 
 
 def link(tools: Toolchain, objects: list[Path], target: Path, libraries: list[str], extra: tuple[str, ...]) -> Path:
@@ -252,10 +255,10 @@ def build_in_place(destination: Path) -> list[Path]:
     with tempfile.TemporaryDirectory() as folder:
         made = [build_cpu(tools, Path(folder), destination)]
         if wanted == "cuda":
-            made.append(build_cuda(tools, Path(folder), destination))
-        elif wanted == "auto" and (SOURCES / "cuda" / "forward.cu").exists() and tools.nvcc and cuda_fits(tools):
+            made.append(build_cuda(tools, Path(folder), destination)[0])
+        elif wanted == "auto" and tools.nvcc and cuda_fits(tools):
             try:
-                made.append(build_cuda(tools, Path(folder), destination))
+                made.append(build_cuda(tools, Path(folder), destination)[0])
             except BuildError as error:
                 print(f"the CUDA kernels were not built: {error}", file=sys.stderr)
     return made

@@ -1,8 +1,8 @@
 // The operators themselves, once for both devices: check, allocate, hand the structs of params.h to the device's kernels.
 //
-// Device has static functions forward(const Forward&), backward(const Backward&), rollout_step(const Rollout&),
-// mean_map(const Rollout&), sum_heads(partial [B, Hkv, N, G], over_images) in a fixed order, and a Guard that is made from a
-// tensor before anything is launched.
+// Device has static functions forward(const Forward&, like), backward(const Backward&, like), rollout_step(const Rollout&,
+// like), mean_map(const Rollout&, like), where scratch is allocated like the tensor `like`, sum_heads(partial
+// [B, Hkv, N, G], over_images) in a fixed order, and a Guard that is made from a tensor before anything is launched.
 #pragma once
 
 #include <tuple>
@@ -36,7 +36,7 @@ struct Operators {
     p.extra = p.G > 0 ? extra.mutable_data_ptr() : nullptr;
     p.map = mean_map ? map.mutable_data_ptr() : nullptr;
     if (mean_map && p.H == 0) torch::stable::zero_(map);
-    if (p.B * p.H * p.M > 0) Device::forward(p);
+    if (p.B * p.H * p.M > 0) Device::forward(p, q);
     return {out, lse, extra, map};
   }
 
@@ -78,7 +78,7 @@ struct Operators {
     Tensor dreadout = torch::stable::new_empty(q, {p.B, p.Hkv, p.N, p.G}, wide_type(q));
     p.dreadout = p.G > 0 ? dreadout.mutable_data_ptr() : nullptr;
     if (p.B * p.H * p.M > 0) {
-      Device::backward(p);
+      Device::backward(p, q);
     } else {  // no query asks: nothing flows back
       torch::stable::zero_(dk), torch::stable::zero_(dv), torch::stable::zero_(dreadout);
     }
@@ -111,7 +111,7 @@ struct Operators {
       Tensor next = torch::stable::new_empty(weights, {p.B, p.N});
       p.lse = lse[depth].const_data_ptr();
       p.r_in = weights.const_data_ptr(), p.r_out = next.mutable_data_ptr();
-      if (p.B > 0) Device::rollout_step(p);
+      if (p.B > 0) Device::rollout_step(p, weights);
       weights = next;
     }
     return weights;
@@ -127,7 +127,7 @@ struct Operators {
     Tensor map = torch::stable::new_empty(q, {p.B, p.M, p.N}, wide_type(q));
     p.map = map.mutable_data_ptr();
     if (p.H == 0) torch::stable::zero_(map);
-    if (p.B * p.H * p.M > 0) Device::mean_map(p);
+    if (p.B * p.H * p.M > 0) Device::mean_map(p, q);
     return map;
   }
 };

@@ -116,6 +116,33 @@ def test_gradients_equal_those_of_the_formulas(backend, case):
 
 
 @each_backend
+@pytest.mark.parametrize("width", [16, 64, 96, 128, 200])
+@pytest.mark.parametrize("dtype", sorted(BOUND, key=str))
+def test_shared_partners_over_several_tiles(backend, dtype, width):
+    generator = torch.Generator().manual_seed(width)
+    partner = torch.tensor([2, 2, 2, -1])
+    shapes = [(4, 2, 67, width), (4, 1, 131, width), (4, 1, 131, width), (131, 3)]
+    exact = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    leaves = [x.to(wide if x.dim() == 2 else dtype).requires_grad_() for x in exact]
+    exact = [x.detach().double().requires_grad_() for x in leaves]
+    need = ("out", "lse", "extra")
+    found = cross_attention(*leaves[:3], partner=partner, readout=leaves[3], need=need, backend=backend)
+    wanted = dense(*exact[:3], partner, None, exact[3], None, False)
+    for mine, theirs in zip(found, wanted, strict=False):
+        if mine is not None:
+            close(mine, theirs, BOUND[mine.dtype])
+    gradients = torch.autograd.grad(sum(x.sin().sum() for x in found[:3]), leaves)
+    expected = torch.autograd.grad(sum(x.sin().sum() for x in wanted[:3]), exact)
+    for mine, theirs in zip(gradients, expected, strict=True):
+        close(
+            mine,
+            theirs,
+            {torch.float32: 5e-6, torch.float64: 1e-12}.get(mine.dtype if mine.dim() == 4 else dtype, 2e-2),
+        )
+
+
+@each_backend
 def test_permuting_keys_and_shifting_the_bias_change_what_they_should(backend):
     q, k, v = heads(9, 16, seed=1), heads(33, 16, seed=2), heads(33, 16, seed=3)
     bias = torch.randn(2, 33)

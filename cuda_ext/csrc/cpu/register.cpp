@@ -138,7 +138,7 @@ struct CpuDevice {
     explicit Guard(const Tensor&) {}
   };
 
-  static void forward(const Forward& p) {
+  static void forward(const Forward& p, const Tensor& like) {
     const Kernels& run = kernels(p.dtype);
     const int64_t columns = p.N * (p.partner == nullptr ? 1 : 2);
     // A row's probabilities are final only if its softmax is taken at once.
@@ -152,11 +152,11 @@ struct CpuDevice {
       Rollout map{};
       static_cast<Attention&>(map) = p;
       map.lse = p.lse, map.map = p.map;
-      mean_map(map);
+      mean_map(map, like);
     }
   }
 
-  static void backward(const Backward& p) {
+  static void backward(const Backward& p, const Tensor&) {
     const Kernels& run = kernels(p.dtype);
     const bool wide = p.dtype == Scalar::f32 || p.dtype == Scalar::f64, summed = !wide && p.partner != nullptr;
     Gradients to{p.dq, p.dk, p.dv, wide};
@@ -182,12 +182,12 @@ struct CpuDevice {
     }
   }
 
-  static void rollout_step(const Rollout& p) {
+  static void rollout_step(const Rollout& p, const Tensor&) {
     if (p.dtype == Scalar::f64) return step<double>(p);
     step<float>(p);
   }
 
-  static void mean_map(const Rollout& p) {
+  static void mean_map(const Rollout& p, const Tensor&) {
     over_images(p.B, p.M, [&](int64_t b, int64_t first, int64_t last) { kernels(p.dtype).mean_map(p, b, first, last); });
   }
 

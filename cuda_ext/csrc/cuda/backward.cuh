@@ -1,0 +1,34 @@
+// What both backward kernels read, and their call.
+#pragma once
+
+#include "engines.cuh"
+#include "kernels.h"
+
+namespace vision_suite {
+
+struct BackwardCall : Backward {
+  void* delta;  // [B, H, M]
+};
+
+// Parts of cuda_backward: delta and dQ by query tile; dK, dV and the read-outs' gradient by key tile.
+void cuda_backward_queries(const BackwardCall& p, StreamHandle stream);
+void cuda_backward_keys(const BackwardCall& p, StreamHandle stream);
+
+template <class real>
+__device__ __forceinline__ real lse_of(const Backward& p, int64_t row, int64_t i) {
+  return i < p.M ? static_cast<const real*>(p.lse)[row + i] : minus_infinity<real>();
+}
+
+template <class real>
+__device__ __forceinline__ real dextra_of(const Backward& p, int64_t row, int64_t i, int64_t g) {
+  const bool there = p.dextra != nullptr && i < p.M && g < p.G;
+  return there ? static_cast<const real*>(p.dextra)[(row + i) * p.G + g] : real(0);
+}
+
+template <class real>
+__device__ __forceinline__ real readout_of(const Attention& p, int64_t t, int64_t j, int64_t g) {
+  const bool there = g < p.G && key_is_read<real>(p, t, j);
+  return there ? static_cast<const real*>(p.readout)[t * p.readout_b + j * p.readout_n + g] : real(0);
+}
+
+}  // namespace vision_suite
