@@ -1,8 +1,8 @@
 """Compile the CUDA kernels and look at the result, which needs no GPU: ``python cuda_ext/inspect_cuda.py [REPORT.md]``.
 
-Fails if an architecture is missing, a kernel spills more than a little or asks for more registers than a block may have,
-the file is too large, tensor cores are not used, or the library leans on anything but torch's stable C interface. Without
-nvcc it says so and succeeds: there is nothing to look at.
+Fails if an architecture is missing, a kernel spills more than a little or asks for more registers than a block may
+have, the file is too large, tensor cores are not used, or the library leans on anything but torch's stable C interface.
+Without nvcc it says so and succeeds: there is nothing to look at.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def page(path: Path, report: str, tools: build.Toolchain) -> str:
     used = instructions(path)
     lines = [
         "# What the CUDA library is made of", "",
-        "**The kernels have been compiled and, thread by thread, emulated on a CPU (`make emulate`). They have not run on a "
-        "GPU yet; there is no timing.**", "",
+        "**The kernels have been compiled and, thread by thread, emulated on a CPU (`make emulate`). They have not run on "
+        "a GPU yet; there is no timing.**", "",
         f"`python cuda_ext/inspect_cuda.py`, {build.version_line(tools.nvcc or '')}, torch {tools.torch_version}: "
         f"{path.stat().st_size / 2**20:.1f} MiB with {held}.", "",
         "Machine code: " + (

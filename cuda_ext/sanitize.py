@@ -1,4 +1,4 @@
-"""The operators' tests on a CPU library built with the address and undefined-behaviour sanitizers (``make sanitize``)."""
+"""The operators' tests on a CPU library with sanitizers of addresses and undefined behaviour: ``make sanitize``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operators' tests on a specially built CPU library, in a copy of the checkout: the library in use stays as it is."""
+"""The operators' tests on a special build of the CPU library, in a copy of the checkout; the one in use stays."""
 
 from __future__ import annotations
 

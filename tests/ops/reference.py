@@ -4,9 +4,33 @@ import math
 
 import torch
 
+from vision_suite.ops import attention
 from vision_suite.ops.attention import status
 
-BACKENDS = ["reference", *(name for name in ("cpu", "cuda") if status()[name]["loaded"])]
+COMPILED = [name for name in ("cpu", "cuda") if status()[name]["loaded"]]
+BACKENDS = ["reference", *COMPILED]
+
+
+def moved(value, device):
+    """Tensors, also those in lists, on a device; anything else as it is."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    return [moved(x, device) for x in value] if isinstance(value, list) else value
+
+
+def cross_attention(*tensors, backend="auto", **more):
+    """The operator on the device its backend needs, with arguments and results on the CPU."""
+    device = "cuda" if backend == "cuda" else "cpu"
+    more = {name: moved(value, device) for name, value in more.items()}
+    found = attention.cross_attention(*moved(list(tensors), device), backend=backend, **more)
+    return attention.AttentionResult(*(moved(x, "cpu") for x in found))
+
+
+def attention_rollout(*lists, backend="cpu", **more):
+    """Rollout on the device of a backend, with arguments and result on the CPU."""
+    device = "cuda" if backend == "cuda" else "cpu"
+    more = {name: moved(value, device) for name, value in more.items()}
+    return attention.attention_rollout(*(moved(x, device) for x in lists), **more).cpu()
 
 
 def dense(q, k, v, partner=None, bias=None, readout=None, scale=None, causal=False):

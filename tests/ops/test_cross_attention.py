@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.ops.reference import BACKENDS, dense, heads
-from vision_suite.ops.attention import attention_rollout, cross_attention, merge_attention, pair_attention, pair_order
+from tests.ops.reference import BACKENDS, COMPILED, attention_rollout, cross_attention, dense, heads
+from vision_suite.ops.attention import merge_attention, pair_attention, pair_order
 
 ALL = ("out", "lse", "extra", "mean_map")
 BOUND = {torch.float32: 2e-6, torch.float64: 1e-13, torch.bfloat16: 4e-3, torch.float16: 1e-3}
@@ -76,7 +76,7 @@ def test_forward_equals_the_formulas(backend, case):
     out, lse, extra, weights = dense(q, k, v, partner, bias, readout, scale, causal)
     close(found.out, out, BOUND[q.dtype])
     assert found.out.dtype == q.dtype
-    small = max(BOUND[torch.float32], 0) if q.dtype != torch.float64 else 1e-13
+    small = BOUND[torch.float32] if q.dtype != torch.float64 else 1e-13
     close(found.lse, lse, small)
     if readout is not None:
         close(found.extra, extra, small)
@@ -140,6 +140,27 @@ def test_shared_partners_over_several_tiles(backend, dtype, width):
             theirs,
             {torch.float32: 5e-6, torch.float64: 1e-12}.get(mine.dtype if mine.dim() == 4 else dtype, 2e-2),
         )
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("width", [16, 64, 96, 128, 200])
+@pytest.mark.parametrize("dtype", sorted(BOUND, key=str))
+def test_maps_and_rollout_over_several_tiles_and_heads(backend, dtype, width):
+    generator = torch.Generator().manual_seed(width)
+    layers = [[torch.randn(2, count, 150, width, generator=generator).to(dtype) for count in (6, 3)] for _ in range(2)]
+    mask = torch.zeros(2, 150, dtype=torch.bool)
+    mask[1, 70:] = True
+    bias = torch.zeros(2, 150, dtype=torch.float64).masked_fill(mask, -math.inf)
+    total, lses = torch.eye(150, dtype=torch.float64), []
+    for q, k in layers:
+        found = cross_attention(q, k, k, key_padding_mask=mask, need=("lse", "mean_map"), backend=backend)
+        mean = dense(q, k, k, None, bias)[3].mean(1)
+        close(found.mean_map, mean, BOUND[torch.float32] if dtype != torch.float64 else 1e-13)
+        total = (0.5 * mean + 0.5 * torch.eye(150, dtype=torch.float64)) @ total
+        lses.append(found.lse)
+    queries, keys = ([layer[i] for layer in layers] for i in range(2))
+    rollout = attention_rollout(queries, keys, lses, row=5, key_padding_mask=mask, backend=backend)
+    close(rollout, total[:, 5], 2e-6 if dtype != torch.float64 else 1e-13)
 
 
 @each_backend

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.ops.reference import BACKENDS, heads
-from vision_suite.ops.attention import attention_rollout, cross_attention, status
+from tests.ops.reference import BACKENDS, COMPILED, attention_rollout, cross_attention, heads
+from vision_suite.ops.attention import status
 
 each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_compiled = pytest.mark.parametrize("backend", COMPILED)
 each_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 compiled = pytest.mark.skipif(not status()["cpu"]["loaded"], reason="the compiled operators are not built")
 ALL = ("out", "lse", "extra", "mean_map")
@@ -66,15 +67,15 @@ def test_nan_in_a_visible_row_reaches_what_it_touches_and_nothing_else(backend):
     assert torch.equal(found.lse, clean.lse)
 
 
-@compiled
+@each_compiled
 @each_dtype
-def test_nan_beyond_a_causal_limit_stays_there(dtype):
+def test_nan_beyond_a_causal_limit_stays_there(backend, dtype):
     x = heads(20, 16, dtype=dtype, seed=1)
     spoilt = x.clone()
     spoilt[:, :, 12] = math.nan
-    clean = cross_attention(x, x, x, causal=True, backend="cpu").out
+    clean = cross_attention(x, x, x, causal=True, backend=backend).out
     leaves = [spoilt.detach().requires_grad_() for _ in range(3)]
-    found = cross_attention(*leaves, causal=True, backend="cpu").out
+    found = cross_attention(*leaves, causal=True, backend=backend).out
     torch.testing.assert_close(found[:, :, :12], clean[:, :, :12], atol=8e-3, rtol=0)
     assert not found[:, :, :12].isnan().any()
     assert found[:, :, 12:].isnan().all()
@@ -113,30 +114,30 @@ def test_empty_sizes(backend, dtype, sizes):
         assert torch.isfinite(gradient).all()
 
 
-@compiled
+@each_compiled
 @each_dtype
-def test_bits_do_not_depend_on_threads_neighbours_or_runs(dtype):
+def test_bits_do_not_depend_on_threads_neighbours_or_runs(backend, dtype):
     q, k, v = (heads(n, 32, batch=5, count=3, dtype=dtype, seed=n) for n in (33, 70, 70))
     more = {"partner": torch.tensor([1, 0, 0, -1, 4])}
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        one = everything(q, k, v, "cpu", **more), everything(q, k, v, "cpu")
+        one = everything(q, k, v, backend, **more), everything(q, k, v, backend)
         torch.set_num_threads(3)
         for _ in range(2):
-            three = everything(q, k, v, "cpu", **more), everything(q, k, v, "cpu")
+            three = everything(q, k, v, backend, **more), everything(q, k, v, backend)
             for a, b in zip([*one[0], *one[1]], [*three[0], *three[1]], strict=True):
                 assert torch.equal(a, b)
     finally:
         torch.set_num_threads(threads)
-    alone = cross_attention(q[3:4], k[3:4], v[3:4], need=("out", "lse", "mean_map"), backend="cpu")
+    alone = cross_attention(q[3:4], k[3:4], v[3:4], need=("out", "lse", "mean_map"), backend=backend)
     for a, b in zip(alone[:2] + alone[3:], [x[3:4] for x in one[1][:3]], strict=True):
         assert torch.equal(a, b)
     lse = one[1][1]
     square = [heads(40, 16, dtype=dtype, seed=s) for s in range(2)]
-    lse = cross_attention(square[0], square[1], square[1], need=("lse",)).lse
-    whole = attention_rollout([square[0]], [square[1]], [lse])
-    assert torch.equal(whole[1:], attention_rollout([square[0][1:]], [square[1][1:]], [lse[1:]]))
+    lse = cross_attention(square[0], square[1], square[1], need=("lse",), backend=backend).lse
+    whole = attention_rollout([square[0]], [square[1]], [lse], backend=backend)
+    assert torch.equal(whole[1:], attention_rollout([square[0][1:]], [square[1][1:]], [lse[1:]], backend=backend))
 
 
 @compiled
