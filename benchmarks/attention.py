@@ -314,6 +314,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--flex", action="store_true", help="FlexAttention too; compiles for some seconds")
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "results")
+    parser.add_argument("--name", default="attention", help="of the page")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     clock = time.thread_time if options.threads == 1 else time.perf_counter
@@ -352,7 +353,7 @@ def main() -> None:
         names = " | ".join(MEMORY)
         lines += ["", f"| peak memory above the inputs, MiB | {names} |"]
         lines += ["|---|---|---|---|", *peak_rows(records)]
-    write_results(options.output / "attention", "Attention operators", note, "\n".join(lines), records, describe_run())
+    write_results(options.output / options.name, "Attention operators", note, "\n".join(lines), records, describe_run())
     print("\n".join(lines))
 
 
