@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.ops.reference import heads
+from vision_suite.ops import attention
 from vision_suite.ops.attention import (
     choose,
     cross_attention,
@@ -67,7 +68,8 @@ def test_pairs_need_an_even_batch():
 
 
 @compiled
-def test_the_path_follows_from_device_dtype_and_need():
+def test_the_path_follows_from_device_dtype_and_need(monkeypatch):
+    monkeypatch.setattr(attention, "cpu_isa", lambda: "avx512")
     meta = X.to("meta")
     assert choose(X, frozenset({"out"}), False) == "cpu"
     assert choose(X, frozenset({"out", "lse"}), False) == "cpu"
@@ -80,6 +82,10 @@ def test_the_path_follows_from_device_dtype_and_need():
         assert choose(X, frozenset({"out"}), False) == "sdpa"
         assert choose(X, frozenset({"lse"}), False) == "reference"
     assert choose(X, frozenset({"out"}), False) == "cpu"
+    monkeypatch.setattr(attention, "cpu_isa", lambda: "avx2")  # where PyTorch's float32 kernels are no slower
+    assert choose(X, frozenset({"out"}), False) == "sdpa"
+    assert choose(X.bfloat16(), frozenset({"out"}), False) == "cpu"
+    assert choose(X, frozenset({"out", "lse"}), False) == "cpu"
 
 
 def test_dropout_is_pytorchs():

@@ -135,6 +135,12 @@ def available(device: str) -> bool:
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def cpu_isa() -> str:
+    """Instruction set of the CPU kernels in use; empty if they are not loaded."""
+    return libraries()["cpu"].isa
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def why_not(device: str) -> str:
     """Why the compiled kernels for ``cpu`` or ``cuda`` are not loaded; empty if they are."""
     return libraries()[device].reason

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from vision_suite.ops import _arguments, _sdpa
-from vision_suite.ops._load import MEND, available, libraries, switched_off, why_not
+from vision_suite.ops._load import MEND, available, cpu_isa, libraries, switched_off, why_not
 from vision_suite.ops._reference import ReferenceAttention
 from vision_suite.ops.pairing import pair_order as pair_order
 from vision_suite.ops.rollout import attention_rollout as attention_rollout
@@ -127,9 +127,12 @@ def choose(q: Tensor, wanted: frozenset[str], partner: bool, dropout_p: float = 
     # CUDA's own attention cannot be beaten where the output alone is wanted; on the CPU float64 has plain kernels only.
     if plain and (device == "cuda" or q.dtype == torch.float64):
         return "sdpa"
-    if available(device):
-        return "cpu" if device == "cpu" else "cuda"
-    return "sdpa" if columns else "reference"
+    if not available(device):
+        return "sdpa" if columns else "reference"
+    # With AVX2 PyTorch's float32 kernels are as fast or faster (docs/results/attention_avx2.md).
+    if plain and device == "cpu" and q.dtype == torch.float32 and cpu_isa() == "avx2":
+        return "sdpa"
+    return "cpu" if device == "cpu" else "cuda"
 
 
 def compiled(q: Tensor) -> bool:
