@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.ops.reference import heads
-from vision_suite.ops import attention
+from vision_suite.ops import _arguments, attention
 from vision_suite.ops.attention import (
     choose,
     cross_attention,
@@ -190,3 +190,10 @@ def test_an_unknown_switch_is_named():
         check=False,
     )  # fmt: skip
     assert "VISION_SUITE_OPS=fast is not known: give auto or reference" in done.stderr
+
+
+def test_values_on_a_gpu_are_looked_at_on_demand(monkeypatch):
+    monkeypatch.delenv("VISION_SUITE_OPS_CHECK", raising=False)
+    assert [_arguments.values_are_checked(device) for device in ("cpu", "cuda", "meta")] == [True, False, False]
+    monkeypatch.setenv("VISION_SUITE_OPS_CHECK", "1")
+    assert [_arguments.values_are_checked(device) for device in ("cpu", "cuda", "meta")] == [True, True, False]

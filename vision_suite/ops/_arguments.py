@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Collection
 
 import torch
@@ -136,8 +137,13 @@ def check_partner(where: str, q: Tensor, partner: Maybe, causal: bool, wanted: f
     return partner.contiguous()
 
 
+def values_are_checked(device: str) -> bool:
+    """Whether values are looked at: on a GPU that waits for the device, so only with ``VISION_SUITE_OPS_CHECK=1``."""
+    return device == "cpu" or (device == "cuda" and os.environ.get("VISION_SUITE_OPS_CHECK", "0") == "1")
+
+
 def check_partner_values(where: str, partner: Tensor) -> None:
-    """Range of a partner map on the CPU; on a GPU looking would wait for the device.
+    """Range of a partner map. Unchecked, the CUDA kernels take what is out of range for -1.
 
     Raises:
         ValueError: If a partner is not an image of the batch or -1.

@@ -94,7 +94,7 @@ def cross_attention(
     scale = q.shape[3] ** -0.5 if scale is None else float(scale)
     chosen = choose(q, wanted, partner is not None, dropout_p) if backend == "auto" else backend
     _check_backend(where, chosen, q, wanted, partner is not None, dropout_p)
-    if partner is not None and device == "cpu" and not torch.compiler.is_compiling():
+    if partner is not None and not torch.compiler.is_compiling() and _arguments.values_are_checked(device):
         _arguments.check_partner_values(where, partner)
     if chosen == "sdpa":
         out, extra = _sdpa.attention(q, k, v, bias, readout, scale, causal, dropout_p)
