@@ -1,0 +1,229 @@
+"""ActivityNet's dictionaries of ground truth and results as checked columns of numbers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from vision_suite.errors import DataError
+from vision_suite.ops.segments import Floats, Ints
+
+log = logging.getLogger(__name__)
+
+Invalid = Literal["error", "drop"]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Annotated segments of one subset.
+
+    Attributes:
+        videos: Ids of its videos, sorted. classes: Names that occur, sorted.
+        video: (n,) place in ``videos``. label: (n,) place in ``classes``. segment: (n, 2) seconds.
+        duration: (V,) seconds, NaN where the file doesn't say.
+        dropped: Annotations left out because start and end are equal, inverted or not finite.
+    """
+
+    videos: list[str]
+    classes: list[str]
+    video: Ints
+    label: Ints
+    segment: Floats
+    duration: Floats
+    dropped: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """Predicted segments, sorted by falling score; equal scores by video, segment and label, whatever their order was.
+
+    Attributes:
+        video: (n,) place in the truth's ``videos``, -1 for a video it does not know.
+        label: (n,) place in its ``classes``; 0 for proposals. segment: (n, 2) seconds. score: (n,).
+        counts: What was left out or stands out: ``dropped_segments``, ``unknown_labels``, ``unknown_videos``,
+            ``blocked``.
+    """
+
+    video: Ints
+    label: Ints
+    segment: Floats
+    score: Floats
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def read_truth(ground_truth: Mapping[str, Any], subset: str | None = None, blocked: Collection[str] = ()) -> Truth:
+    """Columns of an annotation dictionary ``{"database": {id: {"subset", "duration", "annotations": [...]}}}``.
+
+    Args:
+        ground_truth: The dictionary; segments in seconds, as numbers or text.
+        subset: Subset to take; None takes every video.
+        blocked: Ids of videos to leave out.
+
+    Raises:
+        DataError: There is no database, no video or no usable annotation in the subset, or an annotation lacks a part.
+    """
+    database = ground_truth.get("database")
+    if not isinstance(database, Mapping):
+        raise DataError("the ground truth has no 'database': give an ActivityNet annotation dictionary")
+    chosen = {
+        str(name): entry
+        for name, entry in database.items()
+        if (subset is None or entry.get("subset") == subset) and name not in blocked
+    }
+    if not chosen:
+        known = sorted({str(entry.get("subset")) for entry in database.values()})
+        raise DataError(f"the ground truth has no video of subset {subset!r}: it has {', '.join(known) or 'no video'}")
+    videos = sorted(chosen)
+    rows: list[tuple[int, str, float, float]] = []
+    for place, name in enumerate(videos):
+        for note in chosen[name].get("annotations", ()):
+            start, end = _segment(note, f"annotation of video {name!r}")
+            rows.append((place, _label(note, f"annotation of video {name!r}"), start, end))
+    segment = np.array([row[2:] for row in rows], dtype=np.float64).reshape(-1, 2)
+    good = _usable(segment)
+    if not good.any():
+        raise DataError(f"none of the {len(videos)} videos of subset {subset!r} has a usable annotation")
+    dropped = int((~good).sum())
+    if dropped:
+        log.warning("left out %d of %d annotations without a positive, finite length", dropped, len(rows))
+    kept = [row for row, usable in zip(rows, good, strict=True) if usable]
+    classes = sorted({row[1] for row in kept})
+    place_of = {name: place for place, name in enumerate(classes)}
+    return Truth(
+        videos,
+        classes,
+        np.array([row[0] for row in kept], dtype=np.int64),
+        np.array([place_of[row[1]] for row in kept], dtype=np.int64),
+        segment[good],
+        np.array([float(chosen[name].get("duration") or "nan") for name in videos]),
+        dropped,
+    )
+
+
+def read_found(
+    predictions: Mapping[str, Any],
+    truth: Truth,
+    *,
+    labels: bool,
+    blocked: Collection[str] = (),
+    invalid: Invalid = "error",
+    unknown_labels: Invalid = "error",
+) -> Found:
+    """Columns of a result dictionary ``{"results": {id: [{"label", "score", "segment"}]}}``.
+
+    Args:
+        predictions: The dictionary. An id with ``v_`` before it stands for the one without if only that is known.
+        truth: What the ids and labels refer to.
+        labels: Whether labels count (detections) or not (proposals).
+        blocked: Ids of videos to leave out.
+        invalid: What to do with segments of no positive, finite length, and scores that are not finite.
+        unknown_labels: What to do with labels that the truth does not have.
+
+    Raises:
+        DataError: There are no results, a part is missing, or something invalid or unknown was found and not dropped.
+    """
+    results = predictions.get("results")
+    if not isinstance(results, Mapping):
+        raise DataError("the predictions have no 'results': give a dictionary in ActivityNet's result format")
+    video_of = {name: place for place, name in enumerate(truth.videos)}
+    label_of = {name: place for place, name in enumerate(truth.classes)}
+    counts = dict.fromkeys(("dropped_segments", "unknown_labels", "unknown_videos", "blocked"), 0)
+    rows: list[tuple[int, str, int, float, float, float]] = []
+    unknown: set[str] = set()
+    for given, entries in results.items():
+        name = _known_id(str(given), video_of)
+        if name in blocked or str(given) in blocked:
+            counts["blocked"] += len(entries)
+            continue
+        place = video_of.get(name, -1)
+        for entry in entries:
+            start, end = _segment(entry, f"prediction of video {name!r}")
+            label = 0
+            if labels:
+                word = _label(entry, f"prediction of video {name!r}")
+                label = label_of.get(word, -1)
+                if label < 0:
+                    unknown.add(word)
+                    counts["unknown_labels"] += 1
+                    continue
+            rows.append((place, name, label, start, end, _number(entry, "score", name)))
+    if unknown and unknown_labels == "error":
+        raise DataError(
+            f"{counts['unknown_labels']} predictions have a label that the ground truth does not have, such as "
+            f"{min(unknown)!r}: correct it, or drop them with unknown_labels='drop'"
+        )
+    segment = np.array([row[3:5] for row in rows], dtype=np.float64).reshape(-1, 2)
+    score = np.array([row[5] for row in rows], dtype=np.float64)
+    good = _usable(segment) & np.isfinite(score)
+    counts["dropped_segments"] = int((~good).sum())
+    if not good.all():
+        first = rows[int(np.flatnonzero(~good)[0])]
+        what = (
+            f"{counts['dropped_segments']} of {len(rows)} predictions have a segment without a positive, finite length"
+        )
+        if invalid == "error":
+            raise DataError(
+                f"{what} or a score that is not finite, the first in video {first[1]!r}: segment "
+                f"[{first[3]}, {first[4]}], score {first[5]}: correct them, or drop them with invalid='drop'"
+            )
+        log.warning("%s or a score that is not finite: left out", what)
+    rows = [row for row, usable in zip(rows, good, strict=True) if usable]
+    counts["unknown_videos"] = len({row[1] for row in rows if row[0] < 0})
+    # Unknown videos by name, so that the order of the file never matters.
+    names = {name: place for place, name in enumerate(sorted({row[1] for row in rows}))}
+    keys = np.array([(names[row[1]], row[2], row[3], row[4], -row[5]) for row in rows]).reshape(-1, 5)
+    order = np.lexsort((keys[:, 1], keys[:, 3], keys[:, 2], keys[:, 0], keys[:, 4]))
+    return Found(
+        np.array([row[0] for row in rows], dtype=np.int64)[order],
+        np.array([row[2] for row in rows], dtype=np.int64)[order],
+        segment[good][order],
+        score[good][order],
+        counts,
+    )
+
+
+def check_thresholds(thresholds: Iterable[float]) -> Floats:
+    """The tIoU thresholds as an array.
+
+    Raises:
+        DataError: There is none, or one is outside (0, 1].
+    """
+    values: Floats = np.atleast_1d(np.array(thresholds, dtype=np.float64)).ravel()
+    if not len(values) or not ((values > 0) & (values <= 1)).all():
+        raise DataError(f"tIoU thresholds {values.tolist()} must be one or more numbers above 0 and up to 1")
+    return values
+
+
+def _known_id(name: str, known: Mapping[str, int]) -> str:
+    bare = name.removeprefix("v_")
+    return bare if name not in known and bare in known else name
+
+
+def _usable(segment: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    return np.isfinite(segment).all(axis=1) & (segment[:, 1] > segment[:, 0])
+
+
+def _segment(entry: Mapping[str, Any], where: str) -> tuple[float, float]:
+    try:
+        start, end = entry["segment"]
+        return float(start), float(end)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{where}: 'segment' must be [start, end] in seconds, found {entry!r}") from error
+
+
+def _label(entry: Mapping[str, Any], where: str) -> str:
+    try:
+        return str(entry["label"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{where} has no 'label': {entry!r}") from error
+
+
+def _number(entry: Mapping[str, Any], key: str, name: str) -> float:
+    try:
+        return float(entry[key])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"prediction of video {name!r} has no number as '{key}': {entry!r}") from error
