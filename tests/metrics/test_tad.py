@@ -144,9 +144,7 @@ def test_the_order_of_a_file_never_matters(seed):
 def test_unusable_segments_are_refused_or_dropped_with_a_count(segment):
     ground_truth, bad = truth(v=[(0, 10)]), found(v=[(*segment, 0.9), (0, 10, 0.5)])
     for function in (mean_average_precision, average_recall):
-        with pytest.raises(
-            DataError, match=r"1 of 2 predictions have a segment without a positive.*'v'"
-        ):
+        with pytest.raises(DataError, match=r"1 of 2 predictions have a segment without a positive.*'v'"):
             function(ground_truth, bad)
     result = mean_average_precision(ground_truth, bad, (0.5,), invalid="drop")
     assert result["mAP"][0] == 1.0

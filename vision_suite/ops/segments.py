@@ -78,14 +78,15 @@ def soft_nms(
         order = np.argsort(-left, kind="stable")
         order = order[left[order] >= min_score][:keep]
         return order, left[order]
-    kept, values = [], []
+    kept: list[int] = []
+    values: list[float] = []
     while len(left) and len(kept) < keep:
         best = int(left.argmax())
         value = left[best]
         if value < min_score:
             break
-        kept.append(places[best])
-        values.append(value)
+        kept.append(int(places[best]))
+        values.append(float(value))
         inter = np.minimum(ends, ends[best]) - np.maximum(starts, starts[best])
         np.maximum(inter, 0.0, out=inter)
         union = widths + widths[best] - inter
@@ -97,7 +98,8 @@ def soft_nms(
         # Fewer and fewer are worth looking at again: shorten the arrays now and then.
         alive = left >= max(min_score, 0.0)
         if alive.sum() * 2 < len(left) or not alive.any():
-            left, places, starts, ends, widths = (a[alive] for a in (left, places, starts, ends, widths))
+            left, places = left[alive], places[alive]
+            starts, ends, widths = starts[alive], ends[alive], widths[alive]
     return np.array(kept, dtype=np.int64), np.array(values, dtype=np.float64)
 
 

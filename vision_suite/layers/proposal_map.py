@@ -1,0 +1,111 @@
+"""Maps of all proposals of a sequence: which cell stands for which segment, and the conventions of the known codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vision_suite.errors import ConfigError
+
+Layout = Literal["duration_start", "start_end"]
+Sampling = Literal["centre", "end_exclusive"]
+Boundary = Literal["cell", "point", "two_cells"]
+Channels = Literal["iou_first", "class_first"]
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What the public codes of BMN disagree on; a checkpoint is only understood together with it.
+
+    Attributes:
+        layout: ``duration_start``: map[d, s] is the proposal [s, s + d + 1] (the paper, mmaction2, OpenTAD, G-TAD);
+            ``start_end``: map[i, j] is [i, j + 1] (JJBOY). In cells, of T.
+        sampling: Where a proposal is sampled: ``centre`` (mmaction2, OpenTAD, G-TAD), or ``end_exclusive`` (JJBOY),
+            half a cell late.
+        boundary: What position i of the boundary sequences stands for: ``cell`` the cell [i, i + 1] (OpenTAD),
+            ``point`` [i - 0.5, i + 0.5] (JJBOY), ``two_cells`` [i - 0.5, i + 1.5] (mmaction2). It decides labels and,
+            with them, which position is read for a proposal's end: s + d for ``cell``, else s + d + 1.
+        channels: Order of the confidence map's two channels: ``iou_first`` (JJBOY, mmaction2, G-TAD) has the regressed
+            overlap first, ``class_first`` (OpenTAD) the classified one.
+    """
+
+    layout: Layout = "duration_start"
+    sampling: Sampling = "centre"
+    boundary: Boundary = "cell"
+    channels: Channels = "iou_first"
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown word."""
+        for name, value, known in (
+            ("layout", self.layout, ("duration_start", "start_end")),
+            ("sampling", self.sampling, ("centre", "end_exclusive")),
+            ("boundary", self.boundary, ("cell", "point", "two_cells")),
+            ("channels", self.channels, ("iou_first", "class_first")),
+        ):
+            if value not in known:
+                raise ConfigError(f"convention.{name}={value!r} is not known: choose one of {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class ProposalMap:
+    """All proposals of at most D cells in a sequence of T cells, in one of the two layouts.
+
+    Attributes:
+        length: T. duration: D, equal to T in the layout ``start_end``.
+        layout: What the two axes are.
+    """
+
+    length: int
+    duration: int
+    layout: Layout = "duration_start"
+
+    def __post_init__(self) -> None:
+        """Refuse impossible sizes."""
+        if not 1 <= self.duration <= self.length:
+            raise ConfigError(f"max_duration={self.duration} must be from 1 to the {self.length} cells of a sequence")
+        if self.layout == "start_end" and self.duration != self.length:
+            raise ConfigError("the layout start_end needs max_duration equal to the number of cells")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(D, T), or (T, T) for ``start_end``."""
+        return self.duration, self.length
+
+    def starts(self) -> Tensor:
+        """First cell s of each proposal: ``shape``, int64."""
+        rows, columns = self._axes()
+        return columns if self.layout == "duration_start" else rows
+
+    def durations(self) -> Tensor:
+        """Further cells d of each proposal, which covers [s, s + d + 1]: ``shape``, int64, negative where i > j."""
+        rows, columns = self._axes()
+        return rows if self.layout == "duration_start" else columns - rows
+
+    def valid(self) -> Tensor:
+        """Whether each place is a proposal inside the sequence: ``shape``, bool."""
+        durations = self.durations()
+        return (durations >= 0) & (self.starts() + durations < self.length)
+
+    def _axes(self) -> tuple[Tensor, Tensor]:
+        rows, columns = torch.meshgrid(torch.arange(self.shape[0]), torch.arange(self.shape[1]), indexing="ij")
+        return rows, columns
+
+
+def convert_layout(maps: Tensor, source: Layout, target: Layout) -> Tensor:
+    """Maps (..., T, T) in the other layout; places that are no proposals become 0.
+
+    Only predictions and labels convert: 3 x 3 convolutions see other neighbours, so weights do not.
+    """
+    if source == target:
+        return maps
+    length = maps.shape[-1]
+    one, other = ProposalMap(length, length, source), ProposalMap(length, length, target)
+    out = torch.zeros_like(maps)
+    valid = other.valid()
+    starts, durations = other.starts()[valid], other.durations()[valid]
+    rows, columns = (durations, starts) if one.layout == "duration_start" else (starts, starts + durations)
+    out[..., valid.to(maps.device)] = maps[..., rows.to(maps.device), columns.to(maps.device)]
+    return out

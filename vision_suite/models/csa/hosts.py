@@ -1,0 +1,195 @@
+"""The detectors that CSA is put into: BMN and G-TAD, each as an encoder and the heads behind it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vision_suite.layers.proposal_map import Convention, ProposalMap
+from vision_suite.models.csa.matching import DenseSampledConvolution, SampledConvolution
+from vision_suite.models.csa.sampling import ALIGN_BINS, BMN_BINS, align_weights, bmn_weights
+
+WIDTH = 256
+MAP_WIDTH, PROPOSAL_WIDTH = 128, 512
+
+
+class HostOutput(NamedTuple):
+    """Logits of a host: ``start`` and ``end`` (B, T); ``maps`` (B, 2, D, T), channels as `Convention` says."""
+
+    start: Tensor
+    end: Tensor
+    maps: Tensor
+
+
+class Host(nn.Module):
+    """A proposal network in two halves, so that attention can stand between them.
+
+    Attributes:
+        channels: Width C_out of the encoded features.
+        proposals: The proposal map.
+    """
+
+    channels = WIDTH
+
+    def __init__(self, proposals: ProposalMap) -> None:
+        super().__init__()
+        self.proposals = proposals
+
+    def encode(self, semantics: Tensor) -> Tensor:
+        """R (B, C_in, T) to F (B, C_out, T)."""
+        raise NotImplementedError
+
+    def heads(self, features: Tensor) -> HostOutput:
+        """F' (B, C_out, T) to logits."""
+        raise NotImplementedError
+
+
+class BMN(Host):
+    """Boundary-matching network (Lin et al., ICCV 2019), as the public code that reproduces its numbers has it.
+
+    Args:
+        in_channels: Width C_in of the snippet features.
+        proposals: The proposal map.
+        convention: What the public codes disagree on.
+        pem_width: Width before sampling: 256 (JJBOY, mmaction2) or 128 (OpenTAD).
+        dense: Sample through the stored dense matrix, for comparison.
+        xavier: Start all convolutions Xavier-uniform with bias 0 (OpenTAD) instead of PyTorch's default.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        proposals: ProposalMap,
+        convention: Convention,
+        *,
+        pem_width: int = WIDTH,
+        dense: bool = False,
+        xavier: bool = False,
+    ) -> None:
+        super().__init__(proposals)
+        self.base = nn.Sequential(
+            nn.Conv1d(in_channels, WIDTH, 3, padding=1, groups=4),
+            nn.ReLU(),
+            nn.Conv1d(WIDTH, WIDTH, 3, padding=1, groups=4),
+            nn.ReLU(),
+        )
+        self.start, self.end = (
+            nn.Sequential(nn.Conv1d(WIDTH, WIDTH, 3, padding=1, groups=4), nn.ReLU(), nn.Conv1d(WIDTH, 1, 1))
+            for _ in range(2)
+        )
+        self.reduce = nn.Sequential(nn.Conv1d(WIDTH, pem_width, 3, padding=1), nn.ReLU())
+        entries = bmn_weights(proposals, sampling=convention.sampling)
+        layer = DenseSampledConvolution if dense else SampledConvolution
+        self.sample = layer(pem_width, PROPOSAL_WIDTH, proposals, entries, BMN_BINS)
+        self.localise = _map_head()
+        if xavier:
+            for module in self.modules():
+                if isinstance(module, nn.Conv1d | nn.Conv2d | SampledConvolution):
+                    nn.init.xavier_uniform_(module.weight)
+                    assert module.bias is not None
+                    nn.init.zeros_(module.bias)
+
+    def encode(self, semantics: Tensor) -> Tensor:
+        """The base module."""
+        out: Tensor = self.base(semantics)
+        return out
+
+    def heads(self, features: Tensor) -> HostOutput:
+        """Temporal and proposal evaluation modules."""
+        maps = self.localise(torch.relu(self.sample(self.reduce(features))))
+        return HostOutput(self.start(features)[:, 0], self.end(features)[:, 0], maps)
+
+
+class GCNeXt(nn.Module):
+    """G-TAD's block: grouped convolutions over neighbours in time and over nearest neighbours in feature space.
+
+    Args:
+        channels: Width C of input and output.
+        neighbours: Nearest features k of each time step, itself included.
+        groups: Groups of the middle convolutions, each 4 wide.
+    """
+
+    def __init__(self, channels: int, neighbours: int = 3, groups: int = 32) -> None:
+        super().__init__()
+        self.neighbours = neighbours
+        width = 4 * groups
+        self.in_time = nn.Sequential(
+            nn.Conv1d(channels, width, 1),
+            nn.ReLU(),
+            nn.Conv1d(width, width, 3, padding=1, groups=groups),
+            nn.ReLU(),
+            nn.Conv1d(width, channels, 1),
+        )
+        self.in_space = nn.Sequential(
+            nn.Conv2d(2 * channels, width, 1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 1, groups=groups),
+            nn.ReLU(),
+            nn.Conv2d(width, channels, 1),
+        )
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """(B, C, T) to (B, C, T)."""
+        near = neighbours(sequence, self.neighbours)
+        own = sequence[..., None].expand_as(near)
+        space = self.in_space(torch.cat([near, own], dim=1)).amax(dim=3)
+        return torch.relu(self.in_time(sequence) + sequence + space)
+
+
+class GTAD(Host):
+    """Sub-graph localisation (Xu et al., CVPR 2020), as in its public code with the last layer's context.
+
+    Args:
+        in_channels: Width C_in of the snippet features.
+        proposals: The proposal map.
+        dense: Sample through the stored dense matrix, for comparison.
+    """
+
+    def __init__(self, in_channels: int, proposals: ProposalMap, *, dense: bool = False) -> None:
+        super().__init__(proposals)
+        self.backbone1 = nn.Sequential(nn.Conv1d(in_channels, WIDTH, 3, padding=1, groups=4), nn.ReLU(), GCNeXt(WIDTH))
+        self.start, self.end = (nn.Sequential(GCNeXt(WIDTH), nn.Conv1d(WIDTH, 1, 1)) for _ in range(2))
+        self.backbone2 = GCNeXt(WIDTH)
+        layer = DenseSampledConvolution if dense else SampledConvolution
+        # Own and neighbours' features are sampled alike: one convolution over both.
+        self.sample = layer(2 * WIDTH, PROPOSAL_WIDTH, proposals, align_weights(proposals), ALIGN_BINS)
+        self.localise = _map_head()
+
+    def encode(self, semantics: Tensor) -> Tensor:
+        """The first backbone."""
+        out: Tensor = self.backbone1(semantics)
+        return out
+
+    def heads(self, features: Tensor) -> HostOutput:
+        """Boundary heads, second backbone, SGAlign and localisation."""
+        graph = self.backbone2(features)
+        context = neighbours(graph, 3).mean(dim=3)
+        maps = self.localise(torch.relu(self.sample(torch.cat([graph, context], dim=1))))
+        return HostOutput(self.start(features)[:, 0], self.end(features)[:, 0], maps)
+
+
+def neighbours(sequence: Tensor, count: int) -> Tensor:
+    """The ``count`` features nearest to each (squared distance, itself among them): (B, C, T) to (B, C, T, count)."""
+    with torch.no_grad():
+        points = sequence.float()
+        square = points.square().sum(dim=1)
+        similar = 2 * points.transpose(1, 2) @ points - square[:, None] - square[:, :, None]
+        nearest = similar.topk(min(count, sequence.shape[2]), dim=2).indices
+    batch, channels, length = sequence.shape
+    index = nearest.reshape(batch, 1, -1).expand(batch, channels, -1)
+    return sequence.gather(2, index).reshape(batch, channels, length, -1)
+
+
+def _map_head() -> nn.Sequential:
+    """Convolutions over the proposal map, to two logits a proposal."""
+    return nn.Sequential(
+        nn.Conv2d(PROPOSAL_WIDTH, MAP_WIDTH, 1),
+        nn.ReLU(),
+        nn.Conv2d(MAP_WIDTH, MAP_WIDTH, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(MAP_WIDTH, MAP_WIDTH, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(MAP_WIDTH, 2, 1),
+    )

@@ -1,0 +1,145 @@
+"""The whole detector: host, attention between its halves, and a classifier over the snippet features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from vision_suite.errors import ConfigError
+from vision_suite.layers.proposal_map import Boundary, Channels, Convention, Layout, ProposalMap, Sampling
+from vision_suite.models.csa.attention import CSAConfig, FeatureAttention, Gates, SelfAttention
+from vision_suite.models.csa.hosts import BMN, GTAD, Host
+
+
+@dataclass
+class DetectorOutput:
+    """Logits of a batch of sequences; a sigmoid makes probabilities of all but ``snippet``.
+
+    Attributes:
+        start: (B, T) beginnings. end: (B, T) ends.
+        iou: (B, D, T) regressed overlap. confidence: (B, D, T) classified overlap; axes as the layout says.
+        snippet: (B, K, T) class logits of each snippet; their mean over any interval is the interval's logits.
+        gates: CSA's attention.
+    """
+
+    start: Tensor
+    end: Tensor
+    iou: Tensor
+    confidence: Tensor
+    snippet: Tensor
+    gates: Gates
+
+
+class CSADetector(nn.Module):
+    """BMN or G-TAD with class-semantics attention, and a linear classifier on the same features.
+
+    The classifier reads the snippet features R and is linear, so that one set of weights serves snippets, proposals and
+    whole videos: the logits of an interval are the mean of its snippets' logits.
+
+    Args:
+        in_channels: Width C_in of the snippet features; comes from the data on the command line.
+        num_classes: Number K of action classes; comes from the data on the command line.
+        num_cells: Time steps T of a sequence; comes from the data on the command line.
+        max_duration: Longest proposal D in time steps; unset for T.
+        host: ``bmn`` or ``gtad``.
+        self_attention: ``none``, ``se``, ``csa``, or ``csa_se`` (SE on the features, then CSA).
+        csa: Open points of CSA.
+        layout: Axes of the proposal map: ``duration_start`` or ``start_end``.
+        sampling: Where proposals are sampled: ``centre`` or ``end_exclusive``.
+        boundary: What a position of the boundary sequences stands for: ``cell``, ``point`` or ``two_cells``.
+        channels: Order of the two confidence channels: ``iou_first`` or ``class_first``.
+        pem_width: BMN's width before sampling: 256 (JJBOY, mmaction2) or 128 (OpenTAD).
+        xavier: Start BMN as OpenTAD does.
+        bm_impl: ``folded``, or ``dense`` for comparison.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        num_cells: int = 100,
+        *,
+        max_duration: int | None = None,
+        host: Literal["bmn", "gtad"] = "bmn",
+        self_attention: SelfAttention = "csa",
+        csa: CSAConfig | None = None,
+        layout: Layout = "duration_start",
+        sampling: Sampling = "centre",
+        boundary: Boundary = "cell",
+        channels: Channels = "iou_first",
+        pem_width: int = 256,
+        xavier: bool = False,
+        bm_impl: Literal["folded", "dense"] = "folded",
+    ) -> None:
+        super().__init__()
+        if in_channels < 1 or num_classes < 1:
+            raise ConfigError(f"in_channels={in_channels} and num_classes={num_classes} must be at least 1")
+        self.convention = Convention(layout, sampling, boundary, channels)
+        self.proposals = ProposalMap(num_cells, max_duration or num_cells, layout)
+        dense = bm_impl == "dense"
+        self.host: Host
+        if host == "bmn":
+            if in_channels % 4:
+                raise ConfigError(f"in_channels={in_channels}: {host}'s grouped convolution needs a multiple of 4")
+            self.host = BMN(
+                in_channels, self.proposals, self.convention, pem_width=pem_width, dense=dense, xavier=xavier
+            )
+        elif host == "gtad":
+            if in_channels % 4:
+                raise ConfigError(f"in_channels={in_channels}: {host}'s grouped convolution needs a multiple of 4")
+            if sampling != "centre":
+                raise ConfigError("host=gtad samples proposals by RoIAlign: sampling must be 'centre'")
+            self.host = GTAD(in_channels, self.proposals, dense=dense)
+        else:
+            raise ConfigError(f"host={host!r} is not known: choose bmn or gtad")
+        self.attention = FeatureAttention(self_attention, in_channels, self.host.channels, num_cells, csa)
+        self.classifier = nn.Conv1d(in_channels, num_classes, 1)
+
+    def forward(
+        self, semantics: Tensor, valid: Tensor | None = None, attend_to: Tensor | None = None
+    ) -> DetectorOutput:
+        """Logits of every position, proposal and snippet.
+
+        Args:
+            semantics: Snippet features R (B, C_in, T) float.
+            valid: (B, T) bool, False where the sequence is padded.
+            attend_to: Other features (B, C_in, T) that CSA learns its gates from; for control experiments.
+        """
+        if semantics.ndim != 3 or semantics.shape[2] != self.proposals.length:
+            raise ConfigError(
+                f"features of shape {tuple(semantics.shape)} do not fit: (B, C, {self.proposals.length}) is wanted; "
+                "set num_cells to the data's"
+            )
+        encoded = self.host.encode(semantics)
+        attended, gates = self.attention(encoded, semantics if attend_to is None else attend_to, valid)
+        out = self.host.heads(attended)
+        first, second = out.maps[:, 0], out.maps[:, 1]
+        iou, confidence = (first, second) if self.convention.channels == "iou_first" else (second, first)
+        return DetectorOutput(out.start, out.end, iou, confidence, self.classifier(semantics), gates)
+
+
+def interval_logits(snippet: Tensor, starts: Tensor, stops: Tensor) -> Tensor:
+    """Class logits of intervals: means over their snippets.
+
+    Args:
+        snippet: (K, T) logits.
+        starts: (n,) first cells, int64.
+        stops: (n,) cells behind the last, int64, above ``starts``.
+
+    Returns:
+        (n, K).
+    """
+    total = nn.functional.pad(snippet.double().cumsum(dim=1), (1, 0))
+    sums = total[:, stops] - total[:, starts]
+    return (sums / (stops - starts)).T.to(snippet.dtype)
+
+
+def video_logits(snippet: Tensor, valid: Tensor | None) -> Tensor:
+    """Class logits of whole sequences: (B, K, T) to (B, K), padding left out."""
+    if valid is None:
+        return snippet.mean(dim=2)
+    weight = valid.to(snippet.dtype)
+    return torch.einsum("bkt,bt->bk", snippet, weight) / weight.sum(dim=1).clamp(min=1)[:, None]
