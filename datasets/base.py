@@ -1,234 +1,75 @@
-"""What every datamodule of pictures shares: where the data is, which pictures are usable, and the loaders."""
+"""What every datamodule shares: facts for the model, a protocol for the reader, and loaders that resume exactly."""
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
-import torch
-from PIL import Image
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.trainer.states import TrainerFn
-from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from vision_suite.datasets.checks import find_bad
-from vision_suite.datasets.images import BadPicture, Interpolation, Reader, load_pictures
-from vision_suite.datasets.loading import BatchLoader, PictureBatches, available_cores
-from vision_suite.datasets.manifest import expand_inputs
-from vision_suite.datasets.records import Listing, Record, fingerprint
+from vision_suite.datasets.loading import BatchLoader
 from vision_suite.datasets.samplers import EpochBatchSampler, ShardedBatchSampler
-from vision_suite.datasets.transforms import Augment, Prepare, center_crop
-from vision_suite.errors import ConfigError, DataError
-from vision_suite.types import Role
 
 Stage = Literal["fit", "validate", "test", "predict"]
-Validation = Literal["auto", "official", "holdout", "test", "none"]
 
 
 class BaseData(LightningDataModule, ABC):
-    """Pictures for one task: reads the lists at once, checks the pictures in `setup`, and makes resumable loaders.
+    """Data for one task: reads its lists at once, checks the files in `setup`, and makes resumable loaders.
 
     Attributes:
         num_classes: Classes (training identities).
         num_cameras: Cameras over all splits, 0 if unknown.
         num_views: Viewpoints over all splits, 0 if unknown.
+        in_channels: Width of feature sequences, 0 for pictures.
+        num_cells: Time steps of a feature sequence, 0 for pictures.
         class_names: Name of each class, empty if the data set has none.
         protocol: What a reader of the metrics must know about the data.
+        items: What the data consist of, in the plural.
     """
 
-    def __init__(
-        self,
-        *,
-        image_size: tuple[int, int],
-        resize: tuple[int, int],
-        batch_size: int,
-        eval_batch_size: int,
-        augment: Augment,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
-        interpolation: Interpolation,
-        eval_interpolation: Interpolation,
-        crop_bottom: int,
-        cache: Literal["memory", "none"],
-        num_workers: int | None,
-        on_bad_image: Literal["error", "skip"],
-        predict_inputs: str | None,
-        predict_gallery: str | None,
-        seed: int | None,
-    ) -> None:
-        """Keep the settings; the subclass documents them, reads its lists and calls `_adopt`."""
+    items = "items"
+
+    def __init__(self, *, batch_size: int, eval_batch_size: int, num_workers: int, seed: int | None) -> None:
         super().__init__()
-        if resize[0] < image_size[0] or resize[1] < image_size[1]:
-            raise ConfigError(
-                f"resize={list(resize)} is smaller than image_size={list(image_size)}: a crop cannot be larger"
-            )
-        if predict_gallery and not predict_inputs:
-            raise ConfigError("predict_gallery is given without predict_inputs: name the queries too")
         self.num_classes = self.num_cameras = self.num_views = 0
+        self.in_channels = self.num_cells = 0
         self.class_names: list[str] = []
         self.protocol: dict[str, Any] = {}
-        self.image_size = image_size
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         # The run's seed by default: Lightning's seed_everything leaves it in this variable.
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
-        self._prepare = {True: Prepare(image_size, mean, std, augment), False: Prepare(image_size, mean, std, None)}
-        self._read = {
-            True: Reader(resize, interpolation, crop_bottom),
-            False: Reader(resize, eval_interpolation, crop_bottom),
-        }
-        self._cache = cache
-        self._on_bad_image = on_bad_image
-        self._workers = (0 if cache == "memory" else min(8, available_cores())) if num_workers is None else num_workers
-        self._predict_inputs = predict_inputs
-        self._records: dict[str, list[Record]] = {"fit": [], "validate": [], "test": [], "predict": []}
-        self._memory: dict[str, tuple[Tensor, Tensor]] = {}
-        self._checked: set[str] = set()
-        if predict_inputs:
-            queries = [Record(path, -1, role=Role.QUERY) for path in expand_inputs(predict_inputs)]
-            gallery = expand_inputs(predict_gallery) if predict_gallery else []
-            self._records["predict"] = queries + [Record(path, -1, role=Role.GALLERY) for path in gallery]
+        self._workers = num_workers
 
     @abstractmethod
-    def _train_sampler(self, labels: Sequence[int], rank: int, world_size: int) -> EpochBatchSampler:
+    def size(self, stage: Stage) -> int:
+        """Number of items in a stage's list."""
+
+    @property
+    @abstractmethod
+    def preprocessing(self) -> dict[str, Any]:
+        """How evaluation turns an item into the network's input, in plain values."""
+
+    @abstractmethod
+    def _train_sampler(self, rank: int, world_size: int) -> EpochBatchSampler:
         """The sampler of training batches."""
 
     @abstractmethod
-    def _columns(self, records: Sequence[Record]) -> dict[str, Tensor]:
-        """Batch entries other than ``image``, ``index`` and ``role``."""
-
-    def _adopt(
-        self, listing: Listing, train: list[Record], val: list[Record], test: list[Record], facts: dict[str, Any]
-    ) -> None:
-        """Take over what the lists hold: records by stage and everything that links or reports need."""
-        self._records |= {"fit": train, "validate": val, "test": test}
-        if not self._predict_inputs:
-            self._records["predict"] = test
-        everything = [*train, *val, *test]
-        self.num_classes = len(listing.class_names) or len({record.label for record in train})
-        self.num_cameras = 1 + max((record.camera for record in everything), default=-1)
-        self.num_views = 1 + max((record.view for record in everything), default=-1)
-        self.class_names = listing.class_names
-        self.protocol = {
-            **facts,
-            "layout": listing.layout,
-            "root": str(listing.root),
-            "counts": listing.counts(),
-            "fingerprint": fingerprint(listing.root, everything),
-            "resize": {"train": self._read[True].interpolation, "eval": self._read[False].interpolation},
-            **listing.notes,
-        }
-
-    def picture(self, stage: Stage, index: int) -> Image.Image:
-        """The original picture at a position of a stage's list, for drawing."""
-        return self._read[stage == "fit"].open(self._records[stage][index].path)
-
-    def seen(self, stage: Stage, index: int) -> Image.Image:
-        """The picture as the network sees it in evaluation: resized and cropped to `image_size`."""
-        pixels = self._read[False](self._records[stage][index].path)
-        return Image.fromarray(center_crop(pixels, self.image_size).permute(1, 2, 0).contiguous().numpy())
-
-    def record(self, stage: Stage, index: int) -> tuple[str, int, int]:
-        """Path, identity or class, and camera (-1 if unknown) at a position of a stage's list."""
-        record = self._records[stage][index]
-        return record.path, record.label, record.camera
-
-    @property
-    def preprocessing(self) -> dict[str, Any]:
-        """How evaluation turns a picture into the network's input, in plain values, step by step; sizes are (h, w)."""
-        read, prepare = self._read[False], self._prepare[False]
-        return {
-            "colour": "RGB",
-            "crop_bottom": read.crop_bottom,
-            "resize": list(read.size),
-            "interpolation": read.interpolation,
-            "center_crop": list(prepare.size),
-            "scale": 1 / 255,
-            "mean": list(prepare.mean),
-            "std": list(prepare.std),
-        }
-
-    def size(self, stage: Stage) -> int:
-        """Number of pictures in a stage's list."""
-        return len(self._records[stage])
-
-    def prepare_data(self) -> None:
-        """Check the pictures once per machine; the other processes find the result in the cache folder."""
-        if self._cache == "none" and self.trainer is not None and self.trainer.state.fn is not None:
-            for stage in _stages(self.trainer.state.fn.value):
-                find_bad([record.path for record in self._records[stage]])
-
-    def setup(self, stage: str) -> None:
-        """Check (and, with ``cache: memory``, load) the pictures of a stage before anything starts.
-
-        Raises:
-            ConfigError: The stage needs data and no root was given.
-            DataError: Pictures can't be read, or none is left.
-        """
-        for name in _stages(stage):
-            if name in self._checked:
-                continue
-            records = self._records[name]
-            if not records and name == "validate" and stage == "fit":
-                continue  # training without validation
-            if not records:
-                raise self._nothing(name)
-            paths = [record.path for record in records]
-            if self._cache == "memory":
-                pictures, rows, bad = load_pictures(paths, self._read[name == "fit"], available_cores())
-                self._memory[name] = (pictures, rows[self._without(name, bad)])
-            else:
-                self._without(name, find_bad(paths))
-            self._checked.add(name)
-        if stage == "fit":
-            counts = self.protocol["counts"].items()
-            splits = "; ".join(f"{s} " + ", ".join(f"{n} {word}" for word, n in c.items()) for s, c in counts)
-            validation = self.protocol["validation"]
-            rank_zero_info(f"{self.protocol['layout']}: {splits}; training on {self.size('fit')}, {validation=}")
-
-    def _nothing(self, stage: str) -> Exception:
-        if not self.protocol:
-            return ConfigError(f"{stage} needs a data set: give --data.root")
-        return DataError(
-            f"{self.protocol['layout']} in {self.protocol['root']!r} has no pictures to {stage} on "
-            f"(validation={self.protocol.get('validation')!r}): choose another split or data set"
-        )
-
-    def _without(self, stage: str, bad: Sequence[BadPicture]) -> Tensor:
-        """Drop unreadable pictures from a stage's list, or refuse; returns the positions kept."""
-        records = self._records[stage]
-        if bad and self._on_bad_image == "error":
-            raise DataError(
-                f"{len(bad)} of {len(records)} {stage} pictures cannot be read, the first is {bad[0].path!r} "
-                f"({bad[0].reason}): replace them or pass --data.on_bad_image skip"
-            )
-        broken = {b.path for b in bad}
-        keep = [n for n, record in enumerate(records) if record.path not in broken]
-        if broken:
-            count = len(records) - len(keep)
-            rank_zero_warn(
-                f"Skipped {count} of {len(records)} {stage} pictures that cannot be read (first: {bad[0].path})"
-            )
-            self.protocol.setdefault("skipped", {})[stage] = count
-            self._records[stage] = [records[n] for n in keep]
-            if not keep:
-                raise DataError(f"none of the {len(records)} {stage} pictures can be read, such as {bad[0].path!r}")
-        return torch.tensor(keep, dtype=torch.int64)
+    def _batches(self, stage: Stage, rank: int) -> Dataset[dict[str, Tensor]]:
+        """What turns a `BatchKey` into a batch."""
 
     def train_dataloader(self) -> BatchLoader:
-        """Augmented training batches, continued at Lightning's place after a restart."""
-        rank, world_size = self._rank()
-        records = self._records["fit"]
-        sampler = self._train_sampler([record.label for record in records], rank, world_size)
-        return self._loader("fit", sampler)
+        """Training batches, continued at Lightning's place after a restart."""
+        return self._loader("fit", self._train_sampler(*self._rank()))
 
     def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
         """Validation batches; an empty list where there is no validation split."""
-        return self._eval_loader("validate") if self._records["validate"] else []
+        return self._eval_loader("validate") if self.size("validate") else []
 
     def test_dataloader(self) -> BatchLoader:
         """Test batches."""
@@ -240,25 +81,15 @@ class BaseData(LightningDataModule, ABC):
 
     def _eval_loader(self, stage: Stage) -> BatchLoader:
         rank, world_size = self._rank()
-        sampler = ShardedBatchSampler(len(self._records[stage]), self.eval_batch_size, rank=rank, world_size=world_size)
+        sampler = ShardedBatchSampler(self.size(stage), self.eval_batch_size, rank=rank, world_size=world_size)
         return self._loader(stage, sampler)
 
     def _loader(self, stage: Stage, sampler: EpochBatchSampler) -> BatchLoader:
-        records = self._records[stage]
-        columns = {} if stage == "predict" else self._columns(records)
         training = stage == "fit"
-        batches = PictureBatches(
-            [record.path for record in records],
-            {"role": torch.tensor([int(record.role) for record in records]), **columns},
-            self._prepare[training],
-            read=self._read[training],
-            memory=self._memory.get(stage),
-            seed=self.seed,
-            rank=sampler.rank,
-        )
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         own_place = training and self.trainer is None  # a loop without Lightning: the sampler counts by itself
         place = None if own_place else self._train_place if training else _start
+        batches = self._batches(stage, sampler.rank)
         return BatchLoader(batches, sampler, num_workers=self._workers, pin_memory=on_gpu, place=place)
 
     def _train_place(self) -> tuple[int, int]:
@@ -277,7 +108,7 @@ class BaseData(LightningDataModule, ABC):
             "seed": self.seed,
             "batch_size": self.batch_size,
             "processes": self._rank()[1],
-            "pictures": len(self._records["fit"]),
+            self.items: self.size("fit"),
             "fingerprint": str(self.protocol.get("fingerprint", {}).get("sha256", "")),
         }
 
@@ -299,27 +130,9 @@ class BaseData(LightningDataModule, ABC):
             rank_zero_warn(f"The resumed run does not continue the interrupted one exactly: {'; '.join(changed)}")
 
 
-def hold_out(groups: Sequence[int], fraction: float, seed: int) -> set[int]:
-    """A seeded random part of the different numbers in `groups`, at least one.
-
-    Raises:
-        ConfigError: Nothing would be left on one side.
-    """
-    numbers = sorted(set(groups))
-    count = max(1, round(fraction * len(numbers)))
-    if not 0 < fraction < 1 or count >= len(numbers):
-        raise ConfigError(f"val_fraction={fraction} of {len(numbers)} leaves nothing to train or validate on: use 0.1")
-    order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(seed)).tolist()
-    return {numbers[i] for i in order[:count]}
-
-
-def with_role(records: Sequence[Record], role: Role) -> list[Record]:
-    """Copies of records in another role."""
-    return [replace(record, role=role) for record in records]
-
-
-def _stages(function: str) -> list[str]:
-    return {"fit": ["fit", "validate"]}.get(function, [function])
+def stages_of(function: str) -> list[Stage]:
+    """The lists that a function of the trainer needs."""
+    return ["fit", "validate"] if function == "fit" else [function]  # type: ignore[list-item]
 
 
 def _start() -> tuple[int, int]:

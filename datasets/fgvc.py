@@ -11,8 +11,8 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from vision_suite.datasets import fgvc_layouts as layouts
-from vision_suite.datasets.base import BaseData, Validation
 from vision_suite.datasets.images import Interpolation
+from vision_suite.datasets.pictures import PictureData, Validation
 from vision_suite.datasets.records import Listing, Record, check_counts
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
@@ -30,7 +30,7 @@ FGVCDataset = Literal[
 ]
 
 
-class FGVCData(BaseData):
+class FGVCData(PictureData):
     """Pictures of fine-grained classes.
 
     The defaults are DCAL's for birds, cars and aircraft (Zhu et al., CVPR 2022, section 4.1): resize to 550 x 550,
@@ -160,8 +160,8 @@ class FGVCData(BaseData):
             rank_zero_warn(f"{listing.layout}: {len(unseen)} classes have no training picture, such as {name!r}")
         self._adopt(listing, train, val, test, facts)
 
-    def _train_sampler(self, labels: Sequence[int], rank: int, world_size: int) -> ShuffledBatchSampler:
-        return ShuffledBatchSampler(len(labels), self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
+    def _train_sampler(self, rank: int, world_size: int) -> ShuffledBatchSampler:
+        return ShuffledBatchSampler(self.size("fit"), self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
 
     def _columns(self, records: Sequence[Record]) -> dict[str, Tensor]:
         return {"label": torch.tensor([record.label for record in records])}

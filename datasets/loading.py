@@ -86,7 +86,7 @@ class BatchLoader:
 
     def __init__(
         self,
-        batches: PictureBatches,
+        batches: Dataset[dict[str, Tensor]],
         sampler: EpochBatchSampler,
         *,
         num_workers: int,

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from vision_suite.datasets import reid_layouts as layouts
 from vision_suite.datasets import reid_lists as lists
-from vision_suite.datasets.base import BaseData, Validation, hold_out, with_role
 from vision_suite.datasets.cuhk03 import read_cuhk03
 from vision_suite.datasets.images import Interpolation
+from vision_suite.datasets.pictures import PictureData, Validation, hold_out, with_role
 from vision_suite.datasets.records import Listing, Record, check_counts, relabel
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.samplers import IdentityBatchSampler
@@ -35,7 +35,7 @@ ReIDDataset = Literal[
 ]
 
 
-class ReIDData(BaseData):
+class ReIDData(PictureData):
     """Pictures of identities seen by several cameras, in batches of P identities x K pictures.
 
     The defaults are TransReID's recipe for persons (He et al., ICCV 2021), which DCAL follows.
@@ -191,9 +191,9 @@ class ReIDData(BaseData):
         relabelled, self.identities = relabel(train)
         self._adopt(listing, relabelled, val, test, facts)
 
-    def _train_sampler(self, labels: Sequence[int], rank: int, world_size: int) -> IdentityBatchSampler:
+    def _train_sampler(self, rank: int, world_size: int) -> IdentityBatchSampler:
         return IdentityBatchSampler(
-            labels, self.batch_size, self.num_instances, seed=self.seed, rank=rank, world_size=world_size
+            self._train_labels(), self.batch_size, self.num_instances, seed=self.seed, rank=rank, world_size=world_size
         )
 
     def _columns(self, records: Sequence[Record]) -> dict[str, Tensor]:

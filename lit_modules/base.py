@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vision_suite.errors import ConfigError
 from vision_suite.optim import OptimConfig, build_optimizer, peak_lr
-from vision_suite.types import ClassificationReport, RetrievalReport
+from vision_suite.types import Report
 
 
 def plain(value: Any) -> Any:
@@ -44,7 +44,7 @@ class LitBase(pl.LightningModule):
     def __init__(self, optim: OptimConfig) -> None:
         super().__init__()
         self.optim = OptimConfig(**optim) if isinstance(optim, Mapping) else optim
-        self.report: RetrievalReport | ClassificationReport | None = None
+        self.report: Report | None = None
 
     def save_settings(self) -> None:
         """Record the constructor's arguments as hyper-parameters, in plain containers; call it in ``__init__``."""

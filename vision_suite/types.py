@@ -52,8 +52,41 @@ class FGVCBatch(ImageBatch):
     label: Tensor
 
 
+class TADBatch(TypedDict):
+    """Sequences of snippet features, cut or resized to T time steps (cells).
+
+    ``features`` (B, C, T) float32, 0 where padded; ``valid`` (B, T) bool. ``segments`` (B, G, 2) float32
+    annotations in cells and ``label`` (B, G) int64 their classes, -1 where there are fewer than G. ``origin`` (B,) and
+    ``cell_seconds`` (B,) float64: cell c is at ``origin + c * cell_seconds`` seconds of the video. ``duration`` (B,)
+    float64, seconds. ``video`` (B,) int64 place in the list of videos, ``index`` (B,) int64 place in the list of
+    sequences. ``video_scores`` (B, K) float32 class scores from outside, if the data has such a file.
+    """
+
+    features: Tensor
+    valid: Tensor
+    segments: Tensor
+    label: Tensor
+    origin: Tensor
+    cell_seconds: Tensor
+    duration: Tensor
+    video: Tensor
+    index: Tensor
+
+
 @dataclass(frozen=True)
-class RetrievalReport:
+class Report:
+    """What any evaluation leaves behind for tables and pictures.
+
+    Attributes:
+        metrics: Scalars by name. protocol: Everything needed to read the numbers.
+    """
+
+    metrics: dict[str, float]
+    protocol: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RetrievalReport(Report):
     """What a re-ID evaluation leaves behind for tables and pictures.
 
     Attributes:
@@ -67,9 +100,7 @@ class RetrievalReport:
         average_precision: (Q,) float64, NaN for a query without a correct gallery entry.
     """
 
-    metrics: dict[str, float]
     cmc: dict[str, np.ndarray]
-    protocol: dict[str, Any]
     query_index: np.ndarray
     ranked_index: np.ndarray
     ranked_distance: np.ndarray
@@ -78,7 +109,7 @@ class RetrievalReport:
 
 
 @dataclass(frozen=True)
-class ClassificationReport:
+class ClassificationReport(Report):
     """What a classification evaluation leaves behind for tables and pictures.
 
     Attributes:
@@ -88,9 +119,32 @@ class ClassificationReport:
         confidence: (M,) float32 probability of the predicted class.
     """
 
-    metrics: dict[str, float]
-    protocol: dict[str, Any]
     index: np.ndarray
     label: np.ndarray
     prediction: np.ndarray
     confidence: np.ndarray = field(repr=False)
+
+
+@dataclass(frozen=True)
+class DetectionReport(Report):
+    """What an evaluation of temporal action detection leaves behind for tables and pictures.
+
+    Attributes:
+        metrics: Scalars by name: ``average_mAP``, ``mAP@0.5`` ..., ``AR@100``, ``AUC`` ... (fractions of one).
+        protocol: Everything needed to read the numbers.
+        classes: Names of the K evaluated classes.
+        tiou: (t,) thresholds. ap: (t, K) average precision.
+        ground_truth: ActivityNet annotation dictionary of the evaluated videos.
+        predictions: ActivityNet result dictionary.
+        errors: What `vision_suite.metrics.tad_errors.analyse_errors` found.
+        curves: By video the (3, n) seconds, start and end probabilities, and by the same key with ``gate`` the (2, n)
+            seconds and temporal attention.
+    """
+
+    classes: list[str]
+    tiou: np.ndarray
+    ap: np.ndarray
+    ground_truth: dict[str, Any] = field(repr=False)
+    predictions: dict[str, Any] = field(repr=False)
+    errors: dict[str, Any] = field(repr=False)
+    curves: dict[str, np.ndarray] = field(default_factory=dict, repr=False)

@@ -25,6 +25,7 @@ from vision_suite.callbacks.prediction_files import (
 from vision_suite.callbacks.prediction_store import Ints, PartWriter, clear, merge
 from vision_suite.callbacks.run_dir import share_run_dir
 from vision_suite.datasets.base import BaseData
+from vision_suite.datasets.pictures import PictureData
 from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.base import LitBase
 from vision_suite.metrics.ranking import Floats
@@ -64,7 +65,9 @@ class PredictionWriter(Callback):
         """Agree on the folder and clear what an earlier prediction left there."""
         self._part = None
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(pl_module, LitBase) or not isinstance(data, BaseData):
+        if isinstance(data, BaseData) and not isinstance(data, PictureData):
+            return  # another kind of data, with a writer of its own
+        if not isinstance(pl_module, LitBase) or not isinstance(data, PictureData):
             rank_zero_info("predictions are not written: model and data must both be the suite's own")
             return
         trainer.predict_loop.return_predictions = False
@@ -111,7 +114,7 @@ class PredictionWriter(Callback):
         if trainer.is_global_zero:
             self._finish(trainer, trainer.datamodule)  # type: ignore[attr-defined]
 
-    def _draw(self, part: PartWriter, data: BaseData, index: Ints, rollout: torch.Tensor) -> None:
+    def _draw(self, part: PartWriter, data: PictureData, index: Ints, rollout: torch.Tensor) -> None:
         """Draw the maps of those pictures of a batch that come first in the list."""
         for row, position in enumerate(index.tolist()):
             if self.overlays >= 0 and position >= self.overlays:
@@ -126,7 +129,7 @@ class PredictionWriter(Callback):
             panel.save(hidden)
             hidden.replace(self._folder / "rollout" / f"{position:06d}_{stem}.png")
 
-    def _finish(self, trainer: Trainer, data: BaseData) -> None:
+    def _finish(self, trainer: Trainer, data: PictureData) -> None:
         parts = [self._folder / PARTS / f"rank-{rank}" for rank in range(trainer.world_size)]
         predictions = merge(parts, self._folder / PARTS / "joined")
         paths = [data.record("predict", index)[0] for index in predictions.index.tolist()]
@@ -163,7 +166,7 @@ class PredictionWriter(Callback):
     def _draw_ranked(
         self,
         trainer: Trainer,
-        data: BaseData,
+        data: PictureData,
         lists: list[tuple[int, Ints, Floats]],
         index: Ints,
         against: str,

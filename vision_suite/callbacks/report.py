@@ -18,32 +18,25 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 
 from vision_suite import __version__
-from vision_suite.callbacks.report_pictures import classification_pictures, retrieval_pictures
+from vision_suite.callbacks.report_views import Shown, view_of
 from vision_suite.callbacks.run_dir import run_dir
 from vision_suite.datasets.base import BaseData
 from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.base import LitBase
-from vision_suite.types import ClassificationReport, RetrievalReport
+from vision_suite.types import Report
 from vision_suite.viz.training import Series, training_curves
-
-Report = RetrievalReport | ClassificationReport
-
-COLUMNS = {
-    "retrieval": {"mAP": "mAP", "rank1": "R1", "rank5": "R5", "rank10": "R10", "mINP": "mINP"},
-    "classification": {"top1": "top-1", "top5": "top-5"},
-}
-ROWS = {"": "fused", "sa": "SA only", "glca": "GLCA only", "rerank": "fused, re-ranked"}
 
 
 class ReportWriter(Callback):
     """Prints and stores the report that a module leaves after testing or validating; rank zero only.
 
-    Files go to ``test`` (or ``validate``) in the run's folder: ``metrics.json``, and for retrieval ``cmc.png``,
-    ``gallery_random.png`` and ``gallery_hardest.png``, for classification ``confusions.png``. Training leaves
+    Files go to ``test`` (or ``validate``) in the run's folder: ``metrics.json``, and what the report's view draws: for
+    retrieval ``cmc.png``, ``gallery_random.png`` and ``gallery_hardest.png``, for classification ``confusions.png``,
+    for detection timelines, curves and an analysis of errors. Training leaves
     ``training.png`` beside the CSV logger's ``metrics.csv``. Pictures go to Weights & Biases too when it logs the run.
 
     Args:
-        queries: Rows of each ranked gallery strip.
+        queries: Rows of each ranked gallery strip, and timelines drawn.
         pairs: Rows of the picture of confused classes.
         validation_pictures: Draw pictures after ``validate`` too.
         seed: Seed for the choice of queries in ``gallery_random.png``.
@@ -93,27 +86,26 @@ class ReportWriter(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         protocol = data.protocol if isinstance(data, BaseData) else {}
         title = f"{_name(protocol)}, {stage}"
+        view = view_of(report)
         record = metrics_record(report, stage, protocol)
         record |= {"checkpoint": None if trainer.ckpt_path is None else str(trainer.ckpt_path)}
         record |= {"vision_suite": __version__}
         text = json.dumps(record, indent=2, allow_nan=False)
         (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        for name, contents in view.files(report).items():
+            (folder / name).write_text(contents, encoding="utf-8")
         print_table(report, title)
         # This table is the one; Lightning would print all the numbers again.
         (trainer.test_loop if stage == "test" else trainer.validate_loop).verbose = False
-        written = ["metrics.json"]
+        written = ["metrics.json", *view.files(report)]
         if pictures and isinstance(data, BaseData):
-            for name, picture in self._pictures(report, data, stage, title).items():
+            shown = Shown(self.queries, self.pairs, self.seed)
+            for name, picture in view.pictures(report, data, stage, title, shown).items():
                 self._show(trainer, picture, name, folder)
                 written.append(f"{name}.png")
         elif pictures:
             rank_zero_info("no pictures: the trainer was given loaders, not a data module of the suite")
         rank_zero_info(f"report: {', '.join(written)} in {folder}")
-
-    def _pictures(self, report: Report, data: BaseData, stage: str, title: str) -> dict[str, Image.Image]:
-        if isinstance(report, RetrievalReport):
-            return retrieval_pictures(report, data, stage, title, queries=self.queries, seed=self.seed)
-        return classification_pictures(report, data, stage, title, pairs=self.pairs)
 
     def _show(self, trainer: Trainer, picture: Image.Image, name: str, folder: Path) -> None:
         """Save a picture and hand it to Weights & Biases."""
@@ -134,7 +126,7 @@ def metrics_record(report: Report, stage: str, data: Mapping[str, Any]) -> dict[
     own = {key: value for key, value in report.protocol.items() if key not in data}
     return {
         "stage": stage,
-        "task": "retrieval" if isinstance(report, RetrievalReport) else "classification",
+        "task": view_of(report).task,
         "metrics": plain(report.metrics),
         "protocol": plain(own),
         "data": plain(data),
@@ -155,19 +147,8 @@ def plain(value: Any) -> Any:
 
 
 def table_rows(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of the table: one row a branch, in percent, "-" where a branch lacks a number."""
-    columns = COLUMNS["retrieval" if isinstance(report, RetrievalReport) else "classification"]
-    values: dict[str, dict[str, str]] = defaultdict(dict)
-    for key, value in report.metrics.items():
-        branch, _, name = key.rpartition("/")
-        if name in columns:
-            values[branch][name] = f"{100 * value:.1f}" if math.isfinite(value) else "-"
-    alone = len(values) == 1
-    rows = [
-        ["network" if alone else ROWS.get(branch, branch), *(found.get(name, "-") for name in columns)]
-        for branch, found in values.items()
-    ]
-    return ["", *columns.values()], rows
+    """Headings and rows of the table, in percent."""
+    return view_of(report).table(report)
 
 
 def print_table(report: Report, title: str) -> None:
@@ -181,17 +162,11 @@ def print_table(report: Report, title: str) -> None:
         table.add_column(heading, justify="right" if number else "left")
     for row in rows:
         table.add_row(*row)
-    facts = report.protocol
-    if isinstance(report, RetrievalReport):
-        counts = f"{facts['num_valid']} of {facts['num_query']} queries valid, gallery {facts['num_gallery']}"
-        note = f"{counts}; AP: {facts['ap_description']}"
-    else:
-        note = f"{facts['num_pictures']} pictures"
     console = Console()
     # Not as the table's own title, which is broken to the table's width.
     console.print(f"{title} (%)", style="bold", highlight=False)
     console.print(table)
-    console.print(note, style="dim", highlight=False)
+    console.print(view_of(report).note(report), style="dim", highlight=False)
 
 
 def _name(protocol: Mapping[str, Any]) -> str:

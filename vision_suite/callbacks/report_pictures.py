@@ -1,4 +1,4 @@
-"""The pictures of a report: which queries and which confusions to show, and their originals."""
+"""Reports on pictures: their tables, which queries and confusions to show, and the originals."""
 
 from __future__ import annotations
 
@@ -8,17 +8,70 @@ from typing import Literal, cast
 import numpy as np
 from PIL import Image
 
+from vision_suite.callbacks.report_views import ReportView, Rows, branch_rows
+from vision_suite.callbacks.report_views import Shown as ShownSettings
 from vision_suite.datasets.base import BaseData
+from vision_suite.datasets.pictures import PictureData
 from vision_suite.types import ClassificationReport, RetrievalReport
 from vision_suite.viz.classification import ConfusionRow, confusion_sheet, most_confused
 from vision_suite.viz.retrieval import RankedRow, Shown, cmc_curves, gallery_strip
 
 Stage = Literal["validate", "test"]
 EXAMPLES = 3
+BRANCHES = {"": "fused", "sa": "SA only", "glca": "GLCA only", "rerank": "fused, re-ranked"}
+
+
+class RetrievalView(ReportView[RetrievalReport]):
+    """Shows re-identification."""
+
+    kind = RetrievalReport
+    task = "retrieval"
+
+    def table(self, report: RetrievalReport) -> tuple[list[str], Rows]:
+        """mAP, ranks and mINP of each branch."""
+        columns = {"mAP": "mAP", "rank1": "R1", "rank5": "R5", "rank10": "R10", "mINP": "mINP"}
+        return branch_rows(report.metrics, columns, BRANCHES)
+
+    def note(self, report: RetrievalReport) -> str:
+        """Queries, gallery, and which average precision."""
+        facts = report.protocol
+        counts = f"{facts['num_valid']} of {facts['num_query']} queries valid, gallery {facts['num_gallery']}"
+        return f"{counts}; AP: {facts['ap_description']}"
+
+    def pictures(
+        self, report: RetrievalReport, data: BaseData, stage: str, title: str, shown: ShownSettings
+    ) -> dict[str, Image.Image]:
+        """CMC curves and ranked galleries."""
+        if not isinstance(data, PictureData):
+            return {}
+        return retrieval_pictures(report, data, stage, title, queries=shown.queries, seed=shown.seed)
+
+
+class ClassificationView(ReportView[ClassificationReport]):
+    """Shows classification."""
+
+    kind = ClassificationReport
+    task = "classification"
+
+    def table(self, report: ClassificationReport) -> tuple[list[str], Rows]:
+        """Top-1 and top-5 of each branch."""
+        return branch_rows(report.metrics, {"top1": "top-1", "top5": "top-5"}, BRANCHES)
+
+    def note(self, report: ClassificationReport) -> str:
+        """Number of pictures."""
+        return f"{report.protocol['num_pictures']} pictures"
+
+    def pictures(
+        self, report: ClassificationReport, data: BaseData, stage: str, title: str, shown: ShownSettings
+    ) -> dict[str, Image.Image]:
+        """The classes most often confused."""
+        if not isinstance(data, PictureData):
+            return {}
+        return classification_pictures(report, data, stage, title, pairs=shown.pairs)
 
 
 def retrieval_pictures(
-    report: RetrievalReport, data: BaseData, stage: str, title: str, *, queries: int, seed: int
+    report: RetrievalReport, data: PictureData, stage: str, title: str, *, queries: int, seed: int
 ) -> dict[str, Image.Image]:
     """The CMC curves, and the ranked galleries of some queries drawn at random and of those with the lowest AP.
 
@@ -54,7 +107,7 @@ def retrieval_pictures(
     return pictures
 
 
-def _ranked(report: RetrievalReport, data: BaseData, stage: Stage, query: int) -> RankedRow:
+def _ranked(report: RetrievalReport, data: PictureData, stage: Stage, query: int) -> RankedRow:
     """One query with its ranked gallery."""
     _, identity, camera = data.record(stage, int(report.query_index[query]))
     entries = []
@@ -68,7 +121,7 @@ def _ranked(report: RetrievalReport, data: BaseData, stage: Stage, query: int) -
 
 
 def classification_pictures(
-    report: ClassificationReport, data: BaseData, stage: str, title: str, *, pairs: int
+    report: ClassificationReport, data: PictureData, stage: str, title: str, *, pairs: int
 ) -> dict[str, Image.Image]:
     """The classes most often taken for one another; no picture if there is no mistake.
 
@@ -105,11 +158,11 @@ def classification_pictures(
     return {"confusions": confusion_sheet(rows, title=f"{title}: most confused classes", subtitle=facts)}
 
 
-def _originals(data: BaseData, stage: Stage, indices: Sequence[int]) -> list[Image.Image]:
+def _originals(data: PictureData, stage: Stage, indices: Sequence[int]) -> list[Image.Image]:
     """The original pictures at these positions."""
     return [data.picture(stage, index) for index in indices]
 
 
-def _name(data: BaseData, label: int) -> str:
+def _name(data: PictureData, label: int) -> str:
     """A class's name, or its number where the data set has no names."""
     return data.class_names[label] if label < len(data.class_names) else f"class {label}"

@@ -1,0 +1,257 @@
+"""Snippet features on disk: npy, npz, csv, pt and HDF5, and the metadata without which their time is unknown."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from vision_suite.errors import DataError
+
+Floats = npt.NDArray[np.float32]
+METADATA = "features.json"
+SUFFIXES = (".npy", ".npz", ".csv", ".pt")
+CONTAINERS = (".h5", ".hdf5")
+NPZ_KEY = "feats"
+
+
+@dataclass(frozen=True)
+class FeatureInfo:
+    """When each row of a feature file happens, and how wide it is. Frame = frame at ``fps``.
+
+    Row k covers frames ``offset + k * stride`` to ``offset + (k + 1) * stride``.
+
+    Attributes:
+        fps: Frames a second; unset for the video's own rate (frames / duration of the annotation file).
+        stride: Frames from one row to the next.
+        clip: Frames that the extractor saw for a row.
+        offset: Frame at which row 0 begins, (clip - stride) / 2 for rows in the middle of their clips.
+        channels: Width of a row; 0 takes the first file's.
+        resized: Rows cover the whole video evenly, however many there are; ``fps`` and the others don't matter then.
+        extractor: What made the features, in plain values, so that it can be run on other videos.
+    """
+
+    fps: float | None = None
+    stride: float = 16
+    clip: float = 16
+    offset: float = 0
+    channels: int = 0
+    resized: bool = False
+    extractor: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what gives no time."""
+        if self.stride <= 0 or self.clip <= 0 or (self.fps is not None and self.fps <= 0):
+            raise DataError(f"features with fps={self.fps}, stride={self.stride}, clip={self.clip} have no time")
+
+
+def read_info(folder: Path) -> FeatureInfo:
+    """The metadata beside a set of features.
+
+    Raises:
+        DataError: There is none, or it is malformed.
+    """
+    path = folder / METADATA
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+        known = {entry.name for entry in fields(FeatureInfo)}
+        return FeatureInfo(**{name: value for name, value in contents.items() if name in known})
+    except FileNotFoundError:
+        raise DataError(
+            f"{str(path)!r} is missing, so the time of each feature is unknown: write it, such as "
+            '{"fps": 25, "stride": 16, "clip": 16, "offset": 0}, or give --data.sampling'
+        ) from None
+    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        raise DataError(f"{str(path)!r} is not usable metadata ({error})") from None
+
+
+def write_info(folder: Path, info: FeatureInfo, **more: Any) -> None:
+    """Write the metadata beside a set of features, with further facts for people."""
+    (folder / METADATA).write_text(json.dumps({**asdict(info), **more}, indent=1) + "\n", encoding="utf-8")
+
+
+class FeatureSource:
+    """One or more sets of features, joined along the channels.
+
+    Args:
+        places: Folders of ``<id>.npy`` (or npz, csv, pt; with or without ``v_``), or HDF5 files with one data set a
+            video, by name or glob.
+        join: Sets of different length: ``interpolate`` to the longest, or ``truncate`` to the shortest.
+        channels: Width that every file must have together, 0 for any.
+    """
+
+    def __init__(
+        self, places: Sequence[Path], join: Literal["interpolate", "truncate"] = "interpolate", channels: int = 0
+    ) -> None:
+        if not places:
+            raise DataError("no features are named: give --data.features")
+        self.places, self.join, self.channels = list(places), join, channels
+        self._addresses: dict[str, list[str]] = {}
+        for place in self.places:
+            if not _is_container(place) and not place.is_dir():
+                raise DataError(f"feature folder {str(place)!r} does not exist: give the right --data.features")
+            if _is_container(place) and not list(place.parent.glob(place.name)):
+                raise DataError(f"no feature file fits {str(place)!r}: give the right --data.features")
+        self._listed = [_listing(place) for place in self.places]
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """The videos for which some set has no features."""
+        return [name for name in names if any(_find(name, listed) is None for listed in self._listed)]
+
+    def files(self, name: str) -> list[str]:
+        """The files (or ``file::dataset``) of a video, one per set.
+
+        Raises:
+            DataError: A set has none.
+        """
+        found = []
+        for place, listed in zip(self.places, self._listed, strict=True):
+            address = _find(name, listed)
+            if address is None:
+                raise DataError(f"no features of video {name!r} in {str(place)!r} ({', '.join(SUFFIXES)}): extract them")
+            found.append(address)
+        return found
+
+    def read(self, name: str) -> Floats:
+        """The features of a video: (L, C) float32.
+
+        Raises:
+            DataError: They are missing, damaged, empty, not finite, or of another width.
+        """
+        addresses = self.files(name)
+        parts = [read_rows(address) for address in addresses]
+        rows = [len(part) for part in parts]
+        if len(set(rows)) > 1:
+            parts = (
+                [part[: min(rows)] for part in parts]
+                if self.join == "truncate"
+                else [resize_rows(part, max(rows)) for part in parts]
+            )
+        out = np.concatenate(parts, axis=1)
+        if self.channels and out.shape[1] != self.channels:
+            turned = " (rows and columns seem to be swapped: rows are time)" if out.shape[0] == self.channels else ""
+            raise DataError(
+                f"features {addresses[0]!r} have shape {out.shape}, but {self.channels} columns are expected{turned}"
+            )
+        return out
+
+
+def read_rows(address: str) -> Floats:
+    """One file, or ``file::dataset`` of an HDF5 file, as (L, C) float32.
+
+    Raises:
+        DataError: It cannot be read, or is not a non-empty matrix of finite numbers.
+    """
+    file, _, name = address.partition("::")
+    path = Path(file)
+    try:
+        values = _READERS[path.suffix.lower()](path, name)
+        out = np.asarray(values, dtype=np.float32)
+    except DataError:
+        raise
+    except Exception as error:  # damaged bytes make the readers fail in any way
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(f"features {address!r} cannot be read ({type(error).__name__}: {reason})") from None
+    if out.ndim != 2 or 0 in out.shape:
+        raise DataError(f"features {address!r} have shape {out.shape}: (rows, columns) with at least one is needed")
+    if not np.isfinite(out).all():
+        raise DataError(f"features {address!r} hold values that are not finite: extract them again")
+    return out
+
+
+def resize_rows(rows: Floats, length: int) -> Floats:
+    """Linear interpolation of (L, C) to (length, C), row k at the middle of its share of the time.
+
+    As ``torch.nn.functional.interpolate(mode="linear", align_corners=False)``.
+    """
+    count = len(rows)
+    if count == length:
+        return rows
+    at = np.clip((np.arange(length) + 0.5) * (count / length) - 0.5, 0, count - 1)
+    lower = at.astype(np.int64)
+    share = (at - lower)[:, None].astype(np.float32)
+    upper = np.minimum(lower + 1, count - 1)
+    out: Floats = rows[lower] * (1 - share) + rows[upper] * share
+    return out
+
+
+def _npz(path: Path, name: str) -> Any:
+    with np.load(path, allow_pickle=False) as archive:
+        keys = archive.files
+        if NPZ_KEY not in keys and len(keys) != 1:
+            raise DataError(f"features {str(path)!r} hold {', '.join(keys)}: one array, or one called {NPZ_KEY}, is needed")
+        return archive[NPZ_KEY if NPZ_KEY in keys else keys[0]]
+
+
+def _csv(path: Path, name: str) -> Any:
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = [row for row in csv.reader(stream) if row]
+    if rows and not _numeric(rows[0]):
+        rows = rows[1:]
+    widths = {len(row) for row in rows}
+    if len(widths) > 1:
+        raise DataError(f"features {str(path)!r} have rows of {min(widths)} to {max(widths)} columns: copy the file again")
+    return [[float(value) for value in row] for row in rows]
+
+
+def _pt(path: Path, name: str) -> Any:
+    import torch
+
+    value = torch.load(path, weights_only=True, map_location="cpu")
+    return value.float().numpy()
+
+
+def _hdf5(path: Path, name: str) -> Any:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return file[name][()]
+
+
+_READERS = {
+    ".npy": lambda path, name: np.load(path, allow_pickle=False),
+    ".npz": _npz,
+    ".csv": _csv,
+    ".pt": _pt,
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
+}
+
+
+def _numeric(row: list[str]) -> bool:
+    try:
+        return all(math.isfinite(float(value)) for value in row)
+    except ValueError:
+        return False
+
+
+def _is_container(place: Path) -> bool:
+    return place.suffix.lower() in CONTAINERS
+
+
+def _listing(place: Path) -> dict[str, str]:
+    """Address of every video of a set by its id."""
+    if _is_container(place):
+        import h5py
+
+        found: dict[str, str] = {}
+        for path in sorted(place.parent.glob(place.name)):
+            try:
+                with h5py.File(path, "r") as file:
+                    found |= {name: f"{path}::{name}" for name in file}
+            except OSError as error:
+                raise DataError(f"feature file {str(path)!r} cannot be read ({error}): copy it again") from None
+        return found
+    files = (path for path in sorted(place.iterdir()) if path.suffix.lower() in SUFFIXES)
+    return {path.stem: str(path) for path in files}
+
+
+def _find(name: str, listed: dict[str, str]) -> str | None:
+    return listed.get(name) or listed.get(f"v_{name}")

@@ -1,0 +1,100 @@
+"""Class scores of whole videos from outside: the files that proposal networks have borrowed their labels from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vision_suite.errors import DataError
+
+Floats = npt.NDArray[np.float32]
+# THUMOS-14's detection classes among the 101 of its classification task, numbered from 1.
+THUMOS_CLASSES = {
+    7: "BaseballPitch",
+    9: "BasketballDunk",
+    12: "Billiards",
+    21: "CleanAndJerk",
+    22: "CliffDiving",
+    23: "CricketBowling",
+    24: "CricketShot",
+    26: "Diving",
+    31: "FrisbeeCatch",
+    33: "GolfSwing",
+    36: "HammerThrow",
+    40: "HighJump",
+    45: "JavelinThrow",
+    51: "LongJump",
+    68: "PoleVault",
+    79: "Shotput",
+    85: "SoccerPenalty",
+    92: "TennisSwing",
+    93: "ThrowDiscus",
+    97: "VolleyballSpiking",
+}
+_NUMBER = re.compile(r"(\d{7})$")
+
+
+def read_scores(path: Path, videos: Sequence[str], classes: Sequence[str]) -> dict[str, Floats]:
+    """Scores (K,) float32 of each video, in the order of ``classes``.
+
+    Two kinds of file: JSON ``{"results": {id: [score of each class]}, "class": [names]}`` (CUHK's for ActivityNet), and
+    a NumPy matrix with one row per THUMOS-14 video, by the number in its id, and 101 columns (UntrimmedNet's). Rows of
+    the latter sum to 2, so fused scores may exceed 1.
+
+    Raises:
+        DataError: The file is malformed, or lacks a class or a video.
+    """
+    if path.suffix.lower() == ".npy":
+        return _untrimmed_net(path, videos, classes)
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+        names, results = [str(name) for name in contents["class"]], contents["results"]
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise DataError(f"class scores {str(path)!r} cannot be read ({error}): keys 'results' and 'class'") from None
+    columns = _columns(path, names, classes)
+    out = {}
+    for video in videos:
+        row = results.get(video, results.get(f"v_{video}"))
+        if row is None or len(row) != len(names):
+            raise DataError(f"class scores {str(path)!r} have no row of {len(names)} numbers for video {video!r}")
+        out[video] = np.asarray(row, dtype=np.float32)[columns]
+    return out
+
+
+def write_scores(path: Path, scores: dict[str, Floats], classes: Sequence[str]) -> None:
+    """Write scores (K,) by video in the JSON form that `read_scores` reads."""
+    results = {video: [round(float(value), 6) for value in row] for video, row in scores.items()}
+    path.write_text(json.dumps({"results": results, "class": list(classes)}) + "\n", encoding="utf-8")
+
+
+def _untrimmed_net(path: Path, videos: Sequence[str], classes: Sequence[str]) -> dict[str, Floats]:
+    try:
+        table = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"class scores {str(path)!r} cannot be read ({error})") from None
+    if table.ndim != 2 or table.shape[1] < max(THUMOS_CLASSES):
+        raise DataError(f"class scores {str(path)!r} have shape {table.shape}: (videos, 101) is needed")
+    number_of = {name: number - 1 for number, name in THUMOS_CLASSES.items()}
+    if missing := [name for name in classes if name not in number_of]:
+        raise DataError(f"class {missing[0]!r} is none of THUMOS-14's: {str(path)!r} has no column for it")
+    columns = [number_of[name] for name in classes]
+    out = {}
+    for video in videos:
+        match = _NUMBER.search(video)
+        row = int(match[1]) - 1 if match else -1
+        if not 0 <= row < len(table):
+            raise DataError(f"class scores {str(path)!r} have no row for video {video!r} ({len(table)} rows)")
+        out[video] = table[row, columns].astype(np.float32)
+    return out
+
+
+def _columns(path: Path, names: list[str], classes: Sequence[str]) -> list[int]:
+    place = {name: number for number, name in enumerate(names)}
+    if missing := [name for name in classes if name not in place]:
+        raise DataError(f"class scores {str(path)!r} have no class {missing[0]!r}: they belong to another data set")
+    return [place[name] for name in classes]

@@ -1,0 +1,110 @@
+"""From a video's rows of features to sequences of T cells, and back from cells to seconds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from vision_suite.datasets.tad_annotations import Video
+from vision_suite.datasets.tad_features import FeatureInfo
+from vision_suite.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where cells are in a video: cell c is at ``origin + c * cell_seconds`` seconds.
+
+    Attributes:
+        origin: Seconds. cell_seconds: Seconds. duration: Seconds of the video, to which results are clipped.
+    """
+
+    origin: float
+    cell_seconds: float
+    duration: float
+
+    def seconds(self, cell: float) -> float:
+        """Time of a cell, inside the video."""
+        return min(max(self.origin + cell * self.cell_seconds, 0.0), self.duration)
+
+    def cell(self, seconds: float) -> float:
+        """Cell of a time."""
+        return (seconds - self.origin) / self.cell_seconds
+
+    def after(self, cells: int) -> Clock:
+        """The clock of a window that begins so many cells later."""
+        return Clock(self.origin + cells * self.cell_seconds, self.cell_seconds, self.duration)
+
+    def stretched(self, rows: int, cells: int) -> Clock:
+        """The clock after resizing so many rows to so many cells."""
+        return Clock(self.origin, self.cell_seconds * rows / cells, self.duration)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sequence: rows ``first`` to ``first + rows`` of a video, of which the network sees T cells.
+
+    Attributes:
+        video: Place in the list of videos. first: First row. rows: Number of rows. clock: Of its cells.
+    """
+
+    video: int
+    first: int
+    rows: int
+    clock: Clock
+
+
+def row_clock(video: Video, rows: int, info: FeatureInfo) -> Clock:
+    """The clock of a video's rows.
+
+    One rule serves labels and results: the frames that rows cover, never beyond the video's end.
+
+    Raises:
+        DataError: Neither the annotation nor the metadata tell the time.
+    """
+    if info.resized:
+        if not video.duration > 0:
+            raise DataError(f"video {video.name!r} has no duration, which resized features need")
+        return Clock(0.0, video.duration / rows, video.duration)
+    fps = info.fps
+    if fps is None:
+        if not (video.frames > 0 and video.duration > 0):
+            raise DataError(
+                f"video {video.name!r}: its own frame rate is needed (fps is unset), so the annotations must give its "
+                "duration and number of frames"
+            )
+        fps = video.frames / video.duration
+    covered = (info.offset + rows * info.stride) / fps
+    duration = video.duration if video.duration > 0 else covered
+    return Clock(info.offset / fps, info.stride / fps, duration)
+
+
+def whole_clock(video: Video, rows: int, info: FeatureInfo, cells: int) -> Clock:
+    """The clock of a video resized to so many cells: what the rows cover, capped at its duration."""
+    clock = row_clock(video, rows, info)
+    end = min(clock.origin + rows * clock.cell_seconds, clock.duration)
+    return Clock(clock.origin, (end - clock.origin) / cells, clock.duration)
+
+
+def window_starts(rows: int, length: int, stride: int) -> list[int]:
+    """First rows of windows that together see every row, none of them twice the same.
+
+    0, stride, 2 * stride ... while the window fits, and one that ends with the last row if those leave a rest.
+
+    Raises:
+        ConfigError: The stride is not from 1 to the window's length.
+    """
+    if not 1 <= stride <= length:
+        raise ConfigError(f"a window of {length} rows cannot move by {stride}: the overlap must be from 0 to below 1")
+    if rows <= length:
+        return [0]
+    starts = list(range(0, rows - length + 1, stride))
+    if starts[-1] + length < rows:
+        starts.append(rows - length)
+    return starts
+
+
+def stride_of(length: int, overlap: float) -> int:
+    """Rows from one window to the next for an overlap given as a share of the window."""
+    if not 0 <= overlap < 1:
+        raise ConfigError(f"window overlap {overlap} must be from 0 to below 1")
+    return max(1, math.floor(length * (1 - overlap) + 1e-9))

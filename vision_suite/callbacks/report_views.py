@@ -1,0 +1,102 @@
+"""How each kind of report is shown: one view a kind, found by itself in the modules ``report_*`` of this folder."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import pkgutil
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from PIL import Image
+
+from vision_suite.datasets.base import BaseData
+
+ReportT = TypeVar("ReportT")
+Rows = list[list[str]]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the user chose about pictures.
+
+    Attributes:
+        queries: Rows of ranked galleries, and timelines. pairs: Rows of confused classes. seed: Of random choices.
+    """
+
+    queries: int
+    pairs: int
+    seed: int
+
+
+class ReportView(ABC, Generic[ReportT]):
+    """Shows the reports of one class; a subclass in a module ``report_<task>`` of this folder is enough to have one.
+
+    Attributes:
+        kind: The class of its reports. task: The word in ``metrics.json``.
+    """
+
+    kind: ClassVar[type]
+    task: ClassVar[str]
+
+    @abstractmethod
+    def table(self, report: ReportT) -> tuple[list[str], Rows]:
+        """Headings and rows of the table on the terminal, in percent."""
+
+    @abstractmethod
+    def note(self, report: ReportT) -> str:
+        """What a reader of the table must know, in a line."""
+
+    @abstractmethod
+    def pictures(self, report: ReportT, data: BaseData, stage: str, title: str, shown: Shown) -> dict[str, Image.Image]:
+        """Pictures by file name without ending."""
+
+    def files(self, report: ReportT) -> dict[str, str]:
+        """Further text files by name."""
+        return {}
+
+
+def view_of(report: Any) -> ReportView[Any]:
+    """The view of a report's class.
+
+    Raises:
+        TypeError: No module of this folder shows such reports.
+    """
+    for module in pkgutil.iter_modules(importlib.import_module("vision_suite.callbacks").__path__):
+        if module.name.startswith("report_"):
+            importlib.import_module(f"vision_suite.callbacks.{module.name}")
+    for view in ReportView.__subclasses__():
+        if isinstance(report, view.kind):
+            return view()
+    raise TypeError(f"no view shows a {type(report).__name__}: add a ReportView in callbacks/report_<task>.py")
+
+
+def branch_rows(
+    metrics: Mapping[str, float], columns: Mapping[str, str], names: Mapping[str, str]
+) -> tuple[list[str], Rows]:
+    """A table with one row a branch: ``sa/mAP`` is column mAP of branch sa; "-" where a branch lacks a number.
+
+    Args:
+        metrics: Fractions of one, by ``name`` or ``branch/name``.
+        columns: Heading of each metric that is shown.
+        names: Name of each branch in the table.
+    """
+    values: dict[str, dict[str, str]] = defaultdict(dict)
+    for key, value in metrics.items():
+        branch, _, name = key.rpartition("/")
+        if name in columns:
+            values[branch][name] = percent(value)
+    alone = len(values) == 1
+    rows = [
+        ["network" if alone else names.get(branch, branch), *(found.get(name, "-") for name in columns)]
+        for branch, found in values.items()
+    ]
+    return ["", *columns.values()], rows
+
+
+def percent(value: float) -> str:
+    """A fraction of one in percent with one decimal, or "-"."""
+    return f"{100 * value:.1f}" if math.isfinite(value) else "-"
