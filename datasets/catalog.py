@@ -17,10 +17,11 @@ from vision_suite.datasets.fetch import data_dir
 from vision_suite.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from vision_suite.datasets.emoji import VerifyReport
+    from vision_suite.datasets.prepared import VerifyReport
 
 EMOJI = "emoji-reid"
 EMOJI_SIZE = 64
+WATCH = "watch-tad"
 
 _FOLDER = re.compile(rf"{EMOJI}-(\d+)")
 
@@ -47,7 +48,8 @@ def entries() -> list[CatalogEntry]:
     sizes = {EMOJI_SIZE}
     if data_dir().is_dir():
         sizes |= {int(match[1]) for path in data_dir().iterdir() if (match := _FOLDER.fullmatch(path.name))}
-    return [_emoji_entry(size) for size in sorted(sizes, key=lambda size: (size != EMOJI_SIZE, size))]
+    emoji = [_emoji_entry(size) for size in sorted(sizes, key=lambda size: (size != EMOJI_SIZE, size))]
+    return [*emoji, _watch_entry()]
 
 
 def prepare(
@@ -74,7 +76,7 @@ def prepare(
         ConfigError: There is no such set, or the size or number of workers is out of range.
         DataError: The set cannot be had (no client, no answer, a wrong checksum) or written (disk full, no rights).
     """
-    from vision_suite.datasets import emoji
+    from vision_suite.datasets import emoji, watch_tad
     from vision_suite.datasets.emoji_recipe import load_recipe
 
     size = _size_of(name, image_size)
@@ -82,6 +84,8 @@ def prepare(
         raise ConfigError(f"workers={workers}: give 1 or more")
     try:
         with _progress(quiet) as progress:
+            if name == WATCH:
+                return watch_tad.prepare(progress, source=source)
             return emoji.prepare(load_recipe(), progress, source=source, image_size=size, workers=workers or _cores())
     except OSError as error:
         raise DataError(
@@ -102,19 +106,22 @@ def verify(name: str, *, image_size: int | None = None, quiet: bool = False) -> 
         ConfigError: There is no such set.
         DataError: It is not prepared, or its manifest cannot be read.
     """
-    from vision_suite.datasets import emoji
+    from vision_suite.datasets import emoji, watch_tad
     from vision_suite.datasets.emoji_recipe import load_recipe
 
-    folder = emoji.folder_of(_size_of(name, image_size))
+    size = _size_of(name, image_size)
+    folder = watch_tad.folder_of() if name == WATCH else emoji.folder_of(size)
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist: run `{_command(folder.name)}`")
     with _progress(quiet) as progress:
+        if name == WATCH:
+            return watch_tad.verify(progress)
         return emoji.verify(folder, load_recipe(), progress)
 
 
 def prepare_command(root: str) -> str | None:
     """The command that prepares a data root such as ``emoji-reid-64/a``; None if the catalog does not know it."""
-    known = [part for part in Path(root).parts if part == EMOJI or _FOLDER.fullmatch(part)]
+    known = [part for part in Path(root).parts if part in (EMOJI, WATCH) or _FOLDER.fullmatch(part)]
     return _command(known[0]) if known else None
 
 
@@ -130,11 +137,27 @@ def _emoji_entry(size: int) -> CatalogEntry:
     )
 
 
+def _watch_entry() -> CatalogEntry:
+    path = data_dir() / WATCH
+    return CatalogEntry(
+        name=WATCH,
+        description="240 sequences of 30 s from 10 people's smartwatches, 6 exercises; fetches 11 MB",
+        task="temporal action detection, tested on unseen people",
+        licence="package BSD; the recordings' own terms are not stated in it",
+        path=path,
+        prepared=(path / "MANIFEST.json").is_file(),
+    )
+
+
 def _size_of(name: str, image_size: int | None) -> int:
-    """The picture size meant by a name and an option that may both hold one."""
+    """The picture size meant by a name and an option that may both hold one; 0 for a set without pictures."""
+    if name == WATCH:
+        if image_size is not None:
+            raise ConfigError(f"{WATCH} has no pictures: leave image_size={image_size} out")
+        return 0
     match = _FOLDER.fullmatch(name)
     if match is None and name != EMOJI:
-        raise ConfigError(f"no set is called {name!r}: choose {EMOJI} or {EMOJI}-<size>")
+        raise ConfigError(f"no set is called {name!r}: choose {EMOJI}, {EMOJI}-<size> or {WATCH}")
     if match is not None and image_size not in (None, int(match[1])):
         raise ConfigError(f"{name} and image_size={image_size} disagree: give one of them")
     return int(match[1]) if match else EMOJI_SIZE if image_size is None else image_size

@@ -9,8 +9,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +38,14 @@ from vision_suite.datasets.emoji_write import (
     write_market,
 )
 from vision_suite.datasets.fetch import building, data_dir, fetch_members, locked
+from vision_suite.datasets.prepared import MANIFEST, Progress, VerifyReport, as_json, load_manifest
 from vision_suite.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_SIZE = 64
 MIN_SIZE, MAX_SIZE = 16, 1024
-MANIFEST = "MANIFEST.json"
 PICTURES = "pictures"
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
 
 
 def folder_of(image_size: int) -> Path:
@@ -110,16 +105,6 @@ def why_not_ready(folder: Path, recipe: Recipe) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class VerifyReport:
-    """What `verify` looked at and what it found wrong, one line each; nothing wrong means an empty ``problems``."""
-
-    path: Path
-    lists: int
-    files: int
-    problems: tuple[str, ...]
-
-
 def verify(folder: Path, recipe: Recipe, progress: Progress) -> VerifyReport:
     """Recompute every count and checksum of a prepared folder from the files themselves.
 
@@ -140,7 +125,7 @@ def verify(folder: Path, recipe: Recipe, progress: Progress) -> VerifyReport:
     total = sum(len(record["checksums"]) for record in manifest["parts"].values())
     for part, record in manifest["parts"].items():
         own = folder / part / MANIFEST
-        if part != PICTURES and (not own.is_file() or own.read_text(encoding="utf-8") != _as_json(record)):
+        if part != PICTURES and (not own.is_file() or own.read_text(encoding="utf-8") != as_json(record)):
             problems.append(f"{part}/{MANIFEST}: missing or different from what {MANIFEST} says")
         for name, expected in record["checksums"].items():
             path = folder / part / name
@@ -158,24 +143,18 @@ def verify(folder: Path, recipe: Recipe, progress: Progress) -> VerifyReport:
     return VerifyReport(folder, lists, files, tuple(problems))
 
 
-def _as_json(record: dict[str, Any]) -> str:
-    return json.dumps(record, indent=1)
-
-
 def _load(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
+    keys = {"rule_version", "sources", "identities", "tables", "parts"}
+    manifest = load_manifest(folder, keys, "vision-suite data prepare emoji-reid")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if not {"rule_version", "sources", "identities", "tables", "parts"} <= set(manifest):
-            raise ValueError("keys are missing")
         if not all("checksums" in record for record in manifest["parts"].values()):
             raise ValueError("checksums are missing")
         dict(manifest["tables"])
-    except FileNotFoundError:
-        raise DataError(f"{folder} holds no {MANIFEST}: run `vision-suite data prepare emoji-reid`") from None
     except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} cannot be read ({error}): delete the folder and prepare it again") from None
-    return dict(manifest)
+        raise DataError(
+            f"{folder / MANIFEST} cannot be read ({error}): delete the folder and prepare it again"
+        ) from None
+    return manifest
 
 
 def _build(
@@ -251,7 +230,7 @@ def _write_parts(
             classes, members = closed_task(pictures)
             record["layout"] = "cub200"
             record["counts"], record["checksums"] = write_cub(part / name, classes, members, drawn, linker)
-        (part / name / MANIFEST).write_text(_as_json(record), encoding="utf-8")
+        (part / name / MANIFEST).write_text(as_json(record), encoding="utf-8")
         parts[name] = record
     progress("writing", len(steps), len(steps))
     parts[PICTURES] = {
@@ -280,7 +259,7 @@ def _write_parts(
         "tables": tables,
         "parts": parts,
     }
-    (part / MANIFEST).write_text(_as_json(manifest), encoding="utf-8")
+    (part / MANIFEST).write_text(as_json(manifest), encoding="utf-8")
 
 
 def _write_identities(path: Path, recipe: Recipe, pictures: list[Picture], subgroups: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Annotations of temporal action detection: ActivityNet's JSON, which THUMOS-14's copies follow, with all their traps."""
+"""Annotations of temporal action detection in ActivityNet's JSON, which THUMOS-14's copies follow, traps included."""
 
 from __future__ import annotations
 

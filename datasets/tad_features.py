@@ -115,7 +115,9 @@ class FeatureSource:
         for place, listed in zip(self.places, self._listed, strict=True):
             address = _find(name, listed)
             if address is None:
-                raise DataError(f"no features of video {name!r} in {str(place)!r} ({', '.join(SUFFIXES)}): extract them")
+                raise DataError(
+                    f"no features of video {name!r} in {str(place)!r} ({', '.join(SUFFIXES)}): extract them"
+                )
             found.append(address)
         return found
 
@@ -186,7 +188,9 @@ def _npz(path: Path, name: str) -> Any:
     with np.load(path, allow_pickle=False) as archive:
         keys = archive.files
         if NPZ_KEY not in keys and len(keys) != 1:
-            raise DataError(f"features {str(path)!r} hold {', '.join(keys)}: one array, or one called {NPZ_KEY}, is needed")
+            raise DataError(
+                f"features {str(path)!r} hold {', '.join(keys)}: one array, or one called {NPZ_KEY}, is needed"
+            )
         return archive[NPZ_KEY if NPZ_KEY in keys else keys[0]]
 
 
@@ -197,7 +201,9 @@ def _csv(path: Path, name: str) -> Any:
         rows = rows[1:]
     widths = {len(row) for row in rows}
     if len(widths) > 1:
-        raise DataError(f"features {str(path)!r} have rows of {min(widths)} to {max(widths)} columns: copy the file again")
+        raise DataError(
+            f"features {str(path)!r} have rows of {min(widths)} to {max(widths)} columns: copy the file again"
+        )
     return [[float(value) for value in row] for row in rows]
 
 

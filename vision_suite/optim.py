@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -27,11 +27,15 @@ class OptimConfig:
         bias_lr_factor: Factor on the peak rate of biases (TransReID: 2); warm-up and cosine end at the common rates.
         momentum: Momentum of SGD.
         betas: Betas of Adam and AdamW.
-        schedule: ``cosine`` down to ``min_lr``, or ``constant``, after the warm-up.
+        schedule: After the warm-up ``cosine`` down to ``min_lr``, ``constant``, or ``step``: times ``gamma`` behind each
+            of the ``milestones``.
         interval: Whether the schedule moves every ``step`` or every ``epoch``.
         warmup: Length of the linear warm-up, in steps or epochs as ``interval`` says; below 1, a share of the run.
         warmup_lr: Rate at which the warm-up starts.
         min_lr: Rate at which the cosine ends.
+        milestones: Steps or epochs that still run at the rate before the drop, of ``schedule: step``.
+        gamma: Factor of each drop.
+        decay_factors: Factor on the weight decay of parameters whose name holds a text, such as ``host.base: 10``.
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -42,24 +46,33 @@ class OptimConfig:
     bias_lr_factor: float = 1.0
     momentum: float = 0.9
     betas: tuple[float, float] = (0.9, 0.999)
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "step"] = "cosine"
     interval: Literal["step", "epoch"] = "step"
     warmup: float = 0.0
     warmup_lr: float = 0.0
     min_lr: float = 0.0
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+    decay_factors: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what would silently train with another setting (the command line checks the choices itself)."""
         self.betas = (self.betas[0], self.betas[1])  # a checkpoint holds a list
+        self.milestones = tuple(self.milestones)
         for name, value, choices in (
             ("name", self.name, ("adamw", "adam", "sgd")),
-            ("schedule", self.schedule, ("cosine", "constant")),
+            ("schedule", self.schedule, ("cosine", "constant", "step")),
             ("interval", self.interval, ("step", "epoch")),
         ):
             if value not in choices:
                 raise ConfigError(f"optim.{name}={value!r} is not known: choose one of {', '.join(choices)}")
         if not self.lr > 0 or self.warmup < 0:
             raise ConfigError(f"optim.lr={self.lr} must be above 0 and optim.warmup={self.warmup} not below")
+        if (self.schedule == "step") != bool(self.milestones) or list(self.milestones) != sorted(set(self.milestones)):
+            raise ConfigError(
+                f"optim.milestones={list(self.milestones)} with schedule={self.schedule!r}: schedule=step needs "
+                "ascending milestones, and only it takes them"
+            )
         if self.lr_reference_batch is not None and self.lr_reference_batch < 1:
             raise ConfigError(f"optim.lr_reference_batch={self.lr_reference_batch} must be 1 or more, or unset")
 
@@ -86,6 +99,9 @@ def lr_at(config: OptimConfig, peak: float, time: int, total: int) -> float:
         return config.warmup_lr + (peak - config.warmup_lr) * time / warmup
     if config.schedule == "constant":
         return peak
+    if config.schedule == "step":
+        drops = sum(time > milestone for milestone in config.milestones)
+        return float(peak * config.gamma**drops)
     share = min(time / max(total, 1), 1.0)
     return config.min_lr + 0.5 * (peak - config.min_lr) * (1 + math.cos(math.pi * share))
 
@@ -104,7 +120,10 @@ def parameter_groups(model: nn.Module, config: OptimConfig, lr: float) -> list[d
         flat = parameter.ndim < 2 or leaf in {"cls_token", "dist_token", "reg_token", "pos_embed", "table"}
         free = "log_variance" in name or (flat and not config.decay_all)
         factor = config.bias_lr_factor if leaf == "bias" else 1.0
-        groups.setdefault((0.0 if free else config.weight_decay, factor), []).append(parameter)
+        decay = 0.0 if free else config.weight_decay
+        for text, times in config.decay_factors.items():
+            decay *= times if text in name else 1.0
+        groups.setdefault((decay, factor), []).append(parameter)
     if not groups:
         raise ConfigError("no parameter is trainable: unfreeze a part of the model")
     return [

@@ -36,11 +36,12 @@ def test_preparing_loads_neither_torch_nor_lightning():
 
 
 def test_entries_tell_what_is_there(fake, cache):
-    (entry,) = catalog.entries()
+    entry, watch = catalog.entries()
+    assert (watch.name, watch.path, watch.prepared) == ("watch-tad", cache / "watch-tad", False)
     assert (entry.name, entry.path, entry.prepared) == ("emoji-reid", cache / "emoji-reid-64", False)
     folder = catalog.prepare("emoji-reid-32", source=fake.archives, workers=1, quiet=True)
     assert folder == cache / "emoji-reid-32"
-    default, small = catalog.entries()
+    default, small, _ = catalog.entries()
     assert (default.name, default.prepared) == ("emoji-reid", False)
     assert (small.name, small.path, small.prepared) == ("emoji-reid-32", folder, True)
 
@@ -69,6 +70,7 @@ def test_quiet_says_nothing(fake, capsys):
         (lambda: catalog.prepare("emoji-reid", workers=0), "workers=0: give 1 or more"),
         (lambda: catalog.prepare("emoji-reid", image_size=7), "image_size=7: choose a size"),
         (lambda: catalog.verify("market"), "no set is called 'market'"),
+        (lambda: catalog.prepare("watch-tad", image_size=64), "watch-tad has no pictures"),
     ],
 )
 def test_wrong_settings_are_one_line(call, said):
@@ -97,6 +99,7 @@ def test_verifying_what_is_not_there_names_the_command():
         ("emoji-reid-128/fgvc", "vision-suite data prepare emoji-reid-128"),
         (str(Path("/cache") / "emoji-reid-64"), "vision-suite data prepare emoji-reid"),
         ("emoji-reid", "vision-suite data prepare emoji-reid"),
+        ("watch-tad", "vision-suite data prepare watch-tad"),
         ("Market-1501", None),
     ],
 )

@@ -145,10 +145,19 @@ def test_nothing_is_swallowed_and_nothing_is_left_for_later():
 
 def test_files_from_elsewhere_never_run_code():
     def rule(room: str, path: Path) -> list[str]:
-        found = ["imports pickle"] * ("pickle" in roots(path, everywhere=True))
+        classes = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)]
+        bases = {ast.unparse(base): node for node in classes for base in node.bases}
+        limited = (
+            any(getattr(line, "name", "") == "find_class" for line in bases["pickle.Unpickler"].body)
+            if ("pickle.Unpickler" in bases)
+            else False
+        )
+        found = ["imports pickle"] * ("pickle" in roots(path, everywhere=True) and not limited)
         for node in ast.walk(parsed(path)):
             if isinstance(node, ast.keyword) and (node.arg, ast.unparse(node.value)) in UNSAFE:
                 found.append(f"line {node.value.lineno}: {node.arg}={ast.unparse(node.value)}")
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("pickle."):
+                found.append(f"line {node.lineno}: {ast.unparse(node.func)}")
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
                 if not any(keyword.arg == "weights_only" for keyword in node.keywords):
                     found.append(f"line {node.lineno}: torch.load without weights_only")

@@ -1,0 +1,285 @@
+"""Temporal action detection data: features of untrimmed videos as sequences of equal length."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
+
+from vision_suite.datasets.base import BaseData, Stage, stages_of
+from vision_suite.datasets.loading import available_cores
+from vision_suite.datasets.records import Record, fingerprint
+from vision_suite.datasets.roots import resolve_root
+from vision_suite.datasets.samplers import ShuffledBatchSampler
+from vision_suite.datasets.tad_annotations import Annotations, Video, ground_truth, read_annotations
+from vision_suite.datasets.tad_features import FeatureInfo, FeatureSource, read_info
+from vision_suite.datasets.tad_scores import read_scores
+from vision_suite.datasets.tad_sequences import SequenceBatches, VideoRows
+from vision_suite.datasets.tad_windows import Window, row_clock, stride_of, whole_clock, window_starts
+from vision_suite.errors import ConfigError, DataError
+
+Mode = Literal["resize", "window"]
+
+
+class TADData(BaseData):
+    """Untrimmed videos as features: whole videos resized to T cells (ActivityNet), or windows of T rows (THUMOS-14)."""
+
+    items = "sequences"
+
+    def __init__(
+        self,
+        root: str | None = None,
+        annotations: str = "annotations.json",
+        features: list[str] | None = None,
+        mode: Mode = "resize",
+        num_cells: int = 100,
+        batch_size: int = 16,
+        eval_batch_size: int = 16,
+        train_on: list[str] | None = None,
+        validate_on: list[str] | None = None,
+        test_on: list[str] | None = None,
+        sampling: FeatureInfo | None = None,
+        join: Literal["interpolate", "truncate"] = "interpolate",
+        every: int = 1,
+        train_overlap: float = 0.5,
+        test_overlap: float = 0.5,
+        keep_inside: float = 0.9,
+        min_share: float = 0.0,
+        classes: str | None = None,
+        blocked: str | None = None,
+        ignore_labels: list[str] | None = None,
+        class_scores: str | None = None,
+        cache: Literal["memory", "none"] = "none",
+        num_workers: int | None = None,
+        on_missing: Literal["error", "skip"] = "error",
+        seed: int | None = None,
+    ) -> None:
+        """Read the annotations and find the features; every file is read once when a stage begins.
+
+        Args:
+            root: Folder of the data set, also relative to the data cache; other paths are relative to it.
+            annotations: ActivityNet's JSON, which THUMOS-14's copies follow.
+            features: Sets of features to join along the channels: folders of one file a video (npy, npz, csv, pt), or
+                HDF5 files by name or glob.
+            mode: Resize whole videos to num_cells, or cut windows of num_cells rows.
+            num_cells: Time steps T of a sequence.
+            batch_size: Training sequences per step and process.
+            eval_batch_size: Sequences per step and process in evaluation.
+            train_on: Subsets to train on; training if unset.
+            validate_on: Subsets to validate on; validation if unset, an empty list for none.
+            test_on: Subsets to test on; testing if unset.
+            sampling: When each row happens, in place of the features.json beside the features.
+            join: Sets of different length: interpolate to the longest, or truncate to the shortest.
+            every: Keep every so many rows.
+            train_overlap: Share of a training window that the next one sees again.
+            test_overlap: Likewise in evaluation; 0.5 shows every action up to half a window whole.
+            keep_inside: Train on an annotation where more than this share of it lies inside the window.
+            min_share: Leave annotations shorter than this share of the sequence out of training.
+            classes: Text file with one class name a line; by default the names that occur, sorted.
+            blocked: JSON list of videos to leave out.
+            ignore_labels: Labels to leave out; Ambiguous if unset.
+            class_scores: Class scores of whole videos from outside: CUHK's JSON, or UntrimmedNet's matrix. They take
+                the place of the detector's own classifier.
+            cache: memory keeps all features of a stage; none reads them from disk each time.
+            num_workers: Worker processes of each loader; by default none with cache=memory, else up to 8.
+            on_missing: Stop at videos without features, or skip, count and report them.
+            seed: Seed of the order; by default the run's seed.
+
+        Raises:
+            ConfigError: Settings contradict each other.
+            DataError: The data set is missing, incomplete or malformed.
+        """
+        workers = (0 if cache == "memory" else min(8, available_cores())) if num_workers is None else num_workers
+        super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=workers, seed=seed)
+        if every < 1 or num_cells < 1:
+            raise ConfigError(f"every={every} and num_cells={num_cells} must be at least 1")
+        self.num_cells, self.mode, self.every = num_cells, mode, every
+        self._cache, self._on_missing = cache, on_missing
+        self._overlaps = {"fit": train_overlap, "validate": test_overlap, "test": test_overlap, "predict": test_overlap}
+        self._keep_inside, self._min_share = keep_inside, min_share
+        self._videos: dict[str, list[Video]] = {"fit": [], "validate": [], "test": [], "predict": []}
+        self._windows: dict[str, list[Window]] = {}
+        self._rows: dict[str, VideoRows] = {}
+        self._scores: dict[str, Any] = {}
+        self.info = sampling or FeatureInfo()
+        if root is None:
+            raise ConfigError("no data set: give --data.root")
+        folder = resolve_root(root)
+        self._source, self.info = self._features(folder, features or ["features"], sampling, join)
+        listing = read_annotations(
+            folder / annotations,
+            classes=None if classes is None else folder / classes,
+            blocked=None if blocked is None else folder / blocked,
+            ignore_labels=["Ambiguous"] if ignore_labels is None else ignore_labels,
+        )
+        subsets = {
+            "fit": ["training"] if train_on is None else train_on,
+            "validate": ["validation"] if validate_on is None else validate_on,
+            "test": ["testing"] if test_on is None else test_on,
+        }
+        self._use(folder, listing, subsets, None if class_scores is None else folder / class_scores)
+
+    def _features(
+        self, folder: Path, names: Sequence[str], sampling: FeatureInfo | None, join: Any
+    ) -> tuple[FeatureSource, FeatureInfo]:
+        places = [folder / name for name in names]
+        info = sampling
+        if info is None:
+            found = [read_info(place if place.is_dir() else place.parent) for place in places]
+            if any((other.fps, other.stride, other.offset) != (found[0].fps, found[0].stride, found[0].offset)
+                   for other in found):  # fmt: skip
+                raise ConfigError("the sets of features differ in fps, stride or offset: give --data.sampling")
+            info = replace(found[0], channels=sum(other.channels for other in found))
+        source = FeatureSource(places, join, info.channels)
+        return source, info
+
+    def _use(self, folder: Path, listing: Annotations, subsets: dict[str, list[str]], scores: Path | None) -> None:
+        self.class_names, self.num_classes = listing.classes, len(listing.classes)
+        known = {video.subset for video in listing.videos.values()}
+        for stage, names in subsets.items():
+            # A file without a validation or test subset still trains.
+            optional = stage != "fit" and not set(names) & known
+            self._videos[stage] = [] if optional else listing.of(names)
+        everything = {video.name: video for videos in self._videos.values() for video in videos}
+        missing = self._source.missing(list(everything))
+        if missing and (self._on_missing == "error" or len(missing) == len(everything)):
+            more = ", ..." if len(missing) > 5 else ""
+            raise DataError(
+                f"{len(missing)} of {len(everything)} videos have no features: {', '.join(missing[:5])}{more}: extract "
+                "them, or pass --data.on_missing skip"
+            )
+        if missing:
+            rank_zero_warn(f"Skipped {len(missing)} of {len(everything)} videos without features (first: {missing[0]})")
+        gone = set(missing)
+        for stage, videos in self._videos.items():
+            self._videos[stage] = [video for video in videos if video.name not in gone]
+        self._videos["predict"] = self._videos["test"]
+        present = [name for name in everything if name not in gone]
+        self.in_channels = self.info.channels or self._source.read(present[0]).shape[1]
+        self._source.channels = self.in_channels
+        if scores is not None:
+            self._scores = dict(read_scores(scores, present, self.class_names))
+        records = [Record(file, -1) for name in present for file in self._source.files(name)]
+        same = bool(set(subsets["validate"]) & set(subsets["test"])) and bool(self._videos["validate"])
+        self.protocol = {
+            "dataset": folder.name,
+            "layout": "activitynet_json",
+            "root": str(folder),
+            "annotations": listing.path.name,
+            "subsets": subsets,
+            "counts": {stage: _counts(videos) for stage, videos in self._videos.items() if stage != "predict"},
+            "problems": listing.problems | ({"videos_without_features": len(missing)} if missing else {}),
+            "mode": self.mode,
+            "num_cells": self.num_cells,
+            "every": self.every,
+            "overlap": {"train": self._overlaps["fit"], "test": self._overlaps["test"]},
+            "features": [str(place.relative_to(folder)) for place in self._source.places],
+            "sampling": asdict(self.info),
+            "validation": "+".join(subsets["validate"]) if self._videos["validate"] else "none",
+            "test_used_for_validation": same,
+            "class_scores": None if scores is None else scores.name,
+            "fingerprint": fingerprint(folder, records),
+        }
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """How features of a video become sequences, in plain values."""
+        return {
+            "mode": self.mode,
+            "num_cells": self.num_cells,
+            "every": self.every,
+            "overlap": self._overlaps["test"],
+            "sampling": asdict(self.info),
+        }
+
+    def size(self, stage: Stage) -> int:
+        """Number of sequences in a stage's list, known after `setup`."""
+        return len(self._windows.get(stage, []))
+
+    def videos(self, stage: Stage) -> list[Video]:
+        """The videos of a stage, in the order that batches number them."""
+        return self._videos[stage]
+
+    def ground_truth(self, stage: Stage) -> dict[str, Any]:
+        """Annotations of a stage's videos as an ActivityNet dictionary."""
+        return ground_truth(self._videos[stage])
+
+    def setup(self, stage: str) -> None:
+        """Read every feature file of a stage once, and cut the videos into sequences.
+
+        Raises:
+            DataError: A file is damaged or has another width, or a stage has no video.
+        """
+        for name in stages_of(stage):
+            if name in self._windows or (not self._videos[name] and name == "validate"):
+                continue
+            if not self._videos[name]:
+                subsets = self.protocol.get("subsets", {})
+                raise DataError(f"there is no video to {name} on (subsets {subsets}): give --data.{name}_on")
+            rows = VideoRows(self._source, self._videos[name], self.every, self._cache == "memory")
+            self._rows[name] = rows
+            self._windows[name] = self._cut(name, rows)
+        if stage == "fit":
+            counts = "; ".join(
+                f"{name}: {c['videos']} videos, {c['actions']} actions" for name, c in self.protocol["counts"].items()
+            )
+            problems = ", ".join(f"{count} {what}" for what, count in self.protocol["problems"].items()) or "none"
+            rank_zero_info(
+                f"{self.protocol['dataset']}: {counts}; {self.num_classes} classes; training on {self.size('fit')} "
+                f"sequences of {self.num_cells} cells x {self.in_channels} channels; problems: {problems}"
+            )
+
+    def _cut(self, stage: Stage, rows: VideoRows) -> list[Window]:
+        windows: list[Window] = []
+        info = replace(self.info, stride=self.info.stride * self.every)
+        for place, video in enumerate(self._videos[stage]):
+            count = rows.count(place)
+            if self.mode == "resize":
+                windows.append(Window(place, 0, count, whole_clock(video, count, info, self.num_cells)))
+                continue
+            clock = row_clock(video, count, info)
+            for first in window_starts(count, self.num_cells, stride_of(self.num_cells, self._overlaps[stage])):
+                windows.append(Window(place, first, min(self.num_cells, count - first), clock.after(first)))
+        if stage != "fit":
+            return windows
+        batches = self._batches(stage, 0, windows)
+        kept = [window for n, window in enumerate(windows) if len(batches.actions(n))]
+        if not kept:
+            raise DataError(f"none of {len(windows)} training sequences holds an annotation: check --data.num_cells")
+        if len(kept) < len(windows):
+            self.protocol["problems"] |= {"training_sequences_without_action": len(windows) - len(kept)}
+        return kept
+
+    def _train_sampler(self, rank: int, world_size: int) -> ShuffledBatchSampler:
+        return ShuffledBatchSampler(self.size("fit"), self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
+
+    def _batches(self, stage: Stage, rank: int, windows: list[Window] | None = None) -> SequenceBatches:
+        videos = self._videos[stage]
+        scores = [self._scores[video.name] for video in videos] if self._scores else None
+        return SequenceBatches(
+            self._windows[stage] if windows is None else windows,
+            videos,
+            self._rows[stage],
+            classes=self.class_names,
+            cells=self.num_cells,
+            resize=self.mode == "resize",
+            keep_inside=self._keep_inside if self.mode == "window" else 0.0,
+            min_share=self._min_share if stage == "fit" else 0.0,
+            video_scores=None if scores is None else torch.from_numpy(np.stack(scores)),
+        )
+
+    def features(self, stage: Stage, place: int) -> Tensor:
+        """Rows (L, C) of a stage's video, for drawing."""
+        return torch.from_numpy(self._rows[stage](place))
+
+
+def _counts(videos: Sequence[Video]) -> dict[str, int]:
+    labels = Counter(action.label for video in videos for action in video.actions)
+    return {"videos": len(videos), "actions": sum(labels.values()), "classes": len(labels)}

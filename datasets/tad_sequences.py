@@ -1,0 +1,136 @@
+"""Batches of feature sequences: rows from disk or memory, cut or resized, with their annotations in cells."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vision_suite.datasets.loading import BatchKey
+from vision_suite.datasets.tad_annotations import Video
+from vision_suite.datasets.tad_features import FeatureSource, Floats, resize_rows
+from vision_suite.datasets.tad_windows import Window
+from vision_suite.errors import DataError
+
+RECENT = 4  # videos kept by a reader without memory: windows of one video follow one another in evaluation
+
+
+class VideoRows:
+    """Rows (L, C) of each video of a list; all are read once at the start, so damaged files show before training.
+
+    Args:
+        source: The features. videos: The list. every: Keep every so many rows. keep: Keep all rows in memory.
+    """
+
+    def __init__(self, source: FeatureSource, videos: Sequence[Video], every: int, keep: bool) -> None:
+        self._source, self._names, self._every, self._keep = source, [video.name for video in videos], every, keep
+        self._held: OrderedDict[int, Floats] = OrderedDict()
+        self._counts: list[int] = []
+        for place in range(len(self._names)):
+            self._counts.append(len(self(place)))
+
+    def count(self, place: int) -> int:
+        """Number of rows of a video."""
+        return self._counts[place]
+
+    def __call__(self, place: int) -> Floats:
+        """Rows of a video, (L, C) float32."""
+        if place in self._held:
+            return self._held[place]
+        rows = np.ascontiguousarray(self._source.read(self._names[place])[:: self._every])
+        self._held[place] = rows
+        if not self._keep and len(self._held) > RECENT:
+            self._held.popitem(last=False)
+        return rows
+
+
+class SequenceBatches(Dataset[dict[str, Tensor]]):
+    """Turns a `BatchKey` into a `vision_suite.types.TADBatch`.
+
+    Args:
+        windows: The sequences. videos: The videos they refer to. rows: Their features.
+        classes: Class names by number. cells: Length T.
+        resize: Resize the window's rows to T, else pad them behind.
+        keep_inside: Leave out annotations of which not more than this share lies inside; the rest is clipped.
+        min_share: Leave out annotations shorter than this share of the sequence.
+        video_scores: (V, K) class scores from outside.
+    """
+
+    def __init__(
+        self,
+        windows: Sequence[Window],
+        videos: Sequence[Video],
+        rows: VideoRows,
+        *,
+        classes: Sequence[str],
+        cells: int,
+        resize: bool,
+        keep_inside: float,
+        min_share: float,
+        video_scores: Tensor | None,
+    ) -> None:
+        self._windows, self._videos, self._rows = list(windows), list(videos), rows
+        self._number = {name: number for number, name in enumerate(classes)}
+        self._cells, self._resize = cells, resize
+        self._keep_inside, self._min_share = keep_inside, min_share
+        self._video_scores = video_scores
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def __getitem__(self, key: BatchKey) -> dict[str, Tensor]:
+        chosen = [self._windows[index] for index in key.indices]
+        parts = [self._part(window) for window in chosen]
+        found = [self.actions(index) for index in key.indices]
+        most = max(len(actions) for actions in found)
+        features = torch.zeros(len(chosen), parts[0].shape[1], self._cells)
+        valid = torch.zeros(len(chosen), self._cells, dtype=torch.bool)
+        segments = torch.zeros(len(chosen), most, 2)
+        label = torch.full((len(chosen), most), -1, dtype=torch.int64)
+        for row, (part, actions) in enumerate(zip(parts, found, strict=True)):
+            features[row, :, : len(part)] = torch.from_numpy(part.T)
+            valid[row, : len(part)] = True
+            for column, (number, start, end) in enumerate(actions):
+                segments[row, column] = torch.tensor([start, end])
+                label[row, column] = number
+        video = torch.tensor([window.video for window in chosen])
+        batch = {
+            "features": features,
+            "valid": valid,
+            "segments": segments,
+            "label": label,
+            "origin": torch.tensor([window.clock.origin for window in chosen], dtype=torch.float64),
+            "cell_seconds": torch.tensor([window.clock.cell_seconds for window in chosen], dtype=torch.float64),
+            "duration": torch.tensor([window.clock.duration for window in chosen], dtype=torch.float64),
+            "video": video,
+            "index": torch.tensor(key.indices),
+        }
+        if self._video_scores is not None:
+            batch["video_scores"] = self._video_scores[video]
+        return batch
+
+    def actions(self, index: int) -> list[tuple[int, float, float]]:
+        """Class, start and end in cells of a sequence's annotations."""
+        window = self._windows[index]
+        length = float(self._cells if self._resize else window.rows)
+        out = []
+        for action in self._videos[window.video].actions:
+            start, end = window.clock.cell(action.start), window.clock.cell(action.end)
+            first, last = max(start, 0.0), min(end, length)
+            if last <= first or (last - first) / (end - start) <= self._keep_inside:
+                continue
+            if last - first < self._min_share * length:
+                continue
+            out.append((self._number[action.label], first, last))
+        return out
+
+    def _part(self, window: Window) -> Floats:
+        rows = self._rows(window.video)
+        if len(rows) < window.first + window.rows:
+            raise DataError(f"features of video {self._videos[window.video].name!r} became shorter while training")
+        part = rows[window.first : window.first + window.rows]
+        return resize_rows(part, self._cells) if self._resize else part

@@ -1,0 +1,211 @@
+"""From maps of probabilities to a list of detections: proposals, suppression, voting, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from vision_suite.errors import ConfigError
+from vision_suite.layers.proposal_map import Convention, ProposalMap
+from vision_suite.ops.segments import Floats, Ints, Suppression, soft_nms, vote
+
+
+@dataclass(frozen=True)
+class PostProcess:
+    """How detections are made of a network's output; comparisons of networks need one and the same.
+
+    Attributes:
+        score: ``confidence_iou`` multiplies the two map scores (OpenTAD's detection), ``all`` also both boundary
+            probabilities (BMN).
+        candidates: ``all`` pairs of positions, or ``peaks``: starts and ends that are local peaks or above half of the
+            largest value; the first position is always a start and the last an end (BMN, section 3.5).
+        nms: ``gaussian``, ``bsn`` or ``none``; see `vision_suite.ops.segments.soft_nms`.
+        sigma: Width of the decay.
+        low: Threshold of ``bsn`` for short proposals.
+        high: Threshold of ``bsn`` for proposals as long as the video.
+        min_score: Proposals below are dropped.
+        keep: Proposals kept a video.
+        vote: Move kept proposals to the mean of those that overlap them so much; unset for no voting.
+        nms_stage: ``video`` suppresses once, over all windows of a video; ``window_then_video`` twice, as the published
+            THUMOS-14 numbers do.
+        top_classes: Labels given to each proposal, each as a detection of its own.
+        class_scope: ``video``: labels by the scores of the whole video, as all proposal networks do; ``segment``: by
+            the proposal's own snippets, for videos with several classes.
+        fusion: Score of a detection: ``product`` of proposal and class score, or its ``sqrt``.
+        per_sequence: Best proposals of a sequence that go on to suppression.
+        max_seconds: Longer proposals are dropped; unset for none.
+    """
+
+    score: Literal["confidence_iou", "all"] = "confidence_iou"
+    candidates: Literal["all", "peaks"] = "all"
+    nms: Suppression = "gaussian"
+    sigma: float = 0.5
+    low: float = 0.5
+    high: float = 0.9
+    min_score: float = 0.0
+    keep: int = 100
+    vote: float | None = None
+    nms_stage: Literal["video", "window_then_video"] = "video"
+    top_classes: int = 2
+    class_scope: Literal["video", "segment"] = "video"
+    fusion: Literal["product", "sqrt"] = "product"
+    per_sequence: int = 1000
+    max_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what would give no detection."""
+        if self.top_classes < 1 or self.keep < 1 or self.per_sequence < 1 or self.sigma <= 0:
+            raise ConfigError(
+                f"post: top_classes={self.top_classes}, keep={self.keep}, per_sequence={self.per_sequence} must be at "
+                f"least 1 and sigma={self.sigma} above 0"
+            )
+        if self.vote is not None and not 0 < self.vote <= 1:
+            raise ConfigError(f"post.vote={self.vote} must be above 0 and at most 1, or unset")
+
+
+@dataclass
+class Proposals:
+    """Proposals of one sequence or video.
+
+    Attributes:
+        segments: (n, 2) seconds. scores: (n,).
+        classes: (n, k) int64 class numbers, best first; (n, 0) where labels come from the whole video.
+        class_scores: (n, k).
+    """
+
+    segments: Floats
+    scores: Floats
+    classes: Ints
+    class_scores: Floats
+
+    def take(self, places: npt.NDArray[Any]) -> Proposals:
+        """Those at some places."""
+        return Proposals(self.segments[places], self.scores[places], self.classes[places], self.class_scores[places])
+
+
+def propose(
+    start: Floats,
+    end: Floats,
+    iou: Floats,
+    confidence: Floats,
+    valid: int,
+    proposals: ProposalMap,
+    convention: Convention,
+    post: PostProcess,
+) -> tuple[Ints, Ints, Floats]:
+    """The best proposals of one sequence.
+
+    Args:
+        start: (T,) probabilities.
+        end: (T,) probabilities.
+        iou: (D, T) probabilities, axes as the layout says.
+        confidence: (D, T) probabilities.
+        valid: Number of cells that are not padding.
+        proposals: The proposal map.
+        convention: Says which position is a proposal's end.
+        post: The settings.
+
+    Returns:
+        First cells (n,), cells behind the last (n,), scores (n,), best first; at most ``per_sequence``.
+    """
+    first = proposals.starts().numpy()
+    last = first + proposals.durations().numpy()
+    # What the public codes with such labels do: the end is read one further, so none may end with the sequence.
+    at = last if convention.boundary == "cell" else last + 1
+    usable = proposals.valid().numpy() & (last < valid) & (at < valid)
+    if post.candidates == "peaks":
+        begins, ends = candidates(start[:valid]), candidates(end[:valid])
+        begins[0] = ends[-1] = True
+        usable &= _at(begins, first, valid) & _at(ends, at, valid)
+    first, last, at = first[usable], last[usable], at[usable]
+    scores = iou[usable] * confidence[usable]
+    if post.score == "all":
+        scores = scores * start[first] * end[at]
+    order = np.argsort(-scores, kind="stable")[: post.per_sequence]
+    return first[order], last[order] + 1, scores[order].astype(np.float64)
+
+
+def candidates(sequence: Floats) -> npt.NDArray[np.bool_]:
+    """Positions that are local peaks, or above half of the largest value: (n,) bool."""
+    padded = np.concatenate([[-np.inf], sequence, [-np.inf]])
+    peak = (padded[1:-1] > padded[:-2]) & (padded[1:-1] > padded[2:])
+    out: npt.NDArray[np.bool_] = peak | (sequence > 0.5 * sequence.max(initial=0.0))
+    return out
+
+
+def suppress(found: Proposals, duration: float, post: PostProcess) -> Proposals:
+    """Soft suppression of one sequence's or video's proposals, then voting; best first."""
+    if post.max_seconds is not None:
+        found = found.take(found.segments[:, 1] - found.segments[:, 0] <= post.max_seconds)
+    scale = max(duration, 1e-9) if post.nms == "bsn" else 1.0
+    kept, scores = soft_nms(
+        found.segments / scale, found.scores, method=post.nms, sigma=post.sigma, low=post.low, high=post.high,
+        min_score=post.min_score, keep=post.keep,
+    )  # fmt: skip
+    out = found.take(kept)
+    out.scores = scores
+    if post.vote is not None and len(kept):
+        out.segments = vote(out.segments, found.segments, found.scores, post.vote)
+    return out
+
+
+def merge(parts: Sequence[Proposals], duration: float, post: PostProcess) -> Proposals:
+    """The proposals of all sequences of a video as one list, suppressed.
+
+    Args:
+        parts: Of each sequence.
+        duration: Seconds of the video.
+        post: The settings.
+    """
+    if post.nms_stage == "window_then_video" and len(parts) > 1:
+        parts = [suppress(part, duration, post) for part in parts]
+    joined = Proposals(
+        np.concatenate([part.segments for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.classes for part in parts]),
+        np.concatenate([part.class_scores for part in parts]),
+    )
+    long_enough = joined.segments[:, 1] > joined.segments[:, 0]  # clipping to the video may leave nothing
+    return suppress(joined.take(long_enough), duration, post)
+
+
+def label(
+    found: Proposals, video_scores: Floats | None, names: Sequence[str], post: PostProcess
+) -> list[dict[str, Any]]:
+    """Detections in ActivityNet's form: each proposal once for each of its best classes, best score first.
+
+    Args:
+        found: Proposals of a video.
+        video_scores: (K,) class scores of the video, where the proposals have none of their own.
+        names: The K class names.
+        post: The settings.
+    """
+    if video_scores is not None:
+        best = np.argsort(-video_scores, kind="stable")[: post.top_classes]
+        classes = np.broadcast_to(best, (len(found.scores), len(best)))
+        class_scores = np.broadcast_to(video_scores[best], classes.shape)
+    else:
+        classes, class_scores = found.classes, found.class_scores
+    scores = found.scores[:, None] * class_scores
+    if post.fusion == "sqrt":
+        scores = np.sqrt(scores)
+    rows, columns = np.unravel_index(np.argsort(-scores, axis=None, kind="stable"), scores.shape)
+    return [
+        {
+            "label": names[int(classes[row, column])],
+            "score": float(scores[row, column]),
+            "segment": [float(found.segments[row, 0]), float(found.segments[row, 1])],
+        }
+        for row, column in zip(rows, columns, strict=True)
+    ]
+
+
+def _at(flags: npt.NDArray[np.bool_], positions: Ints, valid: int) -> npt.NDArray[np.bool_]:
+    """Flags at positions, False outside."""
+    inside = (positions >= 0) & (positions < valid)
+    out: npt.NDArray[np.bool_] = inside & flags[np.clip(positions, 0, valid - 1)]
+    return out
