@@ -27,8 +27,8 @@ class OptimConfig:
         bias_lr_factor: Factor on the peak rate of biases (TransReID: 2); warm-up and cosine end at the common rates.
         momentum: Momentum of SGD.
         betas: Betas of Adam and AdamW.
-        schedule: After the warm-up ``cosine`` down to ``min_lr``, ``constant``, or ``step``: times ``gamma`` behind each
-            of the ``milestones``.
+        schedule: After the warm-up ``cosine`` down to ``min_lr``, ``constant``, or ``step``: times ``gamma`` behind
+            each of the ``milestones``.
         interval: Whether the schedule moves every ``step`` or every ``epoch``.
         warmup: Length of the linear warm-up, in steps or epochs as ``interval`` says; below 1, a share of the run.
         warmup_lr: Rate at which the warm-up starts.

@@ -132,4 +132,7 @@ def test_always_finite_with_finite_gradients(seed, count, batch, shift):
 def test_classification_terms():
     assert segment_classification(torch.randn(0, 3), torch.zeros(0, dtype=torch.int64)).item() == 0
     assert segment_classification(torch.zeros(2, 3), torch.tensor([0, 2])).item() == pytest.approx(math.log(3))
-    assert video_classification(torch.zeros(2, 3), all_true(2, 3)).item() == pytest.approx(math.log(2))
+    logits, labels = torch.randn(2, 3), torch.tensor([[2, 0, 2], [-1, -1, -1]])
+    expected = torch.nn.BCEWithLogitsLoss()(logits, torch.tensor([[1.0, 0, 1], [0, 0, 0]]))
+    torch.testing.assert_close(video_classification(logits, labels), expected)
+    assert math.isfinite(video_classification(logits, torch.zeros(2, 0, dtype=torch.int64)).item())

@@ -107,6 +107,15 @@ def segment_classification(logits: Tensor, labels: Tensor) -> Tensor:
     return nn.functional.cross_entropy(logits.float(), labels)
 
 
-def video_classification(logits: Tensor, classes: Tensor) -> Tensor:
-    """Multi-label logistic loss of whole sequences: logits (B, K), classes (B, K) bool, any number true."""
-    return nn.functional.binary_cross_entropy_with_logits(logits.float(), classes.float())
+def video_classification(logits: Tensor, labels: Tensor) -> Tensor:
+    """Multi-label logistic loss of whole sequences.
+
+    Args:
+        logits: (B, K).
+        labels: (B, G) int64 classes of its annotations, -1 for none; any number may be the same.
+    """
+    there = torch.zeros_like(logits, dtype=torch.float32)
+    there = torch.cat([there, there.new_zeros(len(there), 1)], dim=1)
+    # The last column takes the places without an annotation.
+    there.scatter_(1, torch.where(labels < 0, logits.shape[1], labels), 1.0)
+    return nn.functional.binary_cross_entropy_with_logits(logits.float(), there[:, :-1])

@@ -41,8 +41,8 @@ def analyse_errors(
         blocked: Ids of videos to leave out.
 
     Returns:
-        ``tiou``; ``kinds`` names; ``profile`` (10, 6) shares of the kinds among the best n * G predictions of each class,
-        n = 1 .. 10 and G its number of annotations; ``length`` by bin of lengths: its bounds, ``annotations``,
+        ``tiou``; ``kinds`` names; ``profile`` (10, 6) shares of the kinds among the best n * G predictions of each
+        class, n = 1 .. 10 and G its number of annotations; ``length`` by bin of lengths: its bounds, ``annotations``,
         ``missed`` (share that no prediction finds) and ``mAP`` when only annotations of the bin count. Bins are shares
         of the video's duration, or thirds of the annotations by seconds where durations are unknown.
 

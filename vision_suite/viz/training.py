@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Series = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
-SCORES = ("mAP", "rank1", "top1", "top5")
+SCORES = ("mAP", "rank1", "top1", "top5", "average_mAP", "AUC")
 SMOOTH_FROM = 40
 ORDER = ("", "sa", "glca", "pwca")
 

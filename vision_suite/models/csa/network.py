@@ -143,3 +143,24 @@ def video_logits(snippet: Tensor, valid: Tensor | None) -> Tensor:
         return snippet.mean(dim=2)
     weight = valid.to(snippet.dtype)
     return torch.einsum("bkt,bt->bk", snippet, weight) / weight.sum(dim=1).clamp(min=1)[:, None]
+
+
+def annotated_logits(snippet: Tensor, segments: Tensor, present: Tensor) -> Tensor:
+    """Class logits of annotated segments, over every cell they touch.
+
+    Args:
+        snippet: (B, K, T) logits.
+        segments: (B, G, 2) in cells.
+        present: (B, G) bool.
+
+    Returns:
+        (n, K), row by row of ``present``.
+    """
+    length = snippet.shape[2]
+    row = torch.nonzero(present)[:, 0]
+    chosen = segments[present]
+    start = chosen[:, 0].floor().long().clamp(0, length - 1)
+    stop = torch.maximum(chosen[:, 1].ceil().long().clamp(max=length), start + 1)
+    total = nn.functional.pad(snippet.float().cumsum(dim=2), (1, 0))
+    sums = total[row, :, stop] - total[row, :, start]
+    return sums / (stop - start)[:, None]

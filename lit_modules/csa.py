@@ -1,0 +1,177 @@
+"""CSA detectors as a Lightning module, for temporal action detection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor, nn
+
+from vision_suite.errors import DataError
+from vision_suite.lit_modules.base import LitBase
+from vision_suite.losses.tad import DetectionLoss, segment_classification, video_classification
+from vision_suite.losses.tad_targets import detection_targets
+from vision_suite.metrics.tad import ACTIVITYNET
+from vision_suite.metrics.tad_metric import SequenceRows
+from vision_suite.metrics.tad_report import detection_report
+from vision_suite.models.csa import CSAConfig, CSADetector, DetectorOutput
+from vision_suite.models.csa.detections import detect, position_curve, proposal_rows, video_rows, video_scores
+from vision_suite.models.csa.network import annotated_logits, video_logits
+from vision_suite.models.csa.postprocess import PostProcess
+from vision_suite.optim import OptimConfig
+
+OPTIM = OptimConfig(name="adam", lr=1e-3, weight_decay=1e-4, decay_all=True, schedule="constant")
+CURVES = 16  # videos whose boundary curves are kept for drawing
+
+
+class LitCSA(LitBase):
+    """Class-semantics attention (Sridhar et al., ICCV 2021) in BMN or G-TAD.
+
+    Args:
+        num_classes: Number of action classes; comes from the data on the command line.
+        in_channels: Width of the snippet features; comes from the data on the command line.
+        num_cells: Time steps of a sequence; comes from the data on the command line.
+        optim: Optimiser and schedule.
+        csa: Open points of CSA.
+        post: How detections are made of the network's output.
+        tiou: Thresholds at which mean average precision is reported.
+        reg_weight: Factor on the overlap regression.
+        cls_weight: Factor on the overlap classification.
+        low_with_zero: Whether proposals without any overlap are in the low band of the regression.
+        class_weight: Factor on the loss of the classifier.
+        semantics: What CSA learns its gates from: the sequence's ``own`` features, or those of another one of the batch
+            (``shuffled``), a control that must remove its gain.
+        compile: Compile the network with torch.compile.
+        network: Arguments of `vision_suite.models.csa.CSADetector`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        num_cells: int = 100,
+        *,
+        optim: OptimConfig = OPTIM,
+        csa: CSAConfig = CSAConfig(),  # noqa: B008  (a plain record, never changed)
+        post: PostProcess = PostProcess(),  # noqa: B008
+        tiou: tuple[float, ...] = ACTIVITYNET,
+        reg_weight: float = 10.0,
+        cls_weight: float = 1.0,
+        low_with_zero: bool = False,
+        class_weight: float = 1.0,
+        semantics: Literal["own", "shuffled"] = "own",
+        compile: bool = False,
+        **network: Any,
+    ) -> None:
+        super().__init__(optim)
+        self.save_settings()
+        csa = CSAConfig(**csa) if isinstance(csa, Mapping) else csa
+        self.post = PostProcess(**post) if isinstance(post, Mapping) else post
+        self.model = CSADetector(in_channels, num_classes, num_cells, csa=csa, **network)
+        self.loss = DetectionLoss(reg_weight, cls_weight, low_with_zero)
+        self.tiou, self.class_weight, self.semantics = tuple(tiou), class_weight, semantics
+        self.proposals = nn.ModuleDict({stage: SequenceRows() for stage in ("val", "test")})
+        self.class_rows = nn.ModuleDict({stage: SequenceRows() for stage in ("val", "test")})
+        self.curves: dict[int, Tensor] = {}
+        if compile:
+            # In place, so that names in checkpoints stay the same.
+            self.model.compile()
+
+    def forward(self, features: Tensor, valid: Tensor | None = None) -> DetectorOutput:
+        """Logits of sequences (B, C, T)."""
+        attend_to = features.roll(1, dims=0) if self.semantics == "shuffled" else None
+        out: DetectorOutput = self.model(features, valid, attend_to)
+        return out
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        """Detection and classification losses."""
+        output = self(batch["features"], batch["valid"])
+        present = batch["label"] >= 0
+        targets = detection_targets(
+            batch["segments"], present, self.model.proposals, self.model.convention, batch["valid"]
+        )
+        total, losses = self.loss(output.start, output.end, output.iou, output.confidence, targets)
+        if self.post.class_scope == "segment":
+            logits = annotated_logits(output.snippet, batch["segments"], present)
+            losses["class"] = segment_classification(logits, batch["label"][present])
+        else:
+            losses["class"] = video_classification(video_logits(output.snippet, batch["valid"]), batch["label"])
+        total = total + self.class_weight * losses["class"]
+        self.log_losses(losses, total, len(batch["features"]))
+        out: Tensor = total
+        return out
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        """Collect proposals."""
+        self._collect("val", batch)
+
+    def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        """Collect proposals, and the boundary curves of some videos."""
+        self._collect("test", batch)
+
+    def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Proposals of each sequence, its class scores, and its boundary probabilities (B, 2, T)."""
+        output = self(batch["features"], batch["valid"])
+        sequence, values = proposal_rows(self.model, output, batch, self.post)
+        index, classes = video_rows(output, batch)
+        curves = torch.sigmoid(torch.stack([output.start, output.end], dim=1).float())
+        return {"sequence": sequence, "values": values, "index": index, "classes": classes, "curves": curves.cpu()}
+
+    def on_validation_epoch_end(self) -> None:
+        """Score and log ``val/...``."""
+        self._score("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Score and log ``test/...``."""
+        self._score("test")
+
+    def _collect(self, stage: Literal["val", "test"], batch: Mapping[str, Tensor]) -> None:
+        output = self(batch["features"], batch["valid"])
+        proposals: Any = self.proposals[stage]
+        proposals.update(*proposal_rows(self.model, output, batch, self.post))
+        classes: Any = self.class_rows[stage]
+        classes.update(*video_rows(output, batch))
+        self._outside = "video_scores" in batch
+        for row, video in enumerate(batch["video"].tolist()):
+            if video < CURVES and video not in self.curves:
+                self.curves[video] = position_curve(output, batch, row)
+
+    def _score(self, stage: Literal["val", "test"]) -> None:
+        proposals: Any = self.proposals[stage]
+        classes: Any = self.class_rows[stage]
+        if not self.trainer.sanity_checking:
+            try:
+                self._report(stage, proposals, classes)
+            except DataError as error:
+                # The first batch may hold no video with an annotation; a run to try every step must not fail on that.
+                if not getattr(self.trainer, "fast_dev_run", 0):  # set from outside the class, so not declared
+                    raise
+                rank_zero_warn(f"fast_dev_run: {stage} is not scored ({error})")
+        proposals.reset()
+        classes.reset()
+        self.curves = {}
+
+    def _report(self, stage: Literal["val", "test"], proposals: Any, classes: Any) -> None:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        split = "validate" if stage == "val" else "test"
+        videos = data.videos(split)
+        _, rows = classes.compute()
+        scores = video_scores(rows, len(videos), self._outside)
+        names, durations = [video.name for video in videos], [video.duration for video in videos]
+        sequence, values = proposals.compute()
+        found, bare = detect(sequence, values, scores, names, durations, data.class_names, self.post)
+        self.report = detection_report(
+            data.ground_truth(split),
+            found,
+            bare,
+            self.tiou,
+            class_scores={name: scores[n] for n, name in enumerate(names)},
+            class_names=data.class_names,
+            protocol={**data.protocol, "stage": stage, "post": asdict(self.post), "semantics": self.semantics},
+            curves={names[video]: curve.numpy() for video, curve in self.curves.items()},
+        )
+        # The rows were gathered from all processes already, so every process logs the same value.
+        self.log_dict({f"{stage}/{key}": value for key, value in self.report.metrics.items()}, rank_zero_only=False)

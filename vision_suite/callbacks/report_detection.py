@@ -1,0 +1,88 @@
+"""Reports of temporal action detection: the table, the result file, timelines, curves, errors."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+
+import numpy as np
+from PIL import Image
+
+from vision_suite.callbacks.report_views import ReportView, Rows, Shown, percent
+from vision_suite.datasets.base import BaseData
+from vision_suite.types import DetectionReport
+from vision_suite.viz.detection import error_analysis, tiou_curves
+from vision_suite.viz.timeline import Timeline, timeline
+
+CLASSES_PRINTED = 30
+
+
+class DetectionView(ReportView[DetectionReport]):
+    """Shows temporal action detection."""
+
+    kind = DetectionReport
+    task = "temporal_action_detection"
+
+    def table(self, report: DetectionReport) -> tuple[list[str], Rows]:
+        """AP at each threshold and its mean, over all classes and for each of up to 30."""
+        headings = ["AP at tIoU", *(f"{threshold:g}" for threshold in report.tiou), "mean"]
+        rows = [_row("all classes", report.ap.mean(axis=1))]
+        if len(report.classes) <= CLASSES_PRINTED:
+            rows += [_row(name, report.ap[:, column]) for column, name in enumerate(report.classes)]
+        return headings, rows
+
+    def note(self, report: DetectionReport) -> str:
+        """Videos, annotations, and the scores of proposals and of the video classifier."""
+        counts, metrics = report.protocol["detections"], report.metrics
+        parts = [f"{counts['videos']} videos, {counts['annotations']} actions, {len(report.classes)} classes"]
+        recall = [f"{name} {percent(metrics[name])}" for name in ("AR@10", "AR@100", "AUC") if name in metrics]
+        parts += ["proposals: " + ", ".join(recall)] if recall else []
+        parts.append(f"best class of a video right: {percent(metrics['video_top1'])}")
+        if len(report.classes) > CLASSES_PRINTED:
+            parts.append("every class: per_class.csv")
+        return "; ".join(parts)
+
+    def files(self, report: DetectionReport) -> dict[str, str]:
+        """The result file that the official evaluator takes, and AP by class and threshold."""
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["class", *(f"tIoU {threshold:g}" for threshold in report.tiou), "mean"])
+        for column, name in enumerate(report.classes):
+            ap = report.ap[:, column]
+            writer.writerow([name, *(f"{value:.6f}" for value in [*ap, ap.mean()])])
+        return {
+            "detections.json": json.dumps(report.predictions, allow_nan=False) + "\n",
+            "per_class.csv": table.getvalue(),
+        }
+
+    def pictures(
+        self, report: DetectionReport, data: BaseData, stage: str, title: str, shown: Shown
+    ) -> dict[str, Image.Image]:
+        """The tIoU curve, the analysis of errors, and timelines of some videos drawn at random."""
+        pictures = {
+            "tiou_curve": tiou_curves(report.tiou, report.ap, report.classes, title=title),
+            "errors": error_analysis(report.errors, title=title),
+        }
+        database = report.ground_truth["database"]
+        known = sorted(name for name in report.curves if database[name]["annotations"])
+        rng = np.random.default_rng(shown.seed)
+        chosen = sorted(rng.choice(known, min(shown.queries, len(known)), replace=False)) if known else []
+        for name in chosen:
+            found = report.predictions["results"].get(name, [])
+            duration = database[name]["duration"] or float(report.curves[name][0].max())
+            video = Timeline(duration, best(found), database[name]["annotations"], report.curves[name])
+            safe = re.sub(r"[^\w.-]+", "_", str(name))[:80]
+            pictures[f"timeline_{safe}"] = timeline(video, title=f"{title}: {name}", classes=report.classes)
+        return pictures
+
+
+def best(found: list[dict[str, object]], count: int = 12) -> list[dict[str, object]]:
+    """The predictions worth drawing: the best, down to a tenth of the best score."""
+    ranked = sorted(found, key=lambda entry: -float(str(entry["score"])))[:count]
+    return [entry for entry in ranked if float(str(entry["score"])) >= 0.1 * float(str(ranked[0]["score"]))]
+
+
+def _row(name: str, ap: np.ndarray) -> list[str]:
+    return [name, *(percent(float(value)) for value in ap), percent(float(ap.mean()))]

@@ -1,0 +1,80 @@
+"""Everything a detection evaluation says, from results to one report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vision_suite.errors import DataError
+from vision_suite.metrics.tad import average_recall, mean_average_precision
+from vision_suite.metrics.tad_errors import analyse_errors
+from vision_suite.types import DetectionReport
+
+ERROR_TIOU = 0.5
+
+
+def detection_report(
+    ground_truth: Mapping[str, Any],
+    detections: Mapping[str, Any],
+    proposals: Mapping[str, Any],
+    tiou: Sequence[float],
+    *,
+    class_scores: Mapping[str, np.ndarray],
+    class_names: Sequence[str],
+    protocol: Mapping[str, Any],
+    curves: Mapping[str, np.ndarray],
+) -> DetectionReport:
+    """Score detections and proposals of a split.
+
+    Args:
+        ground_truth: ActivityNet annotation dictionary.
+        detections: Detections by video, ActivityNet's entries.
+        proposals: Proposals by video.
+        tiou: Thresholds of mean average precision.
+        class_scores: (K,) scores of whole videos.
+        class_names: The K names.
+        protocol: What the data module knows.
+        curves: Passed on for drawing.
+
+    Raises:
+        DataError: Nothing was annotated or proposed.
+    """
+    results = {"version": "VERSION 1.3", "results": dict(detections), "external_data": {}}
+    # A class that no video of this split shows is known to the detector, but cannot be scored.
+    scored = mean_average_precision(ground_truth, results, tiou, invalid="drop", unknown_labels="drop")
+    metrics = {"average_mAP": scored["average_mAP"]}
+    metrics |= {f"mAP@{threshold:g}": float(value) for threshold, value in zip(tiou, scored["mAP"], strict=True)}
+    facts = {**protocol, "tiou": list(tiou), "detections": scored["counts"]}
+    try:
+        recall = average_recall(ground_truth, {"results": dict(proposals)}, invalid="drop")
+        metrics |= {name: float(recall[name]) for name in ("AR@1", "AR@5", "AR@10", "AR@100") if name in recall}
+        metrics["AUC"] = recall["AUC"] / 100
+        facts["proposals_per_video"] = recall["counts"]["predictions"] / recall["counts"]["videos"]
+    except DataError as error:
+        facts["no_recall"] = str(error)
+    metrics["video_top1"] = _video_top1(ground_truth, class_scores, class_names)
+    return DetectionReport(
+        metrics=metrics,
+        protocol=facts,
+        classes=scored["classes"],
+        tiou=np.array(tiou),
+        ap=scored["ap"],
+        ground_truth=dict(ground_truth),
+        predictions=results,
+        errors=analyse_errors(ground_truth, results, ERROR_TIOU),
+        curves=dict(curves),
+    )
+
+
+def _video_top1(
+    ground_truth: Mapping[str, Any], class_scores: Mapping[str, np.ndarray], class_names: Sequence[str]
+) -> float:
+    """Share of the annotated videos whose best class is one of theirs."""
+    hits = []
+    for name, entry in ground_truth["database"].items():
+        labels = {note["label"] for note in entry["annotations"]}
+        if labels and name in class_scores:
+            hits.append(class_names[int(np.argmax(class_scores[name]))] in labels)
+    return float(np.mean(hits)) if hits else float("nan")

@@ -1,0 +1,150 @@
+"""From a batch of network output to rows of numbers, and from the rows of a split to detections of its videos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vision_suite.models.csa.network import CSADetector, DetectorOutput, interval_logits, video_logits
+from vision_suite.models.csa.postprocess import PostProcess, Proposals, label, merge, propose
+from vision_suite.ops.segments import Floats, Ints
+
+VIDEO, START, END, SCORE, CLASSES = range(5)
+Detections = list[dict[str, Any]]
+
+
+def proposal_rows(
+    network: CSADetector, output: DetectorOutput, batch: Mapping[str, Tensor], post: PostProcess
+) -> tuple[Tensor, Tensor]:
+    """The best proposals of each sequence of a batch.
+
+    Args:
+        network: Knows the proposal map and its conventions.
+        output: Its logits.
+        batch: Entries ``valid``, ``origin``, ``cell_seconds``, ``duration``, ``video``, ``index`` of a `TADBatch`.
+        post: The settings.
+
+    Returns:
+        Sequences (n,) int64, and values (n, 4 + 2k) float64: video, start and end in seconds, score, and the k best
+        classes with their scores where labels are given by segment.
+    """
+    maps = [torch.sigmoid(x.float()).cpu().numpy() for x in (output.start, output.end, output.iou, output.confidence)]
+    snippet = output.snippet.float().cpu()
+    # One copy per batch; single elements of a tensor on a GPU would each wait for it.
+    facts = {name: batch[name].cpu().numpy() for name in ("origin", "cell_seconds", "duration", "video", "index")}
+    lengths = batch["valid"].sum(dim=1).cpu().numpy()
+    sequences, values = [], []
+    for row, valid in enumerate(lengths.tolist()):
+        start, end, iou, confidence = (array[row] for array in maps)
+        first, last, scores = propose(start, end, iou, confidence, valid, network.proposals, network.convention, post)
+        origin, step, duration = (float(facts[name][row]) for name in ("origin", "cell_seconds", "duration"))
+        seconds = np.clip(origin + np.stack([first, last], 1) * step, 0.0, duration)
+        columns = [np.full((len(first), 1), facts["video"][row]), seconds, scores[:, None]]
+        if post.class_scope == "segment":
+            columns += segment_classes(snippet[row], first, last, post.top_classes)
+        sequences.append(np.full(len(first), facts["index"][row]))
+        values.append(np.concatenate(columns, axis=1))
+    return torch.from_numpy(np.concatenate(sequences)), torch.from_numpy(np.concatenate(values))
+
+
+def segment_classes(snippet: Tensor, first: Ints, last: Ints, count: int) -> list[Floats]:
+    """The best classes (n, k) of intervals by their snippets' logits (K, T), and their softmax scores (n, k)."""
+    logits = interval_logits(snippet, torch.from_numpy(first), torch.from_numpy(last))
+    best = torch.softmax(logits, dim=1).sort(dim=1, descending=True, stable=True)
+    return [best.indices[:, :count].double().numpy(), best.values[:, :count].double().numpy()]
+
+
+def video_rows(output: DetectorOutput, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Class scores of each sequence: sequences (B,), and values (B, 2 + K): video, cells that count, sums of logits.
+
+    Scores from outside (``video_scores``) count as they are.
+    """
+    weight = batch["valid"].sum(dim=1).double()
+    if "video_scores" in batch:
+        scores = batch["video_scores"].double()
+    else:
+        scores = video_logits(output.snippet.float(), batch["valid"]).double()
+    head = torch.stack([batch["video"].double(), weight], dim=1)
+    return batch["index"].cpu(), torch.cat([head, scores * weight[:, None]], dim=1).cpu()
+
+
+def video_scores(values: Tensor, videos: int, outside: bool) -> Floats:
+    """Class scores (V, K) of whole videos: the mean logits of all their cells, through a sigmoid unless from outside.
+
+    Args:
+        values: Rows of `video_rows`.
+        videos: Number V of videos.
+        outside: Whether the scores came from a file.
+    """
+    total = torch.zeros(videos, values.shape[1] - 1, dtype=torch.float64)
+    total.index_add_(0, values[:, 0].long(), values[:, 1:])
+    mean = total[:, 1:] / total[:, :1].clamp(min=1)
+    out: Floats = (mean if outside else torch.sigmoid(mean)).numpy()
+    return out
+
+
+def to_proposals(values: Floats) -> Proposals:
+    """Rows of `proposal_rows` of one sequence."""
+    k = (values.shape[1] - CLASSES) // 2
+    return Proposals(
+        values[:, START : END + 1],
+        values[:, SCORE],
+        values[:, CLASSES : CLASSES + k].astype(np.int64),
+        values[:, CLASSES + k :],
+    )
+
+
+def detect(
+    sequence: Tensor,
+    values: Tensor,
+    scores: Floats,
+    names: Sequence[str],
+    durations: Sequence[float],
+    classes: Sequence[str],
+    post: PostProcess,
+) -> tuple[dict[str, Detections], dict[str, Detections]]:
+    """Detections and proposals of every video.
+
+    Args:
+        sequence: (n,) sequence of each row, ascending.
+        values: (n, c) rows of `proposal_rows`.
+        scores: (V, K) class scores of the videos.
+        names: The V videos.
+        durations: Their seconds.
+        classes: The K class names.
+        post: The settings.
+
+    Returns:
+        By video its detections, and its proposals without labels, both best first, in ActivityNet's result form.
+    """
+    rows, places = values.numpy(), sequence.numpy()
+    parts: dict[int, list[Proposals]] = {}
+    for piece in np.split(rows, np.flatnonzero(np.diff(places)) + 1):
+        parts.setdefault(int(piece[0, VIDEO]), []).append(to_proposals(piece))
+    detections: dict[str, Detections] = {}
+    proposals: dict[str, Detections] = {}
+    for video, name in enumerate(names):
+        if video not in parts:
+            continue
+        merged = merge(parts[video], durations[video], post)
+        own = scores[video] if post.class_scope == "video" else None
+        detections[name] = label(merged, own, classes, post)
+        proposals[name] = [
+            {"score": float(score), "segment": [float(start), float(end)]}
+            for score, (start, end) in zip(merged.scores, merged.segments, strict=True)
+        ]
+    return detections, proposals
+
+
+def position_curve(output: DetectorOutput, batch: Mapping[str, Tensor], row: int) -> Tensor:
+    """Seconds, start and end probability, and temporal gate (NaN without one) of a sequence's cells: (4, valid)."""
+    cells = torch.arange(output.start.shape[1], device=output.start.device) + 0.5
+    seconds = batch["origin"][row] + cells * batch["cell_seconds"][row]
+    gate = output.gates.temporal
+    temporal = torch.full_like(output.start[row], float("nan")) if gate is None else gate[row]
+    rows = [seconds, torch.sigmoid(output.start[row]), torch.sigmoid(output.end[row]), temporal]
+    return torch.stack([x.detach().double() for x in rows])[:, batch["valid"][row]].cpu()

@@ -1,0 +1,168 @@
+"""A video as a line of time: thumbnails, true actions above predicted ones, boundary curves, attention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vision_suite.viz import canvas
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Floats = npt.NDArray[np.float64]
+LANES = 6
+GREY = "#868e96"
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What there is to show of one video.
+
+    Attributes:
+        duration: Seconds.
+        predictions: Entries ``label``, ``score``, ``segment`` in seconds.
+        truth: Entries ``label``, ``segment``; None where nothing is known.
+        curve: (4, n) seconds, start and end probability, temporal gate (NaN for none); None for no panel.
+        thumbnails: Seconds and picture.
+    """
+
+    duration: float
+    predictions: Sequence[Mapping[str, Any]]
+    truth: Sequence[Mapping[str, Any]] | None = None
+    curve: Floats | None = None
+    thumbnails: Sequence[tuple[float, Image.Image]] = field(default_factory=tuple)
+
+
+def timeline(video: Timeline, *, title: str, classes: Sequence[str] = (), lanes: int = LANES) -> Image.Image:
+    """Draw a video's actions over time.
+
+    Predictions are drawn best first, each in the uppermost free lane, the paler the lower their score; those that find
+    no lane are counted below the picture.
+
+    Args:
+        video: What to show.
+        title: Heading.
+        classes: Names in the order of their colours; names that occur come behind.
+        lanes: Most lanes of predictions.
+
+    Returns:
+        An RGB image.
+    """
+    names = list(dict.fromkeys([*classes, *(str(e["label"]) for e in [*(video.truth or ()), *video.predictions])]))
+    colour = {name: canvas.CURVES[n % len(canvas.CURVES)] for n, name in enumerate(names)}
+    placed, left = _lanes(video.predictions, lanes)
+    used = max((lane for lane, _ in placed), default=0) + 1
+    heights = []
+    if video.thumbnails:
+        heights.append(1.15)
+    if video.truth is not None:
+        heights.append(0.62)
+    heights.append(0.25 + 0.34 * used)
+    if video.curve is not None:
+        heights.append(1.1)
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, sum(heights) + 1.0), dpi=160, layout="constrained")
+    panels = list(np.atleast_1d(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)))
+    if video.thumbnails:
+        _thumbnails(panels.pop(0), video.thumbnails, video.duration)
+    if video.truth is not None:
+        axes = panels.pop(0)
+        _bars(axes, [(0, {**entry, "score": 1.0}) for entry in video.truth], colour, "truth", scores=False)
+    _bars(panels[0], placed, colour, "predicted", scores=True)
+    if left:
+        panels[0].annotate(
+            f"{left} more of lower score not drawn", (1, 1), xycoords="axes fraction", ha="right", va="bottom",
+            fontsize=8, color=GREY,
+        )  # fmt: skip
+    if video.curve is not None:
+        _curve(panels[1], video.curve)
+    last = panels[-1]
+    last.set_xlim(0, max(video.duration, 1e-3))
+    last.set_xlabel("seconds")
+    figure.suptitle(canvas.printable(title), x=0.01, ha="left", fontsize=12, fontweight="bold")
+    return canvas.rendered(figure)
+
+
+def _lanes(predictions: Sequence[Mapping[str, Any]], lanes: int) -> tuple[list[tuple[int, Mapping[str, Any]]], int]:
+    """Predictions, best first, with the first lane in which nothing overlaps them; and how many found none."""
+    ends: list[list[tuple[float, float]]] = [[] for _ in range(lanes)]
+    placed, left = [], 0
+    for entry in sorted(predictions, key=lambda e: -float(e["score"])):
+        start, end = entry["segment"]
+        for lane, taken in enumerate(ends):
+            if all(end <= a or start >= b for a, b in taken):
+                taken.append((start, end))
+                placed.append((lane, entry))
+                break
+        else:
+            left += 1
+    return placed, left
+
+
+def _bars(
+    axes: Axes, entries: Sequence[tuple[int, Mapping[str, Any]]], colour: Mapping[str, str], name: str, *, scores: bool
+) -> None:
+    """Bars of entries in their lanes, labelled inside where the bar is wide enough."""
+    strongest = max((float(entry["score"]) for _, entry in entries), default=1.0) or 1.0
+    for lane, entry in entries:
+        start, end = entry["segment"]
+        share = float(entry["score"]) / strongest
+        axes.barh(
+            -lane, end - start, left=start, height=0.8, color=colour[str(entry["label"])],
+            alpha=0.2 + 0.8 * share if scores else 1.0, linewidth=0,
+        )  # fmt: skip
+        text = f"{entry['label']} {float(entry['score']):.2f}" if scores else str(entry["label"])
+        axes.text(
+            (start + end) / 2, -lane, canvas.printable(text), ha="center", va="center", fontsize=7.5, clip_on=True,
+            color="white" if share > 0.55 or not scores else "#212529",
+        )  # fmt: skip
+    axes.set_yticks([])
+    axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
+    axes.set_ylim(-max((lane for lane, _ in entries), default=0) - 0.6, 0.6)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _thumbnails(axes: Axes, thumbnails: Sequence[tuple[float, Image.Image]], duration: float) -> None:
+    """Pictures side by side, each in the middle of its share of the time."""
+    width = duration / len(thumbnails)
+    for number, (_, picture) in enumerate(thumbnails):
+        tile = canvas.thumbnail(picture, 240, 150)
+        axes.imshow(
+            np.asarray(tile),
+            extent=(number * width, (number + 1) * width, 0, 1),
+            aspect="auto",
+            interpolation="antialiased",
+        )
+    axes.set_ylim(0, 1)
+    axes.axis("off")
+
+
+def _curve(axes: Axes, curve: Floats) -> None:
+    """Start and end probabilities, and the temporal gate as a strip below them."""
+    seconds, start, end, gate = curve
+    axes.plot(seconds, start, color=canvas.CURVES[2], label="start", linewidth=1.2)
+    axes.plot(seconds, end, color=canvas.CURVES[1], label="end", linewidth=1.2, linestyle="--")
+    if np.isfinite(gate).any():
+        half = (seconds[1] - seconds[0]) / 2 if len(seconds) > 1 else 0.5
+        extent = (seconds[0] - half, seconds[-1] + half, -0.28, -0.08)
+        axes.imshow(
+            gate[None], extent=extent, aspect="auto", cmap="viridis", vmin=np.nanmin(gate), vmax=np.nanmax(gate)
+        )
+        axes.text(
+            0.004, 0.12, f"attention {np.nanmin(gate):.2f} to {np.nanmax(gate):.2f}", transform=axes.transAxes,
+            fontsize=7.5, color="white", va="center",
+        )  # fmt: skip
+        axes.set_ylim(-0.3, 1.05)
+    else:
+        axes.set_ylim(-0.02, 1.05)
+    axes.set_ylabel("boundaries", rotation=0, ha="right", va="center", fontsize=10)
+    axes.legend(loc="upper right", fontsize=8, ncols=2, frameon=True, framealpha=0.85, edgecolor="#dee2e6")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
