@@ -98,7 +98,7 @@ class BMN(Host):
 
     def heads(self, features: Tensor) -> HostOutput:
         """Temporal and proposal evaluation modules."""
-        maps = self.localise(torch.relu(self.sample(self.reduce(features))))
+        maps = self.localise(torch.relu_(self.sample(self.reduce(features))))
         return HostOutput(self.start(features)[:, 0], self.end(features)[:, 0], maps)
 
 
@@ -166,7 +166,7 @@ class GTAD(Host):
         """Boundary heads, second backbone, SGAlign and localisation."""
         graph = self.backbone2(features)
         context = neighbours(graph, 3).mean(dim=3)
-        maps = self.localise(torch.relu(self.sample(torch.cat([graph, context], dim=1))))
+        maps = self.localise(torch.relu_(self.sample(torch.cat([graph, context], dim=1))))
         return HostOutput(self.start(features)[:, 0], self.end(features)[:, 0], maps)
 
 
@@ -186,10 +186,10 @@ def _map_head() -> nn.Sequential:
     """Convolutions over the proposal map, to two logits a proposal."""
     return nn.Sequential(
         nn.Conv2d(PROPOSAL_WIDTH, MAP_WIDTH, 1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(MAP_WIDTH, MAP_WIDTH, 3, padding=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(MAP_WIDTH, MAP_WIDTH, 3, padding=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(MAP_WIDTH, 2, 1),
     )

@@ -57,6 +57,8 @@ class SampledConvolution(nn.Module):
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         nn.init.uniform_(self.bias, -1 / math.sqrt(in_channels * bins), 1 / math.sqrt(in_channels * bins))
         rows, columns, weights = entries
+        # Columns by cell and then bin, the order in which one product lays the reduced sequence out.
+        columns = columns % proposals.length * bins + columns // proposals.length
         with warnings.catch_warnings():
             # PyTorch calls this kind of sparse tensor a beta, once a process; what it is used for here is tested.
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
@@ -71,20 +73,18 @@ class SampledConvolution(nn.Module):
 
     def forward(self, sequence: Tensor) -> Tensor:
         """(B, C, T) to (B, O, D, T), laid out channels last."""
-        batch, channels, length = sequence.shape
-        out_channels = self.weight.shape[0]
-        folded = self.weight.reshape(out_channels, channels, self.bins).permute(2, 0, 1).reshape(-1, channels)
-        # (B, N * O, T) seen as (N * T, O) rows per sequence.
-        reduced = torch.matmul(folded, sequence).reshape(batch, self.bins, out_channels, length)
-        rows = reduced.permute(1, 3, 0, 2).reshape(self.bins * length, batch * out_channels)
-        kind = rows.dtype
+        out_channels, channels = self.weight.shape[:2]
+        folded = self.weight.reshape(out_channels, channels, self.bins).permute(1, 2, 0).reshape(channels, -1)
+        # (B, T, N * O), which is (T * N, O) for each sequence without moving anything.
+        reduced = torch.matmul(sequence.transpose(1, 2), folded).reshape(len(sequence), -1, out_channels)
+        kind = reduced.dtype
         # Sparse products exist in full precision only, and autocast must not change that.
-        rows = rows.float() if kind in (torch.float16, torch.bfloat16) else rows
+        reduced = reduced.float() if kind in (torch.float16, torch.bfloat16) else reduced
         with torch.autocast(sequence.device.type, enabled=False):
-            product: Tensor = _SparseProduct.apply(self._matrix("", rows), self._matrix("back_", rows), rows)
-        sampled = product.reshape(-1, batch, out_channels).transpose(0, 1).to(kind) + self.bias.to(kind)
+            sampled: Tensor = _SparseProduct.apply(self._matrix("", reduced), self._matrix("back_", reduced), reduced)
         height, width = self.proposals.shape
-        return sampled.reshape(batch, height, width, out_channels).permute(0, 3, 1, 2)
+        out = sampled.to(kind) + self.bias.to(kind)
+        return out.reshape(len(sequence), height, width, out_channels).permute(0, 3, 1, 2)
 
     def _matrix(self, prefix: str, like: Tensor) -> Tensor:
         """The sampling matrix (places, bins * T), or its transpose with the prefix ``back_``."""
@@ -95,19 +95,25 @@ class SampledConvolution(nn.Module):
 
 
 class _SparseProduct(torch.autograd.Function):
-    """A constant sparse matrix times a dense one; the backward pass uses the transpose made beforehand."""
+    """A constant sparse matrix times each matrix of a batch; the backward pass uses the transpose made beforehand."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, matrix: Tensor, transposed: Tensor, dense: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, matrix: Tensor, transposed: Tensor, batch: Tensor) -> Tensor:
         ctx.transposed = transposed  # type: ignore[attr-defined]
-        product: Tensor = torch.sparse.mm(matrix, dense)
-        return product
+        return _products(matrix, batch)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor]:
-        gradient: Tensor = torch.sparse.mm(ctx.transposed, grads[0].contiguous())
-        return None, None, gradient
+        return None, None, _products(ctx.transposed, grads[0].contiguous())
+
+
+def _products(matrix: Tensor, batch: Tensor) -> Tensor:
+    """A sparse (P, Q) times a dense (B, Q, O): (B, P, O), without a copy."""
+    out = batch.new_empty(len(batch), matrix.shape[0], batch.shape[2])
+    for row, dense in zip(out, batch, strict=True):
+        torch.mm(matrix, dense, out=row)
+    return out
 
 
 class DenseSampledConvolution(SampledConvolution):
@@ -121,7 +127,7 @@ class DenseSampledConvolution(SampledConvolution):
         matrix = self._matrix("back_", self.values).to_dense()
         batch, channels, length = sequence.shape
         height, width = self.proposals.shape
-        mask = matrix.reshape(self.bins, length, height * width).transpose(0, 1).reshape(length, -1)
+        mask = matrix.reshape(length, -1)
         samples = (sequence @ mask.to(sequence.dtype)).reshape(batch, channels, self.bins, height, width)
         out: Tensor = nn.functional.conv3d(samples, self.weight, self.bias, stride=(self.bins, 1, 1))
         return out.squeeze(2)

@@ -1,0 +1,101 @@
+"""A recognition network for sequences: what happens at each time step. Its features carry class semantics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vision_suite.ops.segments import Floats
+
+
+class SequenceRecognizer(nn.Module):
+    """Dilated convolutions over time, and a class for every time step; the last class is background.
+
+    Args:
+        in_channels: Width of the input; comes from the data on the command line.
+        num_classes: Number K of action classes; comes from the data on the command line.
+        width: Width of the hidden layers.
+        depth: Number of residual layers; layer n has dilation 2 ** n.
+        kernel: Size of their kernels, odd.
+        dropout: Share of hidden channels dropped in training.
+    """
+
+    def __init__(
+        self, in_channels: int, num_classes: int, width: int = 48, depth: int = 6, kernel: int = 5, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.embed = nn.Conv1d(in_channels, width, 1)
+        self.layers = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv1d(width, width, kernel, padding=2**n * (kernel // 2), dilation=2**n),
+                nn.BatchNorm1d(width),
+                nn.ReLU(),
+                nn.Dropout1d(dropout),
+                nn.Conv1d(width, width, 1),
+            )
+            for n in range(depth)
+        )
+        self.classifier = nn.Conv1d(width, num_classes + 1, 1)
+
+    def features(self, sequence: Tensor) -> Tensor:
+        """(B, C, T) to the features before the classifier, (B, width, T)."""
+        hidden = self.embed(sequence)
+        for layer in self.layers:
+            hidden = hidden + layer(hidden)
+        return torch.relu(hidden)
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """(B, C, T) to logits (B, K + 1, T)."""
+        out: Tensor = self.classifier(self.features(sequence))
+        return out
+
+    def semantics(self, sequence: Tensor) -> Tensor:
+        """Features and logits together, (B, width + K + 1, T): what a detector reads as class semantics."""
+        features = self.features(sequence)
+        return torch.cat([features, self.classifier(features)], dim=1)
+
+
+def step_labels(segments: Tensor, labels: Tensor, length: int, background: int) -> Tensor:
+    """The class of each time step by its middle: (B, T) int64.
+
+    Args:
+        segments: (B, G, 2) in steps.
+        labels: (B, G) classes, -1 for none.
+        length: Number T of steps.
+        background: Class of steps without an action.
+    """
+    middle = torch.arange(length, device=segments.device) + 0.5
+    inside = (middle >= segments[..., :1]) & (middle < segments[..., 1:]) & (labels >= 0)[..., None]
+    out = torch.full((len(segments), length), background, dtype=torch.int64, device=segments.device)
+    for column in range(segments.shape[1]):
+        out = torch.where(inside[:, column], labels[:, column, None], out)
+    return out
+
+
+def runs(
+    probability: Floats, classes: Sequence[str], origin: float, step: float, duration: float
+) -> list[dict[str, Any]]:
+    """Detections by the class of each step: a run of one class is a segment, its mean probability the score.
+
+    Args:
+        probability: (K + 1, T), background last.
+        classes: K names.
+        origin: Seconds of step 0.
+        step: Seconds of a step.
+        duration: Seconds of the video.
+    """
+    best = probability.argmax(axis=0)
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(best)) + 1, [len(best)]])
+    found = []
+    for first, last in pairwise(edges):
+        label = int(best[first])
+        start, end = (float(np.clip(origin + cell * step, 0, duration)) for cell in (first, last))
+        if label < len(classes) and end > start:
+            score = float(probability[label, first:last].mean())
+            found.append({"label": classes[label], "score": score, "segment": [start, end]})
+    return sorted(found, key=lambda entry: -float(entry["score"]))
