@@ -34,6 +34,7 @@ BASE = [
     "platformdirs>=4",
     "resvg-py==0.5.0",
     "scikit-image>=0.24",
+    "av>=14",
 ]
 EXPORT = ["onnx>=1.16", "onnxscript>=0.3", "onnxruntime>=1.18"]
 DEV = [

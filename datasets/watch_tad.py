@@ -127,12 +127,10 @@ def verify(progress: Progress) -> VerifyReport:
         if not (folder / name).is_file() or sha256_of(folder / name) != expected:
             problems.append(f"{name}: missing or changed")
         progress("checking", done + 1, len(checksums))
-    known = {*checksums, MANIFEST}
-    problems += [
-        f"{path.relative_to(folder)}: not part of the set"
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and str(path.relative_to(folder)) not in known
-    ]
+    # Features that a recogniser added stand in folders of their own.
+    for own in sorted({(folder / name).parent for name in checksums} - {folder}):
+        strangers = [path for path in sorted(own.iterdir()) if str(path.relative_to(folder)) not in checksums]
+        problems += [f"{path.relative_to(folder)}: not part of the set" for path in strangers]
     return VerifyReport(folder, 1, len(checksums), tuple(problems))
 
 

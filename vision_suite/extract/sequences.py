@@ -11,8 +11,8 @@ import torch
 
 from vision_suite.datasets.tad_features import FeatureInfo, read_info, read_rows, write_info
 from vision_suite.errors import CheckpointError, DataError
-from vision_suite.extract.store import Store
 from vision_suite.models.csa.recognizer import SequenceRecognizer
+from vision_suite.video.store import Store
 
 Progress = Callable[[str, int, int], None]
 

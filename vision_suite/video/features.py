@@ -1,0 +1,181 @@
+"""Features of video files, row by row as they are decoded, or whole folders of them into files."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from vision_suite.errors import DataError, SuiteError
+from vision_suite.video.backbones import ClipNetwork, Extractor
+from vision_suite.video.decode import clips
+from vision_suite.video.store import Store
+
+Floats = npt.NDArray[np.float32]
+Progress = Callable[[str, int, int], None]
+FACTS = "videos"
+
+
+@dataclass
+class Extracted:
+    """What an extraction did.
+
+    Attributes:
+        written: Videos written. present: Videos that were there already. failed: Reason by name of the others.
+        channels: Width of a row.
+    """
+
+    written: int = 0
+    present: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    channels: int = 0
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of a video that came together: (n, C) float32, and whether the last one saw the video's end repeated."""
+
+    rows: Floats
+    partial: bool
+
+
+def stream_rows(
+    path: Path, network: ClipNetwork, extractor: Extractor, batch_size: int, device: torch.device
+) -> Iterator[Chunk]:
+    """Feature rows of a video while it is decoded; holds ``batch_size`` clips at a time.
+
+    Raises:
+        DataError: The video cannot be decoded to its end.
+    """
+    held: list[Any] = []
+    partial = False
+    for clip in clips(path, extractor.fps, extractor.clip, extractor.stride, network.resize):
+        held.append(torch.from_numpy(clip.frames))
+        partial = clip.partial
+        if len(held) == batch_size:
+            yield Chunk(network(torch.stack(held).to(device)).cpu().numpy(), partial)
+            held = []
+    if held:
+        yield Chunk(network(torch.stack(held).to(device)).cpu().numpy(), partial)
+
+
+def sampling_of(extractor: Extractor) -> dict[str, Any]:
+    """When each row happens: rows stand in the middle of their clips."""
+    return {
+        "fps": extractor.fps,
+        "stride": extractor.stride,
+        "clip": extractor.clip,
+        "offset": (extractor.clip - extractor.stride) / 2,
+        "extractor": extractor.plain(),
+    }
+
+
+def extract_videos(
+    videos: Sequence[Path],
+    target: Path,
+    extractor: Extractor,
+    progress: Progress,
+    *,
+    batch_size: int = 8,
+    workers: int = 1,
+    device: str = "cpu",
+) -> Extracted:
+    """Write ``<name>.npy`` (L, C) float32 for each video, and ``features.json`` with their times.
+
+    What the folder holds already is kept, so a killed run goes on; every file appears whole or not at all. A video that
+    cannot be decoded is left out and reported.
+
+    Args:
+        videos: Files with different names.
+        target: Folder to write.
+        extractor: The network and the sampling.
+        progress: Told how far it is.
+        batch_size: Clips at a time.
+        workers: Processes, each with its share of the cores; more than one on a GPU share it.
+        device: Where the network runs.
+
+    Raises:
+        DataError: Two videos have one name, or the folder holds other features.
+    """
+    names = [path.stem for path in videos]
+    if double := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"two videos are called {double[0]!r}: rename one, features are stored by name")
+    store = Store(target, extractor.plain())
+    todo = [path for path in videos if not store.has(path.stem)]
+    out = Extracted(present=len(videos) - len(todo))
+    done = out.present
+    progress("extracting", done, len(videos))
+    for name, reason, facts in _results(todo, target, extractor, batch_size, workers, device):
+        done += 1
+        progress("extracting", done, len(videos))
+        if reason:
+            out.failed[name] = reason
+            continue
+        out.written += 1
+        (target / f".{name}.json").write_text(json.dumps(facts), encoding="utf-8")
+    stored = [path for path in videos if store.has(path.stem)]
+    if stored:
+        out.channels = int(np.load(store.path(stored[0].stem), mmap_mode="r").shape[1])
+    facts = {path.stem: json.loads((target / f".{path.stem}.json").read_text("utf-8")) for path in stored
+             if (target / f".{path.stem}.json").is_file()}  # fmt: skip
+    contents = {**sampling_of(extractor), "channels": out.channels, "resized": False, FACTS: facts}
+    (target / "features.json").write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
+    return out
+
+
+def _results(
+    todo: Sequence[Path], target: Path, extractor: Extractor, batch_size: int, workers: int, device: str
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Name, reason of failure ("" for none) and facts of each video, as they are done."""
+    workers = max(1, min(workers, len(todo)))
+    if workers == 1:
+        make = _Worker(target, extractor, batch_size, device, None)
+        for path in todo:
+            yield make(path)
+        return
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    context = multiprocessing.get_context("spawn")  # a forked copy of a running torch may hang
+    with context.Pool(workers, _start, (target, extractor, batch_size, device, threads)) as pool:
+        yield from pool.imap_unordered(_work, todo)
+
+
+class _Worker:
+    """Extracts one video after another with one network."""
+
+    def __init__(self, target: Path, extractor: Extractor, batch_size: int, device: str, threads: int | None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.device = torch.device(device)
+        self.network = ClipNetwork(extractor).to(self.device)
+        self.extractor, self.batch_size = extractor, batch_size
+        self.store = Store(target, extractor.plain())
+
+    def __call__(self, path: Path) -> tuple[str, str, dict[str, Any]]:
+        try:
+            chunks = list(stream_rows(path, self.network, self.extractor, self.batch_size, self.device))
+        except SuiteError as error:
+            return path.stem, str(error), {}
+        rows = np.concatenate([chunk.rows for chunk in chunks])
+        self.store.write(path.stem, rows)
+        return path.stem, "", {"file": path.name, "rows": len(rows), "last_row_padded": chunks[-1].partial}
+
+
+_worker: _Worker | None = None
+
+
+def _start(target: Path, extractor: Extractor, batch_size: int, device: str, threads: int) -> None:
+    global _worker
+    _worker = _Worker(target, extractor, batch_size, device, threads)
+
+
+def _work(path: Path) -> tuple[str, str, dict[str, Any]]:
+    assert _worker is not None
+    return _worker(path)
