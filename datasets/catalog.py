@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vision_suite.datasets.fetch import data_dir
+from vision_suite.datasets.prepared import progress_bars
 from vision_suite.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def prepare(
     if workers is not None and workers < 1:
         raise ConfigError(f"workers={workers}: give 1 or more")
     try:
-        with _progress(quiet) as progress:
+        with progress_bars(quiet) as progress:
             if name == WATCH:
                 return watch_tad.prepare(progress, source=source)
             return emoji.prepare(load_recipe(), progress, source=source, image_size=size, workers=workers or _cores())
@@ -113,7 +112,7 @@ def verify(name: str, *, image_size: int | None = None, quiet: bool = False) -> 
     folder = watch_tad.folder_of() if name == WATCH else emoji.folder_of(size)
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist: run `{_command(folder.name)}`")
-    with _progress(quiet) as progress:
+    with progress_bars(quiet) as progress:
         if name == WATCH:
             return watch_tad.verify(progress)
         return emoji.verify(folder, load_recipe(), progress)
@@ -170,23 +169,3 @@ def _cores() -> int:
 
 def _command(folder_name: str) -> str:
     return f"vision-suite data prepare {EMOJI if folder_name == f'{EMOJI}-{EMOJI_SIZE}' else folder_name}"
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """One bar per stage on the error stream; nothing when quiet."""
-    if quiet:
-        yield lambda stage, done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
-
-    with Progress(console=Console(stderr=True)) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield show

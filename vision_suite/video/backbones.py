@@ -48,6 +48,20 @@ class Extractor:
         return {"kind": "video", **asdict(self)}
 
 
+def pick_device(word: str) -> torch.device:
+    """The device that a word means; ``auto`` is the first GPU, or the CPU.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if word == "auto" else word)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device={word!r} cannot be used ({str(error).splitlines()[0]})") from None
+    return device
+
+
 class ClipNetwork(nn.Module):
     """A backbone with its own preprocessing.
 
