@@ -91,8 +91,17 @@ def prepare(
     with tempfile.TemporaryDirectory() as folder:
         scored, checkpoint = fit_and_score("csa/watch_tad_recognizer", split, seed, folder, [])
         call(
-            ["features", "--sequences", str(SET / "features/raw"), "--checkpoint", str(checkpoint), "--stride=15"]
-            + ["--output", str(target), "--quiet"]
+            [
+                "features",
+                "--sequences",
+                str(SET / "features/raw"),
+                "--checkpoint",
+                str(checkpoint),
+                "--stride=15",
+                "--output",
+                str(target),
+                "--quiet",
+            ]
         )
     return [] if run.key in done else records_of(run, scored, origin)
 

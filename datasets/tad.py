@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,11 +19,13 @@ from vision_suite.datasets.records import Record, fingerprint
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
 from vision_suite.datasets.tad_annotations import Annotations, Video, ground_truth, read_annotations
-from vision_suite.datasets.tad_features import FeatureInfo, FeatureSource, read_info
+from vision_suite.datasets.tad_features import FeatureInfo, FeatureSource, Floats, read_info
 from vision_suite.datasets.tad_scores import read_scores
 from vision_suite.datasets.tad_sequences import SequenceBatches, VideoRows
+from vision_suite.datasets.tad_stream import StreamBatches
 from vision_suite.datasets.tad_windows import Window, row_clock, stride_of, whole_clock, window_starts
 from vision_suite.errors import ConfigError, DataError
+from vision_suite.video.decode import duration_of, list_videos
 
 Mode = Literal["resize", "window"]
 
@@ -59,6 +61,8 @@ class TADData(BaseData):
         cache: Literal["memory", "none"] = "none",
         num_workers: int | None = None,
         on_missing: Literal["error", "skip"] = "error",
+        videos: str | None = None,
+        extractor_device: str = "auto",
         seed: int | None = None,
     ) -> None:
         """Read the annotations and find the features; every file is read once when a stage begins.
@@ -89,7 +93,11 @@ class TADData(BaseData):
                 the place of the detector's own classifier.
             cache: memory keeps all features of a stage; none reads them from disk each time.
             num_workers: Worker processes of each loader; by default none with cache=memory, else up to 8.
-            on_missing: Stop at videos without features, or skip, count and report them.
+            on_missing: Stop at videos without features, or skip, count and report them; in prediction likewise videos
+                that cannot be decoded.
+            videos: Video files for predict, a file or a folder: their features are made on the way, by the extractor
+                that the checkpoint's data names. root may be left out then. By default predict takes the test split.
+            extractor_device: Where that extractor runs: auto, cpu, cuda ...
             seed: Seed of the order; by default the run's seed.
 
         Raises:
@@ -109,8 +117,15 @@ class TADData(BaseData):
         self._rows: dict[str, VideoRows] = {}
         self._scores: dict[str, Any] = {}
         self.info = sampling or FeatureInfo()
+        self.files = [] if videos is None else list_videos(videos)
+        self.failed: dict[str, str] = {}
+        self._device = extractor_device
+        if self.files:
+            self._videos["predict"] = [self._video(path) for path in self.files]
         if root is None:
-            raise ConfigError("no data set: give --data.root")
+            if videos is None:
+                raise ConfigError("no data set: give --data.root, or --data.videos to predict on video files")
+            return
         folder = resolve_root(root)
         self._source, self.info = self._features(folder, features or ["features"], sampling, join)
         listing = read_annotations(
@@ -147,7 +162,8 @@ class TADData(BaseData):
             # A file without a validation or test subset still trains.
             optional = stage != "fit" and not set(names) & known
             self._videos[stage] = [] if optional else listing.of(names)
-        everything = {video.name: video for videos in self._videos.values() for video in videos}
+        stages = ("fit", "validate", "test")
+        everything = {video.name: video for stage in stages for video in self._videos[stage]}
         missing = self._source.missing(list(everything))
         if missing and (self._on_missing == "error" or len(missing) == len(everything)):
             more = ", ..." if len(missing) > 5 else ""
@@ -158,9 +174,10 @@ class TADData(BaseData):
         if missing:
             rank_zero_warn(f"Skipped {len(missing)} of {len(everything)} videos without features (first: {missing[0]})")
         gone = set(missing)
-        for stage, videos in self._videos.items():
-            self._videos[stage] = [video for video in videos if video.name not in gone]
-        self._videos["predict"] = self._videos["test"]
+        for stage in stages:
+            self._videos[stage] = [video for video in self._videos[stage] if video.name not in gone]
+        if not self.files:
+            self._videos["predict"] = self._videos["test"]
         present = [name for name in everything if name not in gone]
         self.in_channels = self.info.channels or self._source.read(present[0]).shape[1]
         self._source.channels = self.in_channels
@@ -174,7 +191,7 @@ class TADData(BaseData):
             "root": str(folder),
             "annotations": listing.path.name,
             "subsets": subsets,
-            "counts": {stage: _counts(videos) for stage, videos in self._videos.items() if stage != "predict"},
+            "counts": {stage: _counts(self._videos[stage]) for stage in stages},
             "problems": listing.problems | ({"videos_without_features": len(missing)} if missing else {}),
             "mode": self.mode,
             "num_cells": self.num_cells,
@@ -218,6 +235,9 @@ class TADData(BaseData):
             DataError: A file is damaged or has another width, or a stage has no video.
         """
         for name in stages_of(stage):
+            if name == "predict":
+                self._check_predict()
+                continue
             if name in self._windows or (not self._videos[name] and name == "validate"):
                 continue
             if not self._videos[name]:
@@ -235,6 +255,82 @@ class TADData(BaseData):
                 f"{self.protocol['dataset']}: {counts}; {self.num_classes} classes; training on {self.size('fit')} "
                 f"sequences of {self.num_cells} cells x {self.in_channels} channels; problems: {problems}"
             )
+
+    def _check_predict(self) -> None:
+        names = [video.name for video in self._videos["predict"]]
+        if not names:
+            raise DataError("there is nothing to predict on: give --data.videos, or a data set with a test subset")
+        if double := sorted({name for name in names if names.count(name) > 1}):
+            raise DataError(f"two videos are called {double[0]!r}: rename one, results are stored by name")
+
+    def predict_dataloader(self) -> Any:
+        """Windows of the videos one after another, each video by one process."""
+        rank, world_size = self._rank()
+        videos = self._videos["predict"]
+        if not self.files:
+            rows = VideoRows(self._source, videos, self.every, False)
+
+            def stored(place: int) -> Iterator[Floats]:
+                yield rows(place)
+
+            give: Callable[[int], Iterable[Floats]] = stored
+        else:
+            give = self._extracting()
+        scores = [self._scores[video.name] for video in videos if video.name in self._scores]
+        return StreamBatches(
+            videos, give, replace(self.info, stride=self.info.stride * self.every), cells=self.num_cells,
+            resize=self.mode == "resize", stride=stride_of(self.num_cells, self._overlaps["predict"]),
+            batch_size=self.eval_batch_size, rank=rank, world_size=world_size,
+            video_scores=torch.from_numpy(np.stack(scores)) if len(scores) == len(videos) else None,
+            skip=self._skip if self._on_missing == "skip" else None,
+        )  # fmt: skip
+
+    def _skip(self, place: int, error: DataError) -> None:
+        name = self._videos["predict"][place].name
+        self.failed[name] = str(error)
+        rank_zero_warn(f"Skipped {name}: {error}")
+
+    def _extracting(self) -> Callable[[int], Iterable[Floats]]:
+        """Rows of a video file, made while they are asked for."""
+        from vision_suite.video.backbones import ClipNetwork, Extractor, pick_device
+        from vision_suite.video.features import stream_rows
+
+        found = dict(self.info.extractor)
+        if found.pop("kind", None) != "video":
+            raise ConfigError(
+                "--data.videos needs a detector trained on features of `vision-suite features --videos`, whose "
+                "features.json names the extractor; give the --ckpt_path of such a one"
+            )
+        extractor, device = Extractor(**found), pick_device(self._device)
+        network = ClipNetwork(extractor).to(device)
+
+        def rows(place: int) -> Iterator[Floats]:
+            left = 0
+            for chunk in stream_rows(self.files[place], network, extractor, 8, device):
+                yield chunk.rows[left :: self.every]
+                left = (left - len(chunk.rows)) % self.every
+
+        return rows
+
+    def _video(self, path: Path) -> Video:
+        try:
+            return Video(path.stem, "predict", duration_of(path))
+        except DataError:
+            if self._on_missing == "error":
+                raise
+            return Video(path.stem, "predict", float("nan"))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Also take over how a checkpoint's features were made, to make them of video files."""
+        super().load_state_dict(state_dict)
+        if not self.files:
+            return
+        facts = state_dict["preprocessing"]
+        self.class_names = list(state_dict["class_names"])
+        self.num_classes = len(self.class_names)
+        self.mode, self.num_cells, self.every = facts["mode"], facts["num_cells"], facts["every"]
+        self._overlaps["predict"] = facts["overlap"]
+        self.info = FeatureInfo(**facts["sampling"])
 
     def _cut(self, stage: Stage, rows: VideoRows) -> list[Window]:
         windows: list[Window] = []

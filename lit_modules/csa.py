@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
+from pytorch_lightning import Callback
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
@@ -118,7 +119,16 @@ class LitCSA(LitBase):
         sequence, values = proposal_rows(self.model, output, batch, self.post)
         index, classes = video_rows(output, batch)
         curves = torch.sigmoid(torch.stack([output.start, output.end], dim=1).float())
-        return {"sequence": sequence, "values": values, "index": index, "classes": classes, "curves": curves.cpu()}
+        found = {"sequence": sequence, "values": values, "index": index, "classes": classes, "curves": curves.cpu()}
+        gate = output.gates.temporal
+        return found if gate is None else {**found, "gates": gate.float().cpu()}
+
+    def configure_callbacks(self) -> list[Callback]:
+        """A writer of detections, unless the trainer has one."""
+        from vision_suite.callbacks.detection_writer import DetectionWriter
+
+        there = any(isinstance(callback, DetectionWriter) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [] if there else [DetectionWriter()]
 
     def on_validation_epoch_end(self) -> None:
         """Score and log ``val/...``."""

@@ -26,17 +26,22 @@ class DetectionView(ReportView[DetectionReport]):
     task = "temporal_action_detection"
 
     def table(self, report: DetectionReport) -> tuple[list[str], Rows]:
-        """AP at each threshold and its mean, over all classes and for each of up to 30."""
-        headings = ["AP at tIoU", *(f"{threshold:g}" for threshold in report.tiou), "mean"]
-        rows = [_row("all classes", report.ap.mean(axis=1))]
+        """AP at up to five thresholds and the mean over all, for all classes together and for each of up to 30."""
+        places = np.unique(np.linspace(0, len(report.tiou) - 1, min(len(report.tiou), 5)).round().astype(int))
+        headings = ["AP at tIoU", *(f"{report.tiou[place]:g}" for place in places), "mean"]
+        rows = [_row("all classes", report.ap.mean(axis=1), places)]
         if len(report.classes) <= CLASSES_PRINTED:
-            rows += [_row(name, report.ap[:, column]) for column, name in enumerate(report.classes)]
+            rows += [_row(name, report.ap[:, column], places) for column, name in enumerate(report.classes)]
         return headings, rows
 
     def note(self, report: DetectionReport) -> str:
-        """Videos, annotations, and the scores of proposals and of the video classifier."""
+        """mAP at every threshold, videos, annotations, and the scores of proposals and of the video classifier."""
         counts, metrics = report.protocol["detections"], report.metrics
-        parts = [f"{counts['videos']} videos, {counts['annotations']} actions, {len(report.classes)} classes"]
+        each = ", ".join(
+            f"{t:g}: {percent(float(v))}" for t, v in zip(report.tiou, report.ap.mean(axis=1), strict=True)
+        )
+        parts = [f"mAP at tIoU {each}"]
+        parts += [f"{counts['videos']} videos, {counts['annotations']} actions, {len(report.classes)} classes"]
         recall = [f"{name} {percent(metrics[name])}" for name in ("AR@10", "AR@100", "AUC") if name in metrics]
         parts += ["proposals: " + ", ".join(recall)] if recall else []
         parts.append(f"best class of a video right: {percent(metrics['video_top1'])}")
@@ -84,5 +89,5 @@ def best(found: list[dict[str, object]], count: int = 12) -> list[dict[str, obje
     return [entry for entry in ranked if float(str(entry["score"])) >= 0.1 * float(str(ranked[0]["score"]))]
 
 
-def _row(name: str, ap: np.ndarray) -> list[str]:
-    return [name, *(percent(float(value)) for value in ap), percent(float(ap.mean()))]
+def _row(name: str, ap: np.ndarray, places: np.ndarray) -> list[str]:
+    return [name, *(percent(float(ap[place])) for place in places), percent(float(ap.mean()))]

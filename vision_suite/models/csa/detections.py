@@ -82,8 +82,16 @@ def video_scores(values: Tensor, videos: int, outside: bool) -> Floats:
     """
     total = torch.zeros(videos, values.shape[1] - 1, dtype=torch.float64)
     total.index_add_(0, values[:, 0].long(), values[:, 1:])
-    mean = total[:, 1:] / total[:, :1].clamp(min=1)
-    out: Floats = (mean if outside else torch.sigmoid(mean)).numpy()
+    if outside:
+        mean: Floats = (total[:, 1:] / total[:, :1].clamp(min=1)).numpy()
+        return mean
+    return class_probabilities(total.numpy())
+
+
+def class_probabilities(total: Floats) -> Floats:
+    """Sums of cells and logits (V, 1 + K) to the sigmoid of mean logits (V, K)."""
+    mean = torch.from_numpy(total[:, 1:] / np.maximum(total[:, :1], 1))
+    out: Floats = torch.sigmoid(mean).numpy()
     return out
 
 

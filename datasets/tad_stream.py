@@ -1,0 +1,139 @@
+"""Videos as a stream of windows, for prediction: rows are made while they are asked for, and forgotten behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vision_suite.datasets.tad_annotations import Video
+from vision_suite.datasets.tad_features import FeatureInfo, Floats, resize_rows
+from vision_suite.datasets.tad_windows import Clock, row_clock, whole_clock
+from vision_suite.errors import DataError
+from vision_suite.ops.windows import WindowCutter
+
+
+@dataclass(frozen=True)
+class StreamWindow:
+    """A window ready for the network.
+
+    Attributes:
+        rows: (T or fewer, C). clock: Of its cells.
+        horizon: Seconds at which the next window of the regular grid begins, infinity after the last.
+    """
+
+    rows: Floats
+    clock: Clock
+    horizon: float
+
+
+def windows_of(
+    chunks: Iterable[Floats], clock: Callable[[int], Clock], length: int, stride: int
+) -> Iterator[StreamWindow]:
+    """Cut rows that arrive in chunks into windows, whatever the chunks' sizes.
+
+    The windows are those of `vision_suite.datasets.tad_windows.window_starts` for the whole video.
+
+    Args:
+        chunks: Rows (n, C) in order.
+        clock: The clock of the video's rows, told the rows known so far.
+        length: Rows of a window.
+        stride: Rows from one window to the next.
+    """
+    cutter = WindowCutter(length, stride)
+    for chunk in chunks:
+        for start, rows in cutter.feed(chunk):
+            own = clock(cutter.count).after(start)
+            yield StreamWindow(rows, own, own.origin + stride * own.cell_seconds)
+    start, rows = cutter.close()
+    yield StreamWindow(rows, clock(cutter.count).after(start), float("inf"))
+
+
+class StreamBatches:
+    """Batches of windows, video after video; each batch is of one video.
+
+    Args:
+        videos: What there is to predict.
+        rows: Gives the rows of a video in chunks.
+        info: When each row happens.
+        cells: Length T.
+        resize: Resize whole videos to T, which holds all rows of a video, instead of cutting windows.
+        stride: Rows from one window to the next.
+        batch_size: Most windows at a time.
+        rank: Which of the processes this is; each takes whole videos.
+        world_size: Number of processes.
+        video_scores: Class scores (V, K) from outside.
+        skip: Told the place and the reason of a video that cannot be read; without it the error stops the run.
+    """
+
+    def __init__(
+        self,
+        videos: Sequence[Video],
+        rows: Callable[[int], Iterable[Floats]],
+        info: FeatureInfo,
+        *,
+        cells: int,
+        resize: bool,
+        stride: int,
+        batch_size: int,
+        rank: int,
+        world_size: int,
+        video_scores: Tensor | None,
+        skip: Callable[[int, DataError], None] | None,
+    ) -> None:
+        self.videos, self.rows, self.info = videos, rows, info
+        self.cells, self.resize, self.stride, self.batch_size = cells, resize, stride, batch_size
+        self.places = range(rank, len(videos), world_size)
+        self.video_scores, self.skip = video_scores, skip
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for place in self.places:
+            try:
+                yield from self._video(place)
+            except DataError as error:
+                if self.skip is None:
+                    raise
+                self.skip(place, error)
+
+    def _video(self, place: int) -> Iterator[dict[str, Tensor]]:
+        held: list[StreamWindow] = []
+        for sequence in self._sequences(place):
+            held.append(sequence)
+            if len(held) == self.batch_size or not np.isfinite(sequence.horizon):
+                yield self._batch(place, held)
+                held = []
+        if held:
+            yield self._batch(place, held)
+
+    def _sequences(self, place: int) -> Iterator[StreamWindow]:
+        video = self.videos[place]
+        if self.resize:
+            rows = np.concatenate(list(self.rows(place)))
+            clock = whole_clock(video, len(rows), self.info, self.cells)
+            return iter([StreamWindow(resize_rows(rows, self.cells), clock, float("inf"))])
+        return windows_of(self.rows(place), lambda count: row_clock(video, count, self.info), self.cells, self.stride)
+
+    def _batch(self, place: int, sequences: list[StreamWindow]) -> dict[str, Tensor]:
+        features = torch.zeros(len(sequences), sequences[0].rows.shape[1], self.cells)
+        valid = torch.zeros(len(sequences), self.cells, dtype=torch.bool)
+        for row, sequence in enumerate(sequences):
+            features[row, :, : len(sequence.rows)] = torch.from_numpy(np.ascontiguousarray(sequence.rows.T))
+            valid[row, : len(sequence.rows)] = True
+        clocks = [sequence.clock for sequence in sequences]
+        video = torch.full((len(sequences),), place)
+        batch = {
+            "features": features,
+            "valid": valid,
+            "origin": torch.tensor([clock.origin for clock in clocks], dtype=torch.float64),
+            "cell_seconds": torch.tensor([clock.cell_seconds for clock in clocks], dtype=torch.float64),
+            "duration": torch.tensor([clock.duration for clock in clocks], dtype=torch.float64),
+            "horizon": torch.tensor([sequence.horizon for sequence in sequences], dtype=torch.float64),
+            "video": video,
+            "index": torch.arange(len(sequences)),
+        }
+        if self.video_scores is not None:
+            batch["video_scores"] = self.video_scores[video]
+        return batch

@@ -1,0 +1,200 @@
+"""What ``predict`` leaves of videos: detections as JSON and CSV, and a timeline of each video."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_info
+
+from vision_suite.callbacks.prediction_store import clear
+from vision_suite.callbacks.report_detection import best
+from vision_suite.callbacks.run_dir import share_run_dir
+from vision_suite.datasets.tad import TADData
+from vision_suite.errors import ConfigError
+from vision_suite.models.csa.detections import class_probabilities, to_proposals
+from vision_suite.models.csa.postprocess import PostProcess, Proposals, label, merge
+from vision_suite.models.csa.streaming import StreamMerger, join
+from vision_suite.video.decode import thumbnails
+from vision_suite.viz.timeline import Timeline, timeline
+
+PARTS = ".parts"
+KEYS = {"sequence", "values", "index", "classes", "curves"}
+
+
+class DetectionWriter(Callback):
+    """Writes detections to ``predict`` in the run's folder, video after video; frames and features are never kept.
+
+    ``detections.json`` (ActivityNet's result format, which the official evaluator takes), ``detections.csv`` (video,
+    label, score, start, end in seconds), ``timelines/<video>.png`` (with thumbnails for video files) and
+    ``summary.json`` (counts, videos that failed and why).
+
+    Args:
+        timelines: Videos to draw, the first so many; -1 draws all, 0 none.
+        pictures: Thumbnails of a timeline.
+    """
+
+    def __init__(self, timelines: int = 32, pictures: int = 12) -> None:
+        if timelines < -1 or pictures < 0:
+            raise ConfigError(f"timelines={timelines}, pictures={pictures}: give numbers, -1 for all timelines")
+        self.timelines, self.pictures = timelines, pictures
+        self._folder = Path()
+        self._video: _Open | None = None
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Agree on the folder and clear what an earlier prediction left there."""
+        trainer.predict_loop.return_predictions = False
+        self._folder, self._video = share_run_dir(trainer) / "predict", None
+        if not isinstance(trainer.datamodule, TADData):  # type: ignore[attr-defined]
+            raise ConfigError("detections of videos need --data TADData")
+        if trainer.is_global_zero:
+            for name in (PARTS, "timelines"):
+                clear(self._folder / name)
+                (self._folder / name).mkdir(parents=True)
+        trainer.strategy.barrier("prediction folder")
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Take a batch of windows of one video; after its last window write the video."""
+        if not isinstance(outputs, Mapping) or not set(outputs) >= KEYS:
+            names = ", ".join(sorted(KEYS))
+            raise ConfigError(f"{type(pl_module).__name__}.predict_step must return a mapping with {names}")
+        data: TADData = trainer.datamodule  # type: ignore[attr-defined]
+        place = int(batch["video"][0])
+        if self._video is None or self._video.place != place:
+            # A video that could not be read to its end never closes; the next one takes its place.
+            self._video = _Open(place, pl_module.post, data.mode == "window")  # type: ignore[arg-type]
+        self._video.add(outputs, batch)
+        if not np.isfinite(float(batch["horizon"][-1])):
+            self._write(trainer, data, self._video)
+            self._video = None
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Join what the processes wrote; rank zero only."""
+        data: TADData = trainer.datamodule  # type: ignore[attr-defined]
+        own = {"failed": data.failed}
+        self._part(trainer.global_rank, "failed.json").write_text(json.dumps(own), encoding="utf-8")
+        trainer.strategy.barrier("prediction parts")
+        if not trainer.is_global_zero:
+            return
+        parts = self._folder / PARTS
+        found = {}
+        for path in sorted(parts.glob("video-*.json")):
+            entry = json.loads(path.read_text(encoding="utf-8"))
+            found[entry["video"]] = entry
+        failed: dict[str, str] = {}
+        for path in sorted(parts.glob("*failed.json")):
+            failed |= json.loads(path.read_text(encoding="utf-8"))["failed"]
+        results = {name: entry["detections"] for name, entry in found.items()}
+        text = json.dumps({"version": "VERSION 1.3", "results": results, "external_data": {}}, allow_nan=False)
+        (self._folder / "detections.json").write_text(text + "\n", encoding="utf-8")
+        with (self._folder / "detections.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["video", "label", "score", "start", "end"])
+            for name, entries in results.items():
+                for e in entries:
+                    start, end = e["segment"]
+                    writer.writerow([name, e["label"], f"{e['score']:.6f}", f"{start:.3f}", f"{end:.3f}"])
+        summary = {
+            "videos": len(found),
+            "detections": sum(map(len, results.values())),
+            "seconds": round(sum(entry["seconds"] for entry in found.values()), 3),
+            "windows": sum(entry["windows"] for entry in found.values()),
+            "failed": failed,
+            "not_reached": len(data.videos("predict")) - len(found) - len(failed),
+            "timelines": len(list((self._folder / "timelines").glob("*.png"))),
+            "checkpoint": None if trainer.ckpt_path is None else str(trainer.ckpt_path),
+        }
+        (self._folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        clear(parts)
+        rank_zero_info(
+            f"{summary['detections']} detections in {summary['videos']} videos ({len(failed)} failed, "
+            f"{summary['not_reached']} not reached): {self._folder}"
+        )
+
+    def _part(self, rank: int, name: str) -> Path:
+        return self._folder / PARTS / f"rank-{rank}-{name}"
+
+    def _write(self, trainer: Trainer, data: TADData, video: _Open) -> None:
+        """The file and the timeline of a finished video."""
+        name = data.videos("predict")[video.place].name
+        detections = video.detections(data.class_names)
+        entry = {"video": name, "seconds": video.duration, "windows": video.windows, "detections": detections}
+        path = self._folder / PARTS / f"video-{video.place:08d}.json"
+        path.write_text(json.dumps(entry, allow_nan=False), encoding="utf-8")
+        if self.timelines >= 0 and video.place >= self.timelines:
+            return
+        pictures = thumbnails(data.files[video.place], self.pictures) if data.files and self.pictures else []
+        known = data.videos("predict")[video.place].actions
+        truth = [{"label": a.label, "segment": [a.start, a.end]} for a in known] if not data.files else None
+        drawn = timeline(
+            Timeline(video.duration, best(detections), truth, video.curve(), pictures),
+            title=name,
+            classes=data.class_names,
+        )
+        safe = re.sub(r"[^\w.-]+", "_", name)[:80]
+        drawn.save(self._folder / "timelines" / f"{safe}.png")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(key=f"predict/{safe}", images=[drawn])
+
+
+class _Open:
+    """A video of which windows arrive."""
+
+    def __init__(self, place: int, post: PostProcess, streaming: bool) -> None:
+        self.place, self.post = place, post
+        self.duration, self.windows = 0.0, 0
+        self._merger = StreamMerger(post) if streaming else None
+        self._final: list[Proposals] = []
+        self._classes: np.ndarray[Any, Any] | None = None
+        self._outside = False
+        self._curves: list[np.ndarray[Any, Any]] = []
+
+    def add(self, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> None:
+        """Take the windows of a batch, in order."""
+        sequence, values = outputs["sequence"].cpu().numpy(), outputs["values"].cpu().numpy()
+        classes = outputs["classes"].cpu().numpy()[:, 1:]
+        self._classes = classes.sum(0) if self._classes is None else self._classes + classes.sum(0)
+        self._outside = "video_scores" in batch
+        facts = {name: batch[name].cpu().numpy() for name in ("origin", "cell_seconds", "duration", "horizon", "valid")}
+        curves = outputs["curves"].float().cpu().numpy()
+        for row in range(len(curves)):
+            self.windows += 1
+            self.duration = max(self.duration, float(facts["duration"][row]))
+            found = to_proposals(values[sequence == row])
+            begin, horizon = float(facts["origin"][row]), float(facts["horizon"][row])
+            self._final.append(found if self._merger is None else self._merger.add(found, begin, horizon))
+            cells = int(facts["valid"][row].sum())
+            seconds = begin + (np.arange(cells) + 0.5) * float(facts["cell_seconds"][row])
+            shown = seconds < horizon  # the next window shows the rest
+            gate = outputs["gates"][row].cpu().numpy()[:cells] if "gates" in outputs else np.full(cells, np.nan)
+            self._curves.append(np.stack([seconds, *curves[row, :, :cells], gate])[:, shown])
+
+    def detections(self, names: list[str]) -> list[dict[str, Any]]:
+        """All detections of the finished video, best first."""
+        whole = merge(self._final, self.duration, self.post) if self._merger is None else join(self._final)
+        scores = None
+        if self.post.class_scope == "video":
+            assert self._classes is not None
+            mean = self._classes[1:] / max(self._classes[0], 1)
+            scores = mean if self._outside else class_probabilities(self._classes[None])[0]
+        return label(whole, scores, names, self.post)
+
+    def curve(self) -> np.ndarray[Any, Any]:
+        """Seconds, start, end and gate of every cell: (4, n)."""
+        return np.concatenate(self._curves, axis=1)
