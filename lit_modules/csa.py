@@ -19,7 +19,7 @@ from vision_suite.metrics.tad import ACTIVITYNET
 from vision_suite.metrics.tad_metric import SequenceRows
 from vision_suite.metrics.tad_report import detection_report
 from vision_suite.models.csa import CSAConfig, CSADetector, DetectorOutput
-from vision_suite.models.csa.detections import detect, position_curve, proposal_rows, video_rows, video_scores
+from vision_suite.models.csa.detections import detect, extended, position_curve, proposal_rows, video_rows, video_scores
 from vision_suite.models.csa.network import annotated_logits, video_logits
 from vision_suite.models.csa.postprocess import PostProcess
 from vision_suite.optim import OptimConfig
@@ -146,8 +146,8 @@ class LitCSA(LitBase):
         classes.update(*video_rows(output, batch))
         self._outside = "video_scores" in batch
         for row, video in enumerate(batch["video"].tolist()):
-            if video < CURVES and video not in self.curves:
-                self.curves[video] = position_curve(output, batch, row)
+            if video < CURVES:
+                self.curves[video] = extended(self.curves.get(video), position_curve(output, batch, row))
 
     def _score(self, stage: Literal["val", "test"]) -> None:
         proposals: Any = self.proposals[stage]

@@ -35,7 +35,7 @@ class DetectionView(ReportView[DetectionReport]):
         return headings, rows
 
     def note(self, report: DetectionReport) -> str:
-        """mAP at every threshold, videos, annotations, and the scores of proposals and of the video classifier."""
+        """Scores at every threshold, videos, annotations, and the scores of proposals and of the video classifier."""
         counts, metrics = report.protocol["detections"], report.metrics
         each = ", ".join(
             f"{t:g}: {percent(float(v))}" for t, v in zip(report.tiou, report.ap.mean(axis=1), strict=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 LANES = 6
+WIDTH, THUMBNAIL_HEIGHT = 11.0, 0.8
 GREY = "#868e96"
 
 
@@ -60,7 +61,7 @@ def timeline(video: Timeline, *, title: str, classes: Sequence[str] = (), lanes:
     used = max((lane for lane, _ in placed), default=0) + 1
     heights = []
     if video.thumbnails:
-        heights.append(1.15)
+        heights.append(THUMBNAIL_HEIGHT)
     if video.truth is not None:
         heights.append(0.62)
     heights.append(0.25 + 0.34 * used)
@@ -68,7 +69,7 @@ def timeline(video: Timeline, *, title: str, classes: Sequence[str] = (), lanes:
         heights.append(1.1)
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, sum(heights) + 1.0), dpi=160, layout="constrained")
+    figure = Figure(figsize=(WIDTH, sum(heights) + 1.0), dpi=160, layout="constrained")
     panels = list(np.atleast_1d(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)))
     if video.thumbnails:
         _thumbnails(panels.pop(0), video.thumbnails, video.duration)
@@ -132,14 +133,12 @@ def _bars(
 def _thumbnails(axes: Axes, thumbnails: Sequence[tuple[float, Image.Image]], duration: float) -> None:
     """Pictures side by side, each in the middle of its share of the time."""
     width = duration / len(thumbnails)
+    # A tile has the shape of its place, so that nothing is stretched.
+    tile_width, tile_height = WIDTH * 0.9 / len(thumbnails), THUMBNAIL_HEIGHT * 0.95
     for number, (_, picture) in enumerate(thumbnails):
-        tile = canvas.thumbnail(picture, 240, 150)
-        axes.imshow(
-            np.asarray(tile),
-            extent=(number * width, (number + 1) * width, 0, 1),
-            aspect="auto",
-            interpolation="antialiased",
-        )
+        tile = canvas.thumbnail(picture, max(8, round(200 * tile_width)), round(200 * tile_height))
+        extent = (number * width, (number + 1) * width, 0, 1)
+        axes.imshow(np.asarray(tile), extent=extent, aspect="auto", interpolation="antialiased")
     axes.set_ylim(0, 1)
     axes.axis("off")
 

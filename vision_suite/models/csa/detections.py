@@ -156,3 +156,8 @@ def position_curve(output: DetectorOutput, batch: Mapping[str, Tensor], row: int
     temporal = torch.full_like(output.start[row], float("nan")) if gate is None else gate[row]
     rows = [seconds, torch.sigmoid(output.start[row]), torch.sigmoid(output.end[row]), temporal]
     return torch.stack([x.detach().double() for x in rows])[:, batch["valid"][row]].cpu()
+
+
+def extended(curve: Tensor | None, further: Tensor) -> Tensor:
+    """A curve of `position_curve` and what a later window shows behind it."""
+    return further if curve is None else torch.cat([curve, further[:, further[0] > curve[0, -1]]], dim=1)
