@@ -1,0 +1,89 @@
+"""Every configuration of CSA trains a step, is tested and predicts, on generated features in the layout it names."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from vision_suite.callbacks.run_dir import run_dir
+from vision_suite.cli.configs import named_configs
+from vision_suite.cli.train import run
+from vision_suite.datasets.synthetic_tad import write_feature_set
+from vision_suite.types import DetectionReport
+
+NAMES = [name for name in named_configs() if name.startswith("csa/")]
+
+
+def section(path, name):
+    value = yaml.safe_load(path.read_text(encoding="utf-8"))[name]
+    return yaml.safe_load((path.parent / value).read_text(encoding="utf-8")) if isinstance(value, str) else value
+
+
+def write_layout(root, data, rows=40):
+    """The generated set as the configuration's features and subsets are called."""
+    channels = data.get("sampling", {}).get("channels", 8)
+    channels = 8 if channels == 0 else channels
+    write_feature_set(root, videos=4, rows=rows, channels=channels, features="made")
+    names = {"testing": "validation"} if data.get("test_on") == ["validation"] else {}
+    annotations = json.loads((root / "annotations.json").read_text())
+    for entry in annotations["database"].values():
+        entry["subset"] = names.get(entry["subset"], entry["subset"])
+        entry["frame"] = rows * data.get("every", 1)
+    (root / "annotations.json").write_text(json.dumps(annotations))
+    made = {path.stem: np.load(path) for path in sorted((root / "made").glob("*.npy"))}
+    (root / "features").mkdir(exist_ok=True)
+    for place in data["features"]:
+        target = root / place
+        if target.suffix == ".h5":
+            width = channels // len(data["features"])
+            with h5py.File(str(target).replace("*", "all"), "w") as file:
+                for name, values in made.items():
+                    file[name] = np.repeat(values[:, :width], data.get("every", 1), axis=0)
+            continue
+        target.mkdir(parents=True, exist_ok=True)
+        for name, values in made.items():
+            if "csv" in place:
+                header = ",".join(f"f{n}" for n in range(channels))
+                np.savetxt(target / f"v_{name}.csv", values, delimiter=",", header=header, comments="")
+            else:
+                np.save(target / f"{name}.npy", values)
+        if "sampling" not in data:
+            (target / "features.json").write_text((root / "made/features.json").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_step_of(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = named_configs()[name]
+    data, model = section(path, "data")["init_args"], section(path, "model")["init_args"]
+    write_layout(tmp_path / "set", data)
+    tiny = ["--data.num_cells=16", "--data.num_workers=0"]
+    if "host" in model:
+        tiny += ["--model.max_duration=8"]
+    tiny += ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.accelerator=cpu"]
+    tiny += ["--trainer.enable_model_summary=false", "--trainer.enable_progress_bar=false"]
+    cli = run(["fit", "-c", name, "--data.root=set", *tiny])
+    assert cli.trainer.global_step == 1
+    assert torch.isfinite(cli.trainer.callback_metrics["train/loss"])
+    cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+    report = cli.model.report
+    assert isinstance(report, DetectionReport)
+    assert 0 <= report.metrics["average_mAP"] <= 1
+    assert list(report.tiou) == list(model.get("tiou", report.tiou))
+    folder = run_dir(cli.trainer) / "test"
+    assert {"metrics.json", "detections.json", "per_class.csv", "tiou_curve.png", "errors.png"} <= {
+        entry.name for entry in folder.iterdir()
+    }
+
+
+def test_hosts_differ_from_csa_in_one_setting():
+    """A comparison is fair only if nothing else changes."""
+    for name in NAMES:
+        if name.endswith("_csa"):
+            plain, attended = (section(named_configs()[n], "model") for n in (name.removesuffix("_csa"), name))
+            assert attended["init_args"].pop("self_attention") == "csa"
+            assert plain["init_args"].pop("self_attention") == "none"
+            assert plain == attended

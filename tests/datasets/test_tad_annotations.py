@@ -1,0 +1,109 @@
+"""Annotation files with every trap known of the public ones."""
+
+import json
+
+import pytest
+
+from vision_suite.datasets.tad_annotations import Action, Video, ground_truth, read_annotations, write_annotations
+from vision_suite.errors import DataError
+from vision_suite.metrics.tad import mean_average_precision
+
+
+def write(path, database, **more):
+    path.write_text(json.dumps({"version": "VERSION 1.3", "taxonomy": [], "database": database, **more}))
+    return path
+
+
+def video(*segments, subset="training", **facts):
+    notes = [{"segment": list(s[:2]), "label": s[2] if len(s) > 2 else "Ballet"} for s in segments]
+    return {"subset": subset, "annotations": notes, "duration": 100.0, **facts}
+
+
+def test_traps_are_mended_and_counted(tmp_path):
+    path = write(
+        tmp_path / "a.json",
+        {
+            "v_one": video(("1.5", "9"), (5, 5), (90, 120), (95, 3)),
+            "two": video((1, 2), (1, 2.0005), (1, 2, "Zumba"), (3, 4, "Ambiguous")),
+            "three": video((10, 20)),
+            "four": video(subset="testing"),
+        },
+    )
+    blocked = tmp_path / "blocked.json"
+    blocked.write_text('["v_three"]')
+    found = read_annotations(path, blocked=blocked, ignore_labels=["Ambiguous"])
+    assert list(found.videos) == ["four", "one", "two"] or sorted(found.videos) == ["four", "one", "two"]
+    assert found.videos["one"].actions == (Action("Ballet", 1.5, 9.0), Action("Ballet", 90.0, 100.0))
+    assert found.problems == {
+        "blocked_videos": 1,
+        "text_segments": 1,
+        "clipped_segments": 1,
+        "segments_without_length": 2,
+        "duplicates_kept": 1,
+        "ignored_labels": 1,
+    }
+    assert found.classes == ["Ballet", "Zumba"]
+    assert [v.name for v in found.of(["testing"])] == ["four"]
+
+
+def test_thumos_copies_have_no_duration(tmp_path):
+    entry = video(("0.2", "1.1"), subset="train")
+    del entry["duration"]
+    found = read_annotations(write(tmp_path / "t.json", {"video_validation_0000051": entry}))
+    assert found.videos["video_validation_0000051"].actions == (Action("Ballet", 0.2, 1.1),)
+    assert found.problems == {"text_segments": 2} or found.problems == {"text_segments": 1}
+
+
+def test_a_class_list_fixes_the_numbers(tmp_path):
+    names = tmp_path / "classes.txt"
+    names.write_text("Zumba\nBallet\n")
+    path = write(tmp_path / "a.json", {"one": video((1, 2))})
+    assert read_annotations(path, classes=names).classes == ["Zumba", "Ballet"]
+    names.write_text("Zumba\n")
+    with pytest.raises(DataError, match=r"label 'Ballet', which .*classes.txt lacks"):
+        read_annotations(path, classes=names)
+
+
+def test_what_is_written_is_read_and_evaluated(tmp_path):
+    videos = [
+        Video("a", "training", 10.0, 0, (Action("x", 1.0, 2.0), Action("y", 3.0, 9.5))),
+        Video("b", "testing", 7.0, 0, ()),
+    ]
+    write_annotations(tmp_path / "a.json", videos)
+    found = read_annotations(tmp_path / "a.json")
+    assert list(found.videos.values()) == videos
+    contents = json.loads((tmp_path / "a.json").read_text())
+    assert set(contents) == {"version", "taxonomy", "database"}
+    assert [node["nodeName"] for node in contents["taxonomy"]] == ["Root", "x", "y"]
+    results = {"a": [{"label": a.label, "score": 1.0, "segment": [a.start, a.end]} for a in videos[0].actions]}
+    assert mean_average_precision(ground_truth(videos), {"results": results})["average_mAP"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "no 'database'"),
+        ('{"database": {}}', "no 'database'"),
+        ('{"database": {"a": {"annotations": []}}}', "video 'a' has no subset"),
+        ('{"database": {"a": {"subset": "training", "annotations": []}}}', "no usable annotation"),
+        (
+            '{"database": {"a": {"subset": "t", "annotations": [{"label": "x"}]}}}',
+            "annotation without label or segment",
+        ),
+        ('{"database": {"a": {"subset": "t", "annotations": [{"label": "x", "segment": [1, "soon"]}]}}}', "'soon'"),
+        ('{"database": {"a": {"subset": "t"}, "v_a": {"subset": "t"}}}', "there twice"),
+    ],
+)
+def test_malformed_files_are_one_line(tmp_path, text, said):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(DataError, match=said):
+        read_annotations(tmp_path / "a.json")
+
+
+def test_missing_files_and_subsets_are_one_line(tmp_path):
+    with pytest.raises(DataError, match="is missing"):
+        read_annotations(tmp_path / "none.json")
+    found = read_annotations(write(tmp_path / "a.json", {"one": video((1, 2))}))
+    with pytest.raises(DataError, match="no videos of subset 'testing': it has training"):
+        found.of(["testing"])

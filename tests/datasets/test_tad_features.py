@@ -1,0 +1,135 @@
+"""Feature files of every kind, their metadata, and damaged ones."""
+
+import json
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from vision_suite.datasets.array_pickle import load_array_pickle
+from vision_suite.datasets.tad_features import FeatureInfo, FeatureSource, read_info, read_rows, resize_rows, write_info
+from vision_suite.errors import DataError
+
+ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    np.save(tmp_path / "a.npy", ROWS)
+    np.savez(tmp_path / "v_b.npz", feats=ROWS, other=ROWS[:1])
+    np.savetxt(tmp_path / "c.csv", ROWS, delimiter=",", header="f0,f1,f2", comments="")
+    np.savetxt(tmp_path / "d.csv", ROWS, delimiter=",")
+    torch.save(torch.from_numpy(ROWS), tmp_path / "e.pt")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["a", "b", "c", "d", "e"])
+def test_every_kind_of_file(folder, name):
+    source = FeatureSource([folder])
+    rows = source.read(name)
+    assert rows.dtype == np.float32
+    np.testing.assert_array_equal(rows, ROWS)
+    assert source.missing([name, "nobody"]) == ["nobody"]
+
+
+def test_hdf5_by_glob_and_joined_sets(tmp_path):
+    for part, count in (("val", 5), ("test", 7)):
+        for kind in ("flow", "rgb"):
+            with h5py.File(tmp_path / f"{kind}_{part}.h5", "w") as file:
+                rows = np.full((count + (kind == "rgb"), 2), 1.0 if kind == "flow" else 2.0)
+                file[f"video_{part}_1"] = rows
+    places = [tmp_path / "flow_*.h5", tmp_path / "rgb_*.h5"]
+    rows = FeatureSource(places, "truncate").read("video_test_1")
+    np.testing.assert_array_equal(rows, np.repeat([[1.0, 1, 2, 2]], 7, 0))
+    assert FeatureSource(places).read("video_val_1").shape == (6, 4)
+
+
+def test_resizing_equals_torch():
+    rows = np.random.default_rng(0).random((13, 3), dtype=np.float32)
+    for length in (1, 5, 13, 40):
+        theirs = torch.nn.functional.interpolate(
+            torch.from_numpy(rows.T[None].copy()), size=length, mode="linear", align_corners=False
+        )[0].T
+        np.testing.assert_allclose(resize_rows(rows, length), theirs, atol=1e-6)
+
+
+def test_metadata_is_demanded(tmp_path):
+    with pytest.raises(DataError, match=r"features.json' is missing, so the time of each feature is unknown"):
+        read_info(tmp_path)
+    info = FeatureInfo(25, 16, 16, 4, 512, extractor={"kind": "video"})
+    write_info(tmp_path, info, videos={"a": 3})
+    assert read_info(tmp_path) == info
+    assert json.loads((tmp_path / "features.json").read_text())["videos"] == {"a": 3}
+    (tmp_path / "features.json").write_text('{"stride": 0}')
+    with pytest.raises(DataError, match="have no time"):
+        read_info(tmp_path)
+    (tmp_path / "features.json").write_text("[")
+    with pytest.raises(DataError, match="is not usable metadata"):
+        read_info(tmp_path)
+
+
+def test_damaged_files_are_one_line(tmp_path):
+    np.save(tmp_path / "flat.npy", ROWS[0])
+    np.save(tmp_path / "empty.npy", ROWS[:0])
+    np.save(tmp_path / "nan.npy", ROWS * np.nan)
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "flat.npy").read_bytes()[:-3])
+    (tmp_path / "ragged.csv").write_text("1,2\n3\n")
+    (tmp_path / "text.csv").write_text("a,b\n1,x\n")
+    np.savez(tmp_path / "two.npz", one=ROWS, two=ROWS)
+    np.save(tmp_path / "object.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    for name, said in {
+        "flat.npy": r"have shape \(3,\)",
+        "empty.npy": r"have shape \(0, 3\)",
+        "nan.npy": "not finite",
+        "cut.npy": "cannot be read",
+        "ragged.csv": "rows of 1 to 2 columns",
+        "text.csv": "cannot be read",
+        "two.npz": "hold one, two",
+        "object.npy": "cannot be read",
+    }.items():
+        with pytest.raises(DataError, match=said):
+            read_rows(str(tmp_path / name))
+
+
+def test_swapped_axes_and_other_widths_are_one_line(tmp_path):
+    np.save(tmp_path / "a.npy", ROWS.T)
+    np.save(tmp_path / "b.npy", ROWS[:, :2])
+    source = FeatureSource([tmp_path], channels=3)
+    with pytest.raises(DataError, match=r"shape \(3, 4\), but 3 columns.*rows are time"):
+        source.read("a")
+    with pytest.raises(DataError, match=r"shape \(4, 2\), but 3 columns are expected$"):
+        source.read("b")
+    with pytest.raises(DataError, match="no features of video 'c'"):
+        source.read("c")
+    for place in (tmp_path / "nowhere", tmp_path / "*.h5"):
+        with pytest.raises(DataError, match=r"--data\.features"):
+            FeatureSource([place])
+
+
+class TestArrayPickles:
+    def test_arrays_and_lists_come_back(self, tmp_path):
+        value = {"X": [ROWS, ROWS[:2].astype(np.int64)], "names": ["a"], "y": np.array([1.5, 2])}
+        for protocol in (2, 4):
+            np.save(tmp_path / "x.npy", np.array(0))
+            head = b"\x93NUMPY\x01\x00\x76\x00{'descr': '|O', 'fortran_order': False, 'shape': (), }".ljust(127) + b"\n"
+            contents = head + pickle.dumps(np.array(value, dtype=object), protocol=protocol)
+            found = load_array_pickle(contents, "x")
+            np.testing.assert_array_equal(found["X"][0], ROWS)
+            assert found["X"][1].dtype == np.int64
+            assert found["names"] == ["a"]
+
+    def test_code_is_never_run(self, tmp_path):
+        class Evil:
+            def __reduce__(self):
+                return (open, (str(tmp_path / "touched"), "w"))
+
+        head = b"\x93NUMPY\x01\x00\x76\x00{'descr': '|O', 'fortran_order': False, 'shape': (), }".ljust(127) + b"\n"
+        with pytest.raises(DataError, match=r"the pickle names .*open, which is no part of an array"):
+            load_array_pickle(head + pickle.dumps(Evil()), "x")
+        assert not (tmp_path / "touched").exists()
+
+    def test_other_bytes_are_one_line(self):
+        with pytest.raises(DataError, match="x cannot be read"):
+            load_array_pickle(b"\x93NUMPY nothing", "x")
