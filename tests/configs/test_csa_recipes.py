@@ -60,7 +60,7 @@ def test_one_step_of(name, tmp_path, monkeypatch):
     path = named_configs()[name]
     data, model = section(path, "data")["init_args"], section(path, "model")["init_args"]
     write_layout(tmp_path / "set", data)
-    tiny = ["--data.num_cells=16", "--data.num_workers=0"]
+    tiny = ["--data.num_cells=16", "--data.num_workers=0", "--data.batch_size=2"]
     if "host" in model:
         tiny += ["--model.max_duration=8"]
     tiny += ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.accelerator=cpu"]

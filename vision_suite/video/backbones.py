@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -162,7 +163,7 @@ def _timm(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, Any]]:
         raise _no_weights(name, error) from None
     config: dict[str, Any] = timm.data.resolve_model_data_config(network)  # type: ignore[attr-defined, no-untyped-call]
     _, height, width = config["input_size"]
-    resize = round(min(height, width) / float(config["crop_pct"]))
+    resize = math.floor(min(height, width) / float(config["crop_pct"]))  # as its own evaluation transform
     return network, {"resize": resize, "crop": (height, width), "mean": config["mean"], "std": config["std"]}
 
 

@@ -85,7 +85,8 @@ class StreamMerger:
         self._pending = [later]
         earliest = float(later.segments[:, 0].min()) if len(later.scores) else begin
         said = join([said, raw])
-        self._said = said.take(said.segments[:, 1] > min(earliest, begin))
+        needed = said.segments[:, 1] > min(earliest, begin)
+        self._said = said.take(needed & np.isfinite(horizon))
         return out.take(np.lexsort((out.segments[:, 1], out.segments[:, 0])))
 
     @property

@@ -1,0 +1,160 @@
+"""TADData: batches, windows, what it refuses, and that a restart sees the same batches."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from vision_suite.datasets.synthetic_tad import write_feature_set
+from vision_suite.datasets.tad import TADData
+from vision_suite.datasets.tad_scores import THUMOS_CLASSES, read_scores, write_scores
+from vision_suite.errors import ConfigError, DataError
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_feature_set(tmp_path / "set", videos=8)
+
+
+def make(root, **settings):
+    return TADData(str(root), **{"num_cells": 30, "batch_size": 2, "num_workers": 0, "seed": 3, **settings})
+
+
+def test_resized_videos(root):
+    data = make(root)
+    assert (data.num_classes, data.in_channels, data.class_names) == (2, 8, ["circle", "square"])
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert batch["features"].shape == (2, 8, 30)
+    assert batch["valid"].all()
+    torch.testing.assert_close(batch["cell_seconds"], torch.full((2,), 1.0, dtype=torch.float64))
+    # Half of 60 rows: the channel of a class is high in the cells of its annotation, and only there.
+    for row in range(2):
+        for (start, end), label in zip(batch["segments"][row], batch["label"][row], strict=True):
+            high = batch["features"][row, label] > 0.5
+            cells = torch.nonzero(high)[:, 0]
+            inside = (cells >= start - 1) & (cells <= end)
+            assert inside.sum() >= (end - start) - 2
+    assert data.protocol["counts"]["fit"] == {"videos": 4, "actions": 8, "classes": 2}
+    assert data.protocol["fingerprint"]["files"] == 8
+
+
+def test_windows_cover_and_clip(root):
+    data = make(root, mode="window", num_cells=25, keep_inside=0.6, train_overlap=0.5)
+    data.setup("fit")
+    seconds = {}
+    for batch in data.train_dataloader():
+        for row in range(len(batch["video"])):
+            origin, step = float(batch["origin"][row]), float(batch["cell_seconds"][row])
+            assert step == 0.5
+            for (start, end), label in zip(batch["segments"][row].tolist(), batch["label"][row].tolist(), strict=True):
+                if label >= 0:
+                    assert 0 <= start < end <= 25
+                    seconds.setdefault(int(batch["video"][row]), set()).add((label, round(origin + start * step, 3)))
+    videos = data.videos("fit")
+    for place, found in seconds.items():
+        true = {(data.class_names.index(a.label), a.start) for a in videos[place].actions}
+        assert true & found, "an annotation that lies inside starts where it really does"
+
+
+def test_order_does_not_depend_on_workers_or_restarts(root):
+    def batches(workers, skip=0):
+        data = make(root, num_workers=workers)
+        data.setup("fit")
+        loader = data.train_dataloader()
+        if skip:
+            loader.load_state_dict({"epoch": 0, "batch": skip})
+        return [batch["index"].tolist() for batch in loader]
+
+    alone = batches(0)
+    assert batches(2) == alone
+    assert batches(0, skip=1) == alone[1:]
+
+
+def test_memory_and_disk_give_the_same(root):
+    one, two = (make(root, cache=cache) for cache in ("memory", "none"))
+    for data in (one, two):
+        data.setup("test")
+    for a, b in zip(one.test_dataloader(), two.test_dataloader(), strict=True):
+        for name in a:
+            assert torch.equal(a[name], b[name]), name
+
+
+def test_prediction_streams_the_test_split(root):
+    data = make(root, mode="window", num_cells=25)
+    data.setup("predict")
+    seen = [(int(b["video"][0]), b["horizon"].tolist()) for b in data.predict_dataloader()]
+    assert {video for video, _ in seen} == {0, 1}
+    assert all(np.isinf(horizons[-1]) for _, horizons in seen)
+
+
+def test_short_annotations_and_empty_sequences_are_left_out_of_training(root):
+    data = make(root, min_share=0.3)
+    data.setup("fit")
+    kept = sum(int((batch["label"] >= 0).sum()) for batch in data.train_dataloader())
+    assert 0 < kept < 8
+    assert data.protocol["problems"].get("training_sequences_without_action", 0) >= 0
+
+
+def test_missing_and_damaged_files(root):
+    (root / "features/clip01.npy").unlink()
+    with pytest.raises(DataError, match="1 of 8 videos have no features: clip01: extract them"):
+        make(root)
+    data = make(root, on_missing="skip")
+    assert data.protocol["problems"]["videos_without_features"] == 1
+    assert len(data.videos("fit")) == 3
+    (root / "features/clip00.npy").write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"clip00.npy' cannot be read"):
+        make(root, on_missing="skip").setup("fit")
+
+
+def test_what_contradicts_is_one_line(root, tmp_path):
+    with pytest.raises(ConfigError, match=r"give --data\.root, or --data\.videos"):
+        TADData()
+    with pytest.raises(ConfigError, match="every=0"):
+        make(root, every=0)
+    with pytest.raises(DataError, match="no videos of subset 'trianing'"):
+        make(root, train_on=["trianing"])
+    data = make(root, test_on=["nothing"])
+    with pytest.raises(DataError, match="there is no video to test on"):
+        data.setup("test")
+    (root / "features/features.json").unlink()
+    with pytest.raises(DataError, match=r"features.json' is missing"):
+        make(root)
+    with pytest.raises(DataError, match="no video found at"):
+        make(root, sampling=None, videos=str(tmp_path / "nowhere"))
+
+
+def test_the_same_split_for_validation_and_test_is_told(root):
+    assert make(root, validate_on=["testing"]).protocol["test_used_for_validation"]
+    assert not make(root).protocol["test_used_for_validation"]
+
+
+def test_scores_from_outside(root):
+    names = [video.name for video in make(root).videos("test")]
+    table = {name: np.array([0.25, 0.75], dtype=np.float32) for name in names}
+    write_scores(root / "scores.json", table, ["square", "circle"])
+    everyone = json.loads((root / "annotations.json").read_text())["database"]
+    with pytest.raises(DataError, match="no row of 2 numbers"):
+        make(root, class_scores="scores.json")
+    write_scores(root / "scores.json", dict.fromkeys(everyone, table[names[0]]), ["square", "circle"])
+    data = make(root, class_scores="scores.json")
+    data.setup("test")
+    batch = next(iter(data.test_dataloader()))
+    assert batch["video_scores"].tolist() == [[0.75, 0.25]] * 2
+
+
+def test_untrimmed_net_matrices(tmp_path):
+    table = np.arange(2 * 101, dtype=np.float32).reshape(2, 101)
+    np.save(tmp_path / "u.npy", table)
+    found = read_scores(tmp_path / "u.npy", ["video_test_0000002"], ["Diving", "Billiards"])
+    assert found["video_test_0000002"].tolist() == [101 + 25, 101 + 11]
+    assert len(THUMOS_CLASSES) == 20
+    with pytest.raises(DataError, match="no row for video 'video_test_0000003'"):
+        read_scores(tmp_path / "u.npy", ["video_test_0000003"], ["Diving"])
+    with pytest.raises(DataError, match="class 'Skating' is none"):
+        read_scores(tmp_path / "u.npy", ["video_test_0000001"], ["Skating"])
+    (tmp_path / "c.json").write_text('{"results": {}, "class": ["a"]}')
+    with pytest.raises(DataError, match="no class 'b'"):
+        read_scores(tmp_path / "c.json", [], ["b"])

@@ -1,0 +1,189 @@
+"""CSA under Lightning: it learns, resumes exactly, reports what the metric says, and detects in video files."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from vision_suite.callbacks.report import ReportWriter
+from vision_suite.callbacks.run_dir import run_dir
+from vision_suite.cli import main
+from vision_suite.cli.train import run
+from vision_suite.datasets.synthetic_tad import Action, write_feature_set, write_video, write_video_set
+from vision_suite.datasets.tad import TADData
+from vision_suite.lit_modules.csa import LitCSA
+from vision_suite.lit_modules.recognizer import LitRecognizer
+from vision_suite.metrics.tad import mean_average_precision
+from vision_suite.models.csa import CSAConfig
+from vision_suite.models.csa.postprocess import PostProcess
+from vision_suite.optim import OptimConfig
+
+SEGMENT = PostProcess(class_scope="segment", sigma=0.3, top_classes=1)
+
+
+def data(root, **settings):
+    return TADData(str(root), **{"num_cells": 20, "batch_size": 2, "num_workers": 0, "seed": 1, **settings})
+
+
+def lit(**settings):
+    pl.seed_everything(0)
+    return LitCSA(2, 8, 20, **{"post": SEGMENT, "optim": OptimConfig("adam", 1e-3, schedule="constant"), **settings})
+
+
+def trainer(folder, epochs=1, **more):
+    options = {"callbacks": [], "logger": False, "enable_checkpointing": False, **more}
+    return pl.Trainer(
+        accelerator="cpu", devices=1, max_epochs=epochs, default_root_dir=folder, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False, **options,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_feature_set(tmp_path / "set", videos=12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("host", ["bmn", "gtad"])
+def test_it_learns_what_the_features_say(root, tmp_path, host):
+    module, split = lit(host=host, max_duration=10), data(root)
+    running = trainer(tmp_path, 25)
+    running.fit(module, split)
+    running.test(module, datamodule=split, verbose=False)
+    assert module.report.metrics["mAP@0.5"] > 0.6
+    assert module.report.metrics["AR@100"] > 0.7
+
+
+def test_all_losses_and_the_video_head(root, tmp_path):
+    module, split = lit(post=PostProcess(top_classes=2), self_attention="csa_se"), data(root)
+    running = trainer(tmp_path)
+    running.fit(module, split)
+    logged = running.callback_metrics
+    assert {"train/loss", *(f"train/loss_{n}" for n in ("boundary", "iou", "confidence", "class"))} <= set(logged)
+    assert {"val/average_mAP", "val/AUC", "val/video_top1"} <= set(logged)
+    parts = {n: float(logged[f"train/loss_{n}"]) for n in ("boundary", "iou", "confidence", "class")}
+    total = parts["boundary"] + 10 * parts["iou"] + parts["confidence"] + parts["class"]
+    assert float(logged["train/loss"]) == pytest.approx(total, rel=1e-4)
+
+
+def test_the_report_is_what_the_metric_says_of_the_written_file(root, tmp_path):
+    module, split = lit(), data(root)
+    running = trainer(tmp_path, callbacks=[ReportWriter(queries=1)])
+    running.test(module, split, verbose=False)
+    folder = run_dir(running) / "test"
+    results = json.loads((folder / "detections.json").read_text())
+    assert set(results) == {"version", "results", "external_data"}
+    again = mean_average_precision(split.ground_truth("test"), results, module.tiou)
+    assert again["average_mAP"] == pytest.approx(module.report.metrics["average_mAP"])
+    stored = json.loads((folder / "metrics.json").read_text())
+    assert stored["task"] == "temporal_action_detection"
+    assert stored["protocol"]["post"]["class_scope"] == "segment"
+    rows = list(csv.reader((folder / "per_class.csv").open()))
+    assert [row[0] for row in rows[1:]] == module.report.classes
+    assert len(list(folder.glob("timeline_*.png"))) == 1
+
+
+@pytest.mark.slow
+def test_a_resumed_run_equals_an_uninterrupted_one(root, tmp_path):
+    def save(folder):
+        return ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+
+    whole = lit()
+    trainer(tmp_path, 4, enable_checkpointing=True, callbacks=[save(tmp_path / "a")]).fit(whole, data(root))
+    part = lit()
+    trainer(tmp_path, 2, enable_checkpointing=True, callbacks=[save(tmp_path / "b")]).fit(part, data(root))
+    resumed = lit()
+    running = trainer(tmp_path, 4, enable_checkpointing=True, callbacks=[save(tmp_path / "c")])
+    running.fit(resumed, data(root), ckpt_path=tmp_path / "b/last.ckpt", weights_only=True)
+    for (name, one), two in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, two), name
+    size = (tmp_path / "a/last.ckpt").stat().st_size
+    weights = sum(p.numel() * 4 for p in whole.parameters())
+    assert size < 3.2 * weights + 200_000, "weights and Adam's two moments: no sampling matrix"
+
+
+def test_settings_survive_a_checkpoint_as_plain_values(tmp_path):
+    module = lit(csa=CSAConfig(init="identity"), tiou=(0.5, 0.7))
+    again = LitCSA(**{k: v for k, v in module.hparams.items() if not k.startswith("_")})
+    assert again.post == SEGMENT
+    assert again.model.attention.csa.config.init == "identity"
+
+
+def test_shuffled_semantics_change_the_training(root, tmp_path):
+    losses = []
+    for semantics in ("own", "shuffled"):
+        module = lit(semantics=semantics)
+        running = trainer(tmp_path, limit_train_batches=1, limit_val_batches=0)
+        running.fit(module, data(root))
+        losses.append(float(running.callback_metrics["train/loss"]))
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.slow
+def test_the_recogniser_learns_and_detects(root, tmp_path):
+    pl.seed_everything(0)
+    module, split = (
+        LitRecognizer(2, 8, 60, width=16, depth=2, optim=OptimConfig(lr=0.01, schedule="constant")),
+        data(root, num_cells=60),
+    )
+    running = trainer(tmp_path, 25)
+    running.fit(module, split)
+    running.test(module, datamodule=split, verbose=False)
+    assert float(running.callback_metrics["test/step_accuracy"]) > 0.9
+    assert module.report.metrics["mAP@0.5"] > 0.5
+
+
+@pytest.mark.slow
+def test_from_raw_video_to_detections(tmp_path, monkeypatch, capsys):
+    """The whole path as a user walks it: videos, features, training, testing, and detections in another video."""
+    monkeypatch.chdir(tmp_path)
+    write_video_set(tmp_path / "set", videos=8)
+    flags = ["--backbone=timm:resnet10t", "--weights=random:0", "--outputs=features", "--fps=8", "--clip=4"]
+    status = main(["features", "--videos=set/videos", "--output=set/features", "--stride=4", "--quiet", *flags])
+    assert status == 0
+    common = [
+        "--model=LitCSA", "--model.max_duration=16", "--model.post.class_scope=segment", "--model.post.sigma=0.3",
+        "--model.optim.schedule=constant", "--model.optim.name=adam", "--model.optim.lr=0.001",
+        "--data=TADData", "--data.root=set", "--data.mode=window", "--data.num_cells=32", "--data.train_overlap=0.75",
+        "--data.batch_size=4", "--data.cache=memory", "--trainer.accelerator=cpu",
+        "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
+    ]  # fmt: skip
+    run(["fit", *common, "--trainer.max_epochs=25", "--trainer.check_val_every_n_epoch=25"])
+    checkpoint = next((tmp_path / "runs").rglob("last.ckpt"))
+    # An event across the border of two windows, and one that ends with the video.
+    truth = [Action("circle", 12.0, 18.0), Action("square", 34.0, 40.0)]
+    write_video(tmp_path / "new/mine.mp4", truth, 40.0)
+    (tmp_path / "new/broken.mp4").write_text("nothing")
+    predicting = ["predict", "--model=LitCSA", "--data=TADData", "--trainer.accelerator=cpu", "--data.videos=new"]
+    predicting += [f"--ckpt_path={checkpoint}", "--trainer.enable_progress_bar=false", "--data.extractor_device=cpu"]
+    assert main(predicting) == 2
+    assert "broken.mp4" in capsys.readouterr().err
+    cli = run([*predicting, "--data.on_missing=skip"])
+    folder = run_dir(cli.trainer) / "predict"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["videos"], list(summary["failed"])) == (1, ["broken"])
+    assert (folder / "timelines/mine.png").stat().st_size > 10_000
+    found = json.loads((folder / "detections.json").read_text())["results"]
+    database = {"mine": {"annotations": [{"label": a.label, "segment": [a.start, a.end]} for a in truth]}}
+    assert mean_average_precision({"database": database}, {"results": found}, (0.5,))["mAP"][0] > 0.9
+    rows = list(csv.DictReader((folder / "detections.csv").open()))
+    assert len(rows) == len(found["mine"])
+    assert float(rows[0]["score"]) == pytest.approx(max(e["score"] for e in found["mine"]), abs=1e-6)
+
+
+def test_prediction_of_stored_features_equals_the_test(root, tmp_path):
+    """Whole videos: the same sequences, so the same detections."""
+    module, split = lit(), data(root)
+    trainer(tmp_path).test(module, split, verbose=False)
+    tested = module.report.predictions["results"]
+    running = trainer(tmp_path)
+    running.predict(module, data(root))
+    found = json.loads((run_dir(running) / "predict/detections.json").read_text())["results"]
+    assert set(found) == set(tested)
+    for name, entries in found.items():
+        scores = np.array([e["score"] for e in entries])
+        np.testing.assert_allclose(scores, [e["score"] for e in tested[name]], rtol=1e-4)
