@@ -225,8 +225,8 @@ def main() -> None:
     note = (
         "CPU time of one thread, best of several rounds; memory is the peak above the state before the layer is built. "
         "The dense form holds the sampling matrix and the tensor of all samples, as the public codes do. Loops are "
-        "this repository's own plain versions, checked to give the same numbers in the same run; the mAP loop compares each "
-        "prediction with the annotations of its own video only."
+        "this repository's own plain versions, checked to give the same numbers in the same run; the mAP loop compares "
+        "each prediction with the annotations of its own video only."
     )
     if options.tiny:
         print("\n".join(lines))

@@ -25,6 +25,8 @@ FORBIDDEN = {
     "datasets": {"models", "lit_modules", "callbacks", "cli"},
     "lit_modules": {"datasets", "cli"},
     "callbacks": {"cli"},
+    "video": {"models", "losses", "metrics", "optim", "viz", "lit_modules", "datasets", "callbacks", "cli"},
+    "extract": {"losses", "metrics", "optim", "viz", "lit_modules", "callbacks", "cli"},
 }
 
 

@@ -19,7 +19,7 @@ TRAINER_COMMANDS = {
     "fit": "train a model",
     "validate": "evaluate on the validation split",
     "test": "evaluate on the test split and write tables and pictures",
-    "predict": "features, rank lists and attention maps of your own pictures",
+    "predict": "features and rank lists of your own pictures, actions in your own videos",
 }
 OTHER_COMMANDS = {
     "configs": "list the named configurations",
