@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
-from torch import Tensor
 
 from vision_suite.datasets.base import BaseData, Stage, stages_of
 from vision_suite.datasets.loading import available_cores
@@ -20,12 +19,12 @@ from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
 from vision_suite.datasets.tad_annotations import Annotations, Video, ground_truth, read_annotations
 from vision_suite.datasets.tad_features import FeatureInfo, FeatureSource, Floats, read_info
+from vision_suite.datasets.tad_inputs import VideoFiles
 from vision_suite.datasets.tad_scores import read_scores
 from vision_suite.datasets.tad_sequences import SequenceBatches, VideoRows
 from vision_suite.datasets.tad_stream import StreamBatches
 from vision_suite.datasets.tad_windows import Window, row_clock, stride_of, whole_clock, window_starts
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.video.decode import duration_of, list_videos
 
 Mode = Literal["resize", "window"]
 
@@ -117,11 +116,9 @@ class TADData(BaseData):
         self._rows: dict[str, VideoRows] = {}
         self._scores: dict[str, Any] = {}
         self.info = sampling or FeatureInfo()
-        self.files = [] if videos is None else list_videos(videos)
-        self.failed: dict[str, str] = {}
-        self._device = extractor_device
-        if self.files:
-            self._videos["predict"] = [self._video(path) for path in self.files]
+        self.files = None if videos is None else VideoFiles(videos, extractor_device, on_missing)
+        if self.files is not None:
+            self._videos["predict"] = self.files.videos
         if root is None:
             if videos is None:
                 raise ConfigError("no data set: give --data.root, or --data.videos to predict on video files")
@@ -176,7 +173,7 @@ class TADData(BaseData):
         gone = set(missing)
         for stage in stages:
             self._videos[stage] = [video for video in self._videos[stage] if video.name not in gone]
-        if not self.files:
+        if self.files is None:
             self._videos["predict"] = self._videos["test"]
         present = [name for name in everything if name not in gone]
         self.in_channels = self.info.channels or self._source.read(present[0]).shape[1]
@@ -236,7 +233,8 @@ class TADData(BaseData):
         """
         for name in stages_of(stage):
             if name == "predict":
-                self._check_predict()
+                if not self._videos[name]:
+                    raise DataError("nothing to predict on: give --data.videos, or a data set with a test subset")
                 continue
             if name in self._windows or (not self._videos[name] and name == "validate"):
                 continue
@@ -256,74 +254,28 @@ class TADData(BaseData):
                 f"sequences of {self.num_cells} cells x {self.in_channels} channels; problems: {problems}"
             )
 
-    def _check_predict(self) -> None:
-        names = [video.name for video in self._videos["predict"]]
-        if not names:
-            raise DataError("there is nothing to predict on: give --data.videos, or a data set with a test subset")
-        if double := sorted({name for name in names if names.count(name) > 1}):
-            raise DataError(f"two videos are called {double[0]!r}: rename one, results are stored by name")
-
     def predict_dataloader(self) -> Any:
         """Windows of the videos one after another, each video by one process."""
         rank, world_size = self._rank()
         videos = self._videos["predict"]
-        if not self.files:
-            rows = VideoRows(self._source, videos, self.every, False)
-
-            def stored(place: int) -> Iterator[Floats]:
-                yield rows(place)
-
-            give: Callable[[int], Iterable[Floats]] = stored
+        if self.files is None:
+            stored = VideoRows(self._source, videos, self.every, False)
+            give: Callable[[int], Iterable[Floats]] = lambda place: [stored(place)]  # noqa: E731
         else:
-            give = self._extracting()
+            give = self.files.rows(self.info, self.every)
         scores = [self._scores[video.name] for video in videos if video.name in self._scores]
         return StreamBatches(
             videos, give, replace(self.info, stride=self.info.stride * self.every), cells=self.num_cells,
             resize=self.mode == "resize", stride=stride_of(self.num_cells, self._overlaps["predict"]),
             batch_size=self.eval_batch_size, rank=rank, world_size=world_size,
             video_scores=torch.from_numpy(np.stack(scores)) if len(scores) == len(videos) else None,
-            skip=self._skip if self._on_missing == "skip" else None,
+            skip=self.files.skip if self.files is not None and self.files.skips else None,
         )  # fmt: skip
-
-    def _skip(self, place: int, error: DataError) -> None:
-        name = self._videos["predict"][place].name
-        self.failed[name] = str(error)
-        rank_zero_warn(f"Skipped {name}: {error}")
-
-    def _extracting(self) -> Callable[[int], Iterable[Floats]]:
-        """Rows of a video file, made while they are asked for."""
-        from vision_suite.video.backbones import ClipNetwork, Extractor, pick_device
-        from vision_suite.video.features import stream_rows
-
-        found = dict(self.info.extractor)
-        if found.pop("kind", None) != "video":
-            raise ConfigError(
-                "--data.videos needs a detector trained on features of `vision-suite features --videos`, whose "
-                "features.json names the extractor; give the --ckpt_path of such a one"
-            )
-        extractor, device = Extractor(**found), pick_device(self._device)
-        network = ClipNetwork(extractor).to(device)
-
-        def rows(place: int) -> Iterator[Floats]:
-            left = 0
-            for chunk in stream_rows(self.files[place], network, extractor, 8, device):
-                yield chunk.rows[left :: self.every]
-                left = (left - len(chunk.rows)) % self.every
-
-        return rows
-
-    def _video(self, path: Path) -> Video:
-        try:
-            return Video(path.stem, "predict", duration_of(path))
-        except DataError:
-            if self._on_missing == "error":
-                raise
-            return Video(path.stem, "predict", float("nan"))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Also take over how a checkpoint's features were made, to make them of video files."""
         super().load_state_dict(state_dict)
-        if not self.files:
+        if self.files is None:
             return
         facts = state_dict["preprocessing"]
         self.class_names = list(state_dict["class_names"])
@@ -370,10 +322,6 @@ class TADData(BaseData):
             min_share=self._min_share if stage == "fit" else 0.0,
             video_scores=None if scores is None else torch.from_numpy(np.stack(scores)),
         )
-
-    def features(self, stage: Stage, place: int) -> Tensor:
-        """Rows (L, C) of a stage's video, for drawing."""
-        return torch.from_numpy(self._rows[stage](place))
 
 
 def _counts(videos: Sequence[Video]) -> dict[str, int]:

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from vision_suite.viz.detection import error_analysis, proposal_maps, tiou_curves
+from vision_suite.viz.detection import error_analysis, tiou_curves
 from vision_suite.viz.timeline import Timeline, timeline
 
 
@@ -46,7 +46,7 @@ def test_curves_gates_and_thumbnails():
     assert colours(timeline(Timeline(10.0, [], [], curve), title="x")) < colours(full)
 
 
-def test_scores_errors_and_maps_draw():
+def test_scores_and_errors_draw():
     ap = np.random.default_rng(0).random((10, 30))
     picture = tiou_curves(np.linspace(0.5, 0.95, 10), ap, [f"class {n}" for n in range(30)], title="t")
     assert picture.width > 1000
@@ -56,5 +56,3 @@ def test_scores_errors_and_maps_draw():
     }
     errors = {"tiou": 0.5, "kinds": ["true positive", "background"], "profile": np.full((10, 2), 0.5), "length": length}
     assert colours(error_analysis(errors, title="t")) > 1000
-    maps = np.where(np.tri(8, 8)[::-1] > 0, 0.5, np.nan)
-    assert colours(proposal_maps(maps, [(1, 4)], title="t")) > 100

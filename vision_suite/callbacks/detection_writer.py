@@ -86,7 +86,7 @@ class DetectionWriter(Callback):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Join what the processes wrote; rank zero only."""
         data: TADData = trainer.datamodule  # type: ignore[attr-defined]
-        own = {"failed": data.failed}
+        own = {"failed": data.files.failed if data.files is not None else {}}
         self._part(trainer.global_rank, "failed.json").write_text(json.dumps(own), encoding="utf-8")
         trainer.strategy.barrier("prediction parts")
         if not trainer.is_global_zero:
@@ -138,9 +138,10 @@ class DetectionWriter(Callback):
         path.write_text(json.dumps(entry, allow_nan=False), encoding="utf-8")
         if self.timelines >= 0 and video.place >= self.timelines:
             return
-        pictures = thumbnails(data.files[video.place], self.pictures) if data.files and self.pictures else []
+        files = data.files
+        pictures = thumbnails(files.paths[video.place], self.pictures) if files is not None and self.pictures else []
         known = data.videos("predict")[video.place].actions
-        truth = [{"label": a.label, "segment": [a.start, a.end]} for a in known] if not data.files else None
+        truth = [{"label": a.label, "segment": [a.start, a.end]} for a in known] if files is None else None
         drawn = timeline(
             Timeline(video.duration, best(detections), truth, video.curve(), pictures),
             title=name,

@@ -21,7 +21,17 @@ from vision_suite.cli.light_parser import LightParser
 from vision_suite.errors import SuiteError
 
 OLDEST_TORCH = (2, 11)
-REQUIRED = ("torch", "torchvision", "pytorch-lightning", "jsonargparse", "timm", "torchmetrics", "numpy", "pillow")
+REQUIRED = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "jsonargparse",
+    "timm",
+    "torchmetrics",
+    "numpy",
+    "pillow",
+    "av",
+)
 OPTIONAL = {
     "onnx": "export",
     "onnxscript": "export",

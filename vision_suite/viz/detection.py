@@ -1,4 +1,4 @@
-"""Pictures of detection scores: precision over overlap, kinds of errors, lengths, and the map of proposals."""
+"""Pictures of detection scores: precision over overlap, kinds of errors, and lengths."""
 
 from __future__ import annotations
 
@@ -90,26 +90,6 @@ def error_analysis(errors: Mapping[str, Any], *, title: str) -> Image.Image:
     right.set_title("By length of the action", loc="left", fontsize=11)
     right.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2, frameon=False)
     figure.suptitle(canvas.printable(title), x=0.01, ha="left", fontsize=13, fontweight="bold")
-    return canvas.rendered(figure)
-
-
-def proposal_maps(predicted: Floats, truth: Sequence[tuple[float, float]], *, title: str) -> Image.Image:
-    """The map of proposal scores with true actions circled.
-
-    Args:
-        predicted: (D, T) scores in the layout duration by start, NaN where there is no proposal.
-        truth: Start and end in cells.
-        title: Heading.
-    """
-    figure, (axes,) = canvas.new_figure(6.4, 5.2)
-    drawn = axes.imshow(predicted, origin="lower", aspect="auto", cmap="viridis", interpolation="nearest")
-    for start, end in truth:
-        axes.plot(start, end - start - 1, marker="o", markersize=9, markerfacecolor="none", color="white")
-    axes.grid(False)
-    axes.set_xlabel("start, cells")
-    axes.set_ylabel("further cells")
-    figure.colorbar(drawn, ax=axes, label="score")
-    axes.set_title(canvas.printable(title), loc="left", fontsize=11, fontweight="bold")
     return canvas.rendered(figure)
 
 

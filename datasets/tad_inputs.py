@@ -1,0 +1,82 @@
+"""Video files to predict on: which there are, and their feature rows, made while they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from pytorch_lightning.utilities import rank_zero_warn
+
+from vision_suite.datasets.tad_annotations import Video
+from vision_suite.datasets.tad_features import FeatureInfo, Floats
+from vision_suite.errors import ConfigError, DataError
+from vision_suite.video.decode import duration_of, list_videos
+
+BATCH = 8  # clips at a time
+
+
+class VideoFiles:
+    """The video files that a path names.
+
+    Args:
+        inputs: A file, or a folder searched to the bottom.
+        device: Where features are made: auto, cpu, cuda ...
+        on_missing: Stop at videos that cannot be decoded, or skip and note them.
+
+    Attributes:
+        paths: The files. videos: The same as videos without annotations. failed: Reason by name of those skipped.
+    """
+
+    def __init__(self, inputs: str, device: str, on_missing: Literal["error", "skip"]) -> None:
+        self.paths = list_videos(inputs)
+        self.device, self.skips = device, on_missing == "skip"
+        self.failed: dict[str, str] = {}
+        names = [path.stem for path in self.paths]
+        if double := sorted({name for name in names if names.count(name) > 1}):
+            raise DataError(f"two videos are called {double[0]!r}: rename one, results are stored by name")
+        self.videos = [self._video(path) for path in self.paths]
+
+    def skip(self, place: int, error: DataError) -> None:
+        """Note that a video could not be read to its end."""
+        name = self.videos[place].name
+        self.failed[name] = str(error)
+        rank_zero_warn(f"Skipped {name}: {error}")
+
+    def rows(self, info: FeatureInfo, every: int) -> Callable[[int], Iterable[Floats]]:
+        """What gives the feature rows (n, C) of the video at a place, in chunks.
+
+        Args:
+            info: Names the extractor.
+            every: Keep every so many rows.
+
+        Raises:
+            ConfigError: The features were not made of video files by this suite, so nothing can make them again.
+        """
+        from vision_suite.video.backbones import ClipNetwork, Extractor, pick_device
+        from vision_suite.video.features import stream_rows
+
+        found = dict(info.extractor)
+        if found.pop("kind", None) != "video":
+            raise ConfigError(
+                "--data.videos needs a detector trained on features of `vision-suite features --videos`, whose "
+                "features.json names the extractor; give the --ckpt_path of such a one"
+            )
+        extractor, device = Extractor(**found), pick_device(self.device)
+        network = ClipNetwork(extractor).to(device)
+
+        def of(place: int) -> Iterator[Floats]:
+            left = 0
+            for chunk in stream_rows(self.paths[place], network, extractor, BATCH, device):
+                yield chunk.rows[left::every]
+                left = (left - len(chunk.rows)) % every
+
+        return of
+
+    def _video(self, path: Path) -> Video:
+        try:
+            return Video(path.stem, "predict", duration_of(path))
+        except DataError:
+            if not self.skips:
+                raise
+            return Video(path.stem, "predict", float("nan"))
