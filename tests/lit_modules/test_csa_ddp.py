@@ -25,7 +25,8 @@ def work(root, folder, devices):
     more = {"strategy": "ddp"} if devices > 1 else {}
     trainer = pl.Trainer(
         accelerator="cpu", devices=devices, default_root_dir=str(folder), logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, max_steps=1, **more,
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, max_epochs=1,
+        limit_train_batches=1, **more,
     )  # fmt: skip
     (tested,) = trainer.test(module, data, verbose=False)
     predictions = module.report.predictions["results"]
