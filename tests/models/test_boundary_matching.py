@@ -191,6 +191,7 @@ def test_both_layouts_sample_the_same_segments():
         ({"layout": "start_end", "max_duration": 5}, "start_end needs max_duration"),
         ({"host": "gtad", "sampling": "end_exclusive"}, "RoIAlign"),
         ({"boundary": "edge"}, "convention.boundary='edge'"),
+        ({"classifier_input": "video"}, "classifier_input='video'"),
     ],
 )
 def test_what_cannot_be_built_is_one_line(arguments, said):

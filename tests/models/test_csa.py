@@ -164,6 +164,15 @@ def test_se_comes_before_csa():
     assert torch.equal(FeatureAttention("none", 3, 16, 5)(features, semantics)[0], features)
 
 
+def test_the_classifier_reads_what_it_is_told_to():
+    torch.manual_seed(0)
+    semantics = torch.randn(2, 8, 12)
+    network = CSADetector(8, 3, 12, classifier_input="attended")
+    own, shuffled = network(semantics), network(semantics, attend_to=semantics.flip(0))
+    assert own.snippet.shape == (2, 3, 12)
+    assert not torch.allclose(own.snippet, shuffled.snippet)
+
+
 @pytest.mark.parametrize("host", ["bmn", "gtad"])
 def test_shuffled_semantics_reach_the_gates_only(host):
     """The control experiment: attention from other videos, everything else unchanged."""

@@ -34,9 +34,9 @@ class DetectorOutput:
 
 
 class CSADetector(nn.Module):
-    """BMN or G-TAD with class-semantics attention, and a linear classifier on the same features.
+    """BMN or G-TAD with class-semantics attention, and a linear classifier over time.
 
-    The classifier reads the snippet features R and is linear, so that one set of weights serves snippets, proposals and
+    The classifier reads the snippet features R (or the attended ones) and is linear, so that one set of weights serves snippets, proposals and
     whole videos: the logits of an interval are the mean of its snippets' logits.
 
     Args:
@@ -54,6 +54,8 @@ class CSADetector(nn.Module):
         pem_width: BMN's width before sampling: 256 (JJBOY, mmaction2) or 128 (OpenTAD).
         xavier: Start BMN as OpenTAD does.
         bm_impl: ``folded``, or ``dense`` for comparison.
+        classifier_input: What the classifier reads: the ``semantics`` R, as outside classifiers do, or the ``attended``
+            features F' of the host.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class CSADetector(nn.Module):
         pem_width: int = 256,
         xavier: bool = False,
         bm_impl: Literal["folded", "dense"] = "folded",
+        classifier_input: Literal["semantics", "attended"] = "semantics",
     ) -> None:
         super().__init__()
         if in_channels < 1 or num_classes < 1:
@@ -96,7 +99,11 @@ class CSADetector(nn.Module):
         else:
             raise ConfigError(f"host={host!r} is not known: choose bmn or gtad")
         self.attention = FeatureAttention(self_attention, in_channels, self.host.channels, num_cells, csa)
-        self.classifier = nn.Conv1d(in_channels, num_classes, 1)
+        if classifier_input not in ("semantics", "attended"):
+            raise ConfigError(f"classifier_input={classifier_input!r} is not known: choose semantics or attended")
+        self.classifier_input = classifier_input
+        width = in_channels if classifier_input == "semantics" else self.host.channels
+        self.classifier = nn.Conv1d(width, num_classes, 1)
 
     def forward(
         self, semantics: Tensor, valid: Tensor | None = None, attend_to: Tensor | None = None
@@ -118,7 +125,8 @@ class CSADetector(nn.Module):
         out = self.host.heads(attended)
         first, second = out.maps[:, 0], out.maps[:, 1]
         iou, confidence = (first, second) if self.convention.channels == "iou_first" else (second, first)
-        return DetectorOutput(out.start, out.end, iou, confidence, self.classifier(semantics), gates)
+        snippet = self.classifier(semantics if self.classifier_input == "semantics" else attended)
+        return DetectorOutput(out.start, out.end, iou, confidence, snippet, gates)
 
 
 def interval_logits(snippet: Tensor, starts: Tensor, stops: Tensor) -> Tensor:
