@@ -36,8 +36,8 @@ class DetectorOutput:
 class CSADetector(nn.Module):
     """BMN or G-TAD with class-semantics attention, and a linear classifier over time.
 
-    The classifier reads the snippet features R (or the attended ones) and is linear, so that one set of weights serves snippets, proposals and
-    whole videos: the logits of an interval are the mean of its snippets' logits.
+    The classifier reads the snippet features R (or the attended ones) and is linear, so that one set of weights serves
+    snippets, proposals and whole videos: the logits of an interval are the mean of its snippets' logits.
 
     Args:
         in_channels: Width C_in of the snippet features; comes from the data on the command line.
