@@ -136,7 +136,9 @@ def another_video(video: Tensor) -> Tensor:
         ConfigError: All sequences are of one video.
     """
     count = len(video)
-    ahead = (torch.arange(count, device=video.device)[:, None] + torch.arange(1, count + 1, device=video.device)) % count
+    ahead = (
+        torch.arange(count, device=video.device)[:, None] + torch.arange(1, count + 1, device=video.device)
+    ) % count
     other = video[ahead] != video[:, None]
     if not bool(other.any(dim=1).all()):
         raise ConfigError(
