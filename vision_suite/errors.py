@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class SuiteError(Exception):
     """Base of every error that the suite raises for something the user can mend."""
@@ -9,6 +11,16 @@ class SuiteError(Exception):
 
 class ConfigError(SuiteError, ValueError):
     """A setting is unknown, contradictory or out of range."""
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a word that is not known (the command line checks typed choices itself; Python does not).
+
+    Raises:
+        ConfigError: The value is none of the choices.
+    """
+    if value not in choices:
+        raise ConfigError(f"{name}={value!r} is not known: choose one of {', '.join(choices)}")
 
 
 class DataError(SuiteError, ValueError):

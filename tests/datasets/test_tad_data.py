@@ -9,6 +9,7 @@ import torch
 from vision_suite.datasets.synthetic_tad import write_feature_set
 from vision_suite.datasets.tad import TADData
 from vision_suite.datasets.tad_scores import THUMOS_CLASSES, read_scores, write_scores
+from vision_suite.datasets.tad_windows import window_starts
 from vision_suite.errors import ConfigError, DataError
 
 
@@ -94,7 +95,46 @@ def test_short_annotations_and_empty_sequences_are_left_out_of_training(root):
     data.setup("fit")
     kept = sum(int((batch["label"] >= 0).sum()) for batch in data.train_dataloader())
     assert 0 < kept < 8
-    assert data.protocol["problems"].get("training_sequences_without_action", 0) >= 0
+    assert data.protocol["problems"] == {
+        "actions_not_trained_on": 8 - kept,
+        "training_sequences_without_action": len(data.videos("fit")) - data.size("fit"),
+    }
+
+
+def test_annotations_that_no_window_shows_are_counted(root):
+    data = make(root, mode="window", num_cells=12, keep_inside=0.9)
+    data.setup("fit")
+    windows = [(start * 0.5, start * 0.5 + 6) for start in window_starts(60, 12, 6)]
+    lost = sum(
+        all((min(a.end, end) - max(a.start, start)) / (a.end - a.start) <= 0.9 for start, end in windows)
+        for video in data.videos("fit")
+        for a in video.actions
+    )
+    assert 0 < lost < 8
+    assert data.protocol["problems"]["actions_not_trained_on"] == lost
+
+
+@pytest.mark.parametrize("settings", [{}, {"mode": "window", "num_cells": 25}])
+def test_features_that_do_not_fit_their_video(root, settings):
+    path = root / "features/clip00.npy"
+    rows = np.load(path)
+    np.save(path, rows[:57])
+    data = make(root, **settings)
+    with pytest.warns(UserWarning, match=r"Features of 1 of 4 videos end more than a clip.*'clip00', -1.5 s"):
+        data.setup("fit")
+    data.setup("test")
+    assert data.protocol["problems"]["features_shorter_than_video"] == 1
+    np.save(path, rows[:10])
+    with pytest.raises(DataError, match=r"'clip00' \(10 rows cover 5 s of 30 s\): extract them again"):
+        make(root, **settings).setup("fit")
+    np.save(path, rows)
+    info = json.loads((root / "features/features.json").read_text())
+    (root / "features/features.json").write_text(json.dumps(info | {"fps": 1}))
+    for stage in ("fit", "test"):
+        with pytest.raises(DataError, match=r"rows cover 60 s of 30 s\).*correct fps"):
+            make(root, **settings).setup(stage)
+    with pytest.raises(DataError, match=r"rows cover 60 s of 30 s"):
+        make(root, **settings).predict_dataloader()
 
 
 def test_missing_and_damaged_files(root):
