@@ -175,14 +175,16 @@ def test_scores_from_outside(root):
     names = [video.name for video in make(root).videos("test")]
     table = {name: np.array([0.25, 0.75], dtype=np.float32) for name in names}
     write_scores(root / "scores.json", table, ["square", "circle"])
-    everyone = json.loads((root / "annotations.json").read_text())["database"]
-    with pytest.raises(DataError, match="no row of 2 numbers"):
+    with pytest.raises(DataError, match="no row of 2 numbers for video 'clip02'"):
         make(root, class_scores="scores.json")
-    write_scores(root / "scores.json", dict.fromkeys(everyone, table[names[0]]), ["square", "circle"])
-    data = make(root, class_scores="scores.json")
+    data = make(root, class_scores="scores.json", validate_on=[])
     data.setup("test")
     batch = next(iter(data.test_dataloader()))
     assert batch["video_scores"].tolist() == [[0.75, 0.25]] * 2
+    data.setup("fit")
+    assert "video_scores" not in next(iter(data.train_dataloader())), "only what is evaluated needs scores"
+    data.setup("predict")
+    assert next(iter(data.predict_dataloader()))["video_scores"].tolist() == [[0.75, 0.25]]
 
 
 def test_untrimmed_net_matrices(tmp_path):
@@ -191,10 +193,39 @@ def test_untrimmed_net_matrices(tmp_path):
     found = read_scores(tmp_path / "u.npy", ["video_test_0000002"], ["Diving", "Billiards"])
     assert found["video_test_0000002"].tolist() == [101 + 25, 101 + 11]
     assert len(THUMOS_CLASSES) == 20
-    with pytest.raises(DataError, match="no row for video 'video_test_0000003'"):
-        read_scores(tmp_path / "u.npy", ["video_test_0000003"], ["Diving"])
+    for other in ("video_test_0000003", "video_test_0000000", "video_validation_0000001", "0000001"):
+        with pytest.raises(
+            DataError, match=f"no row for video '{other}': the matrix has video_test_0000001 to 0000002"
+        ):
+            read_scores(tmp_path / "u.npy", [other], ["Diving"])
+    table[0, 25] = np.nan
+    np.save(tmp_path / "n.npy", table)
+    with pytest.raises(DataError, match="the row of video 'video_test_0000001' holds more than finite numbers"):
+        read_scores(tmp_path / "n.npy", ["video_test_0000001"], ["Diving"])
     with pytest.raises(DataError, match="class 'Skating' is none"):
         read_scores(tmp_path / "u.npy", ["video_test_0000001"], ["Skating"])
     (tmp_path / "c.json").write_text('{"results": {}, "class": ["a"]}')
     with pytest.raises(DataError, match="no class 'b'"):
         read_scores(tmp_path / "c.json", [], ["b"])
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        ("[1]", "'results' must be a dictionary"),
+        ('{"v": 3}', "no row of 2 numbers for video 'v'"),
+        ('{"v": [1]}', "no row of 2 numbers"),
+        ('{"v": [NaN, 1]}', "row of video 'v' holds more than finite numbers"),
+        ('{"v": ["x", 1]}', "holds more than finite numbers"),
+        ('{"v": [[1], [2]]}', "holds more than finite numbers"),
+        ('{"v": [[1], 2]}', "holds more than finite numbers"),
+    ],
+)
+def test_malformed_scores_are_one_line(tmp_path, results, said):
+    path = tmp_path / "s.json"
+    path.write_text(f'{{"results": {results}, "class": ["a", "b"]}}')
+    with pytest.raises(DataError, match=said):
+        read_scores(path, ["v"], ["a"])
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_scores(path, ["v"], ["a"])
