@@ -41,6 +41,12 @@ def test_resized_videos(root):
     assert data.protocol["fingerprint"]["files"] == 8
 
 
+def test_as_text_it_tells_its_sizes(root):
+    data = make(root)
+    data.setup("fit")
+    assert str(data) == "TADData (sequences: fit 4, validate 2, test 0, predict 0)"
+
+
 def test_windows_cover_and_clip(root):
     data = make(root, mode="window", num_cells=25, keep_inside=0.6, train_overlap=0.5)
     data.setup("fit")
@@ -154,6 +160,16 @@ def test_what_contradicts_is_one_line(root, tmp_path):
         TADData()
     with pytest.raises(ConfigError, match="every=0"):
         make(root, every=0)
+    for word in ("mode", "join", "cache", "on_missing"):
+        with pytest.raises(ConfigError, match=f"{word}='windw' is not known: choose one of"):
+            make(root, **{word: "windw"})
+    for share in ({"min_share": 5}, {"keep_inside": 1.0}):
+        with pytest.raises(ConfigError, match="must be from 0 to below 1"):
+            make(root, **share)
+    with pytest.raises(DataError, match=r"none of 4 training sequences holds an annotation: check .*min_share .now 0.9"):
+        make(root, min_share=0.9).setup("fit")
+    with pytest.raises(DataError, match=r"there is no video to fit on .*: give --data\.train_on"):
+        make(root, train_on=[]).setup("fit")
     with pytest.raises(DataError, match="no videos of subset 'trianing'"):
         make(root, train_on=["trianing"])
     data = make(root, test_on=["nothing"])
