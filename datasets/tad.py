@@ -92,8 +92,8 @@ class TADData(BaseData):
             classes: Text file with one class name a line; by default the names that occur, sorted.
             blocked: JSON list of videos to leave out.
             ignore_labels: Labels to leave out; Ambiguous if unset.
-            class_scores: Class scores of whole videos from outside: CUHK's JSON, or UntrimmedNet's matrix. They take
-                the place of the detector's own classifier.
+            class_scores: Class scores of whole videos from outside: CUHK's JSON, or UntrimmedNet's matrix, for every
+                video that is evaluated or predicted. They take the place of the detector's own classifier.
             cache: memory keeps all features of a stage; none reads them from disk each time.
             num_workers: Worker processes of each loader; by default none with cache=memory, else up to 8.
             on_missing: Stop at videos without features, or skip, count and report them; in prediction likewise videos
@@ -160,9 +160,10 @@ class TADData(BaseData):
             self._videos[stage] = [] if optional else listing.of(names)
         stages = ("fit", "validate", "test")
         everything = {video.name: video for stage in stages for video in self._videos[stage]}
-        gone = self._source.missing(list(everything), self._on_missing == "skip")
-        if gone:
-            rank_zero_warn(f"Skipped {len(gone)} of {len(everything)} videos without features (first: {gone[0]})")
+        missing = self._source.missing(list(everything), self._on_missing == "skip")
+        if missing:
+            rank_zero_warn(f"Skipped {len(missing)} of {len(everything)} videos without features (first: {missing[0]})")
+        gone = set(missing)
         for stage in stages:
             self._videos[stage] = [video for video in self._videos[stage] if video.name not in gone]
         if self.files is None:

@@ -183,7 +183,9 @@ def _video(path: Path, name: str, entry: Any, ignored: set[str], problems: Count
                 raise TypeError("text would be taken apart into letters")
             label, (first, second) = str(note["label"]), note["segment"]
         except (KeyError, TypeError, ValueError):
-            raise DataError(f"{path}: video {name!r} has an annotation without label or segment: {note!r}") from None
+            raise DataError(
+                f"{path}: video {name!r} has an annotation without label or segment [start, end]: {note!r}"
+            ) from None
         if label in ignored:
             problems["ignored_labels"] += 1
             continue

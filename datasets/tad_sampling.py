@@ -50,7 +50,7 @@ class FeatureInfo:
             if name == "fps" and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise DataError(f"sampling of features: {name}={value!r} must be a number")
+                raise DataError(f"sampling of features: {name}={value!r} must be a finite number")
         if not isinstance(self.resized, bool) or not isinstance(self.extractor, dict):
             raise DataError(
                 f"sampling of features: resized={self.resized!r} must be true or false, extractor={self.extractor!r} "

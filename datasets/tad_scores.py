@@ -63,7 +63,10 @@ def read_scores(path: Path, videos: Sequence[str], classes: Sequence[str]) -> di
     for video in videos:
         row = results.get(video, results.get(f"v_{video}"))
         if not isinstance(row, list) or len(row) != len(names):
-            raise DataError(f"class scores {str(path)!r} have no row of {len(names)} numbers for video {video!r}")
+            raise DataError(
+                f"class scores {str(path)!r} have no row of {len(names)} numbers for video {video!r}: add it, or "
+                "evaluate on other subsets (--data.validate_on, --data.test_on)"
+            )
         out[video] = _finite(path, video, row)[columns]
     return out
 
@@ -92,7 +95,7 @@ def _untrimmed_net(path: Path, videos: Sequence[str], classes: Sequence[str]) ->
         if not 0 <= row < len(table):
             raise DataError(
                 f"class scores {str(path)!r} have no row for video {video!r}: the matrix has video_test_0000001 to "
-                f"{len(table):07d} only"
+                f"{len(table):07d}: evaluate on other subsets (--data.validate_on, --data.test_on)"
             )
         out[video] = _finite(path, video, table[row, columns])
     return out
