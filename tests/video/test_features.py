@@ -10,7 +10,7 @@ from torchvision.models.video import r3d_18
 
 from vision_suite.cli import main
 from vision_suite.datasets.synthetic_tad import Action, write_video
-from vision_suite.datasets.tad_features import read_info
+from vision_suite.datasets.tad_sampling import read_info
 from vision_suite.errors import CheckpointError, ConfigError, DataError
 from vision_suite.video.backbones import ClipNetwork, Extractor, pick_device
 from vision_suite.video.decode import clips
