@@ -60,8 +60,8 @@ class AssignRule:
         """
         points, frames = np.asarray(xy, dtype=np.float64).reshape(-1, 2), np.asarray(boxes, dtype=np.float64)
         low, high = frames[None, :, :2], frames[None, :, 2:]
-        holds = ((points[:, None] >= low) & (points[:, None] <= high)).all(axis=-1)
-        inside = holds.any(axis=1)
+        holds = np.asarray(((points[:, None] >= low) & (points[:, None] <= high)).all(axis=-1))
+        inside = np.asarray(holds.any(axis=1))
         if self.kind == "first_box":
             distance = np.linalg.norm(points[:, None] - centres(frames)[None], axis=-1)
             objects = np.where(inside, holds.argmax(axis=1), distance.argmin(axis=1))

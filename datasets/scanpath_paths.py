@@ -74,10 +74,10 @@ class PathBuilder:
         time = np.full(len(xy), np.nan, dtype=np.float32)
         if durations is not None:
             time = seconds(durations, self.problems, unit=unit)
-        finite = np.isfinite(xy).all(axis=1)
+        finite = np.asarray(np.isfinite(xy).all(axis=1))
         self.problems["fixations_without_place"] += int((~finite).sum())
         xy, time = xy[finite], time[finite]
-        outside = ((xy < 0) | (xy > np.array(scene.size))).any(axis=1)
+        outside = np.asarray(((xy < 0) | (xy > np.array(scene.size))).any(axis=1))
         self.problems["fixations_outside"] += int(outside.sum())
         if self.first_to_middle and len(xy) and outside[0]:
             self.problems["first_fixations_moved_to_the_middle"] += 1

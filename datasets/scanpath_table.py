@@ -178,7 +178,9 @@ def _fixations(path: Path) -> list[dict[str, Any]]:
         key = tuple(row.get(name, "") for name in ("image", "subject", "trial", "task"))
         trial = trials.get(key)
         if trial is None:
-            facts = {name: row[name] for name in ("image", "subject", "task", "condition", "subset") if name in row}
+            facts: dict[str, Any] = {
+                name: row[name] for name in ("image", "subject", "task", "condition", "subset") if name in row
+            }
             trial = trials[key] = {**facts, "fixations": []}
             if row.get("target"):
                 trial["target"] = row["target"].split()

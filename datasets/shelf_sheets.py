@@ -108,13 +108,13 @@ def _trial(
         return None
     choices = [finite(row["Choice"]) for row in rows]
     objects = [int(choice) - 1 if choice == choice and choice >= 1 else len(scene.boxes) for choice in choices]
-    column = next((name for name in DURATIONS if name in rows[0]), None)
+    timed = next((name for name in DURATIONS if name in rows[0]), None)
     found = builder.from_objects(
         scene,
         objects,
         [finite(row["X"]) for row in rows],
         [finite(row["Y"]) for row in rows],
-        None if column is None else [finite(row[column]) for row in rows],
+        None if timed is None else [finite(row[timed]) for row in rows],
     )
     if found is None:
         return None
