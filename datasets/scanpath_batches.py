@@ -53,7 +53,9 @@ def pad_trials(trials: Sequence[Trial], scenes: Sequence[Scene], indices: Sequen
     """Everything of a `vision_suite.types.ScanpathBatch` but what objects look like.
 
     Args:
-        trials: B trials. scenes: The scene of each. indices: Their places in the list of trials.
+        trials: B trials.
+        scenes: The scene of each.
+        indices: Their places in the list of trials.
     """
     present = pad([torch.ones(len(scene.boxes), dtype=torch.bool) for scene in scenes], False)
     targets = torch.zeros_like(present)

@@ -89,7 +89,9 @@ class SceneInputs:
                 raise DataError(f"{path!r} holds {len(vectors)} vectors, but the scene has {len(scene.boxes)} objects")
             return torch.from_numpy(vectors)
         if not scene.image:
-            return torch.full((len(scene.boxes), 3, *self.crops.size), GREY, dtype=torch.uint8)
+            # One pixel seen everywhere: thousands of equal crops take no memory.
+            grey = torch.full((1, 1, 1, 1), GREY, dtype=torch.uint8)
+            return grey.expand(len(scene.boxes), 3, *self.crops.size)
         picture = open_picture(scene.image)
         left, top, scale = scene.placement
         corners = (scene.boxes.astype(np.float64) - np.array([left, top, left, top])) / scale
