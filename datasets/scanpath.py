@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,6 +60,7 @@ class ScanpathData(BaseData):
         test_on: list[str] | None = None,
         objects: Literal["crops", "features"] | None = None,
         features: str | None = None,
+        task_features: str | None = None,
         target_from: Literal["object", "given"] | None = None,
         crop_size: tuple[int, int] = (150, 93),
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
@@ -98,6 +100,7 @@ class ScanpathData(BaseData):
                 there are any.
             features: Folder with the vectors of each picture's objects, <picture>.npy (N, F), in place of the files
                 that the data name.
+            task_features: Folder with a vector of each task, <task>.npy (F,), such as the text embedding of its name.
             target_from: The target token is a copy of the target object, or the picture or vector given apart; unset
                 takes what is given apart if every trial has it, except on shelves and covers, as OAT.
             crop_size: Height and width of crops.
@@ -142,6 +145,8 @@ class ScanpathData(BaseData):
         }
         found = readers[dataset]()
         found.check()
+        if task_features is not None:
+            found.trials = [with_task_vector(trial, folder / task_features) for trial in found.trials]
         deviations = length_deviations
         if deviations is None:
             deviations = LENGTH_DEVIATIONS if dataset == "amazon_covers" else 0.0
@@ -190,12 +195,13 @@ class ScanpathData(BaseData):
         self.objects = chosen
         if chosen == "features":
             self.in_channels = read_vectors(find(scenes[0]), 2).shape[1]
-        apart = [bool(t.target_features if chosen == "features" else t.target_image) for t in found.trials]
-        usual = "given" if all(apart) and found.layout not in GRIDS else "object"
+        searches = [trial for trial in found.trials if trial.condition is not Condition.FREE]
+        apart = [bool(trial.target_features if chosen == "features" else trial.target_image) for trial in searches]
+        usual = "given" if apart and all(apart) and found.layout not in GRIDS else "object"
         self.target_from = target_from or usual
         if self.target_from == "given" and not all(apart):
             raise DataError(
-                f"target_from=given, but {apart.count(False)} of {len(apart)} trials have no target "
+                f"target_from=given, but {apart.count(False)} of {len(apart)} searches have no target "
                 f"{'vector' if chosen == 'features' else 'picture'} of their own: pass --data.target_from object"
             )
         self._inputs = SceneInputs(crops if chosen == "crops" else None, find, keep)
@@ -278,6 +284,11 @@ class ScanpathData(BaseData):
                 width = self._inputs.objects(scene).shape[-1]
                 if self.objects == "features" and width != self.in_channels:
                     raise DataError(f"scene {scene.name!r} has vectors of width {width}, others {self.in_channels}")
+            if self.target_from == "given":
+                for trial in self._recordings[name]:
+                    self._inputs.target(
+                        trial, [self.in_channels] if self.objects == "features" else [3, *self._crops.size]
+                    )
         if stage == "fit":
             parts = "; ".join(
                 f"{name}: {c['trials']} trials on {c['scenes']} scenes" for name, c in self.protocol["counts"].items()
@@ -295,3 +306,8 @@ class ScanpathData(BaseData):
         return ScanpathBatches(
             self._trials[stage], self._scenes, self._inputs, target_given=self.target_from == "given"
         )
+
+
+def with_task_vector(trial: Trial, folder: Path) -> Trial:
+    """A trial with the vector of its task; free viewing has none."""
+    return replace(trial, target_features=str(folder / f"{trial.task}.npy")) if trial.task else trial

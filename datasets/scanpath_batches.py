@@ -37,7 +37,7 @@ class ScanpathBatches(Dataset[dict[str, Tensor]]):
         batch = pad_trials(trials, scenes, key.indices)
         objects = pad([self._inputs.objects(scene) for scene in scenes], 0)
         crops = self._inputs.crops
-        targets = torch.stack([self._inputs.target(trial) for trial in trials]) if self._given else None
+        targets = torch.stack([self._inputs.target(t, objects.shape[2:]) for t in trials]) if self._given else None
         if crops is None:
             batch["features"] = objects
             if targets is not None:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Scene:
             rows, columns = self.grid
             raise DataError(f"scene {self.name!r} has {len(self.boxes)} boxes, which are no {rows} x {columns} grid")
 
-    @property
+    @cached_property
     def pitch(self) -> float:
         """Median distance between nearest centres, in pixels; 1 cell on grids."""
         return object_pitch(self.boxes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,16 +62,28 @@ class SceneInputs:
         """
         return self._remembered(f"scene {scene.name}", lambda: self._scene(scene))
 
-    def target(self, trial: Trial) -> Tensor:
-        """(3, h, w) uint8 crop or (F,) float32 vector of the target given apart from the scene.
+    def target(self, trial: Trial, shape: Sequence[int]) -> Tensor:
+        """What is searched for, given apart from the scene: (3, h, w) uint8 or (F,) float32 of zeros in free viewing.
+
+        Vectors of targets may be narrower than those of objects, which then have columns that only objects have; they
+        are filled up with zeros.
+
+        Args:
+            trial: Whose target.
+            shape: Of an object of the scene.
 
         Raises:
-            DataError: A file is missing or damaged.
+            DataError: A file is missing or damaged, or a vector is wider than those of objects.
         """
-        if self.crops is None:
-            path = trial.target_features
-            return self._remembered(path, lambda: torch.from_numpy(read_vectors(path, 1)))
-        return self._remembered(trial.target_image, lambda: self._resized(open_picture(trial.target_image)))
+        path = trial.target_features if self.crops is None else trial.target_image
+        if not path:
+            return torch.zeros(*shape, dtype=torch.float32 if self.crops is None else torch.uint8)
+        if self.crops is not None:
+            return self._remembered(path, lambda: self._resized(open_picture(path)))
+        vector = self._remembered(path, lambda: torch.from_numpy(read_vectors(path, 1)))
+        if len(vector) > shape[0]:
+            raise DataError(f"vector {path!r} of a target has width {len(vector)}, those of objects only {shape[0]}")
+        return torch.nn.functional.pad(vector, (0, shape[0] - len(vector)))
 
     def _remembered(self, key: str, make: Callable[[], Tensor]) -> Tensor:
         if key not in self._held:

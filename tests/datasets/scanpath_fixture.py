@@ -50,7 +50,9 @@ SHELF_HEADER = ["ID", "Sub_ID", "Question", "Target", "T_Package", "Choice", "X"
 def shelf_rows():
     rows = []
     for subject in (1, 2):
-        for trial, (question, target, slot) in enumerate([("Q3_1", "T3_1", 14), ("Q3_2", "T3_2", 27), ("Q1_1", "T1_1", 22)]):
+        for trial, (question, target, slot) in enumerate(
+            [("Q3_1", "T3_1", 14), ("Q3_2", "T3_2", 27), ("Q1_1", "T1_1", 22)]
+        ):
             for choice in (1, 2, 2, slot):
                 rows.append([trial, subject, question, target, slot, choice, 100.5, 200])
     return rows
@@ -79,7 +81,9 @@ def write_xlsx(path, header, rows):
     space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
     strings = "".join(f"<si><t>{escape(text)}</t></si>" for text in texts)
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("xl/worksheets/sheet1.xml", f"<worksheet {space}><sheetData>{''.join(body)}</sheetData></worksheet>")
+        archive.writestr(
+            "xl/worksheets/sheet1.xml", f"<worksheet {space}><sheetData>{''.join(body)}</sheetData></worksheet>"
+        )
         archive.writestr("xl/sharedStrings.xml", f"<sst {space}>{strings}</sst>")
 
 
@@ -88,7 +92,7 @@ COCO_BOX = [67, 114, 78, 42]
 
 
 def coco(folder, trials=None, notes=None):
-    """One picture of 640 x 480 with a cup (screen 286.6, 249.4 to 457.2, 341.2), a plate around it, a crumb and a crowd."""
+    """Pictures of 640 x 480 with a cup, a plate under it, a crumb and a crowd; the cup is where the oracle has it."""
     folder.mkdir(parents=True, exist_ok=True)
     images = [{"id": n, "file_name": f"{n:012d}.jpg", "width": 640, "height": 480} for n in (1, 2, 3)]
     categories = [{"id": 5, "name": "cup"}, {"id": 6, "name": "plate"}]
@@ -133,7 +137,12 @@ def table(folder, *, scenes=6, subjects=2, features=True, targets=True):
     for number in range(scenes):
         count = 2 + number % 3
         name = f"s{number}.png"
-        row = {"image": name, "width": 400, "height": 100, "boxes": [[80 * n, 20, 80 * n + 50, 70] for n in range(count)]}
+        row = {
+            "image": name,
+            "width": 400,
+            "height": 100,
+            "boxes": [[80 * n, 20, 80 * n + 50, 70] for n in range(count)],
+        }
         if features:
             np.save(folder / f"s{number}.npy", np.full((count, 5), number, dtype=np.float32))
             row["features"] = f"s{number}.npy"

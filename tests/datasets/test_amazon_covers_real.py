@@ -1,6 +1,7 @@
 """The public annotations of the Amazon covers, where they are: $AMAZON_COVERS, or shared/data beside the checkout."""
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def test_human_behaviour_has_the_reference_values(data):
     rows = []
     for trial in (trial for stage in ("fit", "validate", "test") for trial in data.trials(stage)):
         path = trial.sequence.tolist()
-        again = sum(a == b for a, b in zip(path, path[1:], strict=False))
+        again = sum(a == b for a, b in pairwise(path))
         new = len(set(path))
         rows.append([path[-1] == trial.target, new / len(path), again / len(path), 1 - (new + again) / len(path)])
     np.testing.assert_allclose(np.mean(rows, axis=0), [0.8496, 0.7831, 0.1722, 0.0448], atol=5e-5)

@@ -171,12 +171,38 @@ def test_vectors_from_a_folder(root):
     assert first(data)["features"].shape[-1] == data.in_channels == 7
     np.save(root / "clip" / "s1.npy", np.zeros((9, 7), dtype=np.float32))
     with pytest.raises(DataError, match="holds 9 vectors, but the scene has 3 objects"):
-        for stage in ("fit", "test"):
-            make(root, features="clip", target_from="object").setup(stage)
+        set_up(root, features="clip", target_from="object")
     (root / "clip" / "s1.npy").unlink()
-    with pytest.raises(DataError, match="are missing: make them, or pass --data.objects crops"):
-        for stage in ("fit", "test"):
-            make(root, features="clip", target_from="object").setup(stage)
+    with pytest.raises(DataError, match=r"are missing: make them, or pass --data\.objects crops"):
+        set_up(root, features="clip", target_from="object")
+
+
+def set_up(root, **settings):
+    for stage in ("fit", "test"):
+        make(root, **settings).setup(stage)
+
+
+def test_vectors_of_tasks(root):
+    (root / "words").mkdir()
+    for number in range(2):
+        np.save(root / "words" / f"task {number}.npy", np.array([1 + number, 7], dtype=np.float32))
+    rows = [json.loads(line) for line in (root / "trials.jsonl").read_text().splitlines()]
+    free = {"image": "s0.png", "subject": "free", "fixations": [[25, 45]], "condition": "free"}
+    (root / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, free]))
+    data = make(root, task_features="words", eval_batch_size=20)
+    assert data.target_from == "given"
+    tasks = {}
+    for stage in ("fit", "test"):
+        data.setup(stage)
+    for loader, stage in ((data.train_dataloader(), "fit"), (data.test_dataloader(), "test")):
+        for batch in loader:
+            for row, index in enumerate(batch["index"].tolist()):
+                tasks[data.trials(stage)[index].task] = batch["target_features"][row].tolist()
+    assert tasks.pop("", [0] * 5) == [0] * 5, "nothing is searched for in free viewing"
+    assert tasks == {"task 0": [1, 7, 0, 0, 0], "task 1": [2, 7, 0, 0, 0]}
+    np.save(root / "words" / "task 1.npy", np.zeros(6, dtype=np.float32))
+    with pytest.raises(DataError, match="of a target has width 6, those of objects only 5"):
+        set_up(root, task_features="words")
 
 
 def test_what_contradicts_is_one_line(root):
@@ -186,11 +212,11 @@ def test_what_contradicts_is_one_line(root):
         make(root, window=5, test_overlap=5)
     with pytest.raises(ConfigError, match="with objects=crops: give one of them"):
         make(root, objects="crops", features="clip")
-    with pytest.raises(DataError, match="12 of 12 trials have no target picture"):
+    with pytest.raises(DataError, match="12 of 12 searches have no target picture"):
         make(root, objects="crops", target_from="given")
     with pytest.raises(ConfigError, match="crop_size"):
         make(root, crop_size=(0, 3))
-    with pytest.raises(ConfigError, match="max_offset=3.0 with assign=first_box"):
+    with pytest.raises(ConfigError, match=r"max_offset=3\.0 with assign=first_box"):
         make(root, assign="first_box", max_offset=3.0)
     with pytest.raises(DataError, match="does not exist"):
         make(root / "nowhere")

@@ -56,7 +56,9 @@ def test_overlap():
 
 
 boxes_of = st.lists(
-    st.tuples(*[st.integers(0, 40)] * 2, *[st.integers(0, 20)] * 2).map(lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]]),
+    st.tuples(*[st.integers(0, 40)] * 2, *[st.integers(0, 20)] * 2).map(
+        lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]]
+    ),
     min_size=1,
     max_size=6,
 )

@@ -6,7 +6,18 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-from scanpath_fixture import COCO_BOX, SHELF_HEADER, amazon, coco, picture, shelf_rows, table, trial, write_csv, write_xlsx
+from scanpath_fixture import (
+    COCO_BOX,
+    SHELF_HEADER,
+    amazon,
+    coco,
+    picture,
+    shelf_rows,
+    table,
+    trial,
+    write_csv,
+    write_xlsx,
+)
 
 from vision_suite.datasets.amazon_covers import read_amazon_covers
 from vision_suite.datasets.coco_search import read_coco_scanpaths
@@ -231,7 +242,10 @@ def test_tables_name_objects_and_conditions(tmp_path):
     ("row", "said"),
     [
         ({"image": "x.png"}, "is on 'x.png', which no scene describes"),
-        ({"image": "s0.png", "fixations": [[1, 2]]}, "has no target: name its objects, or say condition absent or free"),
+        (
+            {"image": "s0.png", "fixations": [[1, 2]]},
+            "has no target: name its objects, or say condition absent or free",
+        ),
         ({"image": "s0.png", "fixations": [[1]], "target": 0}, r"neither \[x, y\] nor \[x, y, duration\]"),
         ({"image": "s0.png", "fixations": [[1, 2]], "target": -1}, "has target -1: objects are numbered from 0"),
         ({"image": "s0.png", "fixations": [[1, 2]], "target": "cup"}, "is garbled"),

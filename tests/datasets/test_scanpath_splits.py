@@ -24,7 +24,7 @@ def covers(tmp_path_factory):
 def test_no_image_is_in_two_parts(covers, fold, seed, share):
     parts, facts = split_trials(covers, SplitSettings("image", fold, 5, share, seed))
     scenes = [{trial.scene for trial in part} for part in parts.values()]
-    assert not (scenes[0] & scenes[1] or scenes[0] & scenes[2] or scenes[1] & scenes[2])
+    assert sum(map(len, scenes)) == len(set.union(*scenes)) == 10
     assert sum(map(len, parts.values())) == len(covers.trials)
     assert len(scenes[2]) == 2
     assert bool(parts["validate"]) == (share > 0)
@@ -54,7 +54,9 @@ def test_unseen_targets_subjects_and_combinations(covers):
 def test_folds_that_the_data_name(tmp_path):
     found = read_scanpath_table(table(tmp_path))
     rows = [json.loads(line) for line in (tmp_path / "scenes.jsonl").read_text().splitlines()]
-    (tmp_path / "scenes.jsonl").write_text("".join(json.dumps({**r, "fold": n // 2}) + "\n" for n, r in enumerate(rows)))
+    (tmp_path / "scenes.jsonl").write_text(
+        "".join(json.dumps({**r, "fold": n // 2}) + "\n" for n, r in enumerate(rows))
+    )
     found = read_scanpath_table(tmp_path)
     parts, facts = split_trials(found, SplitSettings("image", 2, validation_share=0))
     assert facts["folds"] == 3
