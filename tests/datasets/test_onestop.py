@@ -148,6 +148,19 @@ def test_other_counts_stop_the_preparation(fake, monkeypatch):
     assert not onestop.folder_of().exists(), "nothing half made is left"
 
 
+@pytest.mark.real_data
+@pytest.mark.skipif(
+    not (data_dir() / "archives" / sentence_vectors.ARCHIVE.file).is_file() or not sentence_vectors.can_embed(),
+    reason="prepare it: vision-suite data prepare onestop-mini, with transformers installed",
+)
+def test_sentences_of_one_meaning_are_near():
+    texts = ["a cat sits on a mat", "a kitten on a rug", "stock markets fell", "a cat sits on a mat"]
+    vectors = sentence_vectors.sentence_vectors(texts, quiet)
+    assert vectors.shape == (4, sentence_vectors.WIDTH)
+    np.testing.assert_allclose((vectors @ vectors.T)[0], [1, 0.624, 0.053, 1], atol=1e-3)
+    assert vectors[1] @ vectors[2] == pytest.approx(0.036, abs=1e-3)
+
+
 @pytest.fixture(scope="module")
 def real():
     if not (data_dir() / onestop.NAME / "MANIFEST.json").is_file():
