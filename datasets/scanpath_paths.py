@@ -16,7 +16,7 @@ from vision_suite.types import BACKGROUND
 GIVEN = "given_by_the_file"
 
 
-class Path(NamedTuple):
+class GazePath(NamedTuple):
     """Fixations as arrays of length L: objects, pixels and seconds; NaN where unknown."""
 
     sequence: Integers
@@ -50,7 +50,7 @@ class PathBuilder:
         durations: Sequence[float] | None = None,
         *,
         unit: str = "auto",
-    ) -> Path | None:
+    ) -> GazePath | None:
         """The path of one recording; None if nothing usable is left, which is counted.
 
         Coordinates of unequal number make a recording unusable; durations of another number are forgotten, for nobody
@@ -95,7 +95,7 @@ class PathBuilder:
             if not len(sequence):
                 self.problems["trials_without_fixation_on_an_object"] += 1
                 return None
-        return Path(sequence, xy.astype(np.float32), time)
+        return GazePath(sequence, xy.astype(np.float32), time)
 
     def from_objects(
         self,
@@ -106,7 +106,7 @@ class PathBuilder:
         durations: Sequence[float] | None = None,
         *,
         unit: str = "auto",
-    ) -> Path | None:
+    ) -> GazePath | None:
         """The path of a recording whose objects stand in the file, 0-based or ``BACKGROUND``.
 
         Objects that the scene does not have are left out and counted. Places and durations may be missing.
@@ -132,4 +132,4 @@ class PathBuilder:
         if not there.any():
             self.problems["trials_without_fixation"] += 1
             return None
-        return Path(sequence[there], xy[there], time[there])
+        return GazePath(sequence[there], xy[there], time[there])
