@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EMOJI = "emoji-reid"
 EMOJI_SIZE = 64
 WATCH = "watch-tad"
+ONESTOP = "onestop-mini"
 
 _FOLDER = re.compile(rf"{EMOJI}-(\d+)")
 
@@ -48,7 +49,7 @@ def entries() -> list[CatalogEntry]:
     if data_dir().is_dir():
         sizes |= {int(match[1]) for path in data_dir().iterdir() if (match := _FOLDER.fullmatch(path.name))}
     emoji = [_emoji_entry(size) for size in sorted(sizes, key=lambda size: (size != EMOJI_SIZE, size))]
-    return [*emoji, _watch_entry()]
+    return [*emoji, _watch_entry(), _onestop_entry()]
 
 
 def prepare(
@@ -75,7 +76,7 @@ def prepare(
         ConfigError: There is no such set, or the size or number of workers is out of range.
         DataError: The set cannot be had (no client, no answer, a wrong checksum) or written (disk full, no rights).
     """
-    from vision_suite.datasets import emoji, watch_tad
+    from vision_suite.datasets import emoji, onestop, watch_tad
     from vision_suite.datasets.emoji_recipe import load_recipe
 
     size = _size_of(name, image_size)
@@ -85,6 +86,8 @@ def prepare(
         with progress_bars(quiet) as progress:
             if name == WATCH:
                 return watch_tad.prepare(progress, source=source)
+            if name == ONESTOP:
+                return onestop.prepare(progress, source=source)
             return emoji.prepare(load_recipe(), progress, source=source, image_size=size, workers=workers or _cores())
     except OSError as error:
         raise DataError(
@@ -105,22 +108,25 @@ def verify(name: str, *, image_size: int | None = None, quiet: bool = False) -> 
         ConfigError: There is no such set.
         DataError: It is not prepared, or its manifest cannot be read.
     """
-    from vision_suite.datasets import emoji, watch_tad
+    from vision_suite.datasets import emoji, onestop, watch_tad
     from vision_suite.datasets.emoji_recipe import load_recipe
 
     size = _size_of(name, image_size)
-    folder = watch_tad.folder_of() if name == WATCH else emoji.folder_of(size)
+    folders = {WATCH: watch_tad.folder_of, ONESTOP: onestop.folder_of}
+    folder = folders[name]() if name in folders else emoji.folder_of(size)
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist: run `{_command(folder.name)}`")
     with progress_bars(quiet) as progress:
         if name == WATCH:
             return watch_tad.verify(progress)
+        if name == ONESTOP:
+            return onestop.verify(progress)
         return emoji.verify(folder, load_recipe(), progress)
 
 
 def prepare_command(root: str) -> str | None:
     """The command that prepares a data root such as ``emoji-reid-64/a``; None if the catalog does not know it."""
-    known = [part for part in Path(root).parts if part in (EMOJI, WATCH) or _FOLDER.fullmatch(part)]
+    known = [part for part in Path(root).parts if part in (EMOJI, WATCH, ONESTOP) or _FOLDER.fullmatch(part)]
     return _command(known[0]) if known else None
 
 
@@ -148,15 +154,28 @@ def _watch_entry() -> CatalogEntry:
     )
 
 
+def _onestop_entry() -> CatalogEntry:
+    path = data_dir() / ONESTOP
+    return CatalogEntry(
+        name=ONESTOP,
+        description="2 readers x 12 pages, 3,209 fixations on 1,307 words; fetches 3 MB, with word vectors 86 MB",
+        task="scanpaths, tested on unseen pages or readers",
+        licence="CC-BY-4.0 (eye movements), CC-BY-SA-4.0 (texts and pictures)",
+        path=path,
+        prepared=(path / "MANIFEST.json").is_file(),
+    )
+
+
 def _size_of(name: str, image_size: int | None) -> int:
     """The picture size meant by a name and an option that may both hold one; 0 for a set without pictures."""
-    if name == WATCH:
+    if name in (WATCH, ONESTOP):
         if image_size is not None:
-            raise ConfigError(f"{WATCH} has no pictures: leave image_size={image_size} out")
+            why = "no pictures" if name == WATCH else "pictures of one size"
+            raise ConfigError(f"{name} has {why}: leave image_size={image_size} out")
         return 0
     match = _FOLDER.fullmatch(name)
     if match is None and name != EMOJI:
-        raise ConfigError(f"no set is called {name!r}: choose {EMOJI}, {EMOJI}-<size> or {WATCH}")
+        raise ConfigError(f"no set is called {name!r}: choose {EMOJI}, {EMOJI}-<size>, {WATCH} or {ONESTOP}")
     if match is not None and image_size not in (None, int(match[1])):
         raise ConfigError(f"{name} and image_size={image_size} disagree: give one of them")
     return int(match[1]) if match else EMOJI_SIZE if image_size is None else image_size

@@ -36,12 +36,13 @@ def test_preparing_loads_neither_torch_nor_lightning():
 
 
 def test_entries_tell_what_is_there(fake, cache):
-    entry, watch = catalog.entries()
+    entry, watch, onestop = catalog.entries()
+    assert (onestop.name, onestop.path, onestop.prepared) == ("onestop-mini", cache / "onestop-mini", False)
     assert (watch.name, watch.path, watch.prepared) == ("watch-tad", cache / "watch-tad", False)
     assert (entry.name, entry.path, entry.prepared) == ("emoji-reid", cache / "emoji-reid-64", False)
     folder = catalog.prepare("emoji-reid-32", source=fake.archives, workers=1, quiet=True)
     assert folder == cache / "emoji-reid-32"
-    default, small, _ = catalog.entries()
+    default, small, *_ = catalog.entries()
     assert (default.name, default.prepared) == ("emoji-reid", False)
     assert (small.name, small.path, small.prepared) == ("emoji-reid-32", folder, True)
 
@@ -71,6 +72,7 @@ def test_quiet_says_nothing(fake, capsys):
         (lambda: catalog.prepare("emoji-reid", image_size=7), "image_size=7: choose a size"),
         (lambda: catalog.verify("market"), "no set is called 'market'"),
         (lambda: catalog.prepare("watch-tad", image_size=64), "watch-tad has no pictures"),
+        (lambda: catalog.prepare("onestop-mini", image_size=64), "onestop-mini has pictures of one size"),
     ],
 )
 def test_wrong_settings_are_one_line(call, said):
@@ -100,6 +102,7 @@ def test_verifying_what_is_not_there_names_the_command():
         (str(Path("/cache") / "emoji-reid-64"), "vision-suite data prepare emoji-reid"),
         ("emoji-reid", "vision-suite data prepare emoji-reid"),
         ("watch-tad", "vision-suite data prepare watch-tad"),
+        ("onestop-mini", "vision-suite data prepare onestop-mini"),
         ("Market-1501", None),
     ],
 )

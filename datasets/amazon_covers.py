@@ -1,0 +1,148 @@
+"""Amazon book covers (Sattar et al.; annotations by DFKI, CC BY-NC-SA 4.0): 100 collages of 6 x 14 covers, 6 people.
+
+Two layouts: the authors' of OAT, with pictures and masks, and the public annotation file alone. People searched for one
+of 5 covers; there are no durations. OAT's own preprocessing gave all six entries of a collage the last person's path
+(594 trials after the length filter, most of them copies); read rightly 585 trials are left.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vision_suite.datasets.images import open_picture
+from vision_suite.datasets.scanpath_assign import AssignRule
+from vision_suite.datasets.scanpath_files import finite, read_json
+from vision_suite.datasets.scanpath_geometry import grid_boxes, overlap
+from vision_suite.datasets.scanpath_paths import PathBuilder
+from vision_suite.datasets.scanpath_records import Floats, ScanpathSet, Scene, Trial
+from vision_suite.errors import DataError
+from vision_suite.types import Condition
+
+ROWS, COLUMNS = 6, 14
+LENGTH_DEVIATIONS = 3.0
+RULE = AssignRule("first_box")
+ANNOTATIONS = ("amazon_data.json", "Amazon.json")
+MASK_LEVEL = 127
+
+
+def read_amazon_covers(folder: Path, rule: AssignRule | None = None) -> ScanpathSet:
+    """Read a folder of either layout, also one level below (``amazon_data/``, ``AmazonCovers/``).
+
+    Boxes are the outlines of the masks ``binarymask/14x6-<image>`` where that folder is there, else the cells of a
+    uniform grid. The target is the box that overlaps the annotated one most.
+
+    Args:
+        folder: The data set's folder.
+        rule: From pixels to objects; OAT's by default (first box, else nearest centre).
+
+    Raises:
+        DataError: A file is missing or malformed, or a mask does not show 84 covers.
+    """
+    path = _annotations(folder)
+    contents = read_json(path)
+    if not isinstance(contents, dict) or not contents:
+        raise DataError(f"{str(path)!r} holds no collages: a JSON object by picture name is needed")
+    root = path.parent
+    masks, pictures, targets = root / "binarymask", root / "images", root / "target"
+    builder = PathBuilder(RULE if rule is None else rule)
+    scenes: dict[str, Scene] = {}
+    trials: list[Trial] = []
+    for name in sorted(contents, key=_number):
+        entry = contents[name]
+        try:
+            size = (float(entry["size"]["width"]), float(entry["size"]["height"]))
+            truth = [[float(box[side]) for side in ("xmin", "ymin", "xmax", "ymax")] for box in entry["ground_truth"]]
+            target_name, fixations = str(entry["target"]), dict(entry["fixations"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{str(path)!r}: collage {name!r} lacks or garbles {error}") from None
+        if len(truth) != 1:
+            raise DataError(f"{str(path)!r}: collage {name!r} has {len(truth)} target boxes where one is expected")
+        if masks.is_dir():
+            boxes = mask_boxes(masks / f"{COLUMNS}x{ROWS}-{name}")
+        else:
+            boxes = grid_boxes(ROWS, COLUMNS, cell=(size[0] / COLUMNS, size[1] / ROWS))
+        picture = pictures / name
+        if pictures.is_dir() and not picture.is_file():
+            builder.problems["pictures_missing"] += 1
+        scenes[name] = Scene(
+            name=name,
+            size=size,
+            boxes=boxes,
+            labels=("cover",) * len(boxes),
+            image=str(picture) if picture.is_file() else "",
+            grid=(ROWS, COLUMNS),
+        )
+        target = int(overlap(boxes, truth[0]).argmax())
+        crop = targets / target_name
+        for subject in sorted(fixations, key=_number):
+            points = fixations[subject]
+            if not all(isinstance(point, list) and len(point) == 2 for point in points):
+                raise DataError(
+                    f"{str(path)!r}: subject {subject} of collage {name!r} has a fixation that is no [x, y]"
+                )
+            found = builder.from_pixels(
+                scenes[name], [finite(point[0]) for point in points], [finite(point[1]) for point in points]
+            )
+            if found is None:
+                continue
+            trials.append(
+                Trial(
+                    scene=name,
+                    subject=subject,
+                    task=Path(target_name).stem,
+                    condition=Condition.PRESENT,
+                    targets=(target,),
+                    target=target,
+                    sequence=found.sequence,
+                    xy=found.xy,
+                    duration=found.duration,
+                    target_image=str(crop) if crop.is_file() else "",
+                )
+            )
+    notes: dict[str, Any] = {
+        "boxes": "outlines of masks" if masks.is_dir() else f"uniform {ROWS} x {COLUMNS} grid: the masks are absent",
+        "pictures": "absent: grey crops" if not any(scene.image for scene in scenes.values()) else "present",
+    }
+    return ScanpathSet("amazon_covers", root, scenes, trials, builder.problems, builder.rules, notes)
+
+
+def mask_boxes(path: Path) -> Floats:
+    """Outlines of the covers in a mask, row by row: (84, 4) float32.
+
+    OAT's order: by the upper edge in steps of 10 pixels, then from left to right.
+
+    Raises:
+        DataError: The mask is missing, cannot be read, or does not show 84 covers.
+    """
+    from scipy.ndimage import find_objects, label
+
+    mask = np.asarray(open_picture(str(path)).convert("L")) > MASK_LEVEL
+    regions, _ = label(mask, structure=np.ones((3, 3)))
+    boxes = [(x.start, y.start, x.stop, y.stop) for y, x in find_objects(regions)]
+    if len(boxes) != ROWS * COLUMNS:
+        raise DataError(
+            f"mask {str(path)!r} shows {len(boxes)} covers where {ROWS * COLUMNS} are expected: copy it again"
+        )
+    boxes.sort(key=lambda box: (box[1] // 10 * 10, box[0]))
+    return np.array(boxes, dtype=np.float32)
+
+
+def _annotations(folder: Path) -> Path:
+    places = [folder, folder / "amazon_data", folder / "AmazonCovers"]
+    for place in places:
+        for name in ANNOTATIONS:
+            if (place / name).is_file():
+                return place / name
+    raise DataError(
+        f"{str(folder)!r} does not hold {' or '.join(ANNOTATIONS)}: point --data.root at the unpacked data set"
+    )
+
+
+def _number(name: str) -> tuple[int, str]:
+    """Order 2.jpg before 10.jpg."""
+    digits = re.match(r"\d+", name)
+    return (int(digits[0]) if digits else -1, name)

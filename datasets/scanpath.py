@@ -1,0 +1,313 @@
+"""Scanpath data: scenes of objects, what is searched for, and where people looked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pytorch_lightning.utilities import rank_zero_info
+
+from vision_suite.datasets.amazon_covers import LENGTH_DEVIATIONS, read_amazon_covers
+from vision_suite.datasets.base import BaseData, Stage, stages_of
+from vision_suite.datasets.coco_search import read_coco_scanpaths
+from vision_suite.datasets.loading import available_cores
+from vision_suite.datasets.records import Record, fingerprint
+from vision_suite.datasets.roots import resolve_root
+from vision_suite.datasets.samplers import ShuffledBatchSampler
+from vision_suite.datasets.scanpath_assign import AssignRule, Rule, Unassigned, fractions
+from vision_suite.datasets.scanpath_batches import ScanpathBatches
+from vision_suite.datasets.scanpath_records import ScanpathSet, Scene, Trial, counts, cut_windows, drop_long
+from vision_suite.datasets.scanpath_scenes import CropSettings, SceneInputs, read_vectors, vectors_of
+from vision_suite.datasets.scanpath_splits import SplitRule, SplitSettings, split_trials
+from vision_suite.datasets.scanpath_table import read_scanpath_table
+from vision_suite.datasets.shelf_sheets import read_shelf_sheets
+from vision_suite.errors import ConfigError, DataError
+from vision_suite.types import Condition
+
+Layout = Literal["amazon_covers", "shelf_sheets", "coco_search18", "coco_freeview", "table"]
+GRIDS = ("amazon_covers", "shelf_sheets")
+
+
+class ScanpathData(BaseData):
+    """Scanpaths over objects: Amazon covers, shelf spreadsheets, COCO-Search18, COCO-FreeView, or tables of your own.
+
+    Attributes:
+        num_objects: Most objects of a scene.
+        num_positions: Rows or columns of the largest grid, whichever is more; 0 where objects stand freely.
+        max_length: Longest path of the training part, behind which a prediction stops.
+    """
+
+    items = "trials"
+
+    def __init__(
+        self,
+        dataset: Layout,
+        root: str,
+        batch_size: int = 20,
+        eval_batch_size: int = 20,
+        annotations: list[str] | None = None,
+        instances: list[str] | None = None,
+        images: str = "images",
+        split: SplitRule = "image",
+        fold: int = 0,
+        folds: int | None = None,
+        validation_share: float = 0.1,
+        split_seed: int = 0,
+        train_on: list[str] | None = None,
+        validate_on: list[str] | None = None,
+        test_on: list[str] | None = None,
+        objects: Literal["crops", "features"] | None = None,
+        features: str | None = None,
+        task_features: str | None = None,
+        target_from: Literal["object", "given"] | None = None,
+        crop_size: tuple[int, int] = (150, 93),
+        mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        assign: Rule | None = None,
+        max_offset: float | None = None,
+        unassigned: Unassigned = "background",
+        length_deviations: float | None = None,
+        window: int | None = None,
+        train_overlap: int = 0,
+        test_overlap: int = 0,
+        cache: Literal["memory", "none"] = "memory",
+        num_workers: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Read the lists and deal the trials out; pictures and vectors are checked when a stage begins.
+
+        Args:
+            dataset: Which data set, by its on-disk layout; table is scenes.jsonl with trials.jsonl, or boxes.csv with
+                fixations.csv.
+            root: The data set's folder, also relative to the data cache; other paths are relative to it.
+            batch_size: Training trials per step and process.
+            eval_batch_size: Trials per step and process in evaluation.
+            annotations: Fixation files of COCO, or spreadsheets; those with the usual names if unset.
+            instances: COCO instance files; those with the usual names if unset.
+            images: Folder of the pictures (COCO and spreadsheets).
+            split: What a part never shares with another; official are the parts that the data name.
+            fold: Which part is the test part, from 0.
+            folds: Number of parts; unset takes the folds that the data name, else 10 for images and leave-one-out for
+                targets, subjects and combinations.
+            validation_share: Share of the images (subjects) outside the test part to validate on; 0 for none.
+            split_seed: Seed of the order in which images are dealt out.
+            train_on: Official parts to train on; train if unset.
+            validate_on: Official parts to validate on; valid if unset, an empty list for none.
+            test_on: Official parts to test on; test if unset.
+            objects: What the network sees of an object: a crop of the picture, or a vector; unset takes vectors where
+                there are any.
+            features: Folder with the vectors of each picture's objects, <picture>.npy (N, F), in place of the files
+                that the data name.
+            task_features: Folder with a vector of each task, <task>.npy (F,), such as the text embedding of its name.
+            target_from: The target token is a copy of the target object, or the picture or vector given apart; unset
+                takes what is given apart if every trial has it, except on shelves and covers, as OAT.
+            crop_size: Height and width of crops.
+            mean: Mean per channel to subtract, of values 0..1.
+            std: Standard deviation per channel to divide by.
+            assign: From pixels to objects: first_box (else the nearest centre, OAT's rule for covers and shelves) or
+                smallest_box (else the nearest edge within max_offset); unset is the former for covers.
+            max_offset: Pixels; half the object pitch if unset.
+            unassigned: What becomes of a fixation on no object.
+            length_deviations: Leave out trials whose length is outside the mean +- so many standard deviations, before
+                the split; unset is 3 for Amazon covers as in OAT, 0 never does.
+            window: Cut recordings into pieces of so many fixations; unset keeps them whole.
+            train_overlap: Fixations that a training piece repeats from the one before, given; 0 keeps whole pieces
+                only, with their first fixation given.
+            test_overlap: Likewise in evaluation.
+            cache: memory keeps crops and vectors; none reads them from disk each time.
+            num_workers: Worker processes of each loader; by default none with cache=memory, else up to 8.
+            seed: Seed of the order; by default the run's seed.
+
+        Raises:
+            ConfigError: Settings contradict each other.
+            DataError: The data set is missing, incomplete or malformed, or an image lies in two parts.
+        """
+        workers = (0 if cache == "memory" else min(8, available_cores())) if num_workers is None else num_workers
+        super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=workers, seed=seed)
+        overlaps = {"fit": train_overlap, "validate": test_overlap, "test": test_overlap}
+        if window is not None and (window < 2 or not all(0 <= n < window for n in overlaps.values())):
+            raise ConfigError(
+                f"window={window}, train_overlap={train_overlap}, test_overlap={test_overlap}: use a window of 2 or "
+                "more and overlaps of 0 to window - 1"
+            )
+        if min(crop_size) < 1 or min(std) <= 0:
+            raise ConfigError(f"crop_size={list(crop_size)}, std={list(std)}: use numbers above 0")
+        folder = resolve_root(root)
+        rule = AssignRule(assign or ("first_box" if dataset in GRIDS else "smallest_box"), max_offset, unassigned)
+        readers: dict[str, Callable[[], ScanpathSet]] = {
+            "amazon_covers": lambda: read_amazon_covers(folder, rule),
+            "shelf_sheets": lambda: read_shelf_sheets(folder, annotations, images),
+            "coco_search18": lambda: read_coco_scanpaths(folder, "coco_search18", annotations, instances, images, rule),
+            "coco_freeview": lambda: read_coco_scanpaths(folder, "coco_freeview", annotations, instances, images, rule),
+            "table": lambda: read_scanpath_table(folder, rule),
+        }
+        found = readers[dataset]()
+        found.check()
+        if task_features is not None:
+            found.trials = [with_task_vector(trial, folder / task_features) for trial in found.trials]
+        deviations = length_deviations
+        if deviations is None:
+            deviations = LENGTH_DEVIATIONS if dataset == "amazon_covers" else 0.0
+        if deviations > 0:
+            drop_long(found, deviations)
+        subsets = {
+            "fit": ["train"] if train_on is None else train_on,
+            "validate": ["valid"] if validate_on is None else validate_on,
+            "test": ["test"] if test_on is None else test_on,
+        }
+        if split != "official" and (train_on or validate_on or test_on):
+            raise ConfigError(f"train_on, validate_on and test_on need split=official, not split={split}")
+        parts, facts = split_trials(found, SplitSettings(split, fold, folds, validation_share, split_seed, subsets))
+        self._scenes = found.scenes
+        self._recordings: dict[str, list[Trial]] = {**parts, "predict": parts["test"]}
+        self._trials = dict(self._recordings)
+        self._window, self._overlaps = window, overlaps
+        if window is not None:
+            for stage, trials in parts.items():
+                self._trials[stage], lost = cut_windows(trials, window, overlaps[stage])
+                found.problems[f"fixations_in_no_window_of_{stage}"] += lost
+            self._trials["predict"] = self._trials["test"]
+        self._look(found, folder, objects, features, target_from, CropSettings(crop_size, mean, std), cache == "memory")
+        self.num_objects = self.num_classes = max(len(scene.boxes) for scene in found.scenes.values())
+        grids = [scene.grid for scene in found.scenes.values()]
+        self.num_positions = 0 if None in grids else max(max(grid) for grid in grids if grid is not None)
+        self.max_length = max((trial.length for trial in self._trials["fit"]), default=0)
+        self._describe(found, folder, dataset, facts, rule)
+
+    def _look(
+        self,
+        found: ScanpathSet,
+        folder: Path,
+        objects: Literal["crops", "features"] | None,
+        features: str | None,
+        target_from: Literal["object", "given"] | None,
+        crops: CropSettings,
+        keep: bool,
+    ) -> None:
+        """Decide what objects and targets look like, and how wide their vectors are."""
+        find = vectors_of(None if features is None else folder / features)
+        scenes = [found.scenes[name] for name in sorted({trial.scene for trial in found.trials})]
+        chosen = objects or ("features" if features or all(scene.features for scene in scenes) else "crops")
+        if chosen == "crops" and features is not None:
+            raise ConfigError(f"features={features!r} with objects=crops: give one of them")
+        self.objects = chosen
+        if chosen == "features":
+            self.in_channels = read_vectors(find(scenes[0]), 2).shape[1]
+        searches = [trial for trial in found.trials if trial.condition is not Condition.FREE]
+        apart = [bool(trial.target_features if chosen == "features" else trial.target_image) for trial in searches]
+        usual = "given" if apart and all(apart) and found.layout not in GRIDS else "object"
+        self.target_from = target_from or usual
+        if self.target_from == "given" and not all(apart):
+            raise DataError(
+                f"target_from=given, but {apart.count(False)} of {len(apart)} searches have no target "
+                f"{'vector' if chosen == 'features' else 'picture'} of their own: pass --data.target_from object"
+            )
+        self._inputs = SceneInputs(crops if chosen == "crops" else None, find, keep)
+        self._crops = crops
+
+    def _describe(
+        self, found: ScanpathSet, folder: Path, dataset: str, split: dict[str, Any], rule: AssignRule
+    ) -> None:
+        used = {trial.scene for trial in found.trials}
+        files = {scene.image for name, scene in found.scenes.items() if name in used and scene.image}
+        if self.objects == "features":
+            files |= {trial.target_features for trial in found.trials if trial.target_features}
+        lists = [path for path in sorted(found.root.iterdir()) if path.suffix in (".json", ".jsonl", ".csv", ".xlsx")]
+        self.protocol = {
+            "dataset": dataset,
+            "root": str(folder),
+            "split": split,
+            "validation": "none" if not self._trials["validate"] else split["rule"],
+            "test_used_for_validation": False,
+            "counts": {stage: counts(self._recordings[stage]) for stage in ("fit", "validate", "test")},
+            "problems": {name: count for name, count in sorted(found.problems.items()) if count},
+            "assignment": {
+                "rule": rule.kind,
+                "max_offset": "half the object pitch" if rule.max_offset is None else rule.max_offset,
+                "unassigned": rule.unassigned,
+                "fractions": fractions(found.rules),
+            },
+            "durations": any((trial.duration == trial.duration).any() for trial in found.trials),
+            "conditions": sorted({Condition(trial.condition).name.lower() for trial in found.trials}),
+            "objects": self.objects,
+            "target_from": self.target_from,
+            "window": {"length": self._window, "overlap": self._overlaps} if self._window else None,
+            "max_length": self.max_length,
+            **found.notes,
+            "fingerprint": fingerprint(folder, [Record(str(path), -1) for path in [*sorted(files), *lists]]),
+        }
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """How objects become the network's input, in plain values."""
+        if self.objects == "features":
+            return {"objects": "features", "in_channels": self.in_channels, "target_from": self.target_from}
+        crops = self._crops
+        return {
+            "objects": "crops",
+            "crop_size": list(crops.size),
+            "mean": list(crops.mean),
+            "std": list(crops.std),
+            "target_from": self.target_from,
+        }
+
+    def size(self, stage: Stage) -> int:
+        """Number of trials (pieces, where recordings are cut) in a stage's list."""
+        return len(self._trials[stage])
+
+    def trials(self, stage: Stage) -> list[Trial]:
+        """The trials of a stage, in the order that batches number them; pieces where recordings are cut."""
+        return self._trials[stage]
+
+    def recordings(self, stage: Stage) -> list[Trial]:
+        """The whole recordings of a stage; a piece's ``recording`` is its place here."""
+        return self._recordings[stage]
+
+    def scenes(self, stage: Stage) -> dict[str, Scene]:
+        """The scenes of a stage by name."""
+        return {name: self._scenes[name] for name in sorted({trial.scene for trial in self._recordings[stage]})}
+
+    def setup(self, stage: str) -> None:
+        """Read what the objects of a stage look like once, so that damaged files show before training.
+
+        Raises:
+            DataError: A file is missing or damaged, or a stage has no trial.
+        """
+        for name in stages_of(stage):
+            if not self._trials[name] and name == "validate":
+                continue
+            if not self._trials[name]:
+                raise DataError(f"there is no trial to {name} on (split {self.protocol['split']}): choose other parts")
+            for scene in self.scenes(name).values():
+                width = self._inputs.objects(scene).shape[-1]
+                if self.objects == "features" and width != self.in_channels:
+                    raise DataError(f"scene {scene.name!r} has vectors of width {width}, others {self.in_channels}")
+            if self.target_from == "given":
+                for trial in self._recordings[name]:
+                    self._inputs.target(
+                        trial, [self.in_channels] if self.objects == "features" else [3, *self._crops.size]
+                    )
+        if stage == "fit":
+            parts = "; ".join(
+                f"{name}: {c['trials']} trials on {c['scenes']} scenes" for name, c in self.protocol["counts"].items()
+            )
+            problems = ", ".join(f"{count} {what}" for what, count in self.protocol["problems"].items()) or "none"
+            rank_zero_info(
+                f"{self.protocol['dataset']} split by {self.protocol['split']['rule']}: {parts}; up to "
+                f"{self.num_objects} objects; problems: {problems}"
+            )
+
+    def _train_sampler(self, rank: int, world_size: int) -> ShuffledBatchSampler:
+        return ShuffledBatchSampler(self.size("fit"), self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
+
+    def _batches(self, stage: Stage, rank: int) -> ScanpathBatches:
+        return ScanpathBatches(
+            self._trials[stage], self._scenes, self._inputs, target_given=self.target_from == "given"
+        )
+
+
+def with_task_vector(trial: Trial, folder: Path) -> Trial:
+    """A trial with the vector of its task; free viewing has none."""
+    return replace(trial, target_features=str(folder / f"{trial.task}.npy")) if trial.task else trial

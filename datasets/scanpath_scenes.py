@@ -1,0 +1,153 @@
+"""What the network sees of a scene: crops of its objects, or their vectors, prepared once and kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vision_suite.datasets.images import open_picture
+from vision_suite.datasets.scanpath_records import Scene, Trial
+from vision_suite.errors import DataError
+
+GREY = 127  # of crops where the picture is absent
+RECENT = 8  # scenes kept without memory: in evaluation the trials of one scene follow one another
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How crops become the network's input: RGB, resized whatever their shape, divided by 255, normalised.
+
+    OAT's own pipelines differ between its data sets (BGR of 0 to 255, RGB stretched crop by crop); this is one for all.
+
+    Attributes:
+        size: Height and width, OAT's 150 x 93.
+        mean: Per channel, of values 0..1. std: Likewise.
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def normalise(self, crops: Tensor) -> Tensor:
+        """(..., 3, h, w) uint8 as normalised float32."""
+        shape = (3, 1, 1)
+        return (crops.float() / 255 - torch.tensor(self.mean).view(shape)) / torch.tensor(self.std).view(shape)
+
+
+class SceneInputs:
+    """Crops or vectors of scenes and of targets, read when first asked for.
+
+    Args:
+        crops: How crops are made; None for vectors.
+        features: Gives the file of a scene's vectors, empty for none.
+        keep: Keep every scene in memory.
+    """
+
+    def __init__(self, crops: CropSettings | None, features: Callable[[Scene], str], keep: bool) -> None:
+        self.crops, self._features, self._keep = crops, features, keep
+        self._held: OrderedDict[str, Tensor] = OrderedDict()
+
+    def objects(self, scene: Scene) -> Tensor:
+        """(N, 3, h, w) uint8 crops, or (N, F) float32 vectors.
+
+        Raises:
+            DataError: A file is missing or damaged, or holds another number of vectors than the scene has objects.
+        """
+        return self._remembered(f"scene {scene.name}", lambda: self._scene(scene))
+
+    def target(self, trial: Trial, shape: Sequence[int]) -> Tensor:
+        """What is searched for, given apart from the scene: (3, h, w) uint8 or (F,) float32 of zeros in free viewing.
+
+        Vectors of targets may be narrower than those of objects, which then have columns that only objects have; they
+        are filled up with zeros.
+
+        Args:
+            trial: Whose target.
+            shape: Of an object of the scene.
+
+        Raises:
+            DataError: A file is missing or damaged, or a vector is wider than those of objects.
+        """
+        path = trial.target_features if self.crops is None else trial.target_image
+        if not path:
+            return torch.zeros(*shape, dtype=torch.float32 if self.crops is None else torch.uint8)
+        if self.crops is not None:
+            return self._remembered(path, lambda: self._resized(open_picture(path)))
+        vector = self._remembered(path, lambda: torch.from_numpy(read_vectors(path, 1)))
+        if len(vector) > shape[0]:
+            raise DataError(f"vector {path!r} of a target has width {len(vector)}, those of objects only {shape[0]}")
+        return torch.nn.functional.pad(vector, (0, shape[0] - len(vector)))
+
+    def _remembered(self, key: str, make: Callable[[], Tensor]) -> Tensor:
+        if key not in self._held:
+            self._held[key] = make()
+            if not self._keep and len(self._held) > RECENT:
+                self._held.popitem(last=False)
+        self._held.move_to_end(key)
+        return self._held[key]
+
+    def _scene(self, scene: Scene) -> Tensor:
+        if self.crops is None:
+            path = self._features(scene)
+            vectors = read_vectors(path, 2)
+            if len(vectors) != len(scene.boxes):
+                raise DataError(f"{path!r} holds {len(vectors)} vectors, but the scene has {len(scene.boxes)} objects")
+            return torch.from_numpy(vectors)
+        if not scene.image:
+            # One pixel seen everywhere: thousands of equal crops take no memory.
+            grey = torch.full((1, 1, 1, 1), GREY, dtype=torch.uint8)
+            return grey.expand(len(scene.boxes), 3, *self.crops.size)
+        picture = open_picture(scene.image)
+        left, top, scale = scene.placement
+        corners = (scene.boxes.astype(np.float64) - np.array([left, top, left, top])) / scale
+        return torch.stack([self._resized(_cut(picture, corners[n])) for n in range(len(corners))])
+
+    def _resized(self, picture: Image.Image) -> Tensor:
+        assert self.crops is not None
+        height, width = self.crops.size
+        resized = picture.resize((width, height), Image.Resampling.BILINEAR)
+        return torch.from_numpy(np.array(resized, dtype=np.uint8)).permute(2, 0, 1).contiguous()
+
+
+def read_vectors(path: str, dimensions: int) -> np.ndarray:
+    """The float32 array of a .npy file.
+
+    Raises:
+        DataError: It is missing, damaged, not finite, or of another number of dimensions.
+    """
+    if not path:
+        raise DataError("there are no vectors of objects: give --data.features, or --data.objects crops")
+    try:
+        values = np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
+    except FileNotFoundError:
+        raise DataError(f"vectors {path!r} are missing: make them, or pass --data.objects crops") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"vectors {path!r} cannot be read: {str(error).splitlines()[0]}") from None
+    if values.ndim != dimensions or not np.isfinite(values).all():
+        raise DataError(f"vectors {path!r} have shape {values.shape}: {dimensions} dimensions and finite are needed")
+    return values
+
+
+def vectors_of(folder: Path | None) -> Callable[[Scene], str]:
+    """Where a scene's vectors lie: in the file it names, or in ``<folder>/<picture without suffix>.npy``."""
+
+    def find(scene: Scene) -> str:
+        return scene.features if folder is None else str(folder / f"{Path(scene.name).stem}.npy")
+
+    return find
+
+
+def _cut(picture: Image.Image, corners: np.ndarray) -> Image.Image:
+    """A box of a picture, at least one pixel and inside it."""
+    left = min(max(int(corners[0]), 0), picture.width - 1)
+    top = min(max(int(corners[1]), 0), picture.height - 1)
+    right = max(min(round(float(corners[2])), picture.width), left + 1)
+    bottom = max(min(round(float(corners[3])), picture.height), top + 1)
+    return picture.crop((left, top, right, bottom))
