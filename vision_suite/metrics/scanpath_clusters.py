@@ -72,7 +72,9 @@ class ClusterFile:
 
     def __getitem__(self, name: str) -> Clusters:
         if name not in self.stimuli:
-            raise DataError(f"stimulus {name!r} is not among the {len(self.stimuli)} of the cluster file: build it anew")
+            raise DataError(
+                f"stimulus {name!r} is not among the {len(self.stimuli)} of the cluster file: build it anew"
+            )
         return self.stimuli[name]
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -108,7 +110,9 @@ class ClusterFile:
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
             if data["format"] != FORMAT or data["version"] != VERSION:
-                raise DataError(f"{path}: format {data['format']!r} version {data['version']}, not {FORMAT!r} {VERSION}")
+                raise DataError(
+                    f"{path}: format {data['format']!r} version {data['version']}, not {FORMAT!r} {VERSION}"
+                )
             if tuple(data["factor_list"]) != FACTORS[data["factors"]]:
                 raise DataError(f"{path}: factor_list is not that of {data['factors']!r}: build the file anew")
             stimuli = {name: _read(entry) for name, entry in data["stimuli"].items()}
@@ -120,7 +124,11 @@ class ClusterFile:
 
 
 def build_clusters(
-    humans: Mapping[str, Sequence[npt.ArrayLike]], factors: str = "current", *, quantile: float = QUANTILE, note: str = ""
+    humans: Mapping[str, Sequence[npt.ArrayLike]],
+    factors: str = "current",
+    *,
+    quantile: float = QUANTILE,
+    note: str = "",
 ) -> ClusterFile:
     """Cluster file of a data set.
 

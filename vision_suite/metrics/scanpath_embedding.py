@@ -51,9 +51,7 @@ def stdes(paths: Sequence[npt.ArrayLike], pairs: npt.ArrayLike, screen_size: npt
     """
     index = as_pairs(pairs, len(paths))
     sizes = screen_sizes(screen_size, len(paths)).max(axis=1)
-    scaled = [
-        as_fixations(path, f"scanpath {place}")[:, :2] / sizes[place] for place, path in enumerate(paths)
-    ]
+    scaled = [as_fixations(path, f"scanpath {place}")[:, :2] / sizes[place] for place, path in enumerate(paths)]
     points, lengths = padded(scaled, 2)
     out = np.full(len(index), np.nan)
     usable = np.flatnonzero(lengths[index].min(axis=1, initial=np.iinfo(np.int64).max) > 0)

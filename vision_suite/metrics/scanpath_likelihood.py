@@ -58,7 +58,9 @@ def step_log_probabilities(
     """
     table, column = np.asarray(logits, dtype=np.float64), np.asarray(objects, dtype=np.int64).reshape(-1)
     if table.ndim != 2 or len(table) < len(column) + end or not 0 <= given <= len(column) or len(column) == 0:
-        raise DataError(f"logits {table.shape}, {len(column)} objects, given={given}: give (L + 1, N + 1) for L objects")
+        raise DataError(
+            f"logits {table.shape}, {len(column)} objects, given={given}: give (L + 1, N + 1) for L objects"
+        )
     last = table.shape[1] - 1
     if ((column < 0) | (column >= last)).any():
         raise DataError(f"objects must be columns 0..{last - 1}: map background to its own column first")

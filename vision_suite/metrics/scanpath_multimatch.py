@@ -13,7 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import ConfigError
-from vision_suite.metrics.scanpath_paths import Bools, Floats, Ints, as_fixations, as_pairs, chunks, padded, screen_sizes
+from vision_suite.metrics.scanpath_paths import (
+    Bools,
+    Floats,
+    Ints,
+    as_fixations,
+    as_pairs,
+    chunks,
+    padded,
+    screen_sizes,
+)
 from vision_suite.metrics.scanpath_simplify import Simplify, saccades_of
 
 Short = Literal["nan", "pad_ones"]

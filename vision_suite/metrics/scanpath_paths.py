@@ -75,14 +75,13 @@ class Scanpath:
         """(n,) durations in seconds, NaN where unknown."""
         return np.full(len(self), np.nan) if self.duration is None else np.asarray(self.duration, dtype=np.float64)
 
-    def first(self, fixations: int | None) -> Scanpath:
-        """The path cut to its first fixations; None leaves it whole."""
-        if fixations is None or len(self) <= fixations:
-            return self
-        objects, xy, duration = (
-            None if part is None else part[:fixations] for part in (self.objects, self.xy, self.duration)
-        )
-        return Scanpath(objects, xy, duration, self.observer, terminated=False)
+    def cut(self, fixations: int | None, drop_first: bool = False) -> Scanpath:
+        """The path cut to its first fixations, None leaving it whole, and then without the very first, if wanted."""
+        kept = slice(int(drop_first), fixations)
+        parts = (None if part is None else part[kept] for part in (self.objects, self.xy, self.duration))
+        objects, xy, duration = parts
+        whole = fixations is None or len(self) <= fixations
+        return Scanpath(objects, xy, duration, self.observer, self.terminated and whole)
 
 
 def as_fixations(path: npt.ArrayLike, name: str) -> Floats:

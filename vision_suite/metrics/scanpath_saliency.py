@@ -167,7 +167,9 @@ def fixation_prior(xy: npt.ArrayLike, shape: tuple[int, int], sigma: float = 24.
 def _looked_up(maps: Maps, xy: npt.ArrayLike) -> Floats:
     points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
     if np.ndim(maps) != 3 or len(maps) != len(points):
-        raise DataError(f"maps of shape {np.shape(maps)} for {len(points)} fixations: give (T, H, W), a map per fixation")
+        raise DataError(
+            f"maps of shape {np.shape(maps)} for {len(points)} fixations: give (T, H, W), a map per fixation"
+        )
     column, row = _pixels(points, np.shape(maps)[1:])
     return np.asarray(maps[np.arange(len(points)), row, column], dtype=np.float64)
 
