@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,7 @@ from vision_suite.types import BACKGROUND, PADDING
 BEHAVIOURS = ("correct", "length", "search", "refix", "revisit")
 KINDS = ("target", "same_category", "similar_colour", "other", "background")
 
-Target: TypeAlias = int | Collection[int] | None
+Target: TypeAlias = int | np.integer[Any] | Collection[int] | None
 Path: TypeAlias = tuple[Sequence[int] | Ints, Target]
 
 
@@ -62,7 +61,8 @@ def behaviour(sequence: Sequence[int] | Ints, target: Target) -> Floats:
     further fixations as re-fixations; ``BACKGROUND`` counts as an object that is never the target.
 
     Args:
-        sequence: n >= 1 objects. target: Object, or collection of objects, whose fixation at the end is correct; None
+        sequence: n >= 1 objects.
+        target: Object, or collection of objects, whose fixation at the end is correct; None
             if there is none.
 
     Returns:
@@ -76,7 +76,9 @@ def behaviour(sequence: Sequence[int] | Ints, target: Target) -> Floats:
         raise DataError(f"a sequence of {len(objects)} objects is empty or holds padding ({PADDING}): cut it first")
     runs = objects[np.flatnonzero(np.diff(objects, prepend=objects[0] - 1))]
     search = len(np.unique(runs))
-    wanted = {target} if isinstance(target, Integral) else set(target or ())
+    wanted: set[int] = (
+        set() if target is None else {int(target)} if isinstance(target, int | np.integer) else set(target)
+    )
     correct = float(objects[-1] != BACKGROUND and int(objects[-1]) in wanted)
     shares = np.array([search, len(objects) - len(runs), len(runs) - search]) / len(objects)
     return np.array([correct, len(objects), *shares])
@@ -90,8 +92,8 @@ def behaviour_delta(
     """OAT's delta: relative distance of a model's average behaviour from people's.
 
     Per trial the mean over its paths, then the mean over trials; delta is the mean over the five behaviours of |model -
-    human| / human. Behaviours that people never show are left out and named; the authors' code leaves out only 0 / 0 and
-    divides by five. Five averages can agree although the paths do not: read a likelihood beside it.
+    human| / human. Behaviours that people never show are left out and named; the authors' code leaves out only 0 / 0
+    and divides by five. Five averages can agree although the paths do not: read a likelihood beside it.
 
     Args:
         human: By trial a list of (sequence, target), usually of one; a single (sequence, target) will do.
@@ -146,7 +148,8 @@ def delta_of_means(human: Floats, model: Floats) -> Floats:
     """Delta from mean behaviours, behaviours with a human mean of 0 left out.
 
     Args:
-        human: (..., 5). model: (..., 5).
+        human: (..., 5).
+        model: (..., 5).
 
     Returns:
         (...) float64.
@@ -165,7 +168,8 @@ def object_kinds(
     """Kind of each object of a scene: the first of `KINDS` that fits.
 
     Args:
-        objects: Number of objects. targets: Objects that count as target.
+        objects: Number of objects.
+        targets: Objects that count as target.
         categories: Category by object; one that a target has makes ``same_category``.
         similar_colour: By object whether its colour is like the target's.
 
@@ -191,7 +195,8 @@ def fixation_proportions(sequences: Sequence[Sequence[int] | Ints], kinds: Seque
     """Share of fixations by kind of object, over all paths on one scene; intervals come from `bootstrap` over scenes.
 
     Args:
-        sequences: Object sequences; ``BACKGROUND`` is a kind of its own. kinds: Kind of each object, `object_kinds`.
+        sequences: Object sequences; ``BACKGROUND`` is a kind of its own.
+        kinds: Kind of each object, `object_kinds`.
 
     Returns:
         Share by kind of `KINDS`, summing to 1; NaN without a fixation.
@@ -211,6 +216,6 @@ def fixation_proportions(sequences: Sequence[Sequence[int] | Ints], kinds: Seque
 
 def _paths(trial: Sequence[Path] | Path) -> Sequence[Path]:
     """The paths of a trial; a bare (sequence, target) is told by its target, which is no pair."""
-    if len(trial) == 2 and (trial[1] is None or isinstance(trial[1], Integral | set | frozenset)):
+    if len(trial) == 2 and (trial[1] is None or isinstance(trial[1], int | np.integer | set | frozenset)):
         return [trial]  # type: ignore[list-item]
     return trial  # type: ignore[return-value]

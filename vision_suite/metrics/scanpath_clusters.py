@@ -34,7 +34,8 @@ class Clusters:
     """Clusters of one stimulus.
 
     Attributes:
-        centers: (K, 2) pixels; numbers are arbitrary. bandwidth: Pixels, of the chosen factor; 0 if all points coincide.
+        centers: (K, 2) pixels; their order is arbitrary.
+        bandwidth: Pixels, of the chosen factor; 0 if most points coincide.
         factor: Chosen factor. rates: Transition rate by factor, in the order of the list.
         people: Scanpaths that were clustered. fixations: Points in them.
     """
@@ -52,7 +53,8 @@ class Clusters:
         Args:
             xy: (n, 2) or (n, 3), pixels.
         """
-        return _nearest(as_fixations(xy, "a scanpath")[:, :2], self.centers).tolist()
+        labels: list[int] = _nearest(as_fixations(xy, "a scanpath")[:, :2], self.centers).tolist()
+        return labels
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,9 @@ def build_clusters(
         note: Kept in the file.
 
     Raises:
-        ConfigError: ``factors`` is unknown. DataError: A stimulus has no fixation. MissingDependencyError: scikit-learn.
+        ConfigError: ``factors`` is unknown.
+        DataError: A stimulus has no fixation.
+        MissingDependencyError: scikit-learn is not installed.
     """
     if factors not in FACTORS:
         raise ConfigError(f"factors={factors!r} is unknown: use one of {', '.join(FACTORS)}")
@@ -156,8 +160,10 @@ def cluster_stimulus(
     The rate is (transitions between clusters - transitions within one) / clusters.
 
     Args:
-        paths: Scanpaths [n, 2] or [n, 3] of all people, pixels. factors: Bandwidth factors.
-        quantile: Of the bandwidth estimate. name: Of the stimulus, for errors.
+        paths: Scanpaths [n, 2] or [n, 3] of all people, pixels.
+        factors: Bandwidth factors.
+        quantile: Of the bandwidth estimate.
+        name: Of the stimulus, for errors.
 
     Raises:
         DataError: There is no fixation. MissingDependencyError: scikit-learn is not installed.

@@ -24,7 +24,8 @@ def stde(model: npt.ArrayLike, human: npt.ArrayLike, screen_size: tuple[float, f
     k fixations of the model of the smallest mean distance to a human stretch, as exp(-distance); then the mean over k.
 
     Args:
-        model: [n, 2] or [n, 3], pixels. human: [m, 2] or [m, 3], pixels.
+        model: [n, 2] or [n, 3], pixels.
+        human: [m, 2] or [m, 3], pixels.
         screen_size: Width, height in pixels.
 
     Returns:
@@ -40,7 +41,8 @@ def stdes(paths: Sequence[npt.ArrayLike], pairs: npt.ArrayLike, screen_size: npt
     """`stde` of many pairs.
 
     Args:
-        paths: N scanpaths. pairs: (P, 2) places in ``paths``: model, human.
+        paths: N scanpaths.
+        pairs: (P, 2) places in ``paths``: model, human.
         screen_size: Width, height in pixels, for all or (N, 2).
 
     Returns:
@@ -89,11 +91,12 @@ def time_delay_embedding(
 ) -> float:
     """Time-delay embedding distance of two scanpaths in pixels.
 
-    For each stretch of k fixations of the model the mean distance of its points from those of the nearest human stretch;
-    then the mean or the largest over stretches.
+    For each stretch of k fixations of the model the mean distance of its points from those of the nearest human
+    stretch; then the mean or the largest over stretches.
 
     Args:
-        model: [n, 2] or [n, 3], pixels. human: [m, 2] or [m, 3], pixels.
+        model: [n, 2] or [n, 3], pixels.
+        human: [m, 2] or [m, 3], pixels.
         k: Fixations in a stretch.
         reduction: ``mean`` or ``hausdorff`` (the largest).
 

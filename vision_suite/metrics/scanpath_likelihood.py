@@ -20,7 +20,7 @@ class Likelihood:
     Attributes:
         per_scanpath: (n,) float64 log probability of each scanpath, nats.
         fixations: Fixations that were predicted. decisions: These and the ends that were.
-        nats_per_fixation: -log probability over fixations, ends included in the sum (an end has no fixation of its own).
+        nats_per_fixation: -log probability over fixations; ends are in the sum, though an end has no fixation.
         nats_per_decision: -log probability over decisions. perplexity: exp of it.
         bits_over_baseline: Bits per decision gained over the baseline; NaN without one.
     """

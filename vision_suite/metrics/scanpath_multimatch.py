@@ -59,7 +59,7 @@ def multimatch(
         screen_size: Width, height in pixels.
         simplify: Merge small and straight steps first; None as in papers on scanpath prediction.
         short: ``nan``: fewer than three fixations give NaN. ``pad_ones``: fill them up with fixations at (1, 1), as the
-            copies of the code in HAT, Gazeformer, IRL and OAT do. That invents saccades; only to reproduce their numbers.
+            copies of the code in HAT, Gazeformer, IRL and OAT do. That invents saccades: only to reproduce numbers.
 
     Raises:
         ConfigError: ``short`` is unknown.

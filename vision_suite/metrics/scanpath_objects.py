@@ -1,4 +1,4 @@
-"""How well a distribution over objects foretells the next human fixation: the object-level twin of cIG, rank, accuracy."""
+"""How well a distribution over objects foretells the next human fixation: bits, rank, accuracy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def object_information_gain(probabilities: Probabilities, truth: npt.ArrayLike, 
     """Bits gained at the true next object over a baseline distribution.
 
     Args:
-        probabilities: (T, K) over K objects (and the end, if it is a column). truth: (T,) columns.
+        probabilities: (T, K) over K objects (and the end, if it is a column).
+        truth: (T,) columns.
         baseline: (K,) or (T, K): uniform, or a prior over positions; say which.
 
     Returns:
@@ -36,7 +37,8 @@ def true_probability(probabilities: Probabilities, truth: npt.ArrayLike) -> Floa
     """Probability of the true next object. Its mean over steps without the end is what OAT's evaluation calls SIM.
 
     Args:
-        probabilities: (T, K). truth: (T,) columns.
+        probabilities: (T, K).
+        truth: (T,) columns.
 
     Returns:
         (T,) float64.
@@ -53,7 +55,8 @@ def true_rank(probabilities: Probabilities, truth: npt.ArrayLike) -> Floats:
     """Rank of the true next object, 1 for the likeliest; ties share their mean rank.
 
     Args:
-        probabilities: (T, K). truth: (T,) columns.
+        probabilities: (T, K).
+        truth: (T,) columns.
 
     Returns:
         (T,) float64.
@@ -70,7 +73,9 @@ def top_k_accuracy(probabilities: Probabilities, truth: npt.ArrayLike, k: int = 
     """Share of steps whose true object is among the k likeliest; NaN without steps.
 
     Args:
-        probabilities: (T, K). truth: (T,) columns. k: Objects.
+        probabilities: (T, K).
+        truth: (T,) columns.
+        k: Objects.
 
     Raises:
         DataError: Shapes disagree.

@@ -11,7 +11,7 @@ import numpy as np
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath_clusters import Clusters
 from vision_suite.metrics.scanpath_embedding import stdes
-from vision_suite.metrics.scanpath_multimatch import MultiMatch, Short, multimatches
+from vision_suite.metrics.scanpath_multimatch import FEWEST, MultiMatch, Short, multimatches
 from vision_suite.metrics.scanpath_paths import Floats, Ints, Scanpath
 from vision_suite.metrics.scanpath_scanmatch import scanmatches
 from vision_suite.metrics.scanpath_simplify import Simplify
@@ -24,8 +24,11 @@ class PairScore:
     """A score of two scanpaths.
 
     Attributes:
-        says: What is compared, for the protocol. higher: Whether higher is better. columns: Names of its parts, if several.
-        string: Which string is compared, for string scores. timed: Whether symbols are repeated by duration.
+        says: What is compared, for the protocol.
+        higher: Whether higher is better.
+        columns: Names of its parts, if several.
+        string: Which string is compared, for string scores.
+        timed: Whether symbols are repeated by duration.
     """
 
     says: str
@@ -56,7 +59,7 @@ PAIR_SCORES: dict[str, PairScore] = {
     **_string_scores(),
     "scanmatch": PairScore("ScanMatch, one symbol per fixation"),
     "scanmatch_time": PairScore("ScanMatch, symbols repeated by duration", timed=True),
-    "multimatch": PairScore("MultiMatch, fewer than 3 fixations give NaN", columns=MultiMatch._fields),
+    "multimatch": PairScore("MultiMatch", columns=MultiMatch._fields),
     "sed": PairScore("Levenshtein distance of letters of a 5 x 5 grid", False, string="grid"),
     "stde": PairScore("scaled time-delay embedding; the first path is the model's"),
     "length_error": PairScore("absolute difference of the numbers of fixations", False),
@@ -107,7 +110,8 @@ def pair_scores(
 
     Args:
         name: One of `PAIR_SCORES`.
-        paths: N scanpaths. scenes: The scene of each of them.
+        paths: N scanpaths.
+        scenes: The scene of each of them.
         pairs: (P, 2) places in ``paths``, the model's first where that matters.
         settings: Of the score.
 
@@ -138,6 +142,27 @@ def pair_scores(
             step = how.step if score.timed else None
             values = scanmatches(points, pairs, sizes, how.bins, how.threshold, step, how.gap)
     return values.reshape(len(pairs), -1)
+
+
+def describe(name: str, settings: PairSettings) -> str:
+    """What a score compares, with its settings, in a line.
+
+    Args:
+        name: One of `PAIR_SCORES`.
+        settings: Of the score.
+    """
+    score = PAIR_SCORES[name]
+    details = [score.says]
+    if name.startswith("scanmatch"):
+        columns, rows = settings.bins
+        details.append(f"{columns} x {rows} bins, threshold {settings.threshold:g}, gap {settings.gap:g}")
+    if score.timed:
+        details.append(f"a symbol per {settings.step * 1000:g} ms")
+    if name == "multimatch":
+        details.append("not simplified" if settings.simplify is None else f"simplified by {settings.simplify}")
+        short = "give NaN" if settings.short == "nan" else "filled up with (1, 1)"
+        details.append(f"fewer than {FEWEST} fixations {short}")
+    return ", ".join(details)
 
 
 def _string(path: Scanpath, scene: Scene, score: PairScore, name: str, how: PairSettings) -> Symbols | None:

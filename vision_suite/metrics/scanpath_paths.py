@@ -1,7 +1,7 @@
 """Scanpaths as the metrics read them, and the bookkeeping of many pairs in one call.
 
-Every batched metric takes ``paths`` (each scanpath once) and ``pairs`` (P, 2) int64, places in ``paths``; a path that is
-compared with a hundred others is prepared once.
+Every batched metric takes ``paths`` (each scanpath once) and ``pairs`` (P, 2) int64, places in ``paths``; a path that
+is compared with a hundred others is prepared once.
 """
 
 from __future__ import annotations
@@ -78,8 +78,9 @@ class Scanpath:
     def cut(self, fixations: int | None, drop_first: bool = False) -> Scanpath:
         """The path cut to its first fixations, None leaving it whole, and then without the very first, if wanted."""
         kept = slice(int(drop_first), fixations)
-        parts = (None if part is None else part[kept] for part in (self.objects, self.xy, self.duration))
-        objects, xy, duration = parts
+        objects = None if self.objects is None else self.objects[kept]
+        xy = None if self.xy is None else self.xy[kept]
+        duration = None if self.duration is None else self.duration[kept]
         whole = fixations is None or len(self) <= fixations
         return Scanpath(objects, xy, duration, self.observer, self.terminated and whole)
 

@@ -66,7 +66,9 @@ def bootstrap(
     Args:
         values: (n, ...) one entry per stimulus.
         statistic: Of (R, n, ...) resampled values, along the second axis; gives (R,).
-        resamples: Draws. level: Coverage. seed: Of the draws.
+        resamples: Draws.
+        level: Coverage.
+        seed: Of the draws.
 
     Returns:
         Lower and upper end; NaN for fewer than two stimuli.
@@ -105,7 +107,9 @@ def balanced_mean(
         weights: (n,) of stimuli; None: equal.
         groups: (n,) group of each stimulus: means of groups are averaged, a group missing from a resample is left out
             of it. None: one group.
-        resamples: Draws. level: Coverage. seed: Of the draws.
+        resamples: Draws.
+        level: Coverage.
+        seed: Of the draws.
 
     Raises:
         DataError: The parts differ in length.

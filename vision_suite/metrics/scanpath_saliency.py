@@ -23,7 +23,8 @@ def conditional_information_gain(maps: Maps, xy: npt.ArrayLike, baseline: Maps) 
     """cIG: bits that a map gains at the fixation over a baseline without scene or history.
 
     Args:
-        maps: (T, H, W) probabilities, each map summing to 1. xy: (T, 2) fixations in pixels of the maps, floored.
+        maps: (T, H, W) probabilities, each map summing to 1.
+        xy: (T, 2) fixations in pixels of the maps, floored.
         baseline: (H, W) or (T, H, W) probabilities. HAT takes training fixations without the first, smoothed with
             sigma 24 pixels at 512 x 320, but also names a uniform map: say which was used, see `fixation_prior`.
 
@@ -47,7 +48,8 @@ def conditional_nss(maps: Maps, xy: npt.ArrayLike, *, ddof: int = 1) -> Floats:
     """cNSS: standardised value of a map at the fixation.
 
     Args:
-        maps: (T, H, W). xy: (T, 2) pixels, floored.
+        maps: (T, H, W).
+        xy: (T, 2) pixels, floored.
         ddof: 1 divides by the unbiased deviation (HAT's cNSS), 0 by the population's (pysaliency, HAT's other NSS).
 
     Returns:
@@ -64,12 +66,13 @@ def conditional_nss(maps: Maps, xy: npt.ArrayLike, *, ddof: int = 1) -> Floats:
 
 
 def conditional_auc_hat(maps: Maps, xy: npt.ArrayLike) -> Floats:
-    """cAUC as HAT computes it: 1 - fp / 2, fp the share of other pixels that are at least as high.
+    """HAT's conditional AUC (cAUC): 1 - fp / 2, fp the share of other pixels that are at least as high.
 
     Chance is 0.75 and a constant map gets 0.5: compare with HAT's numbers only, else use `conditional_auc`.
 
     Args:
-        maps: (T, H, W). xy: (T, 2) pixels, floored.
+        maps: (T, H, W).
+        xy: (T, 2) pixels, floored.
 
     Returns:
         (T,) float64.
@@ -87,7 +90,8 @@ def conditional_auc(maps: Maps, xy: npt.ArrayLike) -> Floats:
     """Percentile AUC: share of pixels below the fixated one, ties half, itself among them (pysaliency). Chance is 0.5.
 
     Args:
-        maps: (T, H, W). xy: (T, 2) pixels, floored.
+        maps: (T, H, W).
+        xy: (T, 2) pixels, floored.
 
     Returns:
         (T,) float64.
@@ -105,7 +109,8 @@ def similarity(first: Maps, second: Maps) -> float:
     """SIM of saliency: sum of the smaller of two maps, each divided by its sum.
 
     Args:
-        first: (H, W), not negative. second: (H, W).
+        first: (H, W), not negative.
+        second: (H, W).
 
     Raises:
         DataError: Shapes disagree or a map has no positive sum.
@@ -120,7 +125,8 @@ def sampled_nss(shape: tuple[int, int], samples: npt.ArrayLike, human: npt.Array
     """OAT's NSS: mean standardised value, at human fixations, of the map that is 1 wherever any sampled path went.
 
     Args:
-        shape: H, W of the map. samples: (n, 2) points x, y of all sampled paths (OAT: centres of the objects).
+        shape: H, W of the map.
+        samples: (n, 2) points x, y of all sampled paths (OAT: centres of the objects).
         human: (m, 2) human fixations.
 
     Returns:
@@ -144,7 +150,9 @@ def fixation_prior(xy: npt.ArrayLike, shape: tuple[int, int], sigma: float = 24.
     """Baseline map of cIG: smoothed histogram of training fixations (HAT: sigma 24 pixels at 512 x 320).
 
     Args:
-        xy: (n, 2) fixations in pixels of the map, the first of each path left out. shape: H, W. sigma: Pixels.
+        xy: (n, 2) fixations in pixels of the map, the first of each path left out.
+        shape: H, W.
+        sigma: Pixels.
 
     Returns:
         (H, W) float64, sum 1.
@@ -161,7 +169,8 @@ def fixation_prior(xy: npt.ArrayLike, shape: tuple[int, int], sigma: float = 24.
     counts = np.zeros(shape)
     np.add.at(counts, (row, column), 1.0)
     smooth: Floats = gaussian_filter(counts, sigma)
-    return smooth / smooth.sum()
+    prior: Floats = smooth / smooth.sum()
+    return prior
 
 
 def _looked_up(maps: Maps, xy: npt.ArrayLike) -> Floats:

@@ -1,7 +1,7 @@
 """ScanMatch: alignment of fixations binned in space, and in time if wanted.
 
-Cristino, Mathôt, Theeuwes and Gilchrist, "ScanMatch: a novel method for comparing fixation sequences", Behavior Research
-Methods 42(3), 2010.
+Cristino, Mathôt, Theeuwes and Gilchrist, "ScanMatch: a novel method for comparing fixation sequences", Behavior
+Research Methods 42(3), 2010.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ def substitution_matrix(bins: tuple[int, int] = (16, 12), threshold: float = 3.5
     """Gain of each pair of bins: ``threshold`` minus the distance of their centres, in bins.
 
     Args:
-        bins: Columns, rows. threshold: Gain of equal bins.
+        bins: Columns, rows.
+        threshold: Gain of equal bins.
 
     Returns:
         (K, K) float64 for K = columns * rows bins in row-major order.

@@ -11,7 +11,7 @@ import numpy as np
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath_behaviour import BehaviourDelta, Target, behaviour_delta, delta_of_means
 from vision_suite.metrics.scanpath_multimatch import FEWEST
-from vision_suite.metrics.scanpath_pairs import PAIR_SCORES, PairSettings, Scene, pair_scores
+from vision_suite.metrics.scanpath_pairs import PAIR_SCORES, PairSettings, Scene, describe, pair_scores
 from vision_suite.metrics.scanpath_paths import Floats, Ints, Scanpath
 from vision_suite.metrics.scanpath_protocol import (
     BALANCES,
@@ -23,6 +23,8 @@ from vision_suite.metrics.scanpath_protocol import (
     human_pairs,
     mean_by,
 )
+
+SAID = ("fixations", "paths", "model", "ceiling", "interval")  # of the protocol, repeated beside each score
 
 
 @dataclass(frozen=True)
@@ -58,18 +60,18 @@ class ScanpathScores:
         rows: By score; MultiMatch has a row per dimension, ``multimatch/vector`` ....
         behaviour: OAT's delta, if targets were given. delta: Its interval over stimuli.
         counts: Stimuli, paths, samples, and what was short, empty, unterminated or single.
-        protocol: Settings of the whole table.
+        protocol: How the whole table was made, in words by subject.
     """
 
     rows: dict[str, ScoreRow]
     behaviour: BehaviourDelta | None
     delta: Interval | None
     counts: dict[str, int]
-    protocol: dict[str, Any]
+    protocol: dict[str, str]
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Scalars by name, for a log: ``<score>``, ``human/<score>``, ``best/<score>``, ``human_best/<score>``, delta."""
+        """Scalars by name: ``<score>``, ``human/<score>``, ``best/<score>``, ``human_best/<score>``, ``delta`` ...."""
         out = {}
         for name, row in self.rows.items():
             out[name], out[f"human/{name}"] = row.model.value, row.human.value
@@ -99,9 +101,10 @@ def scanpath_scores(
 ) -> ScanpathScores:
     """Score a model's samples and people on a list of stimuli.
 
-    Each sample meets every person of its stimulus; pairs without a score are left out and counted; a stimulus's score is
-    the mean over its pairs, the number the mean over stimuli. The ceiling takes all ordered pairs of different people,
-    and leaves out stimuli with one. Best-of takes, for each sample, the best person, and for each person the best other.
+    Each sample meets every person of its stimulus; pairs without a score are left out and counted; a stimulus's score
+    is the mean over its pairs, the number the mean over stimuli. The ceiling takes all ordered pairs of different
+    people, and leaves out stimuli with one. Best-of takes for each sample the best person, for each person the best
+    other.
 
     Args:
         humans: By stimulus, people's scanpaths. With ``tasks``, an image with two tasks is two stimuli.
@@ -114,10 +117,13 @@ def scanpath_scores(
         max_fixations: Cut people and samples to so many fixations, the first included; delta takes whole paths.
         drop_first: Leave out the first fixation, given to everyone on a centre cross, which makes scores higher.
         balance: ``stimulus``, ``task`` or ``trial``, see `BALANCES`.
-        resamples: Bootstrap draws. level: Of the intervals. seed: Of the draws.
+        resamples: Bootstrap draws.
+        level: Of the intervals.
+        seed: Of the draws.
 
     Raises:
-        ConfigError: A setting is unknown or out of range. DataError: Parts differ in length, or something needed is missing.
+        ConfigError: A setting is unknown or out of range.
+        DataError: Parts differ in length, or something needed is missing.
     """
     if not scores or balance not in BALANCES or (max_fixations is not None and max_fixations < 1):
         raise ConfigError(
@@ -132,44 +138,42 @@ def scanpath_scores(
         raise ConfigError("balance='task' needs tasks: name the task of each stimulus")
     table = _Table(humans, models, scenes, max_fixations, drop_first)
     weights, groups = _weights(humans, tasks, balance)
+    how = settings or PairSettings()
     spread: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
-    protocol = {
+    protocol: dict[str, str] = {
         "model": f"each sample against every person of its stimulus, {BALANCES[balance]}",
-        "ceiling": "all ordered pairs of different people, never a path with itself; stimuli with one person left out",
+        "ceiling": "human ceiling over all ordered pairs of different people, never a path with itself; stimuli with one person left out",
         "best": "each sample, or person, against the best matching (other) person",
-        "samples": _span([len(samples) for samples in models]),
-        "people": _span([len(people) for people in humans]),
+        "paths": f"{_span(models)} samples, {_span(humans)} people per stimulus",
         "fixations": _fixations(max_fixations, drop_first),
         "interval": f"{level:.0%} percentile bootstrap over stimuli, {resamples} resamples, seed {seed}",
-        "settings": settings or PairSettings(),
     }
     rows = {}
     for name in scores:
-        score_of = [
-            pair_scores(name, table.paths, table.scenes, pairs, settings) for pairs in (table.model, table.human)
-        ]
-        score = PAIR_SCORES.get(name)
-        assert score is not None  # pair_scores refused unknown names
-        for column, part in enumerate(score.columns or ("",)):
-            values, ceiling = score_of[0][:, column], score_of[1][:, column]
-            sides = []
-            for pairs, owner, each in ((table.model, table.owner, values), (table.human, table.owner, ceiling)):
-                stimulus = owner[pairs[:, 0]]
-                plain = mean_by(each, stimulus, len(humans))
-                best = best_by(each, pairs[:, 0], len(table.paths), higher=score.higher)
-                for found in (plain, mean_by(best, owner, len(humans))):
-                    sides.append(balanced_mean(found, weights, groups, **spread))
-            missing, missing_human = int(np.isnan(values).sum()), int(np.isnan(ceiling).sum())
+        model, human = (
+            pair_scores(name, table.paths, table.scenes, pairs, how) for pairs in (table.model, table.human)
+        )
+        said = f"{describe(name, how)}; {'; '.join(protocol[part] for part in SAID)}"
+        for column, part in enumerate(PAIR_SCORES[name].columns or ("",)):
+            higher = PAIR_SCORES[name].higher
+            sides = [
+                balanced_mean(found, weights, groups, **spread)
+                for pairs, values in ((table.model, model[:, column]), (table.human, human[:, column]))
+                for found in table.by_stimulus(pairs, values, higher)
+            ]
+            missing, missing_human = (int(np.isnan(values[:, column]).sum()) for values in (model, human))
             rows[f"{name}/{part}" if part else name] = ScoreRow(
-                *sides,
-                score.higher,
-                len(values),
-                missing,
-                len(ceiling),
-                missing_human,
-                f"{score.says}; {protocol['fixations']}; {protocol['samples']} samples x {protocol['people']} people; "
-                f"{protocol['model']}; ceiling: {protocol['ceiling']}; {protocol['interval']}; left out as NaN: "
-                f"{missing} of {len(values)} pairs, {missing_human} of {len(ceiling)} human pairs",
+                model=sides[0],
+                best_model=sides[1],
+                human=sides[2],
+                best_human=sides[3],
+                higher_is_better=higher,
+                pairs=len(model),
+                nan_pairs=missing,
+                human_pairs=len(human),
+                human_nan_pairs=missing_human,
+                protocol=f"{said}; left out without a score: {missing} of {len(model)} pairs, "
+                f"{missing_human} of {len(human)} pairs of people",
             )
     delta, interval = None, None
     if targets is not None:
@@ -177,7 +181,8 @@ def scanpath_scores(
         interval = _delta_interval(delta, **spread)
         protocol["delta"] = (
             f"whole paths; means over the paths of a stimulus, then over {delta.trials} stimuli"
-            f"{' weighted by people' if balance == 'trial' else ''}; terms left out: {', '.join(delta.skipped) or 'none'}"
+            f"{' weighted by people' if balance == 'trial' else ''}; "
+            f"terms left out: {', '.join(delta.skipped) or 'none'}"
         )
     return ScanpathScores(rows, delta, interval, _counts(humans, models), protocol)
 
@@ -209,6 +214,12 @@ class _Table:
         self.owner = np.array(owner, dtype=np.int64)
         self.model = np.array(model, dtype=np.int64).reshape(-1, 2)
         self.human = np.array(human, dtype=np.int64).reshape(-1, 2)
+        self.stimuli = len(humans)
+
+    def by_stimulus(self, pairs: Ints, values: Floats, higher: bool) -> tuple[Floats, Floats]:
+        """(S,) mean over pairs, and mean over first paths of their best pair, of each stimulus; NaN where it has none."""
+        best = best_by(values, pairs[:, 0], len(self.paths), higher=higher)
+        return mean_by(values, self.owner[pairs[:, 0]], self.stimuli), mean_by(best, self.owner, self.stimuli)
 
 
 def _weights(
@@ -262,8 +273,8 @@ def _counts(humans: Sequence[Sequence[Scanpath]], models: Sequence[Sequence[Scan
     return out
 
 
-def _span(numbers: Sequence[int]) -> str:
-    low, high = min(numbers), max(numbers)
+def _span(groups: Sequence[Sequence[Scanpath]]) -> str:
+    low, high = min(map(len, groups)), max(map(len, groups))
     return str(low) if low == high else f"{low}..{high}"
 
 

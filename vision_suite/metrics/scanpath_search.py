@@ -40,7 +40,8 @@ def steps_to_box(xy: npt.ArrayLike, box: npt.ArrayLike) -> float:
     """Place, from 1, of the first fixation strictly inside a box; inf if there is none. Edges do not count.
 
     Args:
-        xy: (n, 2) or (n, 3) pixels, the initial fixation being the first. box: x, y, width, height in pixels.
+        xy: (n, 2) or (n, 3) pixels, the initial fixation being the first.
+        box: x, y, width, height in pixels.
 
     Raises:
         DataError: A path or box is malformed.
@@ -55,7 +56,8 @@ def steps_to_objects(sequence: Sequence[int] | Ints, targets: Collection[int]) -
     """Place, from 1, of the first fixation on a target object; inf if there is none.
 
     Args:
-        sequence: Objects in order. targets: Objects that count as found.
+        sequence: Objects in order.
+        targets: Objects that count as found.
     """
     hits = np.flatnonzero(np.isin(np.asarray(sequence, dtype=np.int64), list(targets)))
     return float(hits[0] + 1) if len(hits) else float("inf")
@@ -67,7 +69,8 @@ def search_efficiency(
     """Curve of target fixation probability.
 
     Args:
-        steps: (n,) places of the first hit, inf for never. max_steps: Steps after the initial fixation (6 on
+        steps: (n,) places of the first hit, inf for never.
+        max_steps: Steps after the initial fixation (6 on
             COCO-Search18).
         tasks: Task of each path: curves are averaged over tasks, not over paths. None: all in one.
 
@@ -90,10 +93,11 @@ def search_efficiency(
 
 
 def scanpath_ratio(xy: npt.ArrayLike, box: npt.ArrayLike) -> float:
-    """Straight way from the first fixation to the box's centre over the way the eye took until the first hit, at most 1.
+    """Straight way from the first fixation to the box's centre over the way the eye took to its first hit, at most 1.
 
     Args:
-        xy: (n, 2) or (n, 3) pixels. box: x, y, width, height in pixels.
+        xy: (n, 2) or (n, 3) pixels.
+        box: x, y, width, height in pixels.
 
     Returns:
         0..1; NaN for a path that misses the box or starts in it: leave these out and count them.

@@ -31,11 +31,12 @@ def saccades_of(fixations: Floats, simplify: Simplify | None = None) -> Floats:
     """Saccades between the fixations of a scanpath.
 
     Simplification runs over directions, then amplitudes, until the number of fixations stays the same. Where the last
-    saccade is short, multimatch_gaze 0.1.3 sets the saccade before to the sum of the last two of that pass, even if that
-    one already was a merged saccade, and keeps one duration too many; done here too, so that numbers compare.
+    saccade is short, multimatch_gaze 0.1.3 sets the saccade before to the sum of the last two of that pass, even if
+    that one already was a merged saccade, and keeps one duration too many; done here too, so that numbers compare.
 
     Args:
-        fixations: (n, 3) x, y in pixels, duration in seconds. simplify: Thresholds; None leaves the path as it is.
+        fixations: (n, 3) x, y in pixels, duration in seconds.
+        simplify: Thresholds; None leaves the path as it is.
 
     Returns:
         (max(n - 1, 0), 5) float64 start x, start y, dx, dy in pixels and the duration of the starting fixation.

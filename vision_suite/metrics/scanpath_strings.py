@@ -1,8 +1,8 @@
 """Alignment of symbol strings, many pairs at once: Sequence Score, edit distance, Needleman-Wunsch.
 
-Object level: symbols are object numbers (OAT's evaluation). Other symbols give the other forms of the literature: labels
-of mean-shift clusters (Sequence Score, FED), semantic labels (SemSS, SemFED), grid letters (SED), grid bins (ScanMatch).
-See `vision_suite.metrics.scanpath_symbols`.
+Object level: symbols are object numbers (OAT's evaluation). Other symbols give the other forms of the literature:
+labels of mean-shift clusters (Sequence Score, FED), semantic labels (SemSS, SemFED), grid letters (SED), grid bins
+(ScanMatch). See `vision_suite.metrics.scanpath_symbols`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import ConfigError
-from vision_suite.metrics.scanpath_paths import Floats, Ints, as_pairs, chunks
+from vision_suite.metrics.scanpath_paths import Bools, Floats, Ints, as_pairs, chunks
 
 Symbols = Sequence[Hashable]
 FEW = 32  # pairs; above it a loop over cells beats NumPy's accumulate, which walks memory pair by pair
@@ -86,8 +86,7 @@ def encode(paths: Sequence[Symbols]) -> tuple[Ints, Ints]:
     codes = np.full((len(paths), int(lengths.max(initial=0))), -1, dtype=np.int64)
     number: dict[Hashable, int] = {}
     for row, path in zip(codes, paths, strict=True):
-        symbols = path.tolist() if isinstance(path, np.ndarray) else path
-        row[: len(path)] = [number.setdefault(symbol, len(number)) for symbol in symbols]
+        row[: len(path)] = [number.setdefault(symbol, len(number)) for symbol in path]
     return codes, lengths
 
 
@@ -107,9 +106,12 @@ def align(
     row, F[i, j] = max over k <= j of C[i, k] + (j - k) gap, as one running maximum.
 
     Args:
-        codes: (N, L) symbols, anything behind the ends. lengths: (N,) lengths.
+        codes: (N, L) symbols, anything behind the ends.
+        lengths: (N,) lengths.
         pairs: (P, 2) places of paths.
-        match: Gain of equal symbols. mismatch: Gain of unequal ones. gap: Gain of a gap, 0 or less.
+        match: Gain of equal symbols.
+        mismatch: Gain of unequal ones.
+        gap: Gain of a gap, 0 or less.
         substitution: (K, K) gains by symbols instead of ``match`` and ``mismatch``. The result is then the largest cell
             of a table that starts with one gap too many, F[i, 0] = (i + 1) gap, as ScanMatch's programs have it.
 
@@ -124,14 +126,14 @@ def align(
     out = np.zeros(len(pairs))
     length_a, length_b = lengths[pairs[:, 0]], lengths[pairs[:, 1]]
     # Small whole numbers are exact in float32; ScanMatch's gains are not whole.
-    kind = np.float32 if substitution is None else np.float64
+    kind: type[np.floating[Any]] = np.float32 if substitution is None else np.float64
     for rows in chunks(np.ones_like(length_a), length_b):
         rows = rows[np.argsort(-length_a[rows], kind="stable")]
         end_a, end_b = length_a[rows], length_b[rows]
         # Pairs lie along the last axis: every operation, the running maximum too, works on whole rows of memory.
         a, b = codes[pairs[rows, 0]].T, np.ascontiguousarray(codes[pairs[rows, 1], : end_b.max()].T)
-        drift = (gap * np.arange(len(b) + 1, dtype=kind))[:, None]
-        table = np.repeat(drift + kind(0 if substitution is None else gap), len(rows), axis=1).astype(kind)
+        drift = np.arange(len(b) + 1)[:, None].astype(kind) * kind(gap)
+        table = np.repeat(drift + kind(0 if substitution is None else gap), len(rows), axis=1)
         behind = np.arange(len(b) + 1)[:, None] > end_b
         largest = np.where(behind, -np.inf, table).max(axis=0)
         alive = (end_a[:, None] > np.arange(end_a.max(initial=0))).sum(axis=0)
@@ -163,8 +165,9 @@ def _running_maximum(row: npt.NDArray[np.floating[Any]]) -> None:
         np.maximum(row[place], row[place - 1], out=row[place])
 
 
-def _prepare(paths: Sequence[Symbols | None], pairs: npt.ArrayLike) -> tuple[Ints, Ints, Ints, npt.NDArray[np.bool_]]:
+def _prepare(paths: Sequence[Symbols | None], pairs: npt.ArrayLike) -> tuple[Ints, Ints, Ints, Bools]:
     codes, lengths = encode([() if path is None else path for path in paths])
     index = as_pairs(pairs, len(paths))
     known = np.array([path is not None for path in paths], dtype=np.bool_)
-    return codes, lengths, index, known[index].all(axis=1)
+    both: Bools = known[index[:, 0]] & known[index[:, 1]]
+    return codes, lengths, index, both

@@ -29,7 +29,8 @@ def repeats(duration: npt.ArrayLike, step: float, *, rounded: bool = False) -> I
     """How often each symbol is written for its duration.
 
     Args:
-        duration: (n,) seconds. step: Seconds per symbol.
+        duration: (n,) seconds.
+        step: Seconds per symbol.
         rounded: Round to the nearest, halves to even (ScanMatch); else downwards (Sequence Score by duration).
 
     Returns:
@@ -57,7 +58,9 @@ def repeat_by_duration(
     A fixation shorter than ``step`` is not written at all, as in the reference code.
 
     Args:
-        symbols: n symbols. duration: (n,) seconds. step: Seconds per symbol.
+        symbols: n symbols.
+        duration: (n,) seconds.
+        step: Seconds per symbol.
 
     Returns:
         Symbols, or None if any duration is unknown.
@@ -96,7 +99,8 @@ def labels_at(label_map: npt.NDArray[Any], xy: npt.ArrayLike) -> list[Hashable]:
     """Label under each fixation of a (panoptic) label map, coordinates truncated to int.
 
     Args:
-        label_map: (H, W) labels. xy: (n, 2) or (n, 3), x and y in pixels of the map; outside it the border counts.
+        label_map: (H, W) labels.
+        xy: (n, 2) or (n, 3), x and y in pixels of the map; outside it the border counts.
     """
     points = np.asarray(xy, dtype=np.float64).reshape(len(np.asarray(xy)), -1)[:, :2].astype(np.int64)
     height, width = label_map.shape
@@ -108,7 +112,9 @@ def grid_cells(xy: Floats, screen_size: Floats, bins: tuple[int, int]) -> Ints:
     """Row-major grid cell of each point; points are clamped into the screen and truncated to whole pixels.
 
     Args:
-        xy: (n, 2) pixels. screen_size: (2,) width, height in pixels. bins: Columns, rows.
+        xy: (n, 2) pixels.
+        screen_size: (2,) width, height in pixels.
+        bins: Columns, rows.
 
     Raises:
         ConfigError: There is no column or no row.
@@ -125,7 +131,8 @@ def grid_letters(xy: npt.ArrayLike, screen_size: tuple[float, float], cells: int
     """String of grid letters, ``a`` top left, row by row (SED uses 5 x 5 cells).
 
     Args:
-        xy: (n, 2) or (n, 3), pixels. screen_size: Width, height in pixels.
+        xy: (n, 2) or (n, 3), pixels.
+        screen_size: Width, height in pixels.
         cells: Columns and rows; at most 5, which leaves one lower-case letter per cell.
 
     Raises:
