@@ -24,6 +24,9 @@ from vision_suite.metrics.scanpath_protocol import (
     mean_by,
 )
 
+CEILING = (
+    "human ceiling over all ordered pairs of different people, never a path with itself; stimuli with one left out"
+)
 SAID = ("fixations", "paths", "model", "ceiling", "interval")  # of the protocol, repeated beside each score
 
 
@@ -142,7 +145,7 @@ def scanpath_scores(
     spread: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
     protocol: dict[str, str] = {
         "model": f"each sample against every person of its stimulus, {BALANCES[balance]}",
-        "ceiling": "human ceiling over all ordered pairs of different people, never a path with itself; stimuli with one person left out",
+        "ceiling": CEILING,
         "best": "each sample, or person, against the best matching (other) person",
         "paths": f"{_span(models)} samples, {_span(humans)} people per stimulus",
         "fixations": _fixations(max_fixations, drop_first),
@@ -217,7 +220,7 @@ class _Table:
         self.stimuli = len(humans)
 
     def by_stimulus(self, pairs: Ints, values: Floats, higher: bool) -> tuple[Floats, Floats]:
-        """(S,) mean over pairs, and mean over first paths of their best pair, of each stimulus; NaN where it has none."""
+        """(S,) mean over pairs, and mean over first paths of their best pair, by stimulus; NaN where it has none."""
         best = best_by(values, pairs[:, 0], len(self.paths), higher=higher)
         return mean_by(values, self.owner[pairs[:, 0]], self.stimuli), mean_by(best, self.owner, self.stimuli)
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.scanpath_paths import Floats, Ints, check_seconds
+from vision_suite.metrics.scanpath_paths import Floats, Ints, as_fixations, check_seconds
 from vision_suite.types import BACKGROUND
 
 LONGEST_STEP = 10.0  # seconds; a larger step of time was given in milliseconds
@@ -102,7 +102,7 @@ def labels_at(label_map: npt.NDArray[Any], xy: npt.ArrayLike) -> list[Hashable]:
         label_map: (H, W) labels.
         xy: (n, 2) or (n, 3), x and y in pixels of the map; outside it the border counts.
     """
-    points = np.asarray(xy, dtype=np.float64).reshape(len(np.asarray(xy)), -1)[:, :2].astype(np.int64)
+    points = as_fixations(xy, "a scanpath")[:, :2].astype(np.int64)
     height, width = label_map.shape
     labels: list[Hashable] = label_map[points[:, 1].clip(0, height - 1), points[:, 0].clip(0, width - 1)].tolist()
     return labels
@@ -140,8 +140,5 @@ def grid_letters(xy: npt.ArrayLike, screen_size: tuple[float, float], cells: int
     """
     if not 1 <= cells <= 5:
         raise ConfigError(f"cells={cells} must be 1 to 5, one lower-case letter per cell")
-    points = np.asarray(xy, dtype=np.float64)
-    if not points.size:
-        return ""
-    places = grid_cells(points[:, :2], np.asarray(screen_size, dtype=np.float64), (cells, cells))
+    places = grid_cells(as_fixations(xy, "a scanpath")[:, :2], np.asarray(screen_size, dtype=np.float64), (cells, cells))
     return "".join(chr(ord("a") + place) for place in places)
