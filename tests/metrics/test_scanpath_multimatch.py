@@ -92,7 +92,8 @@ def test_properties(seed):
     assert multimatch(a, a, (800, 800)) == (1, 1, 1, 1, 1)
     np.testing.assert_allclose(there, multimatch(b, a, (800, 800)), atol=1e-12)
     assert ((there >= 0) & (there <= 1)).all()
-    shifted = np.array(multimatch(a + (50, -20, 0), b + (50, -20, 0), (800, 800)))
+    move = np.array([50, -20, 0])
+    shifted = np.array(multimatch(a + move, b + move, (800, 800)))
     np.testing.assert_allclose(there, shifted, atol=1e-9)
     scaled = np.array(multimatch(a * (2, 2, 1), b * (2, 2, 1), (1600, 1600)))
     np.testing.assert_allclose(there, scaled, atol=1e-9)
@@ -149,9 +150,15 @@ def test_equals_the_package(simplify):
     package = pytest.importorskip("multimatch_gaze", reason="the reference package is not installed")
     generator = np.random.default_rng(7)
     kinds = [("start_x", float), ("start_y", float), ("duration", float)]
+    compared = 0
     for _ in range(60):
         a, b = random_path(generator), random_path(generator)
         records = [np.array([tuple(row) for row in path], dtype=kinds) for path in (a, b)]
         limits = {} if simplify is None else {"grouping": True, **vars(simplify)}
-        expected = package.docomparison(*records, [800, 800], **limits)
+        try:
+            expected = package.docomparison(*records, [800, 800], **limits)
+        except IndexError:  # its simplification fails on a single short saccade
+            continue
         np.testing.assert_allclose(multimatch(a, b, (800, 800), simplify), expected, atol=1e-12)
+        compared += 1
+    assert compared > 40

@@ -130,7 +130,7 @@ def test_durations_are_seconds():
         repeat_by_duration("A", [210])
     with pytest.raises(DataError, match="duration of -1"):
         repeat_by_duration("A", [-1])
-    with pytest.raises(ConfigError, match="50 ms are 0.05"):
+    with pytest.raises(ConfigError, match=r"50 ms are 0\.05"):
         repeat_by_duration("A", [0.2], step=50)
     with pytest.raises(DataError, match="2 symbols but 1 durations"):
         repeat_by_duration("AB", [0.2])

@@ -141,7 +141,7 @@ def pair_scores(
         else:
             step = how.step if score.timed else None
             values = scanmatches(points, pairs, sizes, how.bins, how.threshold, step, how.gap)
-    return values.reshape(len(pairs), -1)
+    return values.reshape(len(pairs), len(score.columns) or 1)
 
 
 def describe(name: str, settings: PairSettings) -> str:

@@ -48,12 +48,13 @@ class Scanpath:
     def __post_init__(self) -> None:
         given = {"objects": self.objects, "xy": self.xy, "duration": self.duration}
         lengths = {name: len(part) for name, part in given.items() if part is not None}
-        if not lengths or len(set(lengths.values())) > 1:
+        if not lengths.keys() & {"objects", "xy"} or len(set(lengths.values())) > 1:
             raise DataError(f"a scanpath needs objects or xy, all of one length, got lengths {lengths}")
         if self.objects is not None and PADDING in np.asarray(self.objects):
             raise DataError(f"objects hold padding ({PADDING}): cut each sequence to its own length first")
         if self.xy is not None:
             as_fixations(self.fixations, "a scanpath")
+        check_seconds(self.seconds, "a scanpath")
 
     def __len__(self) -> int:
         """Number of fixations."""

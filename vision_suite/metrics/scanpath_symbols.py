@@ -140,5 +140,7 @@ def grid_letters(xy: npt.ArrayLike, screen_size: tuple[float, float], cells: int
     """
     if not 1 <= cells <= 5:
         raise ConfigError(f"cells={cells} must be 1 to 5, one lower-case letter per cell")
-    places = grid_cells(as_fixations(xy, "a scanpath")[:, :2], np.asarray(screen_size, dtype=np.float64), (cells, cells))
+    places = grid_cells(
+        as_fixations(xy, "a scanpath")[:, :2], np.asarray(screen_size, dtype=np.float64), (cells, cells)
+    )
     return "".join(chr(ord("a") + place) for place in places)
