@@ -1,0 +1,107 @@
+"""Scanpath metrics in one place: plain functions, forms for many pairs at once, and the table of a model.
+
+Units are pixels and seconds throughout. Nothing here needs a model: arrays and lists in, numbers out.
+"""
+
+from vision_suite.metrics.scanpath_behaviour import (
+    BEHAVIOURS,
+    KINDS,
+    BehaviourDelta,
+    behaviour,
+    behaviour_delta,
+    fixation_proportions,
+    object_kinds,
+)
+from vision_suite.metrics.scanpath_clusters import FACTORS, ClusterFile, Clusters, build_clusters, cluster_stimulus
+from vision_suite.metrics.scanpath_embedding import stde, stdes, time_delay_embedding
+from vision_suite.metrics.scanpath_likelihood import Likelihood, likelihood, step_log_probabilities
+from vision_suite.metrics.scanpath_multimatch import MultiMatch, multimatch, multimatches
+from vision_suite.metrics.scanpath_objects import object_information_gain, top_k_accuracy, true_probability, true_rank
+from vision_suite.metrics.scanpath_pairs import PAIR_SCORES, PairSettings, Scene, pair_scores
+from vision_suite.metrics.scanpath_paths import Scanpath
+from vision_suite.metrics.scanpath_protocol import Interval, balanced_mean, bootstrap, human_pairs
+from vision_suite.metrics.scanpath_saliency import (
+    conditional_auc,
+    conditional_auc_hat,
+    conditional_information_gain,
+    conditional_nss,
+    fixation_prior,
+    sampled_nss,
+    similarity,
+)
+from vision_suite.metrics.scanpath_scanmatch import scanmatch, scanmatches, substitution_matrix
+from vision_suite.metrics.scanpath_scores import ScanpathScores, ScoreRow, scanpath_scores
+from vision_suite.metrics.scanpath_search import (
+    SearchEfficiency,
+    scanpath_ratio,
+    search_efficiency,
+    steps_to_box,
+    steps_to_objects,
+)
+from vision_suite.metrics.scanpath_simplify import Simplify
+from vision_suite.metrics.scanpath_strings import edit_distance, edit_distances, sequence_score, sequence_scores
+from vision_suite.metrics.scanpath_symbols import grid_letters, labels_at, object_labels, repeat_by_duration
+
+__all__ = [
+    "BEHAVIOURS",
+    "FACTORS",
+    "KINDS",
+    "PAIR_SCORES",
+    "BehaviourDelta",
+    "ClusterFile",
+    "Clusters",
+    "Interval",
+    "Likelihood",
+    "MultiMatch",
+    "PairSettings",
+    "Scanpath",
+    "ScanpathScores",
+    "Scene",
+    "ScoreRow",
+    "SearchEfficiency",
+    "Simplify",
+    "balanced_mean",
+    "behaviour",
+    "behaviour_delta",
+    "bootstrap",
+    "build_clusters",
+    "cluster_stimulus",
+    "conditional_auc",
+    "conditional_auc_hat",
+    "conditional_information_gain",
+    "conditional_nss",
+    "edit_distance",
+    "edit_distances",
+    "fixation_prior",
+    "fixation_proportions",
+    "grid_letters",
+    "human_pairs",
+    "labels_at",
+    "likelihood",
+    "multimatch",
+    "multimatches",
+    "object_information_gain",
+    "object_kinds",
+    "object_labels",
+    "pair_scores",
+    "repeat_by_duration",
+    "sampled_nss",
+    "scanmatch",
+    "scanmatches",
+    "scanpath_ratio",
+    "scanpath_scores",
+    "search_efficiency",
+    "sequence_score",
+    "sequence_scores",
+    "similarity",
+    "stde",
+    "stdes",
+    "step_log_probabilities",
+    "steps_to_box",
+    "steps_to_objects",
+    "substitution_matrix",
+    "time_delay_embedding",
+    "top_k_accuracy",
+    "true_probability",
+    "true_rank",
+]

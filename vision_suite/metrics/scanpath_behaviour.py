@@ -1,0 +1,221 @@
+"""Behaviour in object scanpaths: OAT's delta over search, re-fixation and revisits; what kinds of object are looked at.
+
+Delta is the behavioural metric of OAT (Fang et al., ECCV 2024), computed as in the authors' evaluation code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from vision_suite.errors import DataError
+from vision_suite.metrics.scanpath_paths import Floats, Ints
+from vision_suite.types import BACKGROUND, PADDING
+
+BEHAVIOURS = ("correct", "length", "search", "refix", "revisit")
+KINDS = ("target", "same_category", "similar_colour", "other", "background")
+
+Target: TypeAlias = int | np.integer[Any] | Collection[int] | None
+Path: TypeAlias = tuple[Sequence[int] | Ints, Target]
+
+
+@dataclass(frozen=True)
+class BehaviourDelta:
+    """Delta and what it is made of; ``float(...)`` is the number.
+
+    Attributes:
+        delta: Mean of the kept terms; 0 for people, lower is better; NaN if none could be kept.
+        terms: |model - human| / human by behaviour, of the kept ones.
+        skipped: Behaviours that people never showed, whose term would divide by 0.
+        human: Mean of people by behaviour. model: Mean of the model by behaviour.
+        trials: Trials that count. skipped_trials: Trials without a fixation on one side.
+        empty_paths: Paths without a fixation, of people and model, that were left out.
+        human_trials: (trials, 5) means per trial, for intervals. model_trials: (trials, 5). weights: (trials,).
+    """
+
+    delta: float
+    terms: dict[str, float]
+    skipped: tuple[str, ...]
+    human: dict[str, float]
+    model: dict[str, float]
+    trials: int
+    skipped_trials: int
+    empty_paths: int
+    human_trials: Floats = field(repr=False)
+    model_trials: Floats = field(repr=False)
+    weights: Floats = field(repr=False)
+
+    def __float__(self) -> float:
+        """Delta."""
+        return self.delta
+
+
+def behaviour(sequence: Sequence[int] | Ints, target: Target) -> Floats:
+    """The five behaviours of one scanpath.
+
+    A run of fixations on one object counts one search if the object is new, one revisit if it was left before, and its
+    further fixations as re-fixations; ``BACKGROUND`` counts as an object that is never the target.
+
+    Args:
+        sequence: n >= 1 objects.
+        target: Object, or collection of objects, whose fixation at the end is correct; None
+            if there is none.
+
+    Returns:
+        (5,) float64 in the order of `BEHAVIOURS`: correct 0 or 1, length n, and three shares of n that sum to 1.
+
+    Raises:
+        DataError: The sequence is empty or padded.
+    """
+    objects = np.asarray(sequence, dtype=np.int64)
+    if not len(objects) or PADDING in objects:
+        raise DataError(f"a sequence of {len(objects)} objects is empty or holds padding ({PADDING}): cut it first")
+    runs = objects[np.flatnonzero(np.diff(objects, prepend=objects[0] - 1))]
+    search = len(np.unique(runs))
+    wanted: set[int] = (
+        set() if target is None else {int(target)} if isinstance(target, int | np.integer) else set(target)
+    )
+    correct = float(objects[-1] != BACKGROUND and int(objects[-1]) in wanted)
+    shares = np.array([search, len(objects) - len(runs), len(runs) - search]) / len(objects)
+    return np.array([correct, len(objects), *shares])
+
+
+def behaviour_delta(
+    human: Sequence[Sequence[Path] | Path],
+    model: Sequence[Sequence[Path] | Path],
+    weights: Sequence[float] | None = None,
+) -> BehaviourDelta:
+    """OAT's delta: relative distance of a model's average behaviour from people's.
+
+    Per trial the mean over its paths, then the mean over trials; delta is the mean over the five behaviours of |model -
+    human| / human. Behaviours that people never show are left out and named; the authors' code leaves out only 0 / 0
+    and divides by five. Five averages can agree although the paths do not: read a likelihood beside it.
+
+    Args:
+        human: By trial a list of (sequence, target), usually of one; a single (sequence, target) will do.
+        model: By trial the model's samples as (sequence, target), in the same order.
+        weights: Weight of each trial in the means over trials; None: equal.
+
+    Raises:
+        DataError: The numbers of trials or weights differ, no trial is left, or a sequence is padded.
+    """
+    shares = [1.0] * len(human) if weights is None else list(weights)
+    if not len(human) == len(model) == len(shares):
+        raise DataError(
+            f"{len(human)} human trials, {len(model)} of the model, {len(shares)} weights: give all in the same order"
+        )
+    sides: tuple[list[Floats], list[Floats]] = ([], [])
+    used: list[float] = []
+    empty = 0
+    for share, *trial in zip(shares, human, model, strict=True):
+        means = []
+        for paths in map(_paths, trial):
+            values = [behaviour(sequence, target) for sequence, target in paths if len(sequence)]
+            empty += len(paths) - len(values)
+            if values:
+                means.append(np.mean(values, axis=0))
+        if len(means) == 2:
+            sides[0].append(means[0])
+            sides[1].append(means[1])
+            used.append(share)
+    if not sides[0]:
+        raise DataError(f"none of {len(human)} trials has fixations on both sides: there is nothing to compare")
+    human_trials, model_trials = np.stack(sides[0]), np.stack(sides[1])
+    people, machine = (np.average(side, axis=0, weights=used) for side in (human_trials, model_trials))
+    kept = people != 0
+    terms = np.abs(machine - people)[kept] / people[kept]
+    names = np.array(BEHAVIOURS)
+    return BehaviourDelta(
+        delta=float(terms.mean()),
+        terms=dict(zip(names[kept].tolist(), terms.tolist(), strict=True)),
+        skipped=tuple(names[~kept].tolist()),
+        human=dict(zip(BEHAVIOURS, people.tolist(), strict=True)),
+        model=dict(zip(BEHAVIOURS, machine.tolist(), strict=True)),
+        trials=len(human_trials),
+        skipped_trials=len(human) - len(human_trials),
+        empty_paths=empty,
+        human_trials=human_trials,
+        model_trials=model_trials,
+        weights=np.array(used),
+    )
+
+
+def delta_of_means(human: Floats, model: Floats) -> Floats:
+    """Delta from mean behaviours, behaviours with a human mean of 0 left out.
+
+    Args:
+        human: (..., 5).
+        model: (..., 5).
+
+    Returns:
+        (...) float64.
+    """
+    terms = np.abs(model - human) / np.where(human == 0, np.nan, human)
+    delta: Floats = np.nanmean(terms, axis=-1)
+    return delta
+
+
+def object_kinds(
+    objects: int,
+    targets: Collection[int],
+    categories: Sequence[Hashable] | None = None,
+    similar_colour: npt.ArrayLike | None = None,
+) -> list[str]:
+    """Kind of each object of a scene: the first of `KINDS` that fits.
+
+    Args:
+        objects: Number of objects.
+        targets: Objects that count as target.
+        categories: Category by object; one that a target has makes ``same_category``.
+        similar_colour: By object whether its colour is like the target's.
+
+    Raises:
+        DataError: A list is not one entry per object.
+    """
+    colour = np.zeros(objects, dtype=np.bool_) if similar_colour is None else np.asarray(similar_colour, dtype=np.bool_)
+    if len(colour) != objects or (categories is not None and len(categories) != objects):
+        raise DataError(f"categories and similar_colour must have one entry for each of {objects} objects")
+    wanted = set() if categories is None else {categories[target] for target in targets}
+    kinds = []
+    for number in range(objects):
+        if number in targets:
+            kinds.append("target")
+        elif categories is not None and categories[number] in wanted:
+            kinds.append("same_category")
+        else:
+            kinds.append("similar_colour" if colour[number] else "other")
+    return kinds
+
+
+def fixation_proportions(sequences: Sequence[Sequence[int] | Ints], kinds: Sequence[str]) -> dict[str, float]:
+    """Share of fixations by kind of object, over all paths on one scene; intervals come from `bootstrap` over scenes.
+
+    Args:
+        sequences: Object sequences; ``BACKGROUND`` is a kind of its own.
+        kinds: Kind of each object, `object_kinds`.
+
+    Returns:
+        Share by kind of `KINDS`, summing to 1; NaN without a fixation.
+
+    Raises:
+        DataError: An object has no kind, or a kind is unknown.
+    """
+    known: Mapping[int, str] = {**dict(enumerate(kinds)), BACKGROUND: "background"}
+    counts = dict.fromkeys(KINDS, 0)
+    for number in (int(number) for sequence in sequences for number in sequence):
+        if known.get(number) not in counts:
+            raise DataError(f"object {number} has kind {known.get(number)!r}: give one of {', '.join(KINDS)} for each")
+        counts[known[number]] += 1
+    total = sum(counts.values())
+    return {kind: count / total if total else float("nan") for kind, count in counts.items()}
+
+
+def _paths(trial: Sequence[Path] | Path) -> Sequence[Path]:
+    """The paths of a trial; a bare (sequence, target) is told by its target, which is no pair."""
+    if len(trial) == 2 and (trial[1] is None or isinstance(trial[1], int | np.integer | set | frozenset)):
+        return [trial]  # type: ignore[list-item]
+    return trial  # type: ignore[return-value]

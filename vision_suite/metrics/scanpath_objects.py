@@ -1,0 +1,91 @@
+"""How well a distribution over objects foretells the next human fixation: bits, rank, accuracy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vision_suite.errors import DataError
+from vision_suite.metrics.scanpath_paths import Floats, Ints
+
+Probabilities = npt.NDArray[np.floating[Any]]
+
+
+def object_information_gain(probabilities: Probabilities, truth: npt.ArrayLike, baseline: Probabilities) -> Floats:
+    """Bits gained at the true next object over a baseline distribution.
+
+    Args:
+        probabilities: (T, K) over K objects (and the end, if it is a column).
+        truth: (T,) columns.
+        baseline: (K,) or (T, K): uniform, or a prior over positions; say which.
+
+    Returns:
+        (T,) float64 bits; -inf where the truth was held impossible.
+
+    Raises:
+        DataError: Shapes disagree.
+    """
+    prior = np.broadcast_to(baseline, np.shape(probabilities))
+    with np.errstate(divide="ignore"):
+        gain: Floats = np.log2(true_probability(probabilities, truth)) - np.log2(true_probability(prior, truth))
+    return gain
+
+
+def true_probability(probabilities: Probabilities, truth: npt.ArrayLike) -> Floats:
+    """Probability of the true next object. Its mean over steps without the end is what OAT's evaluation calls SIM.
+
+    Args:
+        probabilities: (T, K).
+        truth: (T,) columns.
+
+    Returns:
+        (T,) float64.
+
+    Raises:
+        DataError: Shapes disagree.
+    """
+    table, column = _checked(probabilities, truth)
+    picked: Floats = table[np.arange(len(column)), column]
+    return picked
+
+
+def true_rank(probabilities: Probabilities, truth: npt.ArrayLike) -> Floats:
+    """Rank of the true next object, 1 for the likeliest; ties share their mean rank.
+
+    Args:
+        probabilities: (T, K).
+        truth: (T,) columns.
+
+    Returns:
+        (T,) float64.
+
+    Raises:
+        DataError: Shapes disagree.
+    """
+    table, column = _checked(probabilities, truth)
+    value = table[np.arange(len(column)), column][:, None]
+    return np.asarray((table > value).sum(axis=1) + ((table == value).sum(axis=1) + 1) / 2, dtype=np.float64)
+
+
+def top_k_accuracy(probabilities: Probabilities, truth: npt.ArrayLike, k: int = 5) -> float:
+    """Share of steps whose true object is among the k likeliest; NaN without steps.
+
+    Args:
+        probabilities: (T, K).
+        truth: (T,) columns.
+        k: Objects.
+
+    Raises:
+        DataError: Shapes disagree.
+    """
+    rank = true_rank(probabilities, truth)
+    return float((rank <= k).mean()) if len(rank) else float("nan")
+
+
+def _checked(probabilities: Probabilities, truth: npt.ArrayLike) -> tuple[Floats, Ints]:
+    table, column = np.asarray(probabilities, dtype=np.float64), np.asarray(truth, dtype=np.int64)
+    if table.ndim != 2 or column.shape != table.shape[:1] or ((column < 0) | (column >= table.shape[-1])).any():
+        raise DataError(f"probabilities {table.shape} and truth {column.shape}: give (T, K) and (T,) columns below K")
+    return table, column

@@ -1,0 +1,190 @@
+"""The scores that compare two scanpaths, by name: what each needs, which way is better, and how to compute many."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from vision_suite.errors import ConfigError, DataError
+from vision_suite.metrics.scanpath_clusters import Clusters
+from vision_suite.metrics.scanpath_embedding import stdes
+from vision_suite.metrics.scanpath_multimatch import FEWEST, MultiMatch, Short, multimatches
+from vision_suite.metrics.scanpath_paths import Floats, Ints, Scanpath
+from vision_suite.metrics.scanpath_scanmatch import scanmatches
+from vision_suite.metrics.scanpath_simplify import Simplify
+from vision_suite.metrics.scanpath_strings import Symbols, edit_distances, sequence_scores
+from vision_suite.metrics.scanpath_symbols import grid_letters, object_labels, repeat_by_duration
+
+
+@dataclass(frozen=True)
+class PairScore:
+    """A score of two scanpaths.
+
+    Attributes:
+        says: What is compared, for the protocol.
+        higher: Whether higher is better.
+        columns: Names of its parts, if several.
+        string: Which string is compared, for string scores.
+        timed: Whether symbols are repeated by duration.
+    """
+
+    says: str
+    higher: bool = True
+    columns: tuple[str, ...] = ()
+    string: Literal["object", "semantic", "cluster", "grid", ""] = ""
+    timed: bool = False
+
+
+def _string_scores() -> dict[str, PairScore]:
+    levels: dict[Literal["object", "semantic", "cluster"], tuple[str, str]] = {
+        "object": ("", "objects"),
+        "semantic": ("semantic_", "categories of objects"),
+        "cluster": ("cluster_", "mean-shift clusters of human fixations"),
+    }
+    out = {}
+    for level, (prefix, what) in levels.items():
+        for timed in (False, True):
+            suffix, how = ("_time", f"{what}, each repeated by its duration") if timed else ("", what)
+            score = f"longest common subsequence of {how}, over the longer length"
+            out[f"{prefix}sequence_score{suffix}"] = PairScore(score, True, string=level, timed=timed)
+            distance = f"Levenshtein distance of {how}, not normalised"
+            out[f"{prefix}edit_distance{suffix}"] = PairScore(distance, False, string=level, timed=timed)
+    return out
+
+
+PAIR_SCORES: dict[str, PairScore] = {
+    **_string_scores(),
+    "scanmatch": PairScore("ScanMatch, one symbol per fixation"),
+    "scanmatch_time": PairScore("ScanMatch, symbols repeated by duration", timed=True),
+    "multimatch": PairScore("MultiMatch", columns=MultiMatch._fields),
+    "sed": PairScore("Levenshtein distance of letters of a 5 x 5 grid", False, string="grid"),
+    "stde": PairScore("scaled time-delay embedding; the first path is the model's"),
+    "length_error": PairScore("absolute difference of the numbers of fixations", False),
+}
+
+
+@dataclass(frozen=True)
+class PairSettings:
+    """Settings of the scores of two scanpaths.
+
+    Attributes:
+        step: Seconds per symbol of the ``_time`` scores, ScanMatch's TempBin among them.
+        bins: Columns, rows of ScanMatch. threshold: Of ScanMatch. gap: Of ScanMatch.
+        simplify: MultiMatch's simplification, None as in papers on scanpath prediction.
+        short: What MultiMatch does with fewer than three fixations; ``pad_ones`` only to reproduce old numbers.
+    """
+
+    step: float = 0.05
+    bins: tuple[int, int] = (16, 12)
+    threshold: float = 3.5
+    gap: float = 0.0
+    simplify: Simplify | None = None
+    short: Short = "nan"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the scores need to know of one stimulus beside the paths.
+
+    Attributes:
+        screen_size: Width, height in pixels. categories: Category by object, for semantic scores.
+        clusters: Mean-shift clusters, for cluster scores.
+    """
+
+    screen_size: tuple[float, float] | None = None
+    categories: Mapping[int, Hashable] | Sequence[Hashable] | None = None
+    clusters: Clusters | None = field(default=None, repr=False)
+
+
+def pair_scores(
+    name: str,
+    paths: Sequence[Scanpath],
+    scenes: Sequence[Scene],
+    pairs: Ints,
+    settings: PairSettings | None = None,
+) -> Floats:
+    """One score of many pairs.
+
+    Args:
+        name: One of `PAIR_SCORES`.
+        paths: N scanpaths.
+        scenes: The scene of each of them.
+        pairs: (P, 2) places in ``paths``, the model's first where that matters.
+        settings: Of the score.
+
+    Returns:
+        (P, C) float64, C the number of columns; NaN where a path is too short or a duration is unknown.
+
+    Raises:
+        ConfigError: The score is unknown. DataError: Something it needs was not given.
+    """
+    how = settings or PairSettings()
+    if name not in PAIR_SCORES:
+        raise ConfigError(f"score {name!r} is unknown: use {', '.join(PAIR_SCORES)}")
+    score = PAIR_SCORES[name]
+    if score.string:
+        strings = [_string(path, scene, score, name, how) for path, scene in zip(paths, scenes, strict=True)]
+        values = sequence_scores(strings, pairs) if score.higher else edit_distances(strings, pairs)
+    elif name == "length_error":
+        lengths = np.array([len(path) for path in paths], dtype=np.int64)
+        values = np.abs(np.diff(lengths[pairs].reshape(-1, 2), axis=1)[:, 0]).astype(np.float64)
+    else:
+        points = [path.fixations for path in paths]
+        sizes = np.array([_screen(scene, name) for scene in scenes]).reshape(-1, 2)
+        if name == "multimatch":
+            values = multimatches(points, pairs, sizes, how.simplify, short=how.short)
+        elif name == "stde":
+            values = stdes(points, pairs, sizes)
+        else:
+            step = how.step if score.timed else None
+            values = scanmatches(points, pairs, sizes, how.bins, how.threshold, step, how.gap)
+    return values.reshape(len(pairs), len(score.columns) or 1)
+
+
+def describe(name: str, settings: PairSettings) -> str:
+    """What a score compares, with its settings, in a line.
+
+    Args:
+        name: One of `PAIR_SCORES`.
+        settings: Of the score.
+    """
+    score = PAIR_SCORES[name]
+    details = [score.says]
+    if name.startswith("scanmatch"):
+        columns, rows = settings.bins
+        details.append(f"{columns} x {rows} bins, threshold {settings.threshold:g}, gap {settings.gap:g}")
+    if score.timed:
+        details.append(f"a symbol per {settings.step * 1000:g} ms")
+    if name == "multimatch":
+        details.append("not simplified" if settings.simplify is None else f"simplified by {settings.simplify}")
+        short = "give NaN" if settings.short == "nan" else "filled up with (1, 1)"
+        details.append(f"fewer than {FEWEST} fixations {short}")
+    return ", ".join(details)
+
+
+def _string(path: Scanpath, scene: Scene, score: PairScore, name: str, how: PairSettings) -> Symbols | None:
+    symbols: Symbols
+    if score.string == "grid":
+        symbols = grid_letters(path.fixations, _screen(scene, name))
+    elif score.string == "cluster":
+        if scene.clusters is None:
+            raise DataError(f"{name} needs the clusters of every stimulus: build them with build_clusters")
+        symbols = scene.clusters.string(path.fixations)
+    else:
+        if path.objects is None:
+            raise DataError(f"{name} needs the objects of every scanpath: give Scanpath(objects=...)")
+        symbols = np.asarray(path.objects, dtype=np.int64).tolist()
+        if score.string == "semantic":
+            if scene.categories is None:
+                raise DataError(f"{name} needs the categories of every stimulus's objects")
+            symbols = object_labels(np.asarray(path.objects, dtype=np.int64), scene.categories)
+    return repeat_by_duration(symbols, path.seconds, how.step) if score.timed else symbols
+
+
+def _screen(scene: Scene, name: str) -> tuple[float, float]:
+    if scene.screen_size is None:
+        raise DataError(f"{name} needs screen_size, width and height in pixels, of every stimulus")
+    return scene.screen_size

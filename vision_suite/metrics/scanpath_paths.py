@@ -1,0 +1,173 @@
+"""Scanpaths as the metrics read them, and the bookkeeping of many pairs in one call.
+
+Every batched metric takes ``paths`` (each scanpath once) and ``pairs`` (P, 2) int64, places in ``paths``; a path that
+is compared with a hundred others is prepared once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vision_suite.errors import DataError
+from vision_suite.types import PADDING
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+CELLS = 1 << 20  # of one working array: 8 MiB in float64, which stays near the processor
+LONGEST_FIXATION = 60.0  # seconds; anything longer was given in milliseconds
+
+
+@dataclass(frozen=True)
+class Scanpath:
+    """Where one person, or one sample of a model, looked.
+
+    Attributes:
+        objects: n object numbers, ``BACKGROUND`` where no object was hit, never ``PADDING``; or None.
+        xy: (n, 2) pixels, or None.
+        duration: (n,) seconds, NaN where unknown; or None.
+        observer: Who looked. Scanpaths of one observer are never compared with each other in a human ceiling.
+        terminated: False where the path was cut at its longest allowed length.
+
+    Raises:
+        DataError: The parts differ in length, padding is left, a point is not finite, or durations look like ms.
+    """
+
+    objects: Sequence[int] | Ints | None = None
+    xy: Sequence[Sequence[float]] | npt.NDArray[np.floating[Any]] | None = None
+    duration: Sequence[float] | npt.NDArray[np.floating[Any]] | None = None
+    observer: Hashable = None
+    terminated: bool = True
+
+    def __post_init__(self) -> None:
+        given = {"objects": self.objects, "xy": self.xy, "duration": self.duration}
+        lengths = {name: len(part) for name, part in given.items() if part is not None}
+        if not lengths.keys() & {"objects", "xy"} or len(set(lengths.values())) > 1:
+            raise DataError(f"a scanpath needs objects or xy, all of one length, got lengths {lengths}")
+        if self.objects is not None and PADDING in np.asarray(self.objects):
+            raise DataError(f"objects hold padding ({PADDING}): cut each sequence to its own length first")
+        if self.xy is not None:
+            as_fixations(self.fixations, "a scanpath")
+        check_seconds(self.seconds, "a scanpath")
+
+    def __len__(self) -> int:
+        """Number of fixations."""
+        part = self.objects if self.objects is not None else self.xy
+        return 0 if part is None else len(part)
+
+    @property
+    def fixations(self) -> Floats:
+        """(n, 3) x, y in pixels and duration in seconds, NaN where unknown."""
+        if self.xy is None:
+            raise DataError("this score needs xy in pixels of every scanpath: give Scanpath(xy=...)")
+        out = np.full((len(self), 3), np.nan)
+        out[:, :2] = np.asarray(self.xy, dtype=np.float64).reshape(-1, 2)
+        out[:, 2] = self.seconds
+        return out
+
+    @property
+    def seconds(self) -> Floats:
+        """(n,) durations in seconds, NaN where unknown."""
+        return np.full(len(self), np.nan) if self.duration is None else np.asarray(self.duration, dtype=np.float64)
+
+    def cut(self, fixations: int | None, drop_first: bool = False) -> Scanpath:
+        """The path cut to its first fixations, None leaving it whole, and then without the very first, if wanted."""
+        kept = slice(int(drop_first), fixations)
+        objects = None if self.objects is None else self.objects[kept]
+        xy = None if self.xy is None else self.xy[kept]
+        duration = None if self.duration is None else self.duration[kept]
+        whole = fixations is None or len(self) <= fixations
+        return Scanpath(objects, xy, duration, self.observer, self.terminated and whole)
+
+
+def as_fixations(path: npt.ArrayLike, name: str) -> Floats:
+    """(n, 3) x, y, duration of a scanpath; durations of an [n, 2] array are NaN.
+
+    Args:
+        path: [n, 3] or [n, 2]; pixels and seconds.
+        name: What to call the path in an error.
+
+    Raises:
+        DataError: The shape is another, a coordinate is not finite, or a duration is negative or looks like ms.
+    """
+    array = np.asarray(path, dtype=np.float64)
+    if array.size == 0:
+        return np.empty((0, 3))
+    if array.ndim != 2 or array.shape[1] not in (2, 3):
+        raise DataError(f"{name} has shape {array.shape}: give [n, 3] (x, y in pixels, duration in seconds) or [n, 2]")
+    if array.shape[1] == 2:
+        array = np.column_stack([array, np.full(len(array), np.nan)])
+    if not np.isfinite(array[:, :2]).all():
+        raise DataError(f"{name} has coordinates that are not finite: drop those fixations first")
+    check_seconds(array[:, 2], name)
+    return array
+
+
+def check_seconds(duration: Floats, name: str) -> None:
+    """Refuse durations that can't be seconds; NaN (unknown) passes.
+
+    Raises:
+        DataError: A duration is negative, infinite or longer than a minute.
+    """
+    wrong = (duration < 0) | (duration > LONGEST_FIXATION)
+    if wrong.any():
+        raise DataError(
+            f"{name} has a duration of {duration[wrong][0]:g}: durations are seconds, 0 to {LONGEST_FIXATION:g}; "
+            "divide milliseconds by 1000"
+        )
+
+
+def as_pairs(pairs: npt.ArrayLike, paths: int) -> Ints:
+    """(P, 2) int64 places of paths.
+
+    Raises:
+        DataError: The shape is another or a place does not exist.
+    """
+    array = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
+    if array.size and (array.min() < 0 or array.max() >= paths):
+        raise DataError(f"pairs name path {array.max() if array.min() >= 0 else array.min()} of {paths} paths")
+    return array
+
+
+def screen_sizes(screen_size: npt.ArrayLike, paths: int) -> Floats:
+    """(paths, 2) width, height in pixels from one pair for all paths or one per path.
+
+    Raises:
+        DataError: The shape is another, or a size is not positive.
+    """
+    array = np.asarray(screen_size, dtype=np.float64)
+    if array.shape not in ((2,), (paths, 2)) or not (array > 0).all():
+        raise DataError(f"screen_size={array.tolist()} must be a positive width and height in pixels, or one per path")
+    return np.broadcast_to(array, (paths, 2))
+
+
+def padded(arrays: Sequence[Floats], columns: int) -> tuple[Floats, Ints]:
+    """(N, L, columns) zero-padded float64 and (N,) int64 lengths of arrays [n, columns]."""
+    lengths = np.array([len(array) for array in arrays], dtype=np.int64)
+    out = np.zeros((len(arrays), int(lengths.max(initial=0)), columns))
+    for row, array in zip(out, arrays, strict=True):
+        row[: len(array)] = array
+    return out, lengths
+
+
+def chunks(first: Ints, second: Ints, cells: int = CELLS) -> Iterator[Ints]:
+    """Places of pairs in bundles of like size whose padded tables stay below a number of cells.
+
+    Args:
+        first: (P,) lengths of the first paths; bundles come by falling ``first``, so rows that end early are last.
+        second: (P,) lengths of the second paths.
+        cells: Most cells of a table first x second over the pairs of a bundle.
+    """
+    order = np.lexsort((-second, -first))
+    begin = 0
+    while begin < len(order):
+        # Rows are sorted by ``first``; the widest of all seconds bounds the bundle's width.
+        size = max(1, int(cells // max(1, int((first[order[begin]] + 1) * (second.max() + 1)))))
+        yield order[begin : begin + size]
+        begin += size

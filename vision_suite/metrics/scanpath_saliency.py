@@ -1,0 +1,192 @@
+"""Conditional saliency metrics: how well the map predicted for a step foretells the next human fixation.
+
+Teacher forced, as in HAT (Yang et al., CVPR 2024): map t is predicted from the first t - 1 human fixations. Every
+function returns one value per fixation, to be pooled or averaged by the caller. Names say which form is meant where
+programs disagree.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vision_suite.errors import DataError
+from vision_suite.metrics.scanpath_paths import Floats
+
+EPSILON = 2.2204e-16  # HAT's; keeps the logarithm of an empty pixel finite
+Maps = npt.NDArray[np.floating[Any]]
+
+
+def conditional_information_gain(maps: Maps, xy: npt.ArrayLike, baseline: Maps) -> Floats:
+    """cIG: bits that a map gains at the fixation over a baseline without scene or history.
+
+    Args:
+        maps: (T, H, W) probabilities, each map summing to 1.
+        xy: (T, 2) fixations in pixels of the maps, floored.
+        baseline: (H, W) or (T, H, W) probabilities. HAT takes training fixations without the first, smoothed with
+            sigma 24 pixels at 512 x 320, but also names a uniform map: say which was used, see `fixation_prior`.
+
+    Returns:
+        (T,) float64 bits.
+
+    Raises:
+        DataError: Shapes disagree, or a map is no distribution.
+    """
+    at = _looked_up(maps, xy)
+    prior = np.broadcast_to(baseline, np.shape(maps))
+    for name, array in (("maps", maps), ("baseline", prior)):
+        sums = np.asarray(array, dtype=np.float64).sum(axis=(1, 2))
+        if not np.allclose(sums, 1, atol=1e-3):
+            raise DataError(f"{name} sum to {sums.min():g}..{sums.max():g}: divide each map by its sum")
+    gain: Floats = np.log2(at + EPSILON) - np.log2(_looked_up(prior, xy) + EPSILON)
+    return gain
+
+
+def conditional_nss(maps: Maps, xy: npt.ArrayLike, *, ddof: int = 1) -> Floats:
+    """cNSS: standardised value of a map at the fixation.
+
+    Args:
+        maps: (T, H, W).
+        xy: (T, 2) pixels, floored.
+        ddof: 1 divides by the unbiased deviation (HAT's cNSS), 0 by the population's (pysaliency, HAT's other NSS).
+
+    Returns:
+        (T,) float64, 0 for a constant map.
+
+    Raises:
+        DataError: Shapes disagree or a fixation lies outside.
+    """
+    at = _looked_up(maps, xy)
+    flat = np.asarray(maps, dtype=np.float64).reshape(len(at), -1)
+    deviation = flat.std(axis=1, ddof=ddof)
+    flats = deviation <= 1e-12 * np.abs(flat).max(axis=1, initial=0)
+    return np.where(flats, 0.0, (at - flat.mean(axis=1)) / np.where(flats, 1.0, deviation))
+
+
+def conditional_auc_hat(maps: Maps, xy: npt.ArrayLike) -> Floats:
+    """HAT's conditional AUC (cAUC): 1 - fp / 2, fp the share of other pixels that are at least as high.
+
+    Chance is 0.75 and a constant map gets 0.5: compare with HAT's numbers only, else use `conditional_auc`.
+
+    Args:
+        maps: (T, H, W).
+        xy: (T, 2) pixels, floored.
+
+    Returns:
+        (T,) float64.
+
+    Raises:
+        DataError: Shapes disagree or a fixation lies outside.
+    """
+    at = _looked_up(maps, xy)
+    flat = np.asarray(maps, dtype=np.float64).reshape(len(at), -1)
+    false = ((flat >= at[:, None]).sum(axis=1) - 1) / max(flat.shape[1] - 1, 1)
+    return np.asarray(1 - false / 2, dtype=np.float64)
+
+
+def conditional_auc(maps: Maps, xy: npt.ArrayLike) -> Floats:
+    """Percentile AUC: share of pixels below the fixated one, ties half, itself among them (pysaliency). Chance is 0.5.
+
+    Args:
+        maps: (T, H, W).
+        xy: (T, 2) pixels, floored.
+
+    Returns:
+        (T,) float64.
+
+    Raises:
+        DataError: Shapes disagree or a fixation lies outside.
+    """
+    at = _looked_up(maps, xy)
+    flat = np.asarray(maps, dtype=np.float64).reshape(len(at), -1)
+    below, level = (flat < at[:, None]).mean(axis=1), (flat == at[:, None]).mean(axis=1)
+    return np.asarray(below + level / 2, dtype=np.float64)
+
+
+def similarity(first: Maps, second: Maps) -> float:
+    """SIM of saliency: sum of the smaller of two maps, each divided by its sum.
+
+    Args:
+        first: (H, W), not negative.
+        second: (H, W).
+
+    Raises:
+        DataError: Shapes disagree or a map has no positive sum.
+    """
+    one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if one.shape != other.shape or min(one.min(), other.min()) < 0 or min(one.sum(), other.sum()) <= 0:
+        raise DataError(f"maps of shapes {one.shape} and {other.shape} must agree, not be negative, and not be empty")
+    return float(np.minimum(one / one.sum(), other / other.sum()).sum())
+
+
+def sampled_nss(shape: tuple[int, int], samples: npt.ArrayLike, human: npt.ArrayLike) -> float:
+    """OAT's NSS: mean standardised value, at human fixations, of the map that is 1 wherever any sampled path went.
+
+    Args:
+        shape: H, W of the map.
+        samples: (n, 2) points x, y of all sampled paths (OAT: centres of the objects).
+        human: (m, 2) human fixations.
+
+    Returns:
+        Mean over the human fixations, standardised with the population's deviation; 0 for a constant map.
+
+    Raises:
+        DataError: There is no human fixation, or a point lies outside.
+    """
+    points = np.asarray(samples, dtype=np.float64).reshape(-1, 2)
+    union = np.zeros(shape)
+    column, row = _pixels(points, shape)
+    union[row, column] = 1
+    fixations = np.asarray(human, dtype=np.float64).reshape(-1, 2)
+    if not len(fixations):
+        raise DataError("there is no human fixation to score: leave the stimulus out")
+    repeated = np.broadcast_to(union, (len(fixations), *shape))
+    return float(conditional_nss(repeated, fixations, ddof=0).mean())
+
+
+def fixation_prior(xy: npt.ArrayLike, shape: tuple[int, int], sigma: float = 24.0) -> Floats:
+    """Baseline map of cIG: smoothed histogram of training fixations (HAT: sigma 24 pixels at 512 x 320).
+
+    Args:
+        xy: (n, 2) fixations in pixels of the map, the first of each path left out.
+        shape: H, W.
+        sigma: Pixels.
+
+    Returns:
+        (H, W) float64, sum 1.
+
+    Raises:
+        DataError: There is no fixation, or one lies outside.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+    if not len(points):
+        raise DataError("there is no fixation to make a prior of: give those of the training part")
+    column, row = _pixels(points, shape)
+    counts = np.zeros(shape)
+    np.add.at(counts, (row, column), 1.0)
+    smooth: Floats = gaussian_filter(counts, sigma)
+    prior: Floats = smooth / smooth.sum()
+    return prior
+
+
+def _looked_up(maps: Maps, xy: npt.ArrayLike) -> Floats:
+    points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+    if np.ndim(maps) != 3 or len(maps) != len(points):
+        raise DataError(
+            f"maps of shape {np.shape(maps)} for {len(points)} fixations: give (T, H, W), a map per fixation"
+        )
+    column, row = _pixels(points, np.shape(maps)[1:])
+    return np.asarray(maps[np.arange(len(points)), row, column], dtype=np.float64)
+
+
+def _pixels(points: Floats, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    floored = np.floor(points)
+    outside = ((floored < 0) | (floored >= np.array(shape[::-1]))).any(axis=1)
+    if outside.any():
+        raise DataError(f"{int(outside.sum())} of {len(points)} points lie outside the map: drop them and report it")
+    column, row = floored.astype(np.int64).T
+    return column, row

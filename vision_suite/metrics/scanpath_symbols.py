@@ -1,0 +1,146 @@
+"""Symbols of fixations for string metrics: repetition by duration, semantic labels, grid cells and grid letters."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vision_suite.errors import ConfigError, DataError
+from vision_suite.metrics.scanpath_paths import Floats, Ints, as_fixations, check_seconds
+from vision_suite.types import BACKGROUND
+
+LONGEST_STEP = 10.0  # seconds; a larger step of time was given in milliseconds
+
+
+def check_step(step: float, name: str) -> None:
+    """Refuse a step of time that can't be seconds.
+
+    Raises:
+        ConfigError: It is not positive or larger than ten seconds.
+    """
+    if not 0 < step <= LONGEST_STEP:
+        raise ConfigError(f"{name}={step:g} must be in seconds, above 0 and at most {LONGEST_STEP:g}: 50 ms are 0.05")
+
+
+def repeats(duration: npt.ArrayLike, step: float, *, rounded: bool = False) -> Ints | None:
+    """How often each symbol is written for its duration.
+
+    Args:
+        duration: (n,) seconds.
+        step: Seconds per symbol.
+        rounded: Round to the nearest, halves to even (ScanMatch); else downwards (Sequence Score by duration).
+
+    Returns:
+        (n,) int64, or None if any duration is unknown (NaN).
+
+    Raises:
+        ConfigError: ``step`` is not in seconds. DataError: A duration is not in seconds.
+    """
+    check_step(step, "step")
+    seconds = np.asarray(duration, dtype=np.float64)
+    check_seconds(seconds, "a scanpath")
+    if np.isnan(seconds).any():
+        return None
+    # Whole 10 microseconds first: 1.15 s are 23 times 50 ms, also in float32, whatever their binary fractions.
+    ratio = np.round(np.round(seconds * 1e5) / (step * 1e5), 9)
+    counts: Ints = (np.round(ratio) if rounded else np.floor(ratio)).astype(np.int64)
+    return counts
+
+
+def repeat_by_duration(
+    symbols: Sequence[Hashable] | npt.NDArray[Any], duration: npt.ArrayLike, step: float = 0.05
+) -> list[Hashable] | None:
+    """The string in which each symbol is repeated int(T / 50 ms) times (Sequence Score and FED with duration).
+
+    A fixation shorter than ``step`` is not written at all, as in the reference code.
+
+    Args:
+        symbols: n symbols.
+        duration: (n,) seconds.
+        step: Seconds per symbol.
+
+    Returns:
+        Symbols, or None if any duration is unknown.
+
+    Raises:
+        DataError: The numbers of symbols and durations differ, or durations are not in seconds.
+    """
+    if len(symbols) != np.size(duration):
+        raise DataError(f"{len(symbols)} symbols but {np.size(duration)} durations: give one duration per fixation")
+    counts = repeats(duration, step)
+    if counts is None:
+        return None
+    return [symbol for symbol, count in zip(symbols, counts, strict=True) for _ in range(count)]
+
+
+def object_labels(objects: Sequence[int] | Ints, labels: Mapping[int, Hashable] | Sequence[Hashable]) -> list[Hashable]:
+    """Category of each fixated object, for the semantic Sequence Score and SemFED.
+
+    Args:
+        objects: Object numbers; ``BACKGROUND`` keeps its own symbol.
+        labels: Category by object number.
+
+    Raises:
+        DataError: An object has no category.
+    """
+    out: list[Hashable] = []
+    known = labels if isinstance(labels, Mapping) else dict(enumerate(labels))
+    for number in map(int, objects):
+        if number != BACKGROUND and number not in known:
+            raise DataError(f"object {number} has no category: give one for each of the scene's objects")
+        out.append(BACKGROUND if number == BACKGROUND else known[number])
+    return out
+
+
+def labels_at(label_map: npt.NDArray[Any], xy: npt.ArrayLike) -> list[Hashable]:
+    """Label under each fixation of a (panoptic) label map, coordinates truncated to int.
+
+    Args:
+        label_map: (H, W) labels.
+        xy: (n, 2) or (n, 3), x and y in pixels of the map; outside it the border counts.
+    """
+    points = as_fixations(xy, "a scanpath")[:, :2].astype(np.int64)
+    height, width = label_map.shape
+    labels: list[Hashable] = label_map[points[:, 1].clip(0, height - 1), points[:, 0].clip(0, width - 1)].tolist()
+    return labels
+
+
+def grid_cells(xy: Floats, screen_size: Floats, bins: tuple[int, int]) -> Ints:
+    """Row-major grid cell of each point; points are clamped into the screen and truncated to whole pixels.
+
+    Args:
+        xy: (n, 2) pixels.
+        screen_size: (2,) width, height in pixels.
+        bins: Columns, rows.
+
+    Raises:
+        ConfigError: There is no column or no row.
+    """
+    if min(bins) < 1:
+        raise ConfigError(f"bins={bins} must be at least one column and one row")
+    pixel = np.trunc(np.clip(xy, 0, screen_size - 1))
+    column, row = np.minimum(np.floor(pixel * bins / screen_size), np.array(bins) - 1).astype(np.int64).T
+    cells: Ints = row * bins[0] + column
+    return cells
+
+
+def grid_letters(xy: npt.ArrayLike, screen_size: tuple[float, float], cells: int = 5) -> str:
+    """String of grid letters, ``a`` top left, row by row (SED uses 5 x 5 cells).
+
+    Args:
+        xy: (n, 2) or (n, 3), pixels.
+        screen_size: Width, height in pixels.
+        cells: Columns and rows; at most 5, which leaves one lower-case letter per cell.
+
+    Raises:
+        ConfigError: ``cells`` is out of range.
+    """
+    if not 1 <= cells <= 5:
+        raise ConfigError(f"cells={cells} must be 1 to 5, one lower-case letter per cell")
+    places = grid_cells(
+        as_fixations(xy, "a scanpath")[:, :2], np.asarray(screen_size, dtype=np.float64), (cells, cells)
+    )
+    return "".join(chr(ord("a") + place) for place in places)
