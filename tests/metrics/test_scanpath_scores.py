@@ -21,6 +21,7 @@ from vision_suite.metrics.scanpath import (
     scanpath_scores,
     sequence_score,
     stde,
+    unpadded,
 )
 from vision_suite.metrics.scanpath_clusters import FACTORS
 from vision_suite.metrics.scanpath_protocol import best_by, mean_by
@@ -282,3 +283,22 @@ def test_stimuli_without_samples_are_counted():
     result = scanpath_scores([words("AB", "AC"), words("AB", "AC")], [words("AB"), []])
     assert result.counts["stimuli_without_samples"] == 1
     assert result.rows["sequence_score"].model.left_out == 1
+
+
+def test_rows_of_a_batch():
+    xy = np.full((3, 3, 2), np.nan)
+    xy[0, :2] = [(1, 2), (3, 4)]
+    paths = unpadded(
+        [[4, BACKGROUND, PADDING], [5, 6, 7], [PADDING] * 3],
+        xy,
+        np.where(np.isnan(xy[..., 0]), np.nan, 0.2),
+        observers=["a", "b", "c"],
+        terminated=[True, False, True],
+    )
+    assert [list(path.objects) for path in paths] == [[4, BACKGROUND], [5, 6, 7], []]
+    np.testing.assert_array_equal(paths[0].fixations, [(1, 2, 0.2), (3, 4, 0.2)])
+    assert paths[1].xy is None
+    assert np.isnan(paths[1].seconds).all()
+    assert [(path.observer, path.terminated) for path in paths] == [("a", True), ("b", False), ("c", True)]
+    with pytest.raises(DataError, match="before a fixation"):
+        unpadded([[PADDING, 1]])

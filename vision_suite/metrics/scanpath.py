@@ -18,7 +18,7 @@ from vision_suite.metrics.scanpath_likelihood import Likelihood, likelihood, ste
 from vision_suite.metrics.scanpath_multimatch import MultiMatch, multimatch, multimatches
 from vision_suite.metrics.scanpath_objects import object_information_gain, top_k_accuracy, true_probability, true_rank
 from vision_suite.metrics.scanpath_pairs import PAIR_SCORES, PairSettings, Scene, pair_scores
-from vision_suite.metrics.scanpath_paths import Scanpath
+from vision_suite.metrics.scanpath_paths import Scanpath, unpadded
 from vision_suite.metrics.scanpath_protocol import Interval, balanced_mean, bootstrap, human_pairs
 from vision_suite.metrics.scanpath_saliency import (
     conditional_auc,
@@ -104,4 +104,5 @@ __all__ = [
     "top_k_accuracy",
     "true_probability",
     "true_rank",
+    "unpadded",
 ]

@@ -96,7 +96,8 @@ def behaviour_delta(
     and divides by five. Five averages can agree although the paths do not: read a likelihood beside it.
 
     Args:
-        human: By trial a list of (sequence, target), usually of one; a single (sequence, target) will do.
+        human: By trial a list of (sequence, target), usually of one; a bare (sequence, target) will do, its target then
+            a number, None or a set.
         model: By trial the model's samples as (sequence, target), in the same order.
         weights: Weight of each trial in the means over trials; None: equal.
 

@@ -40,8 +40,8 @@ class Scanpath:
     """
 
     objects: Sequence[int] | Ints | None = None
-    xy: Sequence[Sequence[float]] | npt.NDArray[np.floating[Any]] | None = None
-    duration: Sequence[float] | npt.NDArray[np.floating[Any]] | None = None
+    xy: Sequence[Sequence[float]] | npt.NDArray[Any] | None = None
+    duration: Sequence[float] | npt.NDArray[Any] | None = None
     observer: Hashable = None
     terminated: bool = True
 
@@ -84,6 +84,48 @@ class Scanpath:
         duration = None if self.duration is None else self.duration[kept]
         whole = fixations is None or len(self) <= fixations
         return Scanpath(objects, xy, duration, self.observer, self.terminated and whole)
+
+
+def unpadded(
+    sequence: npt.ArrayLike,
+    xy: npt.ArrayLike | None = None,
+    duration: npt.ArrayLike | None = None,
+    *,
+    observers: Sequence[Hashable] | None = None,
+    terminated: Sequence[bool] | Bools | None = None,
+) -> list[Scanpath]:
+    """Scanpaths from the padded rows of a batch (`vision_suite.types.ScanpathBatch`).
+
+    Args:
+        sequence: (B, L) objects, ``BACKGROUND``, or ``PADDING`` behind the end.
+        xy: (B, L, 2) pixels; a row without any known point has none.
+        duration: (B, L) seconds, NaN where unknown.
+        observers: Who looked, by row.
+        terminated: By row, False where the path was cut.
+
+    Returns:
+        B scanpaths.
+
+    Raises:
+        DataError: Padding stands before a fixation, or a row is malformed.
+    """
+    objects = np.asarray(sequence, dtype=np.int64)
+    lengths = (objects != PADDING).sum(axis=1)
+    if (objects[np.arange(objects.shape[1]) < lengths[:, None]] == PADDING).any():
+        raise DataError(f"padding ({PADDING}) stands before a fixation: pad sequences at their end only")
+    paths = []
+    for row, length in enumerate(lengths):
+        points = None if xy is None else np.asarray(xy)[row, :length]
+        paths.append(
+            Scanpath(
+                objects[row, :length],
+                None if points is None or np.isnan(points).all() else points,
+                None if duration is None else np.asarray(duration)[row, :length],
+                None if observers is None else observers[row],
+                True if terminated is None else bool(terminated[row]),
+            )
+        )
+    return paths
 
 
 def as_fixations(path: npt.ArrayLike, name: str) -> Floats:
@@ -160,14 +202,14 @@ def chunks(first: Ints, second: Ints, cells: int = CELLS) -> Iterator[Ints]:
     """Places of pairs in bundles of like size whose padded tables stay below a number of cells.
 
     Args:
-        first: (P,) lengths of the first paths; bundles come by falling ``first``, so rows that end early are last.
+        first: (P,) lengths of the first paths.
         second: (P,) lengths of the second paths.
         cells: Most cells of a table first x second over the pairs of a bundle.
     """
-    order = np.lexsort((-second, -first))
-    begin = 0
-    while begin < len(order):
-        # Rows are sorted by ``first``; the widest of all seconds bounds the bundle's width.
-        size = max(1, int(cells // max(1, int((first[order[begin]] + 1) * (second.max() + 1)))))
-        yield order[begin : begin + size]
-        begin += size
+    # Long pairs come first: a few of them must not make the tables of all others wide.
+    order = np.argsort(-np.maximum(first, second), kind="stable")
+    while len(order):
+        table = int(first[order].max() + 1) * int(second[order].max() + 1)
+        size = max(1, cells // table)
+        yield order[:size]
+        order = order[size:]

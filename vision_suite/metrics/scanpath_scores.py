@@ -118,7 +118,7 @@ def scanpath_scores(
         tasks: By stimulus, for ``balance="task"``.
         settings: Of the scores.
         max_fixations: Cut people and samples to so many fixations, the first included; delta takes whole paths.
-        drop_first: Leave out the first fixation, given to everyone on a centre cross, which makes scores higher.
+        drop_first: Leave out the first fixation; where all start on a centre cross, it is a free match.
         balance: ``stimulus``, ``task`` or ``trial``, see `BALANCES`.
         resamples: Bootstrap draws.
         level: Of the intervals.
