@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
@@ -293,8 +294,11 @@ class TADData(BaseData):
                 windows.append(Window(place, 0, count, whole_clock(video, count, info, self.num_cells)))
                 continue
             clock = row_clock(video, count, info)
-            for first in window_starts(count, self.num_cells, stride_of(self.num_cells, self._overlaps[stage])):
-                windows.append(Window(place, first, min(self.num_cells, count - first), clock.after(first)))
+            stride = stride_of(self.num_cells, self._overlaps[stage])
+            for first in window_starts(count, self.num_cells, stride):
+                rest, own = count - first, clock.after(first)
+                horizon = own.after(stride).origin if rest > self.num_cells else math.inf
+                windows.append(Window(place, first, min(self.num_cells, rest), own, horizon))
         if stage != "fit":
             return windows
         batches = self._batches(stage, 0, windows)

@@ -45,12 +45,14 @@ class Window:
 
     Attributes:
         video: Place in the list of videos. first: First row. rows: Number of rows. clock: Of its cells.
+        horizon: Seconds at which the next window of the regular grid begins, infinity after the last.
     """
 
     video: int
     first: int
     rows: int
     clock: Clock
+    horizon: float = math.inf
 
 
 def row_clock(video: Video, rows: int, info: FeatureInfo) -> Clock:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from vision_suite.lit_modules.recognizer import LitRecognizer
 from vision_suite.metrics.tad import mean_average_precision
 from vision_suite.models.csa import CSAConfig
 from vision_suite.models.csa.postprocess import PostProcess
+from vision_suite.models.csa.streaming import StreamingDetector
 from vision_suite.optim import OptimConfig
 
 SEGMENT = PostProcess(class_scope="segment", sigma=0.3, top_classes=1)
@@ -178,15 +180,27 @@ def test_from_raw_video_to_detections(tmp_path, monkeypatch, capsys):
     assert float(rows[0]["score"]) == pytest.approx(max(e["score"] for e in found["mine"]), abs=1e-6)
 
 
-def test_prediction_of_stored_features_equals_the_test(root, tmp_path):
-    """Whole videos: the same sequences, so the same detections."""
-    module, split = lit(), data(root)
+@pytest.mark.parametrize("mode", ["resize", "window"])
+@pytest.mark.parametrize("stage", ["video", "window_then_video"])
+def test_prediction_of_stored_features_and_a_stream_equal_the_test(root, tmp_path, mode, stage):
+    """The same sequences, so the same detections, however suppression is done."""
+    post = replace(SEGMENT, nms_stage=stage, keep=30)
+    module, split = lit(post=post), data(root, mode=mode)
     trainer(tmp_path).test(module, split, verbose=False)
     tested = module.report.predictions["results"]
     running = trainer(tmp_path)
-    running.predict(module, data(root))
+    running.predict(module, data(root, mode=mode))
     found = json.loads((run_dir(running) / "predict/detections.json").read_text())["results"]
     assert set(found) == set(tested)
     for name, entries in found.items():
+        assert len(entries) == 30
         scores = np.array([e["score"] for e in entries])
         np.testing.assert_allclose(scores, [e["score"] for e in tested[name]], rtol=1e-4)
+        if (mode, stage) == ("window", "video"):
+            stream = StreamingDetector(
+                module.model.eval(), split.class_names, replace(post, keep=9999), cell_seconds=0.5
+            )
+            said = stream.feed(np.load(root / f"features/{name}.npy")) + stream.close()
+            assert len(said) > 30
+            everything = {(e["label"], *np.round([e["score"], *e["segment"]], 3)) for e in said}
+            assert {(e["label"], *np.round([e["score"], *e["segment"]], 3)) for e in entries} <= everything

@@ -80,6 +80,7 @@ class CSADetector(nn.Module):
         super().__init__()
         if in_channels < 1 or num_classes < 1:
             raise ConfigError(f"in_channels={in_channels} and num_classes={num_classes} must be at least 1")
+        self.in_channels = in_channels
         self.convention = Convention(layout, sampling, boundary, channels)
         self.proposals = ProposalMap(num_cells, max_duration or num_cells, layout)
         dense = bm_impl == "dense"
