@@ -180,6 +180,34 @@ def test_from_raw_video_to_detections(tmp_path, monkeypatch, capsys):
     assert float(rows[0]["score"]) == pytest.approx(max(e["score"] for e in found["mine"]), abs=1e-6)
 
 
+@pytest.mark.slow
+def test_a_recipe_is_fitted_to_videos_and_predicts_as_the_page_says(tmp_path, monkeypatch):
+    """The three commands of docs/csa.md, on small videos: predict takes the recipe, whose data set is not there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VISION_SUITE_DATA", str(tmp_path / "cache"))
+    write_video_set(tmp_path / "my_set", videos=4, seconds=12)
+    write_video(tmp_path / "new_videos/mine.mp4", [Action("circle", 2.0, 8.0)], 20.0)
+    (tmp_path / "my_set/videos").rename(tmp_path / "my_videos")
+    flags = ["--backbone=timm:resnet10t", "--weights=random:0", "--fps=4", "--clip=4", "--stride=2", "--quiet"]
+    assert main(["features", "--videos", "my_videos", "--output", "my_set/features/r3d", *flags]) == 0
+    recipe = ["-c", "csa/thumos14_i3d_bmn_csa"]
+    page = ["--data.root=my_set", "--data.features=[features/r3d]", "--data.sampling=null", "--data.test_on=[testing]"]
+    small = [
+        "--data.num_cells=16",
+        "--data.batch_size=2",
+        "--data.num_workers=0",
+        "--model.max_duration=8",
+        "--trainer.accelerator=cpu",
+    ]
+    run(["fit", *recipe, *page, *small, "--trainer.max_epochs=1"])
+    predicted = run(["predict", *recipe, "--ckpt_path=last", "--data.videos=new_videos", "--trainer.accelerator=cpu"])
+    folder = run_dir(predicted.trainer) / "predict"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["videos"], summary["failed"], summary["windows"]) == (1, {}, 4)
+    labels = {entry["label"] for entry in json.loads((folder / "detections.json").read_text())["results"]["mine"]}
+    assert labels == {"circle", "square"}
+
+
 @pytest.mark.parametrize("mode", ["resize", "window"])
 @pytest.mark.parametrize("stage", ["video", "window_then_video"])
 def test_prediction_of_stored_features_and_a_stream_equal_the_test(root, tmp_path, mode, stage):
