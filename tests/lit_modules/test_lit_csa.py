@@ -16,6 +16,7 @@ from vision_suite.cli import main
 from vision_suite.cli.train import run
 from vision_suite.datasets.synthetic_tad import Action, write_feature_set, write_video, write_video_set
 from vision_suite.datasets.tad import TADData
+from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.csa import LitCSA
 from vision_suite.lit_modules.recognizer import LitRecognizer
 from vision_suite.metrics.tad import mean_average_precision
@@ -139,7 +140,16 @@ def test_the_recogniser_learns_and_detects(root, tmp_path):
     running.fit(module, split)
     running.test(module, datamodule=split, verbose=False)
     assert float(running.callback_metrics["test/step_accuracy"]) > 0.9
-    assert module.report.metrics["mAP@0.5"] > 0.5
+    whole = module.report.metrics["mAP@0.5"]
+    assert whole > 0.5
+    # Windows of a third of the videos say the same, wherever an action begins.
+    running.test(module, datamodule=data(root, mode="window", num_cells=20), verbose=False)
+    assert module.report.metrics["mAP@0.5"] == pytest.approx(whole, abs=0.1)
+    starts = [e["segment"][0] for found in module.report.predictions["results"].values() for e in found]
+    assert min(starts) < 10
+    assert max(starts) > 12
+    with pytest.raises(ConfigError, match="LitRecognizer does not predict"):
+        running.predict(module, datamodule=data(root))
 
 
 @pytest.mark.slow

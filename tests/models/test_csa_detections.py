@@ -12,7 +12,7 @@ from vision_suite.models.csa.detections import class_probabilities, detect, vide
 from vision_suite.models.csa.merging import VideoMerger, join
 from vision_suite.models.csa.network import annotated_logits, interval_logits, video_logits
 from vision_suite.models.csa.postprocess import PostProcess, Proposals, candidates, label, propose, suppress
-from vision_suite.models.csa.recognizer import SequenceRecognizer, runs, step_labels
+from vision_suite.models.csa.recognizer import SequenceRecognizer, averaged, runs, step_labels
 
 
 def loop_proposals(start, end, iou, confidence, valid, duration, boundary):
@@ -166,6 +166,13 @@ def test_steps_and_runs():
         ("x", 0.8, [18.0, 21.0]),
         ("y", 0.7, [12.0, 16.0]),
     ]
+
+
+def test_overlapping_windows_are_averaged_step_by_step():
+    early, late = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), np.array([[0.5, 0.0], [0.5, 1.0]])
+    origin, joined = averaged([(11.0, late), (10.0, early), (12.0, late)], 0.5)
+    assert origin == 10.0
+    np.testing.assert_allclose(joined, [[1, 1, 0.25, 0, 0.5, 0], [0, 0, 0.75, 1, 0.5, 1]])
 
 
 def test_the_recogniser_sees_its_surroundings_and_gives_semantics():
