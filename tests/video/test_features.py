@@ -121,6 +121,14 @@ def test_a_killed_extraction_goes_on(videos, tmp_path):
         extract_videos(files, target, Extractor(**{**SMALL.__dict__, "stride": 4}), silent)
 
 
+def test_a_video_that_was_cut_off_is_not_stored(videos, tmp_path):
+    cut = write_video(videos / "cut.mkv", [], 6.0, damaged=True)
+    done = extract_videos([videos / "clip0.mp4", cut], tmp_path / "out", SMALL, silent)
+    assert (done.written, list(done.failed)) == (1, ["cut"])
+    assert "was cut off" in done.failed["cut"]
+    assert [path.name for path in (tmp_path / "out").glob("*.npy")] == ["clip0.npy"]
+
+
 def test_two_videos_of_one_name_are_one_line(videos, tmp_path):
     write_video(videos / "more/clip0.mp4", [], 1.0)
     with pytest.raises(DataError, match="two videos are called 'clip0'"):
