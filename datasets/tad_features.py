@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import DataError
+from vision_suite.video.store import write_whole
 
 Floats = npt.NDArray[np.float32]
 METADATA = "features.json"
@@ -48,8 +49,12 @@ class FeatureInfo:
 
     def __post_init__(self) -> None:
         """Refuse what gives no time."""
-        if self.stride <= 0 or self.clip <= 0 or (self.fps is not None and self.fps <= 0):
-            raise DataError(f"features with fps={self.fps}, stride={self.stride}, clip={self.clip} have no time")
+        rates = [self.stride, self.clip, *([] if self.fps is None else [self.fps])]
+        if not all(0 < rate < math.inf for rate in rates) or not math.isfinite(self.offset):
+            raise DataError(
+                f"features with fps={self.fps}, stride={self.stride}, clip={self.clip}, offset={self.offset} have no "
+                "time: give finite numbers, all but the offset above 0"
+            )
 
 
 def read_info(folder: Path) -> FeatureInfo:
@@ -74,7 +79,7 @@ def read_info(folder: Path) -> FeatureInfo:
 
 def write_info(folder: Path, info: FeatureInfo, **more: Any) -> None:
     """Write the metadata beside a set of features, with further facts for people."""
-    (folder / METADATA).write_text(json.dumps({**asdict(info), **more}, indent=1) + "\n", encoding="utf-8")
+    write_whole(folder / METADATA, json.dumps({**asdict(info), **more}, indent=1) + "\n")
 
 
 class FeatureSource:

@@ -62,9 +62,10 @@ def test_metadata_is_demanded(tmp_path):
     write_info(tmp_path, info, videos={"a": 3})
     assert read_info(tmp_path) == info
     assert json.loads((tmp_path / "features.json").read_text())["videos"] == {"a": 3}
-    (tmp_path / "features.json").write_text('{"stride": 0}')
-    with pytest.raises(DataError, match="have no time"):
-        read_info(tmp_path)
+    for useless in ('{"stride": 0}', '{"fps": NaN}', '{"offset": Infinity}'):
+        (tmp_path / "features.json").write_text(useless)
+        with pytest.raises(DataError, match="have no time"):
+            read_info(tmp_path)
     (tmp_path / "features.json").write_text("[")
     with pytest.raises(DataError, match="is not usable metadata"):
         read_info(tmp_path)
