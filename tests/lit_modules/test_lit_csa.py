@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from vision_suite.callbacks.report import ReportWriter
-from vision_suite.callbacks.run_dir import run_dir
+from vision_suite.callbacks.run_dir import file_stem, run_dir
 from vision_suite.cli import main
 from vision_suite.cli.train import run
 from vision_suite.datasets.synthetic_tad import Action, write_feature_set, write_video, write_video_set
@@ -216,6 +216,13 @@ def test_a_recipe_is_fitted_to_videos_and_predicts_as_the_page_says(tmp_path, mo
     assert (summary["videos"], summary["failed"], summary["windows"]) == (1, {}, 4)
     labels = {entry["label"] for entry in json.loads((folder / "detections.json").read_text())["results"]["mine"]}
     assert labels == {"circle", "square"}
+
+
+def test_videos_with_like_names_have_their_own_files():
+    names = ["a b", "a+b", "a_b", "x" * 70, "x" * 71, "mine"]
+    stems = [file_stem(name) for name in names]
+    assert len(set(stems)) == len(names)
+    assert (stems[2], stems[5]) == ("a_b", "mine")
 
 
 @pytest.mark.parametrize("mode", ["resize", "window"])

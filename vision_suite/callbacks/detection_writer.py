@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from pytorch_lightning.utilities import rank_zero_info
 
 from vision_suite.callbacks.prediction_store import clear
 from vision_suite.callbacks.report_detection import best
-from vision_suite.callbacks.run_dir import share_run_dir
+from vision_suite.callbacks.run_dir import file_stem, share_run_dir
 from vision_suite.datasets.tad import TADData
 from vision_suite.errors import ConfigError
 from vision_suite.models.csa.detections import CELLS, class_probabilities, to_proposals
@@ -150,7 +149,7 @@ class DetectionWriter(Callback):
             title=name,
             classes=data.class_names,
         )
-        safe = re.sub(r"[^\w.-]+", "_", name)[:80]
+        safe = file_stem(name)
         drawn.save(self._folder / "timelines" / f"{safe}.png")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):

@@ -131,13 +131,14 @@ def _bars(
 
 
 def _thumbnails(axes: Axes, thumbnails: Sequence[tuple[float, Image.Image]], duration: float) -> None:
-    """Pictures side by side, each in the middle of its share of the time."""
-    width = duration / len(thumbnails)
+    """Pictures around their times, as wide as the narrowest gap between them leaves."""
+    gaps = np.diff([seconds for seconds, _ in thumbnails])
+    width = min([duration / len(thumbnails), *gaps[gaps > 0]])
     # A tile has the shape of its place, so that nothing is stretched.
-    tile_width, tile_height = WIDTH * 0.9 / len(thumbnails), THUMBNAIL_HEIGHT * 0.95
-    for number, (_, picture) in enumerate(thumbnails):
+    tile_width, tile_height = WIDTH * 0.9 * width / max(duration, 1e-3), THUMBNAIL_HEIGHT * 0.95
+    for seconds, picture in thumbnails:
         tile = canvas.thumbnail(picture, max(8, round(200 * tile_width)), round(200 * tile_height))
-        extent = (number * width, (number + 1) * width, 0, 1)
+        extent = (seconds - width / 2, seconds + width / 2, 0, 1)
         axes.imshow(np.asarray(tile), extent=extent, aspect="auto", interpolation="antialiased")
     axes.set_ylim(0, 1)
     axes.axis("off")
