@@ -147,6 +147,9 @@ def test_detections_of_several_videos():
     assert {name: len(entries) for name, entries in found.items()} == {"a": 1, "b": 2, "c": 0}
     assert [(e["label"], e["segment"]) for e in found["b"]] == [("x", [0, 5]), ("y", [20, 30])]
     assert "label" not in bare["b"][0]
+    single = (torch.tensor(3), rows[2:]), (torch.tensor(3), windows[2:])
+    alone, _ = detect(*single, np.zeros((1, 2)), ["a"], [5.0], ["x", "y"], PostProcess(class_scope="segment"))
+    assert alone == {"a": found["a"]}
 
 
 def test_impossible_settings():

@@ -14,7 +14,7 @@ from vision_suite.datasets.tad_windows import window_starts
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.models.csa import CSADetector
 from vision_suite.models.csa.detections import detect, proposal_rows, video_rows
-from vision_suite.models.csa.merging import StreamMerger
+from vision_suite.models.csa.merging import StreamMerger, VideoMerger
 from vision_suite.models.csa.postprocess import PostProcess, Proposals
 from vision_suite.models.csa.streaming import StreamingDetector
 
@@ -169,6 +169,12 @@ def test_what_was_said_goes_on_to_suppress():
     overlap = 2 / 12
     assert lowered == pytest.approx(0.5 * np.exp(-(overlap**2) / 0.3))
     assert merger.held == 0
+
+
+def test_a_video_of_which_the_last_windows_are_missing_gives_what_there_is():
+    merger = VideoMerger(PostProcess(nms="none"))
+    merger.add(proposals((0, 6, 0.9), (4, 12, 0.5)), 0.0, 8.0, 20.0)
+    assert merger.close(20.0).segments.tolist() == [[0, 6], [4, 12]]
 
 
 @pytest.mark.parametrize(

@@ -132,8 +132,9 @@ def detect(
     Returns:
         By video its detections, and its proposals without labels, both best first, in ActivityNet's result form.
     """
-    places, rows = (x.numpy() for x in proposals)
-    index, facts = (x.numpy() for x in windows)
+    # torchmetrics makes a scalar of a single number.
+    places, index = (np.atleast_1d(x.numpy()) for x in (proposals[0], windows[0]))
+    rows, facts = proposals[1].numpy(), windows[1].numpy()
     pieces = np.split(rows, np.searchsorted(places, index[1:]))
     mergers: dict[int, VideoMerger] = {}
     for piece, fact in zip(pieces, facts, strict=True):

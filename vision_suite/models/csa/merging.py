@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ class StreamMerger:
     many arrive at a time, and memory on the length of a window, not of the stream.
 
     Args:
-        post: The settings; they must allow a `streams`.
+        post: The settings, of which `streams` must be true.
     """
 
     def __init__(self, post: PostProcess) -> None:
@@ -90,7 +91,10 @@ class VideoMerger:
             self._held.append(suppress(found, duration, self.post) if twice else found)
 
     def close(self, duration: float) -> Proposals:
-        """The proposals of the video, best first, at most ``keep``; after the last window."""
+        """The proposals of the video, best first, at most ``keep``; after the last window that there is."""
+        if self._stream is not None and self._stream.held:  # a trial run ended before the video did
+            nothing = self._held[0].take(np.zeros(0, dtype=np.int64))
+            self.add(nothing, math.inf, math.inf, duration)
         return self._held[0] if self._stream is not None else suppress(join(self._held), duration, self.post)
 
     @property
