@@ -4,6 +4,7 @@ Per seed a recogniser is trained first (`csa/watch_tad_recognizer`); its feature
 (`csa/watch_tad_semantics`, one schedule and one post-processing). With `--split test` training takes the subjects 1 to
 7 and every run looks at subjects 8 to 10 once; `--split validate`, where settings are compared, trains on 1 to 6 and
 looks at subject 7. Runs that the results file holds are not repeated, so a killed ablation goes on where it stopped.
+Flags of ``--extra`` are part of what names a run.
 
 Run: python benchmarks/csa_ablation.py [--split test] [--features semantics] [--seeds 1 2 3 4 5] [--jobs 2]
 Writes docs/results/csa.md and docs/results/csa.json.
@@ -12,8 +13,10 @@ Writes docs/results/csa.md and docs/results/csa.json.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -49,6 +52,13 @@ VARIANTS = {
     "+CSA, channel branch alone": ["--model.self_attention=csa", "--model.csa.branches=channel"],
     "+CSA, temporal branch alone": ["--model.self_attention=csa", "--model.csa.branches=temporal"],
     "+CSA, learnt from the features": ["--model.self_attention=csa", "--model.csa.source=features"],
+    "+CSA, temporal convolution": ["--model.self_attention=csa", "--model.csa.temporal_fc=conv"],
+    "+CSA, identity start, temporal convolution": [
+        "--model.self_attention=csa",
+        "--model.csa.init=identity",
+        "--model.csa.temporal_fc=conv",
+    ],
+    "+CSA, projection over 3 steps": ["--model.self_attention=csa", "--model.csa.proj_kernel=3"],
 }
 MAIN = ["host", "+SE", "+CSA", "+SE+CSA", "+CSA, shuffled semantics"]
 HOSTS = ("bmn", "gtad")
@@ -75,34 +85,29 @@ class Run:
         return self.split, self.features, self.host, self.variant, self.seed, self.schedule
 
 
-def semantics_folder(split: str, seed: int) -> Path:
-    """Features of the recogniser of a split and seed."""
-    return SET / "features" / f"ablation_{split}_{seed}"
+def semantics_folder(split: str, seed: int, schedule: str) -> Path:
+    """Features of the recogniser of a split, seed and schedule."""
+    tag = hashlib.sha256(schedule.encode()).hexdigest()[:8]
+    return SET / "features" / f"ablation_{split}_{seed}_{tag}"
 
 
 def prepare(
-    split: str, seed: int, schedule: str, origin: dict[str, str], done: set[tuple[object, ...]]
+    split: str, seed: int, extra: list[str], schedule: str, origin: dict[str, str], done: set[tuple[object, ...]]
 ) -> list[dict[str, object]]:
     """Train the recogniser of a seed and write its features; its own scores as records."""
     run = Run(split, "raw", "", RECOGNIZER, seed, schedule)
-    target = semantics_folder(split, seed)
+    target = semantics_folder(split, seed, schedule)
     if run.key in done and (target / "features.json").is_file():
         return []
+    # Features of an extraction that was cut off are those of a network that is gone.
+    shutil.rmtree(target, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
-        scored, checkpoint = fit_and_score("csa/watch_tad_recognizer", split, seed, folder, [])
-        call(
-            [
-                "features",
-                "--sequences",
-                str(SET / "features/raw"),
-                "--checkpoint",
-                str(checkpoint),
-                "--stride=15",
-                "--output",
-                str(target),
-                "--quiet",
-            ]
-        )
+        scored, checkpoint = fit_and_score("csa/watch_tad_recognizer", split, seed, folder, extra)
+        source = str(SET / "features/raw")
+        call([
+            "features", "--sequences", source, "--checkpoint", str(checkpoint), "--stride=15", "--output", str(target),
+            "--quiet",
+        ])  # fmt: skip
     return [] if run.key in done else records_of(run, scored, origin)
 
 
@@ -110,7 +115,7 @@ def execute(run: Run, extra: list[str], origin: dict[str, str]) -> list[dict[str
     """Train a detector and score it once."""
     flags = [f"--model.host={run.host}", *VARIANTS[run.variant], *extra]
     if run.features == "semantics":
-        flags.append(f"--data.features=[features/{semantics_folder(run.split, run.seed).name}]")
+        flags.append(f"--data.features=[features/{semantics_folder(run.split, run.seed, run.schedule).name}]")
     with tempfile.TemporaryDirectory() as folder:
         scored, _ = fit_and_score(FEATURES[run.features], run.split, run.seed, folder, flags)
     return records_of(run, scored, origin)
@@ -148,12 +153,17 @@ def call(arguments: list[str]) -> None:
         raise RuntimeError(f"{' '.join(arguments)} failed: {done.stderr.strip()[-600:]}")
 
 
+def schedule_of(extra: list[str]) -> str:
+    """What tells runs with other flags apart."""
+    return " ".join(extra) or "as configured"
+
+
 def planned(options: argparse.Namespace) -> Iterator[Run]:
     """All runs, seeds outermost."""
     for seed in options.seeds:
         for host in options.hosts:
             for variant in options.variants:
-                yield Run(options.split, options.features, host, variant, seed, options.schedule)
+                yield Run(options.split, options.features, host, variant, seed, schedule_of(options.extra))
 
 
 def table(records: list[dict[str, object]]) -> str:
@@ -209,7 +219,6 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=MAIN)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1)), help="runs at a time, a core each")
-    parser.add_argument("--schedule", default="as configured", help="a name for --extra, to tell such runs apart")
     parser.add_argument("--extra", nargs=argparse.REMAINDER, default=[], help="further flags of fit and test, last")
     options = parser.parse_args()
     path = STEM.with_suffix(".json")
@@ -229,9 +238,13 @@ def main() -> None:
 
     with ThreadPoolExecutor(options.jobs) as pool:
         if options.features == "semantics":
-            starts = [pool.submit(prepare, options.split, s, options.schedule, origin, done) for s in options.seeds]
+            schedule = schedule_of(options.extra)
+            starts = [
+                pool.submit(prepare, options.split, s, options.extra, schedule, origin, done) for s in options.seeds
+            ]
             for future in tqdm(as_completed(starts), total=len(starts), desc="recognisers"):
                 records.extend(future.result())
+                write()
         futures = [pool.submit(execute, run, options.extra, origin) for run in planned(options) if run.key not in done]
         for future in tqdm(as_completed(futures), total=len(futures), desc="runs"):
             records.extend(future.result())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.trainer.states import TrainerFn
@@ -45,6 +45,11 @@ class BaseData(LightningDataModule, ABC):
         # The run's seed by default: Lightning's seed_everything leaves it in this variable.
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self._workers = num_workers
+
+    def __str__(self) -> str:
+        """How long the lists are; Lightning's own text needs its ``DataLoader`` and would make every batch of ours."""
+        sizes = ", ".join(f"{stage} {self.size(stage)}" for stage in get_args(Stage))
+        return f"{type(self).__name__} ({self.items}: {sizes})"
 
     @abstractmethod
     def size(self, stage: Stage) -> int:

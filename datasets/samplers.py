@@ -179,22 +179,22 @@ class ShuffledBatchSampler(EpochBatchSampler):
     """Batches of a new random order in each epoch; a last incomplete batch is left out (batch norm needs full ones)."""
 
     def __init__(self, size: int, batch_size: int, *, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
-        """Shuffle ``size`` pictures.
+        """Shuffle ``size`` items.
 
         Args:
-            size: Pictures in the training set.
-            batch_size: Pictures per batch and process.
+            size: Pictures or sequences in the training set.
+            batch_size: Of these per batch and process.
             seed: Seed of the order.
             rank: Which of the processes this is.
             world_size: Number of processes that train together.
 
         Raises:
-            ConfigError: There are fewer pictures than one step needs.
+            ConfigError: There are fewer items than one step needs.
         """
         super().__init__(rank=rank, world_size=world_size)
         if not 1 <= batch_size * world_size <= size:
             raise ConfigError(
-                f"batch_size={batch_size} on {world_size} processes does not fit {size} training pictures: "
+                f"batch_size={batch_size} on {world_size} processes does not fit {size} training items: "
                 f"choose 1 to {size // world_size}"
             )
         self.size = size

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -19,15 +18,19 @@ from vision_suite.datasets.records import Record, fingerprint
 from vision_suite.datasets.roots import find_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
 from vision_suite.datasets.tad_annotations import Annotations, Video, ground_truth, read_annotations
-from vision_suite.datasets.tad_features import FeatureInfo, FeatureSource, Floats, read_info
+from vision_suite.datasets.tad_features import FeatureSource, Floats, Join
 from vision_suite.datasets.tad_inputs import VideoFiles
+from vision_suite.datasets.tad_sampling import FeatureInfo, read_joined
 from vision_suite.datasets.tad_scores import read_scores
 from vision_suite.datasets.tad_sequences import SequenceBatches, VideoRows
 from vision_suite.datasets.tad_stream import StreamBatches
-from vision_suite.datasets.tad_windows import Window, row_clock, stride_of, whole_clock, window_starts
-from vision_suite.errors import ConfigError, DataError
+from vision_suite.datasets.tad_windows import Window, compare_lengths, sequences_of, stride_of
+from vision_suite.errors import ConfigError, DataError, check_choice
 
 Mode = Literal["resize", "window"]
+Cache = Literal["memory", "none"]
+OnMissing = Literal["error", "skip"]
+SUBSETS = {"fit": "train_on", "validate": "validate_on", "test": "test_on"}
 
 
 class TADData(BaseData):
@@ -48,7 +51,7 @@ class TADData(BaseData):
         validate_on: list[str] | None = None,
         test_on: list[str] | None = None,
         sampling: FeatureInfo | None = None,
-        join: Literal["interpolate", "truncate"] = "interpolate",
+        join: Join = "interpolate",
         every: int = 1,
         train_overlap: float = 0.5,
         test_overlap: float = 0.5,
@@ -58,9 +61,9 @@ class TADData(BaseData):
         blocked: str | None = None,
         ignore_labels: list[str] | None = None,
         class_scores: str | None = None,
-        cache: Literal["memory", "none"] = "none",
+        cache: Cache = "none",
         num_workers: int | None = None,
-        on_missing: Literal["error", "skip"] = "error",
+        on_missing: OnMissing = "error",
         videos: str | None = None,
         extractor_device: str = "auto",
         seed: int | None = None,
@@ -89,8 +92,8 @@ class TADData(BaseData):
             classes: Text file with one class name a line; by default the names that occur, sorted.
             blocked: JSON list of videos to leave out.
             ignore_labels: Labels to leave out; Ambiguous if unset.
-            class_scores: Class scores of whole videos from outside: CUHK's JSON, or UntrimmedNet's matrix. They take
-                the place of the detector's own classifier.
+            class_scores: Class scores of whole videos from outside: CUHK's JSON, or UntrimmedNet's matrix, for every
+                video that is evaluated or predicted. They take the place of the detector's own classifier.
             cache: memory keeps all features of a stage; none reads them from disk each time.
             num_workers: Worker processes of each loader; by default none with cache=memory, else up to 8.
             on_missing: Stop at videos without features, or skip, count and report them; in prediction likewise videos
@@ -108,6 +111,12 @@ class TADData(BaseData):
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=workers, seed=seed)
         if every < 1 or num_cells < 1:
             raise ConfigError(f"every={every} and num_cells={num_cells} must be at least 1")
+        if not (0 <= keep_inside < 1 and 0 <= min_share < 1):
+            raise ConfigError(f"keep_inside={keep_inside} and min_share={min_share} must be from 0 to below 1")
+        for name, value, choices in (
+            ("mode", mode, Mode), ("join", join, Join), ("cache", cache, Cache), ("on_missing", on_missing, OnMissing)
+        ):  # fmt: skip
+            check_choice(name, value, get_args(choices))
         self.num_cells, self.mode, self.every = num_cells, mode, every
         self._cache, self._on_missing = cache, on_missing
         self._overlaps = {"fit": train_overlap, "validate": test_overlap, "test": test_overlap, "predict": test_overlap}
@@ -115,8 +124,9 @@ class TADData(BaseData):
         self._videos: dict[str, list[Video]] = {"fit": [], "validate": [], "test": [], "predict": []}
         self._windows: dict[str, list[Window]] = {}
         self._rows: dict[str, VideoRows] = {}
-        self._scores: dict[str, Any] = {}
-        self.info = sampling or FeatureInfo()
+        self._scores: dict[str, Floats] = {}
+        self._leads: dict[str, float] = {}
+        self.info = sampling or FeatureInfo(resized=True)  # with video files alone, the checkpoint tells
         self.files = None if videos is None else VideoFiles(videos, extractor_device, on_missing)
         if self.files is not None:
             self._videos["predict"] = self.files.videos
@@ -125,7 +135,9 @@ class TADData(BaseData):
         folder = None if root is None else find_root(root, needed=videos is None)
         if folder is None:
             return
-        self._source, self.info = self._features(folder, features or ["features"], sampling, join)
+        places = [folder / name for name in features or ["features"]]
+        self.info = sampling or read_joined([place if place.is_dir() else place.parent for place in places])
+        self._source = FeatureSource(places, join, self.info.channels)
         listing = read_annotations(
             folder / annotations,
             classes=None if classes is None else folder / classes,
@@ -139,20 +151,6 @@ class TADData(BaseData):
         }
         self._use(folder, listing, subsets, None if class_scores is None else folder / class_scores)
 
-    def _features(
-        self, folder: Path, names: Sequence[str], sampling: FeatureInfo | None, join: Any
-    ) -> tuple[FeatureSource, FeatureInfo]:
-        places = [folder / name for name in names]
-        info = sampling
-        if info is None:
-            found = [read_info(place if place.is_dir() else place.parent) for place in places]
-            if any((other.fps, other.stride, other.offset) != (found[0].fps, found[0].stride, found[0].offset)
-                   for other in found):  # fmt: skip
-                raise ConfigError("the sets of features differ in fps, stride or offset: give --data.sampling")
-            info = replace(found[0], channels=sum(other.channels for other in found))
-        source = FeatureSource(places, join, info.channels)
-        return source, info
-
     def _use(self, folder: Path, listing: Annotations, subsets: dict[str, list[str]], scores: Path | None) -> None:
         self.class_names, self.num_classes = listing.classes, len(listing.classes)
         known = {video.subset for video in listing.videos.values()}
@@ -162,13 +160,7 @@ class TADData(BaseData):
             self._videos[stage] = [] if optional else listing.of(names)
         stages = ("fit", "validate", "test")
         everything = {video.name: video for stage in stages for video in self._videos[stage]}
-        missing = self._source.missing(list(everything))
-        if missing and (self._on_missing == "error" or len(missing) == len(everything)):
-            more = ", ..." if len(missing) > 5 else ""
-            raise DataError(
-                f"{len(missing)} of {len(everything)} videos have no features: {', '.join(missing[:5])}{more}: extract "
-                "them, or pass --data.on_missing skip"
-            )
+        missing = self._source.missing(list(everything), self._on_missing == "skip")
         if missing:
             rank_zero_warn(f"Skipped {len(missing)} of {len(everything)} videos without features (first: {missing[0]})")
         gone = set(missing)
@@ -180,7 +172,9 @@ class TADData(BaseData):
         self.in_channels = self.info.channels or self._source.read(present[0]).shape[1]
         self._source.channels = self.in_channels
         if scores is not None:
-            self._scores = dict(read_scores(scores, present, self.class_names))
+            # Training never looks at them, and UntrimmedNet's matrix has none of the training videos.
+            scored = dict.fromkeys(video.name for stage in ("validate", "test") for video in self._videos[stage])
+            self._scores = read_scores(scores, list(scored), self.class_names)
         records = [Record(file, -1) for name in present for file in self._source.files(name)]
         same = bool(set(subsets["validate"]) & set(subsets["test"])) and bool(self._videos["validate"])
         self.protocol = {
@@ -190,7 +184,7 @@ class TADData(BaseData):
             "annotations": listing.path.name,
             "subsets": subsets,
             "counts": {stage: _counts(self._videos[stage]) for stage in stages},
-            "problems": listing.problems | ({"videos_without_features": len(missing)} if missing else {}),
+            "problems": dict(listing.problems),
             "mode": self.mode,
             "num_cells": self.num_cells,
             "every": self.every,
@@ -202,6 +196,7 @@ class TADData(BaseData):
             "class_scores": None if scores is None else scores.name,
             "fingerprint": fingerprint(folder, records),
         }
+        self._count("videos_without_features", len(gone))
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -241,9 +236,8 @@ class TADData(BaseData):
                 continue
             if not self._videos[name]:
                 subsets = self.protocol.get("subsets", {})
-                raise DataError(f"there is no video to {name} on (subsets {subsets}): give --data.{name}_on")
-            rows = VideoRows(self._source, self._videos[name], self.every, self._cache == "memory")
-            self._rows[name] = rows
+                raise DataError(f"there is no video to {name} on (subsets {subsets}): give --data.{SUBSETS[name]}")
+            rows = self._rows[name] = self._read(self._videos[name], self._cache == "memory")
             self._windows[name] = self._cut(name, rows)
         if stage == "fit":
             counts = "; ".join(
@@ -260,13 +254,13 @@ class TADData(BaseData):
         rank, world_size = self._rank()
         videos = self._videos["predict"]
         if self.files is None:
-            stored = VideoRows(self._source, videos, self.every, False)
+            stored = self._read(videos, False)
             give: Callable[[int], Iterable[Floats]] = lambda place: [stored(place)]  # noqa: E731
         else:
             give = self.files.rows(self.info, self.every)
         scores = [self._scores[video.name] for video in videos if video.name in self._scores]
         return StreamBatches(
-            videos, give, replace(self.info, stride=self.info.stride * self.every), cells=self.num_cells,
+            videos, give, self._row_info, cells=self.num_cells,
             resize=self.mode == "resize", stride=stride_of(self.num_cells, self._overlaps["predict"]),
             batch_size=self.eval_batch_size, rank=rank, world_size=world_size,
             video_scores=torch.from_numpy(np.stack(scores)) if len(scores) == len(videos) else None,
@@ -285,28 +279,42 @@ class TADData(BaseData):
         self._overlaps["predict"] = facts["overlap"]
         self.info = FeatureInfo(**facts["sampling"])
 
+    def _read(self, videos: list[Video], keep: bool) -> VideoRows:
+        """The features of some videos, all read once, whose seconds must fit the videos'."""
+        rows = VideoRows(self._source, videos, self.every, keep)
+        found = compare_lengths(videos, rows.counts, self._row_info)
+        self._leads |= found  # by name: one video may be in two stages
+        self._count("features_shorter_than_video", sum(lead < 0 for lead in self._leads.values()))
+        self._count("features_longer_than_video", sum(lead > 0 for lead in self._leads.values()))
+        if found:
+            name, lead = next(iter(found.items()))
+            rank_zero_warn(f"Features of {len(found)} of {len(videos)} videos end more than a clip before or behind "
+                           f"the video's end (first: {name!r}, {lead:+.4g} s)")  # fmt: skip
+        return rows
+
+    def _count(self, problem: str, number: int) -> None:
+        if number:
+            self.protocol["problems"][problem] = number
+
+    @property
+    def _row_info(self) -> FeatureInfo:
+        """When each row happens that is kept."""
+        return replace(self.info, stride=self.info.stride * self.every)
+
     def _cut(self, stage: Stage, rows: VideoRows) -> list[Window]:
-        windows: list[Window] = []
-        info = replace(self.info, stride=self.info.stride * self.every)
-        for place, video in enumerate(self._videos[stage]):
-            count = rows.count(place)
-            if self.mode == "resize":
-                windows.append(Window(place, 0, count, whole_clock(video, count, info, self.num_cells)))
-                continue
-            clock = row_clock(video, count, info)
-            stride = stride_of(self.num_cells, self._overlaps[stage])
-            for first in window_starts(count, self.num_cells, stride):
-                rest, own = count - first, clock.after(first)
-                horizon = own.after(stride).origin if rest > self.num_cells else math.inf
-                windows.append(Window(place, first, min(self.num_cells, rest), own, horizon))
+        videos = self._videos[stage]
+        stride = None if self.mode == "resize" else stride_of(self.num_cells, self._overlaps[stage])
+        windows = sequences_of(videos, rows.counts, self._row_info, self.num_cells, stride)
         if stage != "fit":
             return windows
-        batches = self._batches(stage, 0, windows)
-        kept = [window for n, window in enumerate(windows) if len(batches.actions(n))]
+        kept, trained = self._batches(stage, 0, windows).with_actions()
         if not kept:
-            raise DataError(f"none of {len(windows)} training sequences holds an annotation: check --data.num_cells")
-        if len(kept) < len(windows):
-            self.protocol["problems"] |= {"training_sequences_without_action": len(windows) - len(kept)}
+            raise DataError(
+                f"none of {len(windows)} training sequences holds an annotation: check --data.num_cells, "
+                f"--data.keep_inside (now {self._keep_inside}) and --data.min_share (now {self._min_share})"
+            )
+        self._count("training_sequences_without_action", len(windows) - len(kept))
+        self._count("actions_not_trained_on", sum(len(video.actions) for video in videos) - trained)
         return kept
 
     def _train_sampler(self, rank: int, world_size: int) -> ShuffledBatchSampler:
@@ -314,7 +322,7 @@ class TADData(BaseData):
 
     def _batches(self, stage: Stage, rank: int, windows: list[Window] | None = None) -> SequenceBatches:
         videos = self._videos[stage]
-        scores = [self._scores[video.name] for video in videos] if self._scores else None
+        scores = [self._scores[video.name] for video in videos] if self._scores and stage != "fit" else None
         return SequenceBatches(
             self._windows[stage] if windows is None else windows,
             videos,

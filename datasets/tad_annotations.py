@@ -78,7 +78,8 @@ def read_annotations(
     """Read ``{"database": {id: {"subset", "duration", "annotations": [{"label", "segment"}]}}}``.
 
     Segments may be text; ends beyond the video are clipped to it; segments then without a positive length are left out,
-    as are ignored labels and blocked videos. All of that is counted. Exact duplicates are kept, and counted.
+    as are ignored labels and blocked videos. All of that is counted, and so are exact duplicates, which are kept, and
+    blocked ids that the file does not have.
 
     Args:
         path: The annotation file.
@@ -94,9 +95,9 @@ def read_annotations(
     skipped = _blocked(blocked)
     problems: Counter[str] = Counter()
     videos: dict[str, Video] = {}
-    for given in sorted(database):
+    for given in sorted(database, key=lambda given: given.removeprefix("v_")):
         name, entry = given.removeprefix("v_"), database[given]
-        if name in skipped or given in skipped:
+        if name in skipped:
             problems["blocked_videos"] += 1
             continue
         if name in videos:
@@ -105,6 +106,8 @@ def read_annotations(
     found = sorted({action.label for video in videos.values() for action in video.actions})
     if not found:
         raise DataError(f"{path} has no usable annotation ({len(videos)} videos): is it the right file?")
+    if strangers := len(skipped - {given.removeprefix("v_") for given in database}):
+        problems["unknown_blocked_videos"] = strangers
     names = [line.strip() for line in read_lines(classes)] if classes is not None else found
     if unknown := sorted(set(found) - set(names)):
         raise DataError(f"{path} has the label {unknown[0]!r}, which {classes} lacks: add it, or ignore the label")
@@ -154,7 +157,7 @@ def _blocked(path: Path | None) -> set[str]:
         return set()
     try:
         names = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(f"list of blocked videos {str(path)!r} cannot be read ({error})") from None
     if isinstance(names, Mapping):
         names = list(names)
@@ -167,12 +170,22 @@ def _video(path: Path, name: str, entry: Any, ignored: set[str], problems: Count
     if not isinstance(entry, Mapping) or "subset" not in entry:
         raise DataError(f"{path}: video {name!r} has no subset")
     duration = _float(path, name, entry.get("duration") or "nan")
+    frames = _float(path, name, entry.get("frame") or entry.get("frames") or 0, "frames")
+    if not (math.isfinite(frames) and frames >= 0):
+        raise DataError(f"{path}: video {name!r} has {frames} frames: give their number, or leave it out")
+    notes = entry.get("annotations") or []
+    if not isinstance(notes, list):
+        raise DataError(f"{path}: video {name!r} has {str(notes)[:60]} as annotations: give a list")
     actions: list[Action] = []
-    for note in entry.get("annotations") or ():
+    for note in notes:
         try:
+            if isinstance(note["segment"], str):
+                raise TypeError("text would be taken apart into letters")
             label, (first, second) = str(note["label"]), note["segment"]
         except (KeyError, TypeError, ValueError):
-            raise DataError(f"{path}: video {name!r} has an annotation without label or segment: {note!r}") from None
+            raise DataError(
+                f"{path}: video {name!r} has an annotation without label or segment [start, end]: {note!r}"
+            ) from None
         if label in ignored:
             problems["ignored_labels"] += 1
             continue
@@ -189,8 +202,7 @@ def _video(path: Path, name: str, entry: Any, ignored: set[str], problems: Count
         if any(_same(action, other) for other in actions):
             problems["duplicates_kept"] += 1
         actions.append(action)
-    frames = int(entry.get("frame") or entry.get("frames") or 0)
-    return Video(name, str(entry["subset"]), duration, frames, tuple(actions))
+    return Video(name, str(entry["subset"]), duration, int(frames), tuple(actions))
 
 
 def _same(one: Action, other: Action) -> bool:
@@ -198,8 +210,8 @@ def _same(one: Action, other: Action) -> bool:
     return one.label == other.label and close
 
 
-def _float(path: Path, name: str, value: Any) -> float:
+def _float(path: Path, name: str, value: Any, what: str = "seconds") -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise DataError(f"{path}: video {name!r} has {value!r} where a number of seconds is needed") from None
+        raise DataError(f"{path}: video {name!r} has {value!r} where a number of {what} is needed") from None

@@ -1,12 +1,9 @@
-"""Snippet features on disk: npy, npz, csv, pt and HDF5, and the metadata without which their time is unknown."""
+"""Snippet features on disk: npy, npz, csv, pt and HDF5."""
 
 from __future__ import annotations
 
 import csv
-import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,72 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import DataError
-from vision_suite.video.store import write_whole
 
 Floats = npt.NDArray[np.float32]
-METADATA = "features.json"
+Join = Literal["interpolate", "truncate"]
 SUFFIXES = (".npy", ".npz", ".csv", ".pt")
 CONTAINERS = (".h5", ".hdf5")
 NPZ_KEY = "feats"
-
-
-@dataclass(frozen=True)
-class FeatureInfo:
-    """When each row of a feature file happens, and how wide it is. Frame = frame at ``fps``.
-
-    Row k covers frames ``offset + k * stride`` to ``offset + (k + 1) * stride``.
-
-    Attributes:
-        fps: Frames a second; unset for the video's own rate (frames / duration of the annotation file).
-        stride: Frames from one row to the next.
-        clip: Frames that the extractor saw for a row.
-        offset: Frame at which row 0 begins, (clip - stride) / 2 for rows in the middle of their clips.
-        channels: Width of a row; 0 takes the first file's.
-        resized: Rows cover the whole video evenly, however many there are; ``fps`` and the others don't matter then.
-        extractor: What made the features, in plain values, so that it can be run on other videos.
-    """
-
-    fps: float | None = None
-    stride: float = 16
-    clip: float = 16
-    offset: float = 0
-    channels: int = 0
-    resized: bool = False
-    extractor: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Refuse what gives no time."""
-        rates = [self.stride, self.clip, *([] if self.fps is None else [self.fps])]
-        if not all(0 < rate < math.inf for rate in rates) or not math.isfinite(self.offset):
-            raise DataError(
-                f"features with fps={self.fps}, stride={self.stride}, clip={self.clip}, offset={self.offset} have no "
-                "time: give finite numbers, all but the offset above 0"
-            )
-
-
-def read_info(folder: Path) -> FeatureInfo:
-    """The metadata beside a set of features.
-
-    Raises:
-        DataError: There is none, or it is malformed.
-    """
-    path = folder / METADATA
-    try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
-        known = {entry.name for entry in fields(FeatureInfo)}
-        return FeatureInfo(**{name: value for name, value in contents.items() if name in known})
-    except FileNotFoundError:
-        raise DataError(
-            f"{str(path)!r} is missing, so the time of each feature is unknown: write it, such as "
-            '{"fps": 25, "stride": 16, "clip": 16, "offset": 0}, or give --data.sampling'
-        ) from None
-    except (json.JSONDecodeError, TypeError, AttributeError) as error:
-        raise DataError(f"{str(path)!r} is not usable metadata ({error})") from None
-
-
-def write_info(folder: Path, info: FeatureInfo, **more: Any) -> None:
-    """Write the metadata beside a set of features, with further facts for people."""
-    write_whole(folder / METADATA, json.dumps({**asdict(info), **more}, indent=1) + "\n")
 
 
 class FeatureSource:
@@ -92,9 +29,7 @@ class FeatureSource:
         channels: Width that every file must have together, 0 for any.
     """
 
-    def __init__(
-        self, places: Sequence[Path], join: Literal["interpolate", "truncate"] = "interpolate", channels: int = 0
-    ) -> None:
+    def __init__(self, places: Sequence[Path], join: Join = "interpolate", channels: int = 0) -> None:
         if not places:
             raise DataError("no features are named: give --data.features")
         self.places, self.join, self.channels = list(places), join, channels
@@ -106,9 +41,20 @@ class FeatureSource:
                 raise DataError(f"no feature file fits {str(place)!r}: give the right --data.features")
         self._listed = [_listing(place) for place in self.places]
 
-    def missing(self, names: Sequence[str]) -> list[str]:
-        """The videos for which some set has no features."""
-        return [name for name in names if any(_find(name, listed) is None for listed in self._listed)]
+    def missing(self, names: Sequence[str], skip: bool) -> list[str]:
+        """The videos for which some set has no features.
+
+        Raises:
+            DataError: There are such, and they are not to be skipped, or no other.
+        """
+        out = [name for name in names if any(_find(name, listed) is None for listed in self._listed)]
+        if out and (not skip or len(out) == len(names)):
+            more = ", ..." if len(out) > 5 else ""
+            raise DataError(
+                f"{len(out)} of {len(names)} videos have no features: {', '.join(out[:5])}{more}: extract them, or "
+                "pass --data.on_missing skip"
+            )
+        return out
 
     def files(self, name: str) -> list[str]:
         """The files (or ``file::dataset``) of a video, one per set.
@@ -237,10 +183,12 @@ _READERS = {
 
 
 def _numeric(row: list[str]) -> bool:
+    """Whether a line is no header; NaN is a number here, and refused later."""
     try:
-        return all(math.isfinite(float(value)) for value in row)
+        list(map(float, row))
     except ValueError:
         return False
+    return True
 
 
 def _is_container(place: Path) -> bool:

@@ -36,33 +36,38 @@ THUMOS_CLASSES = {
     93: "ThrowDiscus",
     97: "VolleyballSpiking",
 }
-_NUMBER = re.compile(r"(\d{7})$")
+_TEST_VIDEO = re.compile(r"video_test_(\d{7})")
 
 
 def read_scores(path: Path, videos: Sequence[str], classes: Sequence[str]) -> dict[str, Floats]:
     """Scores (K,) float32 of each video, in the order of ``classes``.
 
     Two kinds of file: JSON ``{"results": {id: [score of each class]}, "class": [names]}`` (CUHK's for ActivityNet), and
-    a NumPy matrix with one row per THUMOS-14 video, by the number in its id, and 101 columns (UntrimmedNet's). Rows of
-    the latter sum to 2, so fused scores may exceed 1.
+    a NumPy matrix with one row per test video of THUMOS-14, by the number in its id, and 101 columns (UntrimmedNet's).
+    Rows of the latter sum to 2, so fused scores may exceed 1.
 
     Raises:
-        DataError: The file is malformed, or lacks a class or a video.
+        DataError: The file is malformed, lacks a class or a video, or has a score that is no finite number.
     """
     if path.suffix.lower() == ".npy":
         return _untrimmed_net(path, videos, classes)
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
         names, results = [str(name) for name in contents["class"]], contents["results"]
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (OSError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(f"class scores {str(path)!r} cannot be read ({error}): keys 'results' and 'class'") from None
+    if not isinstance(results, dict):
+        raise DataError(f"class scores {str(path)!r}: 'results' must be a dictionary of rows by video")
     columns = _columns(path, names, classes)
     out = {}
     for video in videos:
         row = results.get(video, results.get(f"v_{video}"))
-        if row is None or len(row) != len(names):
-            raise DataError(f"class scores {str(path)!r} have no row of {len(names)} numbers for video {video!r}")
-        out[video] = np.asarray(row, dtype=np.float32)[columns]
+        if not isinstance(row, list) or len(row) != len(names):
+            raise DataError(
+                f"class scores {str(path)!r} have no row of {len(names)} numbers for video {video!r}: add it, or "
+                "evaluate on other subsets (--data.validate_on, --data.test_on)"
+            )
+        out[video] = _finite(path, video, row)[columns]
     return out
 
 
@@ -85,11 +90,24 @@ def _untrimmed_net(path: Path, videos: Sequence[str], classes: Sequence[str]) ->
     columns = [number_of[name] for name in classes]
     out = {}
     for video in videos:
-        match = _NUMBER.search(video)
+        match = _TEST_VIDEO.fullmatch(video)
         row = int(match[1]) - 1 if match else -1
         if not 0 <= row < len(table):
-            raise DataError(f"class scores {str(path)!r} have no row for video {video!r} ({len(table)} rows)")
-        out[video] = table[row, columns].astype(np.float32)
+            raise DataError(
+                f"class scores {str(path)!r} have no row for video {video!r}: the matrix has video_test_0000001 to "
+                f"{len(table):07d}: evaluate on other subsets (--data.validate_on, --data.test_on)"
+            )
+        out[video] = _finite(path, video, table[row, columns])
+    return out
+
+
+def _finite(path: Path, video: str, row: npt.ArrayLike) -> Floats:
+    try:
+        out = np.asarray(row, dtype=np.float32)
+    except (TypeError, ValueError):
+        out = np.array(np.nan, dtype=np.float32)
+    if out.ndim != 1 or not np.isfinite(out).all():
+        raise DataError(f"class scores {str(path)!r}: the row of video {video!r} holds more than finite numbers")
     return out
 
 

@@ -24,18 +24,17 @@ class VideoRows:
 
     Args:
         source: The features. videos: The list. every: Keep every so many rows. keep: Keep all rows in memory.
+
+    Attributes:
+        counts: Rows of each video.
     """
 
     def __init__(self, source: FeatureSource, videos: Sequence[Video], every: int, keep: bool) -> None:
         self._source, self._names, self._every, self._keep = source, [video.name for video in videos], every, keep
         self._held: OrderedDict[int, Floats] = OrderedDict()
-        self._counts: list[int] = []
+        self.counts: list[int] = []
         for place in range(len(self._names)):
-            self._counts.append(len(self(place)))
-
-    def count(self, place: int) -> int:
-        """Number of rows of a video."""
-        return self._counts[place]
+            self.counts.append(len(self(place)))
 
     def __call__(self, place: int) -> Floats:
         """Rows of a video, (L, C) float32."""
@@ -94,7 +93,7 @@ class SequenceBatches(Dataset[dict[str, Tensor]]):
         for row, (part, actions) in enumerate(zip(parts, found, strict=True)):
             features[row, :, : len(part)] = torch.from_numpy(part.T)
             valid[row, : len(part)] = True
-            for column, (number, start, end) in enumerate(actions):
+            for column, (_, number, start, end) in enumerate(actions):
                 segments[row, column] = torch.tensor([start, end])
                 label[row, column] = number
         video = torch.tensor([window.video for window in chosen])
@@ -114,20 +113,27 @@ class SequenceBatches(Dataset[dict[str, Tensor]]):
             batch["video_scores"] = self._video_scores[video]
         return batch
 
-    def actions(self, index: int) -> list[tuple[int, float, float]]:
-        """Class, start and end in cells of a sequence's annotations."""
+    def actions(self, index: int) -> list[tuple[int, int, float, float]]:
+        """Place among the video's annotations, class, start and end in cells of those that a sequence shows."""
         window = self._windows[index]
         length = float(self._cells if self._resize else window.rows)
         out = []
-        for action in self._videos[window.video].actions:
+        for place, action in enumerate(self._videos[window.video].actions):
             start, end = window.clock.cell(action.start), window.clock.cell(action.end)
             first, last = max(start, 0.0), min(end, length)
             if last <= first or (last - first) / (end - start) <= self._keep_inside:
                 continue
             if last - first < self._min_share * length:
                 continue
-            out.append((self._number[action.label], first, last))
+            out.append((place, self._number[action.label], first, last))
         return out
+
+    def with_actions(self) -> tuple[list[Window], int]:
+        """The sequences that show an annotation, and how many different annotations they show."""
+        shown = [self.actions(index) for index in range(len(self))]
+        kept = [window for window, actions in zip(self._windows, shown, strict=True) if actions]
+        seen = {(w.video, action[0]) for w, actions in zip(self._windows, shown, strict=True) for action in actions}
+        return kept, len(seen)
 
     def _part(self, window: Window) -> Floats:
         rows = self._rows(window.video)

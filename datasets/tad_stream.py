@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from vision_suite.datasets.tad_annotations import Video
-from vision_suite.datasets.tad_features import FeatureInfo, Floats, resize_rows
+from vision_suite.datasets.tad_features import Floats, resize_rows
+from vision_suite.datasets.tad_sampling import FeatureInfo
 from vision_suite.datasets.tad_windows import Clock, row_clock, whole_clock
 from vision_suite.errors import DataError
 from vision_suite.ops.windows import WindowCutter

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vision_suite.datasets.tad_annotations import Video
-from vision_suite.datasets.tad_features import FeatureInfo
+from vision_suite.datasets.tad_sampling import FeatureInfo
 from vision_suite.errors import ConfigError, DataError
+
+WRONG_SHARE = 0.1  # of a video: rows that end so far from its end have another clock
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,58 @@ def whole_clock(video: Video, rows: int, info: FeatureInfo, cells: int) -> Clock
     clock = row_clock(video, rows, info)
     end = min(clock.origin + rows * clock.cell_seconds, clock.duration)
     return Clock(clock.origin, (end - clock.origin) / cells, clock.duration)
+
+
+def compare_lengths(videos: Sequence[Video], counts: Sequence[int], info: FeatureInfo) -> dict[str, float]:
+    """Seconds by which the rows of videos end behind (negative: before) their ends, where that is more than a clip.
+
+    Raises:
+        DataError: It is also more than a tenth of a video.
+    """
+    if info.resized:
+        return {}
+    found: dict[str, float] = {}
+    wrong: list[str] = []
+    for video, rows in zip(videos, counts, strict=True):
+        clock = row_clock(video, rows, info)
+        covered = clock.origin + rows * clock.cell_seconds
+        lead = covered - clock.duration
+        if abs(lead) <= max(info.clip / info.stride, 1) * clock.cell_seconds + 1e-6:
+            continue
+        found[video.name] = lead
+        if abs(lead) > WRONG_SHARE * clock.duration:
+            wrong.append(f"{video.name!r} ({rows} rows cover {covered:.4g} s of {clock.duration:.4g} s)")
+    if wrong:
+        raise DataError(
+            f"features of {len(wrong)} of {len(videos)} videos don't fit the duration, the first {wrong[0]}: extract "
+            "them again, correct fps and stride (features.json or --data.sampling), or list them in --data.blocked"
+        )
+    return found
+
+
+def sequences_of(
+    videos: Sequence[Video], counts: Sequence[int], info: FeatureInfo, cells: int, stride: int | None
+) -> list[Window]:
+    """The sequences of T cells of some videos, video after video.
+
+    Args:
+        videos: The videos.
+        counts: Rows of each.
+        info: When they happen.
+        cells: Length T.
+        stride: Rows from one window to the next; None resizes whole videos.
+    """
+    out = []
+    for place, (video, count) in enumerate(zip(videos, counts, strict=True)):
+        if stride is None:
+            out.append(Window(place, 0, count, whole_clock(video, count, info, cells)))
+            continue
+        clock = row_clock(video, count, info)
+        for first in window_starts(count, cells, stride):
+            rest, own = count - first, clock.after(first)
+            horizon = own.after(stride).origin if rest > cells else math.inf
+            out.append(Window(place, first, min(cells, rest), own, horizon))
+    return out
 
 
 def window_starts(rows: int, length: int, stride: int) -> list[int]:

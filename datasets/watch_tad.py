@@ -18,7 +18,7 @@ from vision_suite.datasets.array_pickle import load_array_pickle
 from vision_suite.datasets.fetch import Archive, building, data_dir, fetch_members, locked
 from vision_suite.datasets.prepared import MANIFEST, Progress, VerifyReport, as_json, load_manifest
 from vision_suite.datasets.tad_annotations import Action, Video, write_annotations
-from vision_suite.datasets.tad_features import FeatureInfo, write_info
+from vision_suite.datasets.tad_sampling import FeatureInfo, write_info
 from vision_suite.errors import DataError
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from vision_suite.errors import DataError
+from vision_suite.errors import DataError, check_choice
 from vision_suite.lit_modules.base import LitBase
 from vision_suite.losses.tad import DetectionLoss, segment_classification, video_classification
 from vision_suite.losses.tad_targets import detection_targets
@@ -20,7 +20,7 @@ from vision_suite.metrics.tad_metric import SequenceRows
 from vision_suite.metrics.tad_report import detection_report
 from vision_suite.models.csa import CSAConfig, CSADetector, DetectorOutput
 from vision_suite.models.csa.detections import detect, extended, position_curve, proposal_rows, video_rows, video_scores
-from vision_suite.models.csa.network import annotated_logits, video_logits
+from vision_suite.models.csa.network import annotated_logits, another_video, video_logits
 from vision_suite.models.csa.postprocess import PostProcess
 from vision_suite.optim import OptimConfig
 
@@ -43,8 +43,8 @@ class LitCSA(LitBase):
         cls_weight: Factor on the overlap classification.
         low_with_zero: Whether proposals without any overlap are in the low band of the regression.
         class_weight: Factor on the loss of the classifier.
-        semantics: What CSA learns its gates from: the sequence's ``own`` features, or those of another one of the batch
-            (``shuffled``), a control that must remove its gain.
+        semantics: What CSA learns its gates from: the sequence's ``own`` features, or those of another video of the
+            batch (``shuffled``), a control that must remove its gain.
         compile: Compile the network with torch.compile.
         network: Arguments of `vision_suite.models.csa.CSADetector`.
     """
@@ -69,6 +69,7 @@ class LitCSA(LitBase):
     ) -> None:
         super().__init__(optim)
         self.save_settings()
+        check_choice("semantics", semantics, ("own", "shuffled"))
         csa = CSAConfig(**csa) if isinstance(csa, Mapping) else csa
         self.post = PostProcess(**post) if isinstance(post, Mapping) else post
         self.model = CSADetector(in_channels, num_classes, num_cells, csa=csa, **network)
@@ -83,13 +84,12 @@ class LitCSA(LitBase):
 
     def forward(self, features: Tensor, valid: Tensor | None = None) -> DetectorOutput:
         """Logits of sequences (B, C, T)."""
-        attend_to = features.roll(1, dims=0) if self.semantics == "shuffled" else None
-        out: DetectorOutput = self.model(features, valid, attend_to)
+        out: DetectorOutput = self.model(features, valid)
         return out
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         """Detection and classification losses."""
-        output = self(batch["features"], batch["valid"])
+        output = self._detect(batch)
         present = batch["label"] >= 0
         targets = detection_targets(
             batch["segments"], present, self.model.proposals, self.model.convention, batch["valid"]
@@ -115,7 +115,7 @@ class LitCSA(LitBase):
 
     def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Proposals of each sequence, its class scores, and its boundary probabilities (B, 2, T)."""
-        output = self(batch["features"], batch["valid"])
+        output = self._detect(batch)
         sequence, values = proposal_rows(self.model, output, batch, self.post)
         index, classes = video_rows(output, batch)
         curves = torch.sigmoid(torch.stack([output.start, output.end], dim=1).float())
@@ -138,8 +138,16 @@ class LitCSA(LitBase):
         """Score and log ``test/...``."""
         self._score("test")
 
+    def _detect(self, batch: Mapping[str, Tensor]) -> DetectorOutput:
+        features, valid = batch["features"], batch["valid"]
+        if self.semantics == "own":
+            out: DetectorOutput = self(features, valid)
+        else:
+            out = self.model(features, valid, features[another_video(batch["video"])])
+        return out
+
     def _collect(self, stage: Literal["val", "test"], batch: Mapping[str, Tensor]) -> None:
-        output = self(batch["features"], batch["valid"])
+        output = self._detect(batch)
         proposals: Any = self.proposals[stage]
         proposals.update(*proposal_rows(self.model, output, batch, self.post))
         classes: Any = self.class_rows[stage]

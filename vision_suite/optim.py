@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, check_literals
 
 
 @dataclass
@@ -59,13 +59,7 @@ class OptimConfig:
         """Refuse what would silently train with another setting (the command line checks the choices itself)."""
         self.betas = (self.betas[0], self.betas[1])  # a checkpoint holds a list
         self.milestones = tuple(self.milestones)
-        for name, value, choices in (
-            ("name", self.name, ("adamw", "adam", "sgd")),
-            ("schedule", self.schedule, ("cosine", "constant", "step")),
-            ("interval", self.interval, ("step", "epoch")),
-        ):
-            if value not in choices:
-                raise ConfigError(f"optim.{name}={value!r} is not known: choose one of {', '.join(choices)}")
+        check_literals(self, "optim")
         if not self.lr > 0 or self.warmup < 0:
             raise ConfigError(f"optim.lr={self.lr} must be above 0 and optim.warmup={self.warmup} not below")
         if (self.schedule == "step") != bool(self.milestones) or list(self.milestones) != sorted(set(self.milestones)):

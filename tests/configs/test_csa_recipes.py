@@ -1,4 +1,4 @@
-"""Every configuration of CSA trains a step, is tested and predicts, on generated features in the layout it names."""
+"""Every configuration of CSA trains a step, is tested and predicts (detectors), on features in the layout it names."""
 
 import json
 
@@ -24,14 +24,20 @@ def section(path, name):
 
 def write_layout(root, data, rows=40):
     """The generated set as the configuration's features and subsets are called."""
-    channels = data.get("sampling", {}).get("channels", 8)
+    sampling = data.get("sampling", {})
+    channels = sampling.get("channels", 8)
     channels = 8 if channels == 0 else channels
     write_feature_set(root, videos=4, rows=rows, channels=channels, features="made")
     names = {"testing": "validation"} if data.get("test_on") == ["validation"] else {}
     annotations = json.loads((root / "annotations.json").read_text())
     for entry in annotations["database"].values():
         entry["subset"] = names.get(entry["subset"], entry["subset"])
-        entry["frame"] = rows * data.get("every", 1)
+        if "stride" in sampling:  # as long as rows last that are so far apart
+            entry["frame"] = sampling["offset"] + rows * data.get("every", 1) * sampling["stride"]
+            longer = entry["frame"] / (sampling["fps"] or 30) / entry["duration"]
+            entry["duration"] *= longer
+            for note in entry["annotations"]:
+                note["segment"] = [longer * seconds for seconds in note["segment"]]
     (root / "annotations.json").write_text(json.dumps(annotations))
     made = {path.stem: np.load(path) for path in sorted((root / "made").glob("*.npy"))}
     (root / "features").mkdir(exist_ok=True)
@@ -77,6 +83,11 @@ def test_one_step_of(name, tmp_path, monkeypatch):
     assert {"metrics.json", "detections.json", "per_class.csv", "tiou_curve.png", "errors.png"} <= {
         entry.name for entry in folder.iterdir()
     }
+    if "host" not in model:
+        return  # a recogniser has no proposals to predict
+    cli.trainer.predict(cli.model, datamodule=cli.datamodule, return_predictions=False)
+    found = json.loads((run_dir(cli.trainer) / "predict/detections.json").read_text())["results"]
+    assert set(found) == {video.name for video in cli.datamodule.videos("test")}
 
 
 def test_hosts_differ_from_csa_in_one_setting():

@@ -122,7 +122,7 @@ def test_impossible_settings(tmp_path):
         FGVCData()
     data = small(tmp_path, batch_size=40)
     data.setup("fit")
-    with pytest.raises(ConfigError, match="batch_size=40 on 1 processes does not fit 12 training pictures"):
+    with pytest.raises(ConfigError, match="batch_size=40 on 1 processes does not fit 12 training items"):
         data.train_dataloader()
     (tmp_path / "empty" / "train").mkdir(parents=True)
     with pytest.raises(DataError, match="has no class folders"):

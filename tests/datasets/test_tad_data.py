@@ -9,6 +9,7 @@ import torch
 from vision_suite.datasets.synthetic_tad import write_feature_set
 from vision_suite.datasets.tad import TADData
 from vision_suite.datasets.tad_scores import THUMOS_CLASSES, read_scores, write_scores
+from vision_suite.datasets.tad_windows import window_starts
 from vision_suite.errors import ConfigError, DataError
 
 
@@ -38,6 +39,12 @@ def test_resized_videos(root):
             assert inside.sum() >= (end - start) - 2
     assert data.protocol["counts"]["fit"] == {"videos": 4, "actions": 8, "classes": 2}
     assert data.protocol["fingerprint"]["files"] == 8
+
+
+def test_as_text_it_tells_its_sizes(root):
+    data = make(root)
+    data.setup("fit")
+    assert str(data) == "TADData (sequences: fit 4, validate 2, test 0, predict 0)"
 
 
 def test_windows_cover_and_clip(root):
@@ -94,7 +101,46 @@ def test_short_annotations_and_empty_sequences_are_left_out_of_training(root):
     data.setup("fit")
     kept = sum(int((batch["label"] >= 0).sum()) for batch in data.train_dataloader())
     assert 0 < kept < 8
-    assert data.protocol["problems"].get("training_sequences_without_action", 0) >= 0
+    assert data.protocol["problems"] == {
+        "actions_not_trained_on": 8 - kept,
+        "training_sequences_without_action": len(data.videos("fit")) - data.size("fit"),
+    }
+
+
+def test_annotations_that_no_window_shows_are_counted(root):
+    data = make(root, mode="window", num_cells=12, keep_inside=0.9)
+    data.setup("fit")
+    windows = [(start * 0.5, start * 0.5 + 6) for start in window_starts(60, 12, 6)]
+    lost = sum(
+        all((min(a.end, end) - max(a.start, start)) / (a.end - a.start) <= 0.9 for start, end in windows)
+        for video in data.videos("fit")
+        for a in video.actions
+    )
+    assert 0 < lost < 8
+    assert data.protocol["problems"]["actions_not_trained_on"] == lost
+
+
+@pytest.mark.parametrize("settings", [{}, {"mode": "window", "num_cells": 25}])
+def test_features_that_do_not_fit_their_video(root, settings):
+    path = root / "features/clip00.npy"
+    rows = np.load(path)
+    np.save(path, rows[:57])
+    data = make(root, **settings)
+    with pytest.warns(UserWarning, match=r"Features of 1 of 4 videos end more than a clip.*'clip00', -1.5 s"):
+        data.setup("fit")
+    data.setup("test")
+    assert data.protocol["problems"]["features_shorter_than_video"] == 1
+    np.save(path, rows[:10])
+    with pytest.raises(DataError, match=r"'clip00' \(10 rows cover 5 s of 30 s\): extract them again"):
+        make(root, **settings).setup("fit")
+    np.save(path, rows)
+    info = json.loads((root / "features/features.json").read_text())
+    (root / "features/features.json").write_text(json.dumps(info | {"fps": 1}))
+    for stage in ("fit", "test"):
+        with pytest.raises(DataError, match=r"rows cover 60 s of 30 s\).*correct fps"):
+            make(root, **settings).setup(stage)
+    with pytest.raises(DataError, match=r"rows cover 60 s of 30 s"):
+        make(root, **settings).predict_dataloader()
 
 
 def test_missing_and_damaged_files(root):
@@ -114,6 +160,16 @@ def test_what_contradicts_is_one_line(root, tmp_path):
         TADData()
     with pytest.raises(ConfigError, match="every=0"):
         make(root, every=0)
+    for word in ("mode", "join", "cache", "on_missing"):
+        with pytest.raises(ConfigError, match=f"{word}='windw' is not known: choose one of"):
+            make(root, **{word: "windw"})
+    for share in ({"min_share": 5}, {"keep_inside": 1.0}):
+        with pytest.raises(ConfigError, match="must be from 0 to below 1"):
+            make(root, **share)
+    with pytest.raises(DataError, match=r"none of 4 training sequences holds an annotation.*min_share .now 0.9"):
+        make(root, min_share=0.9).setup("fit")
+    with pytest.raises(DataError, match=r"there is no video to fit on .*: give --data\.train_on"):
+        make(root, train_on=[]).setup("fit")
     with pytest.raises(DataError, match="no videos of subset 'trianing'"):
         make(root, train_on=["trianing"])
     data = make(root, test_on=["nothing"])
@@ -135,14 +191,16 @@ def test_scores_from_outside(root):
     names = [video.name for video in make(root).videos("test")]
     table = {name: np.array([0.25, 0.75], dtype=np.float32) for name in names}
     write_scores(root / "scores.json", table, ["square", "circle"])
-    everyone = json.loads((root / "annotations.json").read_text())["database"]
-    with pytest.raises(DataError, match="no row of 2 numbers"):
+    with pytest.raises(DataError, match="no row of 2 numbers for video 'clip02'"):
         make(root, class_scores="scores.json")
-    write_scores(root / "scores.json", dict.fromkeys(everyone, table[names[0]]), ["square", "circle"])
-    data = make(root, class_scores="scores.json")
+    data = make(root, class_scores="scores.json", validate_on=[])
     data.setup("test")
     batch = next(iter(data.test_dataloader()))
     assert batch["video_scores"].tolist() == [[0.75, 0.25]] * 2
+    data.setup("fit")
+    assert "video_scores" not in next(iter(data.train_dataloader())), "only what is evaluated needs scores"
+    data.setup("predict")
+    assert next(iter(data.predict_dataloader()))["video_scores"].tolist() == [[0.75, 0.25]]
 
 
 def test_untrimmed_net_matrices(tmp_path):
@@ -151,10 +209,39 @@ def test_untrimmed_net_matrices(tmp_path):
     found = read_scores(tmp_path / "u.npy", ["video_test_0000002"], ["Diving", "Billiards"])
     assert found["video_test_0000002"].tolist() == [101 + 25, 101 + 11]
     assert len(THUMOS_CLASSES) == 20
-    with pytest.raises(DataError, match="no row for video 'video_test_0000003'"):
-        read_scores(tmp_path / "u.npy", ["video_test_0000003"], ["Diving"])
+    for other in ("video_test_0000003", "video_test_0000000", "video_validation_0000001", "0000001"):
+        with pytest.raises(
+            DataError, match=f"no row for video '{other}': the matrix has video_test_0000001 to 0000002"
+        ):
+            read_scores(tmp_path / "u.npy", [other], ["Diving"])
+    table[0, 25] = np.nan
+    np.save(tmp_path / "n.npy", table)
+    with pytest.raises(DataError, match="the row of video 'video_test_0000001' holds more than finite numbers"):
+        read_scores(tmp_path / "n.npy", ["video_test_0000001"], ["Diving"])
     with pytest.raises(DataError, match="class 'Skating' is none"):
         read_scores(tmp_path / "u.npy", ["video_test_0000001"], ["Skating"])
     (tmp_path / "c.json").write_text('{"results": {}, "class": ["a"]}')
     with pytest.raises(DataError, match="no class 'b'"):
         read_scores(tmp_path / "c.json", [], ["b"])
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        ("[1]", "'results' must be a dictionary"),
+        ('{"v": 3}', "no row of 2 numbers for video 'v'"),
+        ('{"v": [1]}', "no row of 2 numbers"),
+        ('{"v": [NaN, 1]}', "row of video 'v' holds more than finite numbers"),
+        ('{"v": ["x", 1]}', "holds more than finite numbers"),
+        ('{"v": [[1], [2]]}', "holds more than finite numbers"),
+        ('{"v": [[1], 2]}', "holds more than finite numbers"),
+    ],
+)
+def test_malformed_scores_are_one_line(tmp_path, results, said):
+    path = tmp_path / "s.json"
+    path.write_text(f'{{"results": {results}, "class": ["a", "b"]}}')
+    with pytest.raises(DataError, match=said):
+        read_scores(path, ["v"], ["a"])
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_scores(path, ["v"], ["a"])

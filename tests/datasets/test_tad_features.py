@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from vision_suite.datasets.array_pickle import load_array_pickle
-from vision_suite.datasets.tad_features import FeatureInfo, FeatureSource, read_info, read_rows, resize_rows, write_info
-from vision_suite.errors import DataError
+from vision_suite.datasets.tad_features import FeatureSource, read_rows, resize_rows
+from vision_suite.datasets.tad_sampling import FeatureInfo, read_info, read_joined, write_info
+from vision_suite.errors import ConfigError, DataError
 
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -31,7 +32,7 @@ def test_every_kind_of_file(folder, name):
     rows = source.read(name)
     assert rows.dtype == np.float32
     np.testing.assert_array_equal(rows, ROWS)
-    assert source.missing([name, "nobody"]) == ["nobody"]
+    assert source.missing([name, "nobody"], skip=True) == ["nobody"]
 
 
 def test_hdf5_by_glob_and_joined_sets(tmp_path):
@@ -62,13 +63,56 @@ def test_metadata_is_demanded(tmp_path):
     write_info(tmp_path, info, videos={"a": 3})
     assert read_info(tmp_path) == info
     assert json.loads((tmp_path / "features.json").read_text())["videos"] == {"a": 3}
-    for useless in ('{"stride": 0}', '{"fps": NaN}', '{"offset": Infinity}'):
-        (tmp_path / "features.json").write_text(useless)
-        with pytest.raises(DataError, match="have no time"):
-            read_info(tmp_path)
-    (tmp_path / "features.json").write_text("[")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[", "is not usable metadata"),
+        ("[]", "is not usable metadata"),
+        ('{"fps": 2}', r"lacks stride, clip, offset, so the time"),
+        ('{"fps": 2, "stride": 1, "clip": 1, "offset": 0, "chanels": 8}', "unknown key 'chanels': write 'channels'"),
+        ('{"FPS": 2, "stride": 1, "clip": 1, "offset": 0}', "unknown key 'FPS': write 'fps'"),
+        ('{"fps": NaN, "stride": 1, "clip": 1, "offset": 0}', "fps=nan must be a finite number"),
+        ('{"fps": 2, "stride": 0, "clip": 1, "offset": 0}', "have no time"),
+        ('{"fps": 2, "stride": 1, "clip": 1, "offset": null}', "offset=None must be a finite number"),
+        ('{"fps": 2, "stride": 1, "clip": 1, "offset": 0, "channels": "8"}', "channels='8' must be a finite number"),
+        ('{"fps": 2, "stride": 1, "clip": 1, "offset": 0, "extractor": null}', "extractor=None names with values"),
+        ('{"resized": "yes"}', "lacks fps"),
+    ],
+)
+def test_metadata_that_leaves_the_time_open_is_one_line(tmp_path, text, said):
+    (tmp_path / "features.json").write_text(text)
+    with pytest.raises(DataError, match=said) as caught:
+        read_info(tmp_path)
+    assert "features.json" in str(caught.value)
+    (tmp_path / "features.json").write_bytes(b"\xff\xfe{")
     with pytest.raises(DataError, match="is not usable metadata"):
         read_info(tmp_path)
+
+
+def test_metadata_on_the_command_line_is_demanded_too():
+    assert FeatureInfo(resized=True, channels=4).stride == 0
+    for given in ({}, {"fps": 2}, {"fps": 2, "stride": 1}):
+        with pytest.raises(DataError, match="have no time: give"):
+            FeatureInfo(**given)
+
+
+def test_joined_sets_agree_in_time_and_add_their_widths(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+    write_info(one, FeatureInfo(2, 1, 1, 0, 8))
+    for other, channels in ((FeatureInfo(2, 1, 1, 0, 4), 12), (FeatureInfo(2, 1, 1), 0)):
+        write_info(two, other)
+        assert read_joined([one, two]).channels == channels
+    for other in (FeatureInfo(2, 1, 1, resized=True), FeatureInfo(3, 1, 1)):
+        write_info(two, other)
+        with pytest.raises(ConfigError, match=r"differ in fps, stride, offset or resized: give --data\.sampling"):
+            read_joined([one, two])
+    for folder in (one, two):
+        write_info(folder, FeatureInfo(fps=len(folder.name), resized=True))
+    assert read_joined([one, two]).resized
 
 
 def test_damaged_files_are_one_line(tmp_path):
@@ -78,6 +122,7 @@ def test_damaged_files_are_one_line(tmp_path):
     (tmp_path / "cut.npy").write_bytes((tmp_path / "flat.npy").read_bytes()[:-3])
     (tmp_path / "ragged.csv").write_text("1,2\n3\n")
     (tmp_path / "text.csv").write_text("a,b\n1,x\n")
+    (tmp_path / "nan.csv").write_text("nan,1\n2,3\n")
     np.savez(tmp_path / "two.npz", one=ROWS, two=ROWS)
     np.save(tmp_path / "object.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     for name, said in {
@@ -87,6 +132,7 @@ def test_damaged_files_are_one_line(tmp_path):
         "cut.npy": "cannot be read",
         "ragged.csv": "rows of 1 to 2 columns",
         "text.csv": "cannot be read",
+        "nan.csv": "not finite",
         "two.npz": "hold one, two",
         "object.npy": "cannot be read",
     }.items():

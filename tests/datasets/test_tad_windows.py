@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vision_suite.datasets.tad_annotations import Video
-from vision_suite.datasets.tad_features import FeatureInfo
+from vision_suite.datasets.tad_sampling import FeatureInfo
 from vision_suite.datasets.tad_stream import windows_of
-from vision_suite.datasets.tad_windows import row_clock, stride_of, whole_clock, window_starts
+from vision_suite.datasets.tad_windows import compare_lengths, row_clock, stride_of, whole_clock, window_starts
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.ops.windows import WindowCutter
 
@@ -64,10 +64,10 @@ def test_time_of_resized_and_of_windowed_features():
     resized = whole_clock(video, 100, FeatureInfo(resized=True), 100)
     assert resized.seconds(100) == pytest.approx(14.07)
     # 26 snippets of 16 frames cover 416 of 422 frames.
-    covered = whole_clock(video, 26, FeatureInfo(fps=None, stride=16), 100)
+    covered = whole_clock(video, 26, FeatureInfo(stride=16, clip=16), 100)
     assert covered.seconds(100) == pytest.approx(416 / 422 * 14.07)
     # Features that reach beyond the end are capped at the duration.
-    assert whole_clock(video, 27, FeatureInfo(fps=None, stride=16), 100).seconds(100) == pytest.approx(14.07)
+    assert whole_clock(video, 27, FeatureInfo(stride=16, clip=16), 100).seconds(100) == pytest.approx(14.07)
     rows = row_clock(Video("b", "t", 60.0, 1800), 400, FeatureInfo(fps=None, stride=4, clip=16, offset=8))
     assert rows.seconds(10) == pytest.approx((10 * 4 + 8) / 30)
     assert rows.after(5).seconds(5) == pytest.approx((10 * 4 + 8) / 30)
@@ -76,7 +76,7 @@ def test_time_of_resized_and_of_windowed_features():
 @settings(max_examples=50, deadline=None)
 @given(st.floats(0, 100), st.integers(1, 500), st.floats(1, 60), st.floats(1, 32))
 def test_seconds_and_cells_are_inverse(cell, rows, fps, stride):
-    clock = row_clock(Video("a", "t", float("nan")), rows, FeatureInfo(fps=fps, stride=stride))
+    clock = row_clock(Video("a", "t", float("nan")), rows, FeatureInfo(fps=fps, stride=stride, clip=16))
     cell = min(cell, rows)
     assert clock.cell(clock.seconds(cell)) == pytest.approx(cell, abs=1e-6)
 
@@ -85,13 +85,32 @@ def test_unknown_times_are_one_line():
     with pytest.raises(DataError, match="has no duration"):
         row_clock(Video("a", "t", float("nan")), 5, FeatureInfo(resized=True))
     with pytest.raises(DataError, match="its own frame rate is needed"):
-        row_clock(Video("a", "t", 10.0), 5, FeatureInfo(fps=None))
+        row_clock(Video("a", "t", 10.0), 5, FeatureInfo(stride=16, clip=16))
     with pytest.raises(ConfigError, match="must be from 0 to below 1"):
         stride_of(10, 1.0)
 
 
+def test_rows_must_fit_the_duration():
+    """A row is a second; clips of 2 seconds leave the last one out, or see beyond the end."""
+    info = FeatureInfo(fps=8, stride=8, clip=16, offset=4)
+
+    def lead(duration, rows):
+        return compare_lengths([Video("a", "t", duration)], [rows], info)
+
+    assert lead(101.0, 99) == {}
+    assert lead(101.0, 97) == {"a": -3.5}
+    assert lead(101.0, 104) == {"a": 3.5}
+    assert lead(float("nan"), 5) == {}
+    assert lead(3.0, 1) == {}, "half a video, but within a clip"
+    assert compare_lengths([Video("a", "t", 100.0)], [5], FeatureInfo(resized=True)) == {}
+    with pytest.raises(DataError, match=r"of 1 of 1 videos don't fit.*'a' \(10 rows cover 10.5 s of 30 s\)"):
+        lead(30.0, 10)
+    with pytest.raises(DataError, match=r"rows cover 60.5 s of 30 s\).*correct fps"):
+        lead(30.0, 60)
+
+
 def test_horizons_of_a_stream():
-    video, info = Video("a", "t", 100.0), FeatureInfo(fps=1, stride=1)
+    video, info = Video("a", "t", 100.0), FeatureInfo(fps=1, stride=1, clip=1)
     values = np.zeros((25, 2), dtype=np.float32)
     windows = list(windows_of([values], lambda count: row_clock(video, count, info), 10, 5))
     assert [w.clock.origin for w in windows] == [0, 5, 10, 15]

@@ -95,10 +95,13 @@ def test_regression_oracle():
 
 
 def test_more_high_than_middle_overlaps_never_select_other_places():
-    """4 high, 2 middle, 3 low of 36: at most those 9 count."""
+    """4 high, 2 middle, 3 low of 36: at most those 9 count, and none of a padded half, whatever stands there."""
     u = torch.zeros(6, 6)
     u[0, :4], u[1, :2], u[2, :3] = 0.9, 0.5, 0.1
-    loss = overlap_regression(torch.full((6, 6), 0.4), u, all_true(6, 6), torch.rand(6, 6) * 0.999)
+    counted = all_true(6, 6)
+    counted[3:] = False
+    u[3:] = torch.rand(3, 6)
+    loss = overlap_regression(torch.full((6, 6), 0.4), u, counted, torch.rand(6, 6) * 0.999)
     kept = [(0.5, 4), (0.1, 2), (0.3, 3)]
     expected = 0.5 * sum(n * d * d for d, n in kept) / 9
     assert loss.item() == pytest.approx(expected, rel=1e-5)
@@ -111,6 +114,23 @@ def test_zero_overlap_counts_only_where_asked():
     )
     assert left_out.item() == pytest.approx(0.005, rel=1e-4)
     assert counted.item() == pytest.approx(0.5 * (0.01 + 1) / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_half_precision_logits_count_in_full(kind):
+    """At T = 256 a half-precision sum of ones would overflow; the loss equals that of the same logits in float32."""
+    torch.manual_seed(0)
+    proposals = ProposalMap(256, 256)
+    targets = detection_targets(
+        torch.tensor([[[10.0, 90.0]]]), torch.ones(1, 1, dtype=torch.bool), proposals, Convention()
+    )
+    logits = [torch.randn(s).to(kind) for s in [(1, 256)] * 2 + [(1, 256, 256)] * 2]
+    found = []
+    for inputs in (logits, [x.float() for x in logits]):
+        torch.manual_seed(1)
+        found.append(DetectionLoss()(*inputs, targets)[0])
+    assert found[0].dtype == torch.float32
+    assert torch.equal(found[0], found[1])
 
 
 @settings(max_examples=30, deadline=None)

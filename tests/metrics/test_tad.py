@@ -1,6 +1,7 @@
 """Detection metrics against hand oracles and plain loops."""
 
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tad_reference import loop_map, loop_recall
 
-from vision_suite.errors import DataError
+from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.tad import ACTIVITYNET, THUMOS, average_recall, mean_average_precision
+from vision_suite.metrics.tad_errors import analyse_errors
 
 
 def truth(**videos):
@@ -159,9 +161,32 @@ def test_annotations_without_length_are_left_out_with_a_count():
     assert result["counts"]["dropped_annotations"] == 2
 
 
+def test_a_class_without_a_usable_annotation_scores_zero():
+    """As in the official code, whose class list comes from all annotations of the subset."""
+    ground_truth = truth(v=[(0, 10), (5, 5, "b")])
+    predictions = found(v=[(0, 10, 0.9), (0, 3, 0.5, "b")])
+    result = mean_average_precision(ground_truth, predictions, (0.5,))
+    assert (result["classes"], result["ap"].tolist(), result["average_mAP"]) == (["a", "b"], [[1.0, 0.0]], 0.5)
+    assert np.isfinite(analyse_errors(ground_truth, predictions)["profile"]).all()
+
+
 def test_text_segments_and_prefixed_ids_are_understood():
     ground_truth = truth(v=[("0", "10.0")])
     assert mean_average_precision(ground_truth, found(v_v=[(0, 10, 0.5)]))["average_mAP"] == 1.0
+    prefixed = truth(v_v=[(0, 10)], v_w=[(0, 10)])
+    for blocked in (["w"], ["v_w"]):
+        result = mean_average_precision(prefixed, found(v=[(0, 10, 0.5)], w=[(0, 1, 0.9)]), blocked=blocked)
+        assert (result["average_mAP"], result["counts"]["blocked"]) == (1.0, 1)
+
+
+def test_predictions_of_other_videos_alone_are_warned_of():
+    ground_truth = truth(v=[(0, 10)])
+    with pytest.warns(UserWarning, match="none of the 2 predicted videos, such as 'w', is in the ground truth"):
+        assert mean_average_precision(ground_truth, found(x=[(0, 10, 0.5)], w=[(0, 1, 0.5)]))["average_mAP"] == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mean_average_precision(ground_truth, found(x=[(0, 10, 0.5)], v=[(0, 1, 0.5)]))
+        mean_average_precision(ground_truth, found(x=[]))
 
 
 def test_unknown_labels_and_videos():
@@ -193,11 +218,34 @@ def test_blocked_videos_and_subsets():
         (truth(v=[(0, 1)]), {"results": {"v": [{"label": "a", "segment": [0, 1]}]}}, (0.5,), "no number as 'score'"),
         (truth(v=[(0, 1)]), found(v=[(0, 1, 1)]), (), "one or more numbers"),
         (truth(v=[(0, 1)]), found(v=[(0, 1, 1)]), (50.0,), "one or more numbers"),
+        (truth(v=[(0, 1)]), found(v=[(0, 1, 1)]), ("x",), r"thresholds \('x',\) must be a list of numbers"),
+        (None, found(), (0.5,), r"ground truth \(NoneType\) has no 'database'.*json.load"),
+        ("truth.json", found(), (0.5,), r"ground truth \(str\) has no 'database'.*json.load"),
+        ([1], found(), (0.5,), "no 'database'"),
+        ({"database": [1]}, found(), (0.5,), "no 'database'"),
+        ({"database": {"v": 3}}, found(), (0.5,), "has 3 for video 'v': give a dictionary"),
+        ({"database": {"v": {"annotations": None}}}, found(), (0.5,), "None as 'annotations' of video 'v'"),
+        ({"database": {"v": truth(v=[(0, 1)])["database"]["v"] | {"duration": "10 s"}}}, found(), (0.5,), "'10 s'"),
+        (truth(v=[(0, 1)]), [1], (0.5,), "no 'results'"),
+        (truth(v=[(0, 1)]), {"results": {"v": None}}, (0.5,), "has None for video 'v': give a list"),
+        (truth(v=[(0, 1)]), {"results": {"v": 3}}, (0.5,), "has 3 for video 'v'"),
+        (truth(v=[(0, 1)]), {"results": {"v": [], "v_v": []}}, (0.5,), "'v' twice, with and without v_"),
+        ({"database": {"v": {"annotations": [{"label": "a", "segment": "19"}]}}}, found(), (0.5,), r"must be \[start"),
+        (truth(v=[(0, 1)]), {"results": {"v": [{"label": "a", "score": 1, "segment": "19"}]}}, (0.5,), r"must be \[st"),
     ],
 )
 def test_malformed_input_is_one_line(ground_truth, predictions, thresholds, said):
     with pytest.raises(DataError, match=said):
         mean_average_precision(ground_truth, predictions, thresholds)
+
+
+def test_settings_that_mean_nothing_are_one_line():
+    for words in ({"invalid": "dorp"}, {"unknown_labels": "dorp"}):
+        with pytest.raises(ConfigError, match="'dorp' is not known: choose one of error, drop"):
+            mean_average_precision(TWO, found(), **words)
+    for max_avg in (None, 0, float("nan"), float("inf"), "9"):
+        with pytest.raises(DataError, match=f"max_avg={max_avg!r} must be 1 or more"):
+            average_recall(TWO, found(v=[(0, 1, 1)]), max_avg)
 
 
 def test_no_prediction_is_zero_and_no_proposal_is_an_error():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from vision_suite.errors import ConfigError
 from vision_suite.models.csa import CSA, CSAConfig, CSADetector, FeatureAttention, SqueezeExcitation
+from vision_suite.models.csa.network import another_video
 
 R, F = torch.tensor([[[2.0, -4.0]]]), torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
 
@@ -95,17 +96,17 @@ def test_one_time_point_reaches_every_gate():
     assert (one.temporal != two.temporal).all()
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-def test_padding_never_matters(config):
-    if config.norm == "batch":
-        pytest.skip("batch statistics see padding in training")
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("config", [*CONFIGS, CSAConfig(source="features"), CSAConfig(norm="batch")])
+def test_padding_never_matters(config, training):
+    """Whatever stands in the padding of semantics and features, the valid time steps and the gates stay."""
     torch.manual_seed(1)
-    block = CSA(3, 4, 8, config).eval()
-    valid = torch.arange(8)[None] < 5
-    semantics, features = torch.randn(1, 3, 8) * valid, torch.randn(1, 4, 8) * valid
-    other = semantics + torch.randn(1, 3, 8) * ~valid * (torch.arange(8) >= 5 + config.conv_kernel // 2)
-    one, two = (block(features, r, valid) for r in (semantics, other))
-    torch.testing.assert_close(one[0], two[0])
+    block = CSA(3, 4, 8, config).train(training)
+    valid = torch.arange(8)[None] < torch.tensor([[5], [8]])
+    semantics, features = torch.randn(2, 3, 8), torch.randn(2, 4, 8)
+    noise = [torch.randn(2, width, 8) * ~valid[:, None] for width in (3, 4)]
+    one, two = block(features, semantics, valid), block(features + noise[1], semantics + noise[0], valid)
+    torch.testing.assert_close(one[0] * valid[:, None], two[0] * valid[:, None])
     if one[1].temporal is not None:
         assert (one[1].temporal[~valid] == 0).all()
 
@@ -126,11 +127,24 @@ def test_any_length_with_the_convolution_and_a_clear_error_without():
         {"proj_kernel": 0},
         {"temporal_mode": "transpose", "temporal_fc": "conv"},
         {"init": "identity", "proj_act": "relu"},
+        {"hidden": 0},
+        {"temporal_mode": "pool"},
+        {"temporal_fc": "convolution"},
+        {"init": "idntity"},
+        {"branches": "chanel"},
+        {"source": "semantic"},
+        {"norm": "layer"},
     ],
 )
 def test_impossible_settings(settings_):
     with pytest.raises(ConfigError):
         CSAConfig(**settings_)
+
+
+@pytest.mark.parametrize("settings_", [{"host": "dbg"}, {"bm_impl": "sparse"}, {"classifier_input": "raw"}])
+def test_unknown_words_of_a_detector(settings_):
+    with pytest.raises(ConfigError, match="is not known: choose one of"):
+        CSADetector(8, 3, 12, **settings_)
 
 
 def test_attention_learnt_from_the_features_ignores_the_semantics():
@@ -171,6 +185,22 @@ def test_the_classifier_reads_what_it_is_told_to():
     own, shuffled = network(semantics), network(semantics, attend_to=semantics.flip(0))
     assert own.snippet.shape == (2, 3, 12)
     assert not torch.allclose(own.snippet, shuffled.snippet)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=8))
+def test_another_video_is_another_one(videos):
+    """Windows of the same video never serve each other, and where there is no other video nothing is pretended."""
+    video = torch.tensor(videos)
+    if len(set(videos)) == 1:
+        with pytest.raises(ConfigError, match="semantics=shuffled found only video"):
+            another_video(video)
+    else:
+        assert (video[another_video(video)] != video).all()
+
+
+def test_another_video_is_the_next_one():
+    assert another_video(torch.tensor([4, 7, 9])).tolist() == [1, 2, 0]
 
 
 @pytest.mark.parametrize("host", ["bmn", "gtad"])

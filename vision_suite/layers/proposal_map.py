@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, check_literals
 
 Layout = Literal["duration_start", "start_end"]
 Sampling = Literal["centre", "end_exclusive"]
@@ -39,14 +39,7 @@ class Convention:
 
     def __post_init__(self) -> None:
         """Refuse an unknown word."""
-        for name, value, known in (
-            ("layout", self.layout, ("duration_start", "start_end")),
-            ("sampling", self.sampling, ("centre", "end_exclusive")),
-            ("boundary", self.boundary, ("cell", "point", "two_cells")),
-            ("channels", self.channels, ("iou_first", "class_first")),
-        ):
-            if value not in known:
-                raise ConfigError(f"convention.{name}={value!r} is not known: choose one of {', '.join(known)}")
+        check_literals(self, "convention")
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,10 @@ def mean_average_precision(
 
     Args:
         ground_truth: ``{"database": {id: {"subset": ..., "annotations": [{"label", "segment": [start, end]}]}}}``,
-            seconds. Annotations without a positive, finite length are left out and counted.
-        predictions: ``{"results": {id: [{"label", "score", "segment"}]}}``; ``v_<id>`` stands for ``<id>`` where only
-            that is known.
+            seconds. Annotations without a positive, finite length are left out and counted; a class that has no other
+            still counts, with AP 0, as in the official code. Ids may have ``v_`` before them, here and below.
+        predictions: ``{"results": {id: [{"label", "score", "segment"}]}}``. If none of the videos is known, one line
+            warns.
         tiou_thresholds: Thresholds on tIoU, in (0, 1]; `ACTIVITYNET` or `THUMOS`.
         subset: Subset of the ground truth; None takes all of its videos.
         blocked: Ids of videos that count in neither.
@@ -91,7 +92,7 @@ def average_precision(true: np.ndarray[Any, np.dtype[np.bool_]], positives: int)
 
     Args:
         true: (n, t) whether each prediction, best first, is right at each threshold.
-        positives: Number of annotations.
+        positives: Number of annotations; 0 for a class whose annotations have no length, which scores 0.
 
     Returns:
         (t,) float64.
@@ -101,7 +102,7 @@ def average_precision(true: np.ndarray[Any, np.dtype[np.bool_]], positives: int)
     hits = np.cumsum(true, axis=0, dtype=np.float64)
     precision = hits / np.arange(1, len(true) + 1)[:, None]
     best_from_here = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    area: Floats = (best_from_here * true).sum(axis=0) / positives
+    area: Floats = (best_from_here * true).sum(axis=0) / max(positives, 1)
     return area
 
 
@@ -139,8 +140,8 @@ def average_recall(
     Raises:
         DataError: A dictionary is malformed, or there is no proposal for any annotated video.
     """
-    if max_avg < 1:
-        raise DataError(f"max_avg={max_avg} must be 1 or more proposals per video")
+    if not (isinstance(max_avg, (int, float, np.integer)) and 1 <= max_avg < np.inf):
+        raise DataError(f"max_avg={max_avg!r} must be 1 or more proposals per video")
     thresholds = check_thresholds(tiou_thresholds)
     truth = read_truth(ground_truth, subset, blocked)
     found = read_found(proposals, truth, labels=False, blocked=blocked, invalid=invalid)

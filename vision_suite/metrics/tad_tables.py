@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from vision_suite.errors import DataError
+from vision_suite.errors import DataError, check_choice
 from vision_suite.ops.segments import Floats, Ints
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,8 @@ class Truth:
     """Annotated segments of one subset.
 
     Attributes:
-        videos: Ids of its videos, sorted. classes: Names that occur, sorted.
+        videos: Ids of its videos without ``v_``, sorted.
+        classes: Names that occur, sorted, also those without a usable annotation.
         video: (n,) place in ``videos``. label: (n,) place in ``classes``. segment: (n, 2) seconds.
         duration: (V,) seconds, NaN where the file doesn't say.
         dropped: Annotations left out because start and end are equal, inverted or not finite.
@@ -61,18 +63,17 @@ def read_truth(ground_truth: Mapping[str, Any], subset: str | None = None, block
     Args:
         ground_truth: The dictionary; segments in seconds, as numbers or text.
         subset: Subset to take; None takes every video.
-        blocked: Ids of videos to leave out.
+        blocked: Ids of videos to leave out, with or without ``v_``.
 
     Raises:
         DataError: There is no database, no video or no usable annotation in the subset, or an annotation lacks a part.
     """
-    database = ground_truth.get("database")
-    if not isinstance(database, Mapping):
-        raise DataError("the ground truth has no 'database': give an ActivityNet annotation dictionary")
+    database = _by_video(ground_truth, "database", "ground truth", Mapping)
+    left_out = _bare(blocked)
     chosen = {
-        str(name): entry
+        name: entry
         for name, entry in database.items()
-        if (subset is None or entry.get("subset") == subset) and name not in blocked
+        if (subset is None or entry.get("subset") == subset) and name not in left_out
     }
     if not chosen:
         known = sorted({str(entry.get("subset")) for entry in database.values()})
@@ -80,7 +81,10 @@ def read_truth(ground_truth: Mapping[str, Any], subset: str | None = None, block
     videos = sorted(chosen)
     rows: list[tuple[int, str, float, float]] = []
     for place, name in enumerate(videos):
-        for note in chosen[name].get("annotations", ()):
+        notes = chosen[name].get("annotations", [])
+        if not isinstance(notes, list | tuple):
+            raise DataError(f"the ground truth has {str(notes)[:60]} as 'annotations' of video {name!r}: give a list")
+        for note in notes:
             start, end = _segment(note, f"annotation of video {name!r}")
             rows.append((place, _label(note, f"annotation of video {name!r}"), start, end))
     segment = np.array([row[2:] for row in rows], dtype=np.float64).reshape(-1, 2)
@@ -91,7 +95,7 @@ def read_truth(ground_truth: Mapping[str, Any], subset: str | None = None, block
     if dropped:
         log.warning("left out %d of %d annotations without a positive, finite length", dropped, len(rows))
     kept = [row for row, usable in zip(rows, good, strict=True) if usable]
-    classes = sorted({row[1] for row in kept})
+    classes = sorted({row[1] for row in rows})  # as the official code: one without a usable annotation scores 0
     place_of = {name: place for place, name in enumerate(classes)}
     return Truth(
         videos,
@@ -99,7 +103,7 @@ def read_truth(ground_truth: Mapping[str, Any], subset: str | None = None, block
         np.array([row[0] for row in kept], dtype=np.int64),
         np.array([place_of[row[1]] for row in kept], dtype=np.int64),
         segment[good],
-        np.array([float(chosen[name].get("duration") or "nan") for name in videos]),
+        np.array([_duration(chosen[name], name) for name in videos]),
         dropped,
     )
 
@@ -116,7 +120,7 @@ def read_found(
     """Columns of a result dictionary ``{"results": {id: [{"label", "score", "segment"}]}}``.
 
     Args:
-        predictions: The dictionary. An id with ``v_`` before it stands for the one without if only that is known.
+        predictions: The dictionary; ids with or without ``v_``.
         truth: What the ids and labels refer to.
         labels: Whether labels count (detections) or not (proposals).
         blocked: Ids of videos to leave out.
@@ -124,19 +128,20 @@ def read_found(
         unknown_labels: What to do with labels that the truth does not have.
 
     Raises:
+        ConfigError: ``invalid`` or ``unknown_labels`` is another word.
         DataError: There are no results, a part is missing, or something invalid or unknown was found and not dropped.
     """
-    results = predictions.get("results")
-    if not isinstance(results, Mapping):
-        raise DataError("the predictions have no 'results': give a dictionary in ActivityNet's result format")
+    check_choice("invalid", invalid, get_args(Invalid))
+    check_choice("unknown_labels", unknown_labels, get_args(Invalid))
+    results = _by_video(predictions, "results", "result dictionary", list | tuple)
+    left_out = _bare(blocked)
     video_of = {name: place for place, name in enumerate(truth.videos)}
     label_of = {name: place for place, name in enumerate(truth.classes)}
     counts = dict.fromkeys(("dropped_segments", "unknown_labels", "unknown_videos", "blocked"), 0)
     rows: list[tuple[int, str, int, float, float, float]] = []
     unknown: set[str] = set()
-    for given, entries in results.items():
-        name = _known_id(str(given), video_of)
-        if name in blocked or str(given) in blocked:
+    for name, entries in results.items():
+        if name in left_out:
             counts["blocked"] += len(entries)
             continue
         place = video_of.get(name, -1)
@@ -150,7 +155,7 @@ def read_found(
                     unknown.add(word)
                     counts["unknown_labels"] += 1
                     continue
-            rows.append((place, name, label, start, end, _number(entry, "score", name)))
+            rows.append((place, name, label, start, end, _number(entry, "score", f"prediction of video {name!r}")))
     if unknown and unknown_labels == "error":
         raise DataError(
             f"{counts['unknown_labels']} predictions have a label that the ground truth does not have, such as "
@@ -172,9 +177,15 @@ def read_found(
             )
         log.warning("%s or a score that is not finite: left out", what)
     rows = [row for row, usable in zip(rows, good, strict=True) if usable]
-    counts["unknown_videos"] = len({row[1] for row in rows if row[0] < 0})
     # Unknown videos by name, so that the order of the file never matters.
     names = {name: place for place, name in enumerate(sorted({row[1] for row in rows}))}
+    counts["unknown_videos"] = len(names.keys() - video_of.keys())
+    if names and counts["unknown_videos"] == len(names):
+        warnings.warn(
+            f"none of the {len(names)} predicted videos, such as {next(iter(names))!r}, is in the ground truth: check "
+            "the ids and the subset",
+            stacklevel=3,
+        )
     keys = np.array([(names[row[1]], row[2], row[3], row[4], -row[5]) for row in rows]).reshape(-1, 5)
     order = np.lexsort((keys[:, 1], keys[:, 3], keys[:, 2], keys[:, 0], keys[:, 4]))
     return Found(
@@ -190,17 +201,39 @@ def check_thresholds(thresholds: Iterable[float]) -> Floats:
     """The tIoU thresholds as an array.
 
     Raises:
-        DataError: There is none, or one is outside (0, 1].
+        DataError: There is none, or one is no number or outside (0, 1].
     """
-    values: Floats = np.atleast_1d(np.array(thresholds, dtype=np.float64)).ravel()
+    try:
+        values: Floats = np.atleast_1d(np.array(thresholds, dtype=np.float64)).ravel()
+    except (TypeError, ValueError):
+        raise DataError(f"tIoU thresholds {thresholds!r} must be a list of numbers above 0 and up to 1") from None
     if not len(values) or not ((values > 0) & (values <= 1)).all():
         raise DataError(f"tIoU thresholds {values.tolist()} must be one or more numbers above 0 and up to 1")
     return values
 
 
-def _known_id(name: str, known: Mapping[str, int]) -> str:
-    bare = name.removeprefix("v_")
-    return bare if name not in known and bare in known else name
+def _bare(names: Iterable[Any]) -> set[str]:
+    return {str(name).removeprefix("v_") for name in names}
+
+
+def _by_video(contents: Any, key: str, what: str, kind: Any) -> dict[str, Any]:
+    """What a dictionary holds under a key, by ids without ``v_``."""
+    table = contents.get(key) if isinstance(contents, Mapping) else None
+    if not isinstance(table, Mapping):
+        raise DataError(
+            f"the {what} ({type(contents).__name__}) has no {key!r} with videos: give ActivityNet's dictionary, which "
+            "json.load reads from a file"
+        )
+    out: dict[str, Any] = {}
+    for given, entry in table.items():
+        name = str(given).removeprefix("v_")
+        if name in out:
+            raise DataError(f"the {what} has video {name!r} twice, with and without v_: leave one out")
+        if not isinstance(entry, kind):
+            need = "a dictionary with 'annotations'" if kind is Mapping else "a list of segments"
+            raise DataError(f"the {what} has {str(entry)[:60]} for video {name!r}: give {need}")
+        out[name] = entry
+    return out
 
 
 def _usable(segment: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -209,6 +242,8 @@ def _usable(segment: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 def _segment(entry: Mapping[str, Any], where: str) -> tuple[float, float]:
     try:
+        if isinstance(entry["segment"], str):
+            raise TypeError("text would be taken apart into letters")
         start, end = entry["segment"]
         return float(start), float(end)
     except (KeyError, TypeError, ValueError) as error:
@@ -222,8 +257,12 @@ def _label(entry: Mapping[str, Any], where: str) -> str:
         raise DataError(f"{where} has no 'label': {entry!r}") from error
 
 
-def _number(entry: Mapping[str, Any], key: str, name: str) -> float:
+def _number(entry: Mapping[str, Any], key: str, where: str) -> float:
     try:
         return float(entry[key])
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"prediction of video {name!r} has no number as '{key}': {entry!r}") from error
+        raise DataError(f"{where} has no number as {key!r}: {entry.get(key)!r}") from error
+
+
+def _duration(entry: Mapping[str, Any], name: str) -> float:
+    return _number(entry, "duration", f"video {name!r} of the ground truth") if entry.get("duration") else float("nan")

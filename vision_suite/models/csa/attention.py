@@ -7,12 +7,12 @@ published; what the figure leaves open is an argument here, with its reason in d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, check_choice, check_literals
 
 SelfAttention = Literal["none", "se", "csa", "csa_se"]
 
@@ -49,6 +49,9 @@ class CSAConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
+        check_literals(self, "csa")
+        if self.hidden is not None and self.hidden < 1:
+            raise ConfigError(f"csa.hidden={self.hidden} must be at least 1, or unset for the encoder's width")
         for name, value in (("conv_kernel", self.conv_kernel), ("proj_kernel", self.proj_kernel)):
             if value < 1 or value % 2 == 0:
                 raise ConfigError(f"csa.{name}={value} must be odd, so that the length stays")
@@ -108,7 +111,8 @@ class CSA(nn.Module):
         Args:
             features: F (B, C_out, T).
             semantics: R (B, C_in, T).
-            valid: (B, T) bool, False where the sequence is padded; averages leave padding out and s is 0 there.
+            valid: (B, T) bool, False where the sequence is padded; whatever stands there counts as 0, averages leave it
+                out, and s is 0 there.
 
         Returns:
             F' (B, C_out, T) and the gates.
@@ -124,6 +128,9 @@ class CSA(nn.Module):
                 f"CSA was built for {self.length} time steps and got {length}: its temporal layer is T x T; "
                 "use csa.temporal_fc=conv for any length"
             )
+        if valid is not None:
+            # Convolutions reach over the border of the padding, whatever stands there.
+            features, semantics = features * valid[:, None], semantics * valid[:, None]
         source = features if self.config.source == "features" else semantics
         gated, gates = [], Gates()
         if self.conv_channel is not None and self.fc_channel is not None:
@@ -140,8 +147,6 @@ class CSA(nn.Module):
         assert self.conv_temporal is not None
         assert self.fc_temporal is not None
         if self.config.temporal_mode == "transpose":
-            if valid is not None:
-                source = source * valid[:, None]
             pooled = self.conv_temporal(source.transpose(1, 2)).mean(dim=2)
         else:
             pooled = self.conv_temporal(source).mean(dim=1)
@@ -202,8 +207,7 @@ class FeatureAttention(nn.Module):
         self, kind: SelfAttention, in_channels: int, channels: int, length: int, config: CSAConfig | None = None
     ) -> None:
         super().__init__()
-        if kind not in ("none", "se", "csa", "csa_se"):
-            raise ConfigError(f"self_attention={kind!r} is not known: choose one of none, se, csa, csa_se")
+        check_choice("self_attention", kind, get_args(SelfAttention))
         self.se = SqueezeExcitation(channels) if kind in ("se", "csa_se") else None
         self.csa = CSA(in_channels, channels, length, config) if kind in ("csa", "csa_se") else None
 

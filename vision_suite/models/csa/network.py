@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, check_choice
 from vision_suite.layers.proposal_map import Boundary, Channels, Convention, Layout, ProposalMap, Sampling
 from vision_suite.models.csa.attention import CSAConfig, FeatureAttention, Gates, SelfAttention
 from vision_suite.models.csa.hosts import BMN, GTAD, Host
@@ -81,27 +81,27 @@ class CSADetector(nn.Module):
         if in_channels < 1 or num_classes < 1:
             raise ConfigError(f"in_channels={in_channels} and num_classes={num_classes} must be at least 1")
         self.in_channels = in_channels
+        for name, value, choices in (
+            ("host", host, ("bmn", "gtad")),
+            ("bm_impl", bm_impl, ("folded", "dense")),
+            ("classifier_input", classifier_input, ("semantics", "attended")),
+        ):
+            check_choice(name, value, choices)
+        if in_channels % 4:
+            raise ConfigError(f"in_channels={in_channels}: {host}'s grouped convolution needs a multiple of 4")
         self.convention = Convention(layout, sampling, boundary, channels)
         self.proposals = ProposalMap(num_cells, max_duration or num_cells, layout)
         dense = bm_impl == "dense"
         self.host: Host
         if host == "bmn":
-            if in_channels % 4:
-                raise ConfigError(f"in_channels={in_channels}: {host}'s grouped convolution needs a multiple of 4")
             self.host = BMN(
                 in_channels, self.proposals, self.convention, pem_width=pem_width, dense=dense, xavier=xavier
             )
-        elif host == "gtad":
-            if in_channels % 4:
-                raise ConfigError(f"in_channels={in_channels}: {host}'s grouped convolution needs a multiple of 4")
+        else:
             if sampling != "centre":
                 raise ConfigError("host=gtad samples proposals by RoIAlign: sampling must be 'centre'")
             self.host = GTAD(in_channels, self.proposals, dense=dense)
-        else:
-            raise ConfigError(f"host={host!r} is not known: choose bmn or gtad")
         self.attention = FeatureAttention(self_attention, in_channels, self.host.channels, num_cells, csa)
-        if classifier_input not in ("semantics", "attended"):
-            raise ConfigError(f"classifier_input={classifier_input!r} is not known: choose semantics or attended")
         self.classifier_input = classifier_input
         width = in_channels if classifier_input == "semantics" else self.host.channels
         self.classifier = nn.Conv1d(width, num_classes, 1)
@@ -128,6 +128,25 @@ class CSADetector(nn.Module):
         iou, confidence = (first, second) if self.convention.channels == "iou_first" else (second, first)
         snippet = self.classifier(semantics if self.classifier_input == "semantics" else attended)
         return DetectorOutput(out.start, out.end, iou, confidence, snippet, gates)
+
+
+def another_video(video: Tensor) -> Tensor:
+    """For each sequence of a batch the next one of another video, cyclically: videos (B,) to places (B,) int64.
+
+    Raises:
+        ConfigError: All sequences are of one video.
+    """
+    count = len(video)
+    ahead = (
+        torch.arange(count, device=video.device)[:, None] + torch.arange(1, count + 1, device=video.device)
+    ) % count
+    other = video[ahead] != video[:, None]
+    if not bool(other.any(dim=1).all()):
+        raise ConfigError(
+            f"semantics=shuffled found only video {int(video[0])} in a batch of {count}: choose batch sizes that leave "
+            "at least two videos in every batch"
+        )
+    return ahead.gather(1, other.long().argmax(dim=1, keepdim=True))[:, 0]
 
 
 def interval_logits(snippet: Tensor, starts: Tensor, stops: Tensor) -> Tensor:

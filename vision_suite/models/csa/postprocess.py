@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, check_literals
 from vision_suite.layers.proposal_map import Convention, ProposalMap
 from vision_suite.ops.segments import Floats, Ints, Suppression, soft_nms, vote
 
@@ -58,6 +58,7 @@ class PostProcess:
 
     def __post_init__(self) -> None:
         """Refuse what would give no detection."""
+        check_literals(self, "post")
         if self.top_classes < 1 or self.keep < 1 or self.per_sequence < 1 or self.sigma <= 0:
             raise ConfigError(
                 f"post: top_classes={self.top_classes}, keep={self.keep}, per_sequence={self.per_sequence} must be at "

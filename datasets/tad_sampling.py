@@ -1,0 +1,115 @@
+"""The metadata of snippet features, without which the time of a row is unknown."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from vision_suite.errors import ConfigError, DataError
+from vision_suite.video.store import write_whole
+
+METADATA = "features.json"
+NEEDED = ("fps", "stride", "clip", "offset")
+EXAMPLE = (
+    '{"fps": 25, "stride": 16, "clip": 16, "offset": 0}, or {"resized": true} for rows that cover the video evenly'
+)
+
+
+@dataclass(frozen=True)
+class FeatureInfo:
+    """When each row of a feature file happens, and how wide it is. Frame = frame at ``fps``.
+
+    Row k covers frames ``offset + k * stride`` to ``offset + (k + 1) * stride``.
+
+    Attributes:
+        fps: Frames a second; unset for the video's own rate (frames / duration of the annotation file).
+        stride: Frames from one row to the next; must be given unless resized.
+        clip: Frames that the extractor saw for a row; must be given unless resized.
+        offset: Frame at which row 0 begins, (clip - stride) / 2 for rows in the middle of their clips.
+        channels: Width of a row; 0 takes the first file's.
+        resized: Rows cover the whole video evenly, however many there are; ``fps`` and the others don't matter then.
+        extractor: What made the features, in plain values, so that it can be run on other videos.
+    """
+
+    fps: float | None = None
+    stride: float = 0
+    clip: float = 0
+    offset: float = 0
+    channels: int = 0
+    resized: bool = False
+    extractor: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what gives no time, and what a JSON file may hold in place of a number."""
+        for name in (*NEEDED, "channels"):
+            value = getattr(self, name)
+            if name == "fps" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise DataError(f"sampling of features: {name}={value!r} must be a finite number")
+        if not isinstance(self.resized, bool) or not isinstance(self.extractor, dict):
+            raise DataError(
+                f"sampling of features: resized={self.resized!r} must be true or false, extractor={self.extractor!r} "
+                "names with values"
+            )
+        if not self.resized and (self.stride <= 0 or self.clip <= 0 or (self.fps is not None and self.fps <= 0)):
+            raise DataError(
+                f"features with fps={self.fps}, stride={self.stride}, clip={self.clip} have no time: give {EXAMPLE}"
+            )
+
+
+def read_info(folder: Path) -> FeatureInfo:
+    """The metadata beside a set of features; further facts for people may stand there too.
+
+    Raises:
+        DataError: There is none, or it lacks a key, has one that is misspelt, or is malformed.
+    """
+    path = folder / METADATA
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(
+            f"{str(path)!r} is missing, so the time of each feature is unknown: write it, such as {EXAMPLE}; or give "
+            "--data.sampling"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{str(path)!r} is not usable metadata ({error}): write {EXAMPLE}") from None
+    if not isinstance(contents, dict):
+        raise DataError(f"{str(path)!r} is not usable metadata: write {EXAMPLE}")
+    known = [entry.name for entry in fields(FeatureInfo)]
+    for name in contents.keys() - set(known):
+        if close := get_close_matches(name.lower(), known, n=1, cutoff=0.8):
+            raise DataError(f"{str(path)!r} has the unknown key {name!r}: write {close[0]!r}")
+    missing = [name for name in NEEDED if name not in contents]
+    if missing and contents.get("resized") is not True:
+        raise DataError(
+            f"{str(path)!r} lacks {', '.join(missing)}, so the time of each row is unknown: write {EXAMPLE}"
+        )
+    try:
+        return FeatureInfo(**{name: contents[name] for name in known if name in contents})
+    except DataError as error:
+        raise DataError(f"{str(path)!r}: {error}") from None
+
+
+def read_joined(folders: Sequence[Path]) -> FeatureInfo:
+    """The metadata of sets that are joined along the channels.
+
+    Raises:
+        ConfigError: Their rows happen at different times.
+        DataError: As `read_info`.
+    """
+    found = [read_info(folder) for folder in folders]
+    if len({info.resized or (info.fps, info.stride, info.offset) for info in found}) > 1:
+        raise ConfigError("the sets of features differ in fps, stride, offset or resized: give --data.sampling")
+    widths = [info.channels for info in found]
+    return replace(found[0], channels=sum(widths) if all(widths) else 0)
+
+
+def write_info(folder: Path, info: FeatureInfo, **more: Any) -> None:
+    """Write the metadata beside a set of features, with further facts for people."""
+    write_whole(folder / METADATA, json.dumps({**asdict(info), **more}, indent=1) + "\n")
