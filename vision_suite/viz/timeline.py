@@ -156,13 +156,14 @@ def _curve(axes: Axes, curve: Floats) -> None:
             gate[None], extent=extent, aspect="auto", cmap="viridis", vmin=np.nanmin(gate), vmax=np.nanmax(gate)
         )
         axes.text(
-            0.004, 0.12, f"attention {np.nanmin(gate):.2f} to {np.nanmax(gate):.2f}", transform=axes.transAxes,
-            fontsize=7.5, color="white", va="center",
+            -0.006, -0.18, f"attention {np.nanmin(gate):.2f} to {np.nanmax(gate):.2f}", fontsize=7, ha="right",
+            va="center", transform=axes.get_yaxis_transform(),
         )  # fmt: skip
         axes.set_ylim(-0.3, 1.05)
     else:
         axes.set_ylim(-0.02, 1.05)
     axes.set_ylabel("boundaries", rotation=0, ha="right", va="center", fontsize=10)
-    axes.legend(loc="upper right", fontsize=8, ncols=2, frameon=True, framealpha=0.85, edgecolor="#dee2e6")
+    # Above the curves, which reach every corner.
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), fontsize=8, ncols=2, frameon=False, borderaxespad=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
