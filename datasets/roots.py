@@ -7,6 +7,16 @@ from pathlib import Path
 from vision_suite.errors import DataError
 
 
+def find_root(root: str, *, needed: bool) -> Path | None:
+    """As `resolve_root`; None for a folder that is not there and not needed, such as a recipe's on another machine."""
+    try:
+        return resolve_root(root)
+    except DataError:
+        if needed:
+            raise
+        return None
+
+
 def resolve_root(root: str) -> Path:
     """Find a data set's folder (or manifest file).
 

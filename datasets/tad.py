@@ -15,7 +15,7 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from vision_suite.datasets.base import BaseData, Stage, stages_of
 from vision_suite.datasets.loading import available_cores
 from vision_suite.datasets.records import Record, fingerprint
-from vision_suite.datasets.roots import resolve_root
+from vision_suite.datasets.roots import find_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
 from vision_suite.datasets.tad_annotations import Annotations, Video, ground_truth, read_annotations
 from vision_suite.datasets.tad_features import FeatureSource, Floats, Join
@@ -99,7 +99,7 @@ class TADData(BaseData):
             on_missing: Stop at videos without features, or skip, count and report them; in prediction likewise videos
                 that cannot be decoded.
             videos: Video files for predict, a file or a folder: their features are made on the way, by the extractor
-                that the checkpoint's data names. root may be left out then. By default predict takes the test split.
+                that the checkpoint's data names. root need not exist then. By default predict takes the test split.
             extractor_device: Where that extractor runs: auto, cpu, cuda ...
             seed: Seed of the order; by default the run's seed.
 
@@ -130,11 +130,11 @@ class TADData(BaseData):
         self.files = None if videos is None else VideoFiles(videos, extractor_device, on_missing)
         if self.files is not None:
             self._videos["predict"] = self.files.videos
-        if root is None:
-            if videos is None:
-                raise ConfigError("no data set: give --data.root, or --data.videos to predict on video files")
+        if root is None and videos is None:
+            raise ConfigError("no data set: give --data.root, or --data.videos to predict on video files")
+        folder = None if root is None else find_root(root, needed=videos is None)
+        if folder is None:
             return
-        folder = resolve_root(root)
         places = [folder / name for name in features or ["features"]]
         self.info = sampling or read_joined([place if place.is_dir() else place.parent for place in places])
         self._source = FeatureSource(places, join, self.info.channels)

@@ -63,8 +63,14 @@ class VideoFiles:
                 "--data.videos needs a detector trained on features of `vision-suite features --videos`, whose "
                 "features.json names the extractor; give the --ckpt_path of such a one"
             )
+        noted = found.pop("checksum", "of an earlier version, which noted none")
         extractor, device = Extractor(**found), pick_device(self.device)
         network = ClipNetwork(extractor).to(device)
+        if (own := network.plain()["checksum"]) != noted:
+            raise ConfigError(
+                f"--data.videos: the weights {extractor.weights!r} of {extractor.backbone} have the checksum {own}, "
+                f"those of the detector's features {noted}: give the same weights, or extract and train anew"
+            )
 
         def of(place: int) -> Iterator[Floats]:
             left = 0

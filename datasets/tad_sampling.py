@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_suite.errors import ConfigError, DataError
+from vision_suite.video.store import write_whole
 
 METADATA = "features.json"
 NEEDED = ("fps", "stride", "clip", "offset")
@@ -111,4 +112,4 @@ def read_joined(folders: Sequence[Path]) -> FeatureInfo:
 
 def write_info(folder: Path, info: FeatureInfo, **more: Any) -> None:
     """Write the metadata beside a set of features, with further facts for people."""
-    (folder / METADATA).write_text(json.dumps({**asdict(info), **more}, indent=1) + "\n", encoding="utf-8")
+    write_whole(folder / METADATA, json.dumps({**asdict(info), **more}, indent=1) + "\n")

@@ -105,6 +105,7 @@ class SequenceBatches(Dataset[dict[str, Tensor]]):
             "origin": torch.tensor([window.clock.origin for window in chosen], dtype=torch.float64),
             "cell_seconds": torch.tensor([window.clock.cell_seconds for window in chosen], dtype=torch.float64),
             "duration": torch.tensor([window.clock.duration for window in chosen], dtype=torch.float64),
+            "horizon": torch.tensor([window.horizon for window in chosen], dtype=torch.float64),
             "video": video,
             "index": torch.tensor(key.indices),
         }

@@ -48,7 +48,7 @@ def windows_of(
     for chunk in chunks:
         for start, rows in cutter.feed(chunk):
             own = clock(cutter.count).after(start)
-            yield StreamWindow(rows, own, own.origin + stride * own.cell_seconds)
+            yield StreamWindow(rows, own, own.after(stride).origin)
     start, rows = cutter.close()
     yield StreamWindow(rows, clock(cutter.count).after(start), float("inf"))
 

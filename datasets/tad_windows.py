@@ -48,12 +48,14 @@ class Window:
 
     Attributes:
         video: Place in the list of videos. first: First row. rows: Number of rows. clock: Of its cells.
+        horizon: Seconds at which the next window of the regular grid begins, infinity after the last.
     """
 
     video: int
     first: int
     rows: int
     clock: Clock
+    horizon: float = math.inf
 
 
 def row_clock(video: Video, rows: int, info: FeatureInfo) -> Clock:
@@ -134,7 +136,9 @@ def sequences_of(
             continue
         clock = row_clock(video, count, info)
         for first in window_starts(count, cells, stride):
-            out.append(Window(place, first, min(cells, count - first), clock.after(first)))
+            rest, own = count - first, clock.after(first)
+            horizon = own.after(stride).origin if rest > cells else math.inf
+            out.append(Window(place, first, min(cells, rest), own, horizon))
     return out
 
 

@@ -176,11 +176,10 @@ class LitCSA(LitBase):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         split = "validate" if stage == "val" else "test"
         videos = data.videos(split)
-        _, rows = classes.compute()
-        scores = video_scores(rows, len(videos), self._outside)
+        windows = classes.compute()
+        scores = video_scores(windows[1], len(videos), self._outside)
         names, durations = [video.name for video in videos], [video.duration for video in videos]
-        sequence, values = proposals.compute()
-        found, bare = detect(sequence, values, scores, names, durations, data.class_names, self.post)
+        found, bare = detect(proposals.compute(), windows, scores, names, durations, data.class_names, self.post)
         self.report = detection_report(
             data.ground_truth(split),
             found,

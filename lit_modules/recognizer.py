@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.base import LitBase
 from vision_suite.metrics.tad import ACTIVITYNET
 from vision_suite.metrics.tad_metric import SequenceRows
 from vision_suite.metrics.tad_report import detection_report
-from vision_suite.models.csa.recognizer import SequenceRecognizer, runs, step_labels
+from vision_suite.models.csa.recognizer import SequenceRecognizer, averaged, runs, step_labels
+from vision_suite.ops.segments import Floats
 from vision_suite.optim import OptimConfig
 
 OPTIM = OptimConfig(lr=3e-3)
@@ -68,6 +70,13 @@ class LitRecognizer(LitBase):
         """Collect probabilities."""
         self._collect("test", batch)
 
+    def on_predict_start(self) -> None:
+        """Refuse: what is predicted for users is a detector's work."""
+        raise ConfigError(
+            "LitRecognizer does not predict: test it, or make features of it (vision-suite features --sequences ... "
+            "--checkpoint ...), train LitCSA on those and predict with that"
+        )
+
     def on_validation_epoch_end(self) -> None:
         """Score and log ``val/...``."""
         self._score("val")
@@ -97,10 +106,13 @@ class LitRecognizer(LitBase):
             sequence, values = (x.numpy() for x in metric.compute())
             found: dict[str, Any] = {}
             scores = {}
+            windows: dict[int, list[Floats]] = {}
             for part in np.split(values, np.flatnonzero(np.diff(sequence)) + 1):
-                video = data.videos(split)[int(part[0, 0])]
-                probability = part[:, 4:].T
-                found[video.name] = runs(probability, data.class_names, part[0, 1], part[0, 2], video.duration)
+                windows.setdefault(int(part[0, 0]), []).append(part)
+            for place, parts in windows.items():
+                video, step = data.videos(split)[place], float(parts[0][0, 2])
+                origin, probability = averaged([(float(part[0, 1]), part[:, 4:].T) for part in parts], step)
+                found[video.name] = runs(probability, data.class_names, origin, step, video.duration)
                 scores[video.name] = probability[:-1].mean(axis=1)
             self.report = detection_report(
                 data.ground_truth(split), found, found, self.tiou, class_scores=scores, class_names=data.class_names,

@@ -58,8 +58,9 @@ class TADBatch(TypedDict):
     ``features`` (B, C, T) float32, 0 where padded; ``valid`` (B, T) bool. ``segments`` (B, G, 2) float32
     annotations in cells and ``label`` (B, G) int64 their classes, -1 where there are fewer than G. ``origin`` (B,) and
     ``cell_seconds`` (B,) float64: cell c is at ``origin + c * cell_seconds`` seconds of the video. ``duration`` (B,)
-    float64, seconds. ``video`` (B,) int64 place in the list of videos, ``index`` (B,) int64 place in the list of
-    sequences. ``video_scores`` (B, K) float32 class scores from outside, if the data has such a file.
+    float64, seconds. ``horizon`` (B,) float64, seconds at which the video's next window begins, infinity after the
+    last. ``video`` (B,) int64 place in the list of videos, ``index`` (B,) int64 place in the list of sequences.
+    ``video_scores`` (B, K) float32 class scores from outside, if the data has such a file.
     """
 
     features: Tensor
@@ -69,6 +70,7 @@ class TADBatch(TypedDict):
     origin: Tensor
     cell_seconds: Tensor
     duration: Tensor
+    horizon: Tensor
     video: Tensor
     index: Tensor
 

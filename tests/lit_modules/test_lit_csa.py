@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,16 +11,18 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from vision_suite.callbacks.report import ReportWriter
-from vision_suite.callbacks.run_dir import run_dir
+from vision_suite.callbacks.run_dir import file_stem, run_dir
 from vision_suite.cli import main
 from vision_suite.cli.train import run
 from vision_suite.datasets.synthetic_tad import Action, write_feature_set, write_video, write_video_set
 from vision_suite.datasets.tad import TADData
+from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.csa import LitCSA
 from vision_suite.lit_modules.recognizer import LitRecognizer
 from vision_suite.metrics.tad import mean_average_precision
 from vision_suite.models.csa import CSAConfig
 from vision_suite.models.csa.postprocess import PostProcess
+from vision_suite.models.csa.streaming import StreamingDetector
 from vision_suite.optim import OptimConfig
 
 SEGMENT = PostProcess(class_scope="segment", sigma=0.3, top_classes=1)
@@ -137,7 +140,16 @@ def test_the_recogniser_learns_and_detects(root, tmp_path):
     running.fit(module, split)
     running.test(module, datamodule=split, verbose=False)
     assert float(running.callback_metrics["test/step_accuracy"]) > 0.9
-    assert module.report.metrics["mAP@0.5"] > 0.5
+    whole = module.report.metrics["mAP@0.5"]
+    assert whole > 0.5
+    # Windows of a third of the videos say the same, wherever an action begins.
+    running.test(module, datamodule=data(root, mode="window", num_cells=20), verbose=False)
+    assert module.report.metrics["mAP@0.5"] == pytest.approx(whole, abs=0.1)
+    starts = [e["segment"][0] for found in module.report.predictions["results"].values() for e in found]
+    assert min(starts) < 10
+    assert max(starts) > 12
+    with pytest.raises(ConfigError, match="LitRecognizer does not predict"):
+        running.predict(module, datamodule=data(root))
 
 
 @pytest.mark.slow
@@ -178,15 +190,62 @@ def test_from_raw_video_to_detections(tmp_path, monkeypatch, capsys):
     assert float(rows[0]["score"]) == pytest.approx(max(e["score"] for e in found["mine"]), abs=1e-6)
 
 
-def test_prediction_of_stored_features_equals_the_test(root, tmp_path):
-    """Whole videos: the same sequences, so the same detections."""
-    module, split = lit(), data(root)
+@pytest.mark.slow
+def test_a_recipe_is_fitted_to_videos_and_predicts_as_the_page_says(tmp_path, monkeypatch):
+    """The three commands of docs/csa.md, on small videos: predict takes the recipe, whose data set is not there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VISION_SUITE_DATA", str(tmp_path / "cache"))
+    write_video_set(tmp_path / "my_set", videos=4, seconds=12)
+    write_video(tmp_path / "new_videos/mine.mp4", [Action("circle", 2.0, 8.0)], 20.0)
+    (tmp_path / "my_set/videos").rename(tmp_path / "my_videos")
+    flags = ["--backbone=timm:resnet10t", "--weights=random:0", "--fps=4", "--clip=4", "--stride=2", "--quiet"]
+    assert main(["features", "--videos", "my_videos", "--output", "my_set/features/r3d", *flags]) == 0
+    recipe = ["-c", "csa/thumos14_i3d_bmn_csa"]
+    page = ["--data.root=my_set", "--data.features=[features/r3d]", "--data.sampling=null", "--data.test_on=[testing]"]
+    small = [
+        "--data.num_cells=16",
+        "--data.batch_size=2",
+        "--data.num_workers=0",
+        "--model.max_duration=8",
+        "--trainer.accelerator=cpu",
+    ]
+    run(["fit", *recipe, *page, *small, "--trainer.max_epochs=1"])
+    predicted = run(["predict", *recipe, "--ckpt_path=last", "--data.videos=new_videos", "--trainer.accelerator=cpu"])
+    folder = run_dir(predicted.trainer) / "predict"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["videos"], summary["failed"], summary["windows"]) == (1, {}, 4)
+    labels = {entry["label"] for entry in json.loads((folder / "detections.json").read_text())["results"]["mine"]}
+    assert labels == {"circle", "square"}
+
+
+def test_videos_with_like_names_have_their_own_files():
+    names = ["a b", "a+b", "a_b", "x" * 70, "x" * 71, "mine"]
+    stems = [file_stem(name) for name in names]
+    assert len(set(stems)) == len(names)
+    assert (stems[2], stems[5]) == ("a_b", "mine")
+
+
+@pytest.mark.parametrize("mode", ["resize", "window"])
+@pytest.mark.parametrize("stage", ["video", "window_then_video"])
+def test_prediction_of_stored_features_and_a_stream_equal_the_test(root, tmp_path, mode, stage):
+    """The same sequences, so the same detections, however suppression is done."""
+    post = replace(SEGMENT, nms_stage=stage, keep=30)
+    module, split = lit(post=post), data(root, mode=mode)
     trainer(tmp_path).test(module, split, verbose=False)
     tested = module.report.predictions["results"]
     running = trainer(tmp_path)
-    running.predict(module, data(root))
+    running.predict(module, data(root, mode=mode))
     found = json.loads((run_dir(running) / "predict/detections.json").read_text())["results"]
     assert set(found) == set(tested)
     for name, entries in found.items():
+        assert len(entries) == 30
         scores = np.array([e["score"] for e in entries])
         np.testing.assert_allclose(scores, [e["score"] for e in tested[name]], rtol=1e-4)
+        if (mode, stage) == ("window", "video"):
+            stream = StreamingDetector(
+                module.model.eval(), split.class_names, replace(post, keep=9999), cell_seconds=0.5
+            )
+            said = stream.feed(np.load(root / f"features/{name}.npy")) + stream.close()
+            assert len(said) > 30
+            everything = {(e["label"], *np.round([e["score"], *e["segment"]], 3)) for e in said}
+            assert {(e["label"], *np.round([e["score"], *e["segment"]], 3)) for e in entries} <= everything

@@ -1,6 +1,4 @@
-"""Proposals, merging, labels and streams against hand cases, plain loops and the contracts of a stream."""
-
-from itertools import chain, pairwise
+"""Proposals, merging and labels against hand cases and plain loops."""
 
 import numpy as np
 import pytest
@@ -8,15 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vision_suite.datasets.tad_windows import window_starts
 from vision_suite.errors import ConfigError
 from vision_suite.layers.proposal_map import Convention, ProposalMap
-from vision_suite.models.csa import CSADetector
-from vision_suite.models.csa.detections import class_probabilities, detect, to_proposals, video_scores
+from vision_suite.models.csa.detections import class_probabilities, detect, video_scores
+from vision_suite.models.csa.merging import VideoMerger, join
 from vision_suite.models.csa.network import annotated_logits, interval_logits, video_logits
-from vision_suite.models.csa.postprocess import PostProcess, Proposals, candidates, label, merge, propose, suppress
-from vision_suite.models.csa.recognizer import SequenceRecognizer, runs, step_labels
-from vision_suite.models.csa.streaming import StreamingDetector, StreamMerger
+from vision_suite.models.csa.postprocess import PostProcess, Proposals, candidates, label, propose, suppress
+from vision_suite.models.csa.recognizer import SequenceRecognizer, averaged, runs, step_labels
 
 
 def loop_proposals(start, end, iou, confidence, valid, duration, boundary):
@@ -81,10 +77,22 @@ def proposals(*rows):
     return Proposals(table[:, :2], table[:, 2], classes, np.ones(classes.shape))
 
 
+def merge(parts, duration, post, step=float("inf")):
+    """The proposals of a video's windows, which begin every ``step`` seconds."""
+    merger = VideoMerger(post)
+    for number, part in enumerate(parts):
+        last = number == len(parts) - 1
+        merger.add(part, number * step if number else 0.0, float("inf") if last else (number + 1) * step, duration)
+    return merger.close(duration)
+
+
 def test_once_over_the_video_or_twice():
     one, two = proposals((0, 10, 0.9), (0, 9, 0.8)), proposals((1, 10, 0.7))
-    once = merge([one, two], 20.0, PostProcess(sigma=0.5))
-    twice = merge([one, two], 20.0, PostProcess(sigma=0.5, nms_stage="window_then_video"))
+    once = merge([one, two], 20.0, PostProcess(sigma=0.5), 1.0)
+    twice = merge([one, two], 20.0, PostProcess(sigma=0.5, nms_stage="window_then_video"), 1.0)
+    first = suppress(one, 20.0, PostProcess(sigma=0.5))
+    expected = suppress(join([first, two]), 20.0, PostProcess(sigma=0.5))
+    np.testing.assert_array_equal(twice.scores, expected.scores)
     assert once.scores[0] == twice.scores[0] == 0.9
     assert sorted(twice.scores)[0] < sorted(once.scores)[0], "suppressed in its window and again in the video"
 
@@ -109,7 +117,7 @@ def test_labels_by_video_and_by_segment():
 
 
 def test_class_scores_of_a_video_are_the_mean_of_its_cells():
-    values = torch.tensor([[0, 10, 20.0, -10], [1, 5, 5.0, 5], [0, 30, 20.0, 50]]).double()
+    values = torch.tensor([[0, 0, 9, 10, 20.0, -10], [1, 0, 9, 5, 5.0, 5], [0, 9, 99, 30, 20.0, 50]]).double()
     found = video_scores(values, 2, outside=False)
     expected = 1 / (1 + np.exp(-np.array([[1.0, 1.0], [1.0, 1.0]])))
     np.testing.assert_allclose(found, expected)
@@ -130,105 +138,18 @@ def test_interval_logits_are_means():
 
 def test_detections_of_several_videos():
     rows = torch.tensor([[1, 0, 5, 0.9, 0, 0.8], [1, 20, 30, 0.5, 1, 0.7], [0, 0, 4, 0.9, 1, 1.0]], dtype=torch.float64)
+    end = float("inf")
+    windows = torch.tensor([[1, 0, end, 1, 0, 0], [2, 0, end, 1, 0, 0], [0, 0, end, 1, 0, 0]], dtype=torch.float64)
     found, bare = detect(
-        torch.tensor([0, 0, 3]), rows, np.zeros((3, 2)), ["a", "b", "c"], [5.0, 30.0, 1.0], ["x", "y"],
-        PostProcess(class_scope="segment"),
+        (torch.tensor([0, 0, 3]), rows), (torch.tensor([0, 1, 3]), windows), np.zeros((3, 2)), ["a", "b", "c"],
+        [5.0, 30.0, 1.0], ["x", "y"], PostProcess(class_scope="segment"),
     )  # fmt: skip
-    assert set(found) == {"a", "b"}
+    assert {name: len(entries) for name, entries in found.items()} == {"a": 1, "b": 2, "c": 0}
     assert [(e["label"], e["segment"]) for e in found["b"]] == [("x", [0, 5]), ("y", [20, 30])]
     assert "label" not in bare["b"][0]
-
-
-POST = PostProcess(class_scope="segment", sigma=0.4, min_score=0.01, top_classes=1, per_sequence=60)
-
-
-@pytest.fixture(scope="module")
-def network():
-    torch.manual_seed(0)
-    made = CSADetector(8, 3, 16, max_duration=8, self_attention="csa").eval()
-    for parameter in made.parameters():
-        parameter.data.mul_(1.5)  # scores that differ
-    return made
-
-
-def streamed(network, rows, sizes, post=POST):
-    detector = StreamingDetector(network, ["a", "b", "c"], post, cell_seconds=0.5, overlap=0.5)
-    out, at, held = [], 0, []
-    for size in sizes:
-        out.append(detector.feed(rows[at : at + size]))
-        at += size
-        held.append(detector.cutter.held + detector.merger.held)
-    assert at >= len(rows)
-    out.append(detector.close())
-    return out, held
-
-
-def flat(pieces):
-    return list(chain.from_iterable(pieces))
-
-
-def rows_of(count, seed=0):
-    return np.random.default_rng(seed).standard_normal((count, 8)).astype(np.float32)
-
-
-def key(found):
-    return [(e["label"], round(e["score"], 5), *np.round(e["segment"], 5)) for e in found]
-
-
-@pytest.mark.parametrize("count", [5, 16, 17, 83])
-def test_a_stream_does_not_depend_on_its_pieces(network, count):
-    rows = rows_of(count)
-    whole = key(flat(streamed(network, rows, [count])[0]))
-    for sizes in ([1] * count, [7] * (count // 7 + 1), [40, 2, count]):
-        assert key(flat(streamed(network, rows, sizes)[0])) == whole
-    assert whole
-
-
-def test_a_stream_equals_the_offline_run_of_the_same_windows(network):
-    rows = rows_of(83)
-    merger, offline = StreamMerger(POST), []
-    starts = window_starts(83, 16, 8)
-    for number, start in enumerate(starts):
-        alone = StreamingDetector(network, ["a", "b", "c"], POST, cell_seconds=0.5, origin=start * 0.5)
-        batch_values = []
-        original = alone.merger.add
-        alone.merger.add = lambda found, begin, horizon, keep=batch_values, add=original: (
-            keep.append(found),
-            add(found, begin, horizon),
-        )[1]
-        alone.feed(rows[start : start + 16])
-        alone.close()
-        horizon = float("inf") if number == len(starts) - 1 else (start + 8) * 0.5
-        offline += label(merger.add(batch_values[-1], start * 0.5, horizon), None, ["a", "b", "c"], POST)
-    stream = flat(streamed(network, rows, [83])[0])
-    assert sorted(key(stream)) == sorted(key(offline))
-
-
-def test_memory_does_not_grow_and_nothing_is_taken_back(network):
-    short, long = (streamed(network, rows_of(n), [5] * (n // 5))[1] for n in (200, 1600))
-    assert max(long) <= 1.25 * max(short)
-    out, _ = streamed(network, rows_of(200), [5] * 40)
-    emitted = [piece for piece in out if piece]
-    assert len(emitted) > 5
-    for earlier, later in pairwise(emitted):
-        # What comes later ends later than the horizon of the earlier piece began.
-        assert max(e["segment"][1] for e in later) > max(e["segment"][1] for e in earlier) - 8 * 0.5
-
-
-def test_what_was_said_goes_on_to_suppress():
-    merger = StreamMerger(PostProcess(sigma=0.3))
-    said = merger.add(proposals((0, 6, 0.9), (4, 12, 0.5)), 0.0, 8.0)
-    assert said.segments.tolist() == [[0, 6]]
-    rest = merger.add(proposals((8, 9, 0.1)), 8.0, float("inf"))
-    lowered = rest.scores[rest.segments[:, 0] == 4][0]
-    overlap = 2 / 12
-    assert lowered == pytest.approx(0.5 * np.exp(-(overlap**2) / 0.3))
-    assert merger.held == 0
-
-
-def test_a_stream_refuses_what_needs_the_whole_video():
-    with pytest.raises(ConfigError, match="needs gaussian or none"):
-        StreamMerger(PostProcess(nms="bsn"))
+    single = (torch.tensor(3), rows[2:]), (torch.tensor(3), windows[2:])
+    alone, _ = detect(*single, np.zeros((1, 2)), ["a"], [5.0], ["x", "y"], PostProcess(class_scope="segment"))
+    assert alone == {"a": found["a"]}
 
 
 def test_impossible_settings():
@@ -250,15 +171,15 @@ def test_steps_and_runs():
     ]
 
 
+def test_overlapping_windows_are_averaged_step_by_step():
+    early, late = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), np.array([[0.5, 0.0], [0.5, 1.0]])
+    origin, joined = averaged([(11.0, late), (10.0, early), (12.0, late)], 0.5)
+    assert origin == 10.0
+    np.testing.assert_allclose(joined, [[1, 1, 0.25, 0, 0.5, 0], [0, 0, 0.75, 1, 0.5, 1]])
+
+
 def test_the_recogniser_sees_its_surroundings_and_gives_semantics():
     network = SequenceRecognizer(4, 3, width=8, depth=3).eval()
     sequence = torch.randn(2, 4, 30)
     assert network.semantics(sequence).shape == (2, 8 + 4, 30)
     torch.testing.assert_close(network.semantics(sequence)[:, 8:], network(sequence))
-
-
-def test_positive_horizon_keeps_indices(network):
-    """Rows of a network's output come back as the proposals they were."""
-    values = np.array([[0, 1.0, 2.0, 0.5, 1, 0.6]])
-    found = to_proposals(values)
-    assert (found.classes.tolist(), found.class_scores.tolist()) == ([[1]], [[0.6]])

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +10,16 @@ import torch
 from torchvision.models.video import r3d_18
 
 from vision_suite.cli import main
-from vision_suite.datasets.synthetic_tad import Action, write_video
+from vision_suite.datasets.synthetic_tad import Action, write_feature_set, write_video
+from vision_suite.datasets.tad_inputs import VideoFiles
 from vision_suite.datasets.tad_sampling import read_info
 from vision_suite.errors import CheckpointError, ConfigError, DataError
+from vision_suite.extract.sequences import extract_sequences
+from vision_suite.models.csa.recognizer import SequenceRecognizer
 from vision_suite.video.backbones import ClipNetwork, Extractor, pick_device
 from vision_suite.video.decode import clips
 from vision_suite.video.features import extract_videos, stream_rows
+from vision_suite.video.store import checksum
 
 SMALL = Extractor("timm:resnet10t", "random:0", "both", fps=5.0, clip=4, stride=2)
 
@@ -92,6 +97,8 @@ def test_weights_from_a_file(tmp_path):
         ({"backbone": "timm:no_such_model"}, "timm has no image model"),
         ({"stride": 20}, "stride=20 from 1 to clip"),
         ({"outputs": "some"}, "outputs='some'"),
+        ({"weights": "random:abc"}, "write random:<seed>"),
+        ({"fps": float("nan")}, "fps=nan must be finite"),
     ],
 )
 def test_what_cannot_be_built_is_one_line(settings, said):
@@ -116,9 +123,72 @@ def test_a_killed_extraction_goes_on(videos, tmp_path):
     assert (target / "clip0.npy").stat().st_mtime_ns == stamp
     info = read_info(target)
     assert (info.fps, info.stride, info.clip, info.offset, info.channels) == (5.0, 2, 4, 1.0, 1512)
-    assert Extractor(**{k: v for k, v in info.extractor.items() if k != "kind"}) == SMALL
+    assert Extractor(**{k: v for k, v in info.extractor.items() if k not in ("kind", "checksum")}) == SMALL
     with pytest.raises(DataError, match=r"made with stride=2, not 4: choose another --output"):
         extract_videos(files, target, Extractor(**{**SMALL.__dict__, "stride": 4}), silent)
+
+
+def test_weights_are_told_by_what_they_are_not_by_where_they_lie(videos, tmp_path):
+    import timm
+
+    files, target = sorted(videos.glob("*.mp4"))[:1], tmp_path / "out"
+    for name, seed in (("one", 1), ("same", 1), ("other", 2)):
+        torch.manual_seed(seed)
+        torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / f"{name}.pt")
+
+    def made_by(name):
+        return Extractor(**{**SMALL.__dict__, "weights": str(tmp_path / f"{name}.pt")})
+
+    assert extract_videos(files, target, made_by("one"), silent).written == 1
+    assert extract_videos(files, target, made_by("same"), silent).present == 1
+    (tmp_path / "other.pt").replace(tmp_path / "one.pt")
+    with pytest.raises(DataError, match="holds features made with checksum="):
+        extract_videos(files, target, made_by("one"), silent)
+    info = read_info(target)
+    with pytest.raises(ConfigError, match="give the same weights, or extract and train anew"):
+        VideoFiles(str(videos), "cpu", "error").rows(replace(info, extractor=made_by("one").plain()), 1)
+    changed = {**info.extractor, "weights": str(tmp_path / "one.pt")}
+    with pytest.raises(ConfigError, match=f"those of the detector's features {info.extractor['checksum']}"):
+        VideoFiles(str(videos), "cpu", "error").rows(replace(info, extractor=changed), 1)
+    again = {**info.extractor, "weights": str(tmp_path / "same.pt")}
+    rows = np.concatenate(list(VideoFiles(str(files[0]), "cpu", "error").rows(replace(info, extractor=again), 1)(0)))
+    np.testing.assert_allclose(rows, np.load(target / "clip0.npy"), rtol=1e-5, atol=1e-6)
+
+
+def test_notes_of_unknown_weights_and_torn_notes_are_one_line(videos, tmp_path):
+    files, target = sorted(videos.glob("*.mp4"))[:1], tmp_path / "out"
+    target.mkdir()
+    for note, said in ((json.dumps(SMALL.plain()), "of an earlier version"), ('{"kind": "vid', "is damaged")):
+        (target / "extractor.json").write_text(note)
+        with pytest.raises(DataError, match=said):
+            extract_videos(files, target, SMALL, silent)
+
+
+def test_a_recogniser_is_told_by_its_weights(tmp_path):
+    write_feature_set(tmp_path / "set", videos=2, rows=12)
+    networks = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        networks.append(SequenceRecognizer(8, 2, width=4, depth=1).eval())
+    one, same, other = networks
+
+    def extract(network, origin):
+        return extract_sequences(network, tmp_path / "set/features", tmp_path / "out", 3, origin, silent)
+
+    assert extract(one, "here.ckpt").written == 2
+    assert extract(same, "there.ckpt").present == 2
+    with pytest.raises(DataError, match="holds features made with checksum="):
+        extract(other, "here.ckpt")
+    info = read_info(tmp_path / "out")
+    assert info.extractor["checksum"] == checksum(one.state_dict()) != checksum(other.state_dict())
+
+
+def test_a_video_that_was_cut_off_is_not_stored(videos, tmp_path):
+    cut = write_video(videos / "cut.mkv", [], 6.0, damaged=True)
+    done = extract_videos([videos / "clip0.mp4", cut], tmp_path / "out", SMALL, silent)
+    assert (done.written, list(done.failed)) == (1, ["cut"])
+    assert "was cut off" in done.failed["cut"]
+    assert [path.name for path in (tmp_path / "out").glob("*.npy")] == ["clip0.npy"]
 
 
 def test_two_videos_of_one_name_are_one_line(videos, tmp_path):

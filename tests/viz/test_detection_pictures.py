@@ -46,6 +46,15 @@ def test_curves_gates_and_thumbnails():
     assert colours(timeline(Timeline(10.0, [], [], curve), title="x")) < colours(full)
 
 
+def test_thumbnails_stand_at_their_times_however_few_were_found():
+    pictures = [(1.5, Image.new("RGB", (64, 36), (200, 30, 30))), (8.5, Image.new("RGB", (64, 36), (30, 30, 200)))]
+    drawn = np.asarray(timeline(Timeline(10.0, [], thumbnails=pictures), title="")).astype(int)
+    for colour, seconds in ((0, 1.5), (2, 8.5)):
+        columns = np.flatnonzero((drawn[..., colour] - drawn[..., 1] > 100).any(0))
+        middle = (columns[0] + columns[-1]) / 2 / drawn.shape[1]
+        assert abs(middle - seconds / 10) < 0.08, (middle, seconds)
+
+
 def test_scores_and_errors_draw():
     ap = np.random.default_rng(0).random((10, 30))
     picture = tiou_curves(np.linspace(0.5, 0.95, 10), ap, [f"class {n}" for n in range(30)], title="t")

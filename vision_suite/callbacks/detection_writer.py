@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,24 @@ from pytorch_lightning.utilities import rank_zero_info
 
 from vision_suite.callbacks.prediction_store import clear
 from vision_suite.callbacks.report_detection import best
-from vision_suite.callbacks.run_dir import share_run_dir
+from vision_suite.callbacks.run_dir import file_stem, share_run_dir
 from vision_suite.datasets.tad import TADData
 from vision_suite.errors import ConfigError
-from vision_suite.models.csa.detections import class_probabilities, to_proposals
-from vision_suite.models.csa.postprocess import PostProcess, Proposals, label, merge
-from vision_suite.models.csa.streaming import StreamMerger, join
+from vision_suite.models.csa.detections import CELLS, class_probabilities, to_proposals
+from vision_suite.models.csa.merging import VideoMerger
+from vision_suite.models.csa.postprocess import PostProcess, label
 from vision_suite.video.decode import thumbnails
 from vision_suite.viz.timeline import Timeline, timeline
 
 PARTS = ".parts"
 KEYS = {"sequence", "values", "index", "classes", "curves"}
+POINTS = 2048  # more than a picture is wide
 
 
 class DetectionWriter(Callback):
     """Writes detections to ``predict`` in the run's folder, video after video; frames and features are never kept.
+
+    Of an open video it holds what `VideoMerger` does and a curve of a fixed number of points.
 
     ``detections.json`` (ActivityNet's result format, which the official evaluator takes), ``detections.csv`` (video,
     label, score, start, end in seconds), ``timelines/<video>.png`` (with thumbnails for video files) and
@@ -77,7 +79,7 @@ class DetectionWriter(Callback):
         place = int(batch["video"][0])
         if self._video is None or self._video.place != place:
             # A video that could not be read to its end never closes; the next one takes its place.
-            self._video = _Open(place, pl_module.post, data.mode == "window")  # type: ignore[arg-type]
+            self._video = _Open(place, pl_module.post)  # type: ignore[arg-type]
         self._video.add(outputs, batch)
         if not np.isfinite(float(batch["horizon"][-1])):
             self._write(trainer, data, self._video)
@@ -143,11 +145,11 @@ class DetectionWriter(Callback):
         known = data.videos("predict")[video.place].actions
         truth = [{"label": a.label, "segment": [a.start, a.end]} for a in known] if files is None else None
         drawn = timeline(
-            Timeline(video.duration, best(detections), truth, video.curve(), pictures),
+            Timeline(video.duration, best(detections), truth, video.curve.points, pictures),
             title=name,
             classes=data.class_names,
         )
-        safe = re.sub(r"[^\w.-]+", "_", name)[:80]
+        safe = file_stem(name)
         drawn.save(self._folder / "timelines" / f"{safe}.png")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
@@ -157,19 +159,17 @@ class DetectionWriter(Callback):
 class _Open:
     """A video of which windows arrive."""
 
-    def __init__(self, place: int, post: PostProcess, streaming: bool) -> None:
+    def __init__(self, place: int, post: PostProcess) -> None:
         self.place, self.post = place, post
         self.duration, self.windows = 0.0, 0
-        self._merger = StreamMerger(post) if streaming else None
-        self._final: list[Proposals] = []
+        self.merger, self.curve = VideoMerger(post), _Curve()
         self._classes: np.ndarray[Any, Any] | None = None
         self._outside = False
-        self._curves: list[np.ndarray[Any, Any]] = []
 
     def add(self, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> None:
         """Take the windows of a batch, in order."""
         sequence, values = outputs["sequence"].cpu().numpy(), outputs["values"].cpu().numpy()
-        classes = outputs["classes"].cpu().numpy()[:, 1:]
+        classes = outputs["classes"].cpu().numpy()[:, CELLS:]
         self._classes = classes.sum(0) if self._classes is None else self._classes + classes.sum(0)
         self._outside = "video_scores" in batch
         facts = {name: batch[name].cpu().numpy() for name in ("origin", "cell_seconds", "duration", "horizon", "valid")}
@@ -177,25 +177,47 @@ class _Open:
         for row in range(len(curves)):
             self.windows += 1
             self.duration = max(self.duration, float(facts["duration"][row]))
-            found = to_proposals(values[sequence == row])
             begin, horizon = float(facts["origin"][row]), float(facts["horizon"][row])
-            self._final.append(found if self._merger is None else self._merger.add(found, begin, horizon))
+            self.merger.add(to_proposals(values[sequence == row]), begin, horizon, self.duration)
             cells = int(facts["valid"][row].sum())
             seconds = begin + (np.arange(cells) + 0.5) * float(facts["cell_seconds"][row])
             shown = seconds < horizon  # the next window shows the rest
             gate = outputs["gates"][row].cpu().numpy()[:cells] if "gates" in outputs else np.full(cells, np.nan)
-            self._curves.append(np.stack([seconds, *curves[row, :, :cells], gate])[:, shown])
+            self.curve.add(np.stack([seconds, *curves[row, :, :cells], gate])[:, shown])
 
     def detections(self, names: list[str]) -> list[dict[str, Any]]:
         """All detections of the finished video, best first."""
-        whole = merge(self._final, self.duration, self.post) if self._merger is None else join(self._final)
         scores = None
         if self.post.class_scope == "video":
             assert self._classes is not None
             mean = self._classes[1:] / max(self._classes[0], 1)
             scores = mean if self._outside else class_probabilities(self._classes[None])[0]
-        return label(whole, scores, names, self.post)
+        return label(self.merger.close(self.duration), scores, names, self.post)
 
-    def curve(self) -> np.ndarray[Any, Any]:
-        """Seconds, start, end and gate of every cell: (4, n)."""
-        return np.concatenate(self._curves, axis=1)
+
+class _Curve:
+    """Seconds, start, end and gate of a video's cells, at most 2 * `POINTS` points.
+
+    Points of a long video hold several cells each: the highest probabilities and the mean gate.
+    """
+
+    def __init__(self) -> None:
+        self._each = 1  # cells of a point
+        self._rest = self.points = np.zeros((4, 0))
+
+    def add(self, cells: np.ndarray[Any, Any]) -> None:
+        """Take the next cells (4, n)."""
+        cells = np.concatenate([self._rest, cells], axis=1)
+        whole = cells.shape[1] // self._each * self._each
+        self._rest = cells[:, whole:]
+        self.points = np.concatenate([self.points, _thinned(cells[:, :whole], self._each)], axis=1)
+        while self.points.shape[1] > 2 * POINTS:
+            self._each *= 2
+            even = self.points.shape[1] // 2 * 2
+            self.points = np.concatenate([_thinned(self.points[:, :even], 2), self.points[:, even:]], axis=1)
+
+
+def _thinned(cells: np.ndarray[Any, Any], each: int) -> np.ndarray[Any, Any]:
+    """Every ``each`` cells (4, n) as one point."""
+    parts = cells.reshape(4, -1, each)
+    return np.concatenate([parts[:1].mean(2), parts[1:3].max(2), parts[3:].mean(2)])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 
 import numpy as np
 from PIL import Image
 
 from vision_suite.callbacks.report_views import ReportView, Rows, Shown, percent
+from vision_suite.callbacks.run_dir import file_stem
 from vision_suite.datasets.base import BaseData
 from vision_suite.types import DetectionReport
 from vision_suite.viz.detection import error_analysis, tiou_curves
@@ -78,8 +78,9 @@ class DetectionView(ReportView[DetectionReport]):
             found = report.predictions["results"].get(name, [])
             duration = database[name]["duration"] or float(report.curves[name][0].max())
             video = Timeline(duration, best(found), database[name]["annotations"], report.curves[name])
-            safe = re.sub(r"[^\w.-]+", "_", str(name))[:80]
-            pictures[f"timeline_{safe}"] = timeline(video, title=f"{title}: {name}", classes=report.classes)
+            pictures[f"timeline_{file_stem(str(name))}"] = timeline(
+                video, title=f"{title}: {name}", classes=report.classes
+            )
         return pictures
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -38,3 +40,9 @@ def share_run_dir(trainer: Trainer) -> Path:
     shared: Path = trainer.strategy.broadcast(run_dir(trainer))
     _SHARED[trainer] = shared
     return shared
+
+
+def file_stem(name: str) -> str:
+    """A name as that of a file; what had to be changed gets a few digits of its hash, so no two names become one."""
+    safe = re.sub(r"[^\w.-]+", "_", name)[:60]
+    return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:8]}"

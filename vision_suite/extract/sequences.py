@@ -13,7 +13,7 @@ from vision_suite.datasets.tad_features import read_rows
 from vision_suite.datasets.tad_sampling import FeatureInfo, read_info, write_info
 from vision_suite.errors import CheckpointError, DataError
 from vision_suite.models.csa.recognizer import SequenceRecognizer
-from vision_suite.video.store import Store
+from vision_suite.video.store import Store, checksum
 
 Progress = Callable[[str, int, int], None]
 
@@ -53,7 +53,7 @@ def extract_sequences(
         source: Folder of features with ``features.json``.
         target: Folder to write; what it holds already is kept.
         stride: Rows averaged to one.
-        origin: What to call the network in the metadata.
+        origin: Where the network came from, for people: its weights' checksum identifies it.
         progress: Told how far it is.
 
     Raises:
@@ -64,6 +64,7 @@ def extract_sequences(
     if not files:
         raise DataError(f"{source} holds no .npy features")
     extractor = {"kind": "recognizer", "checkpoint": origin, "source": source.name, "stride": stride}
+    extractor["checksum"] = checksum(network.state_dict())
     store = Store(target, extractor)
     written = present = width = 0
     failed: dict[str, str] = {}

@@ -34,7 +34,7 @@ class WindowCutter:
     def feed(self, rows: Rows) -> list[tuple[int, Rows]]:
         """Take rows (n, C); give the windows that are complete: first row and rows (length, C)."""
         out: list[tuple[int, Rows]] = []
-        self._held = np.concatenate([self._held, rows]) if len(self._held) else rows
+        self._held = np.concatenate([self._held, rows]) if len(self._held) else rows.copy()
         self.count += len(rows)
         while self._start + self.length < self.count:
             begin = self._start - self._first

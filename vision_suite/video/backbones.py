@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vision_suite.errors import CheckpointError, ConfigError
+from vision_suite.video.store import checksum
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,16 @@ class Extractor:
 
     def __post_init__(self) -> None:
         """Refuse what no clip can be cut by."""
-        if self.fps <= 0 or self.clip < 1 or not 1 <= self.stride <= self.clip:
+        if not 0 < self.fps < math.inf or self.clip < 1 or not 1 <= self.stride <= self.clip:
             raise ConfigError(
-                f"fps={self.fps} must be above 0, clip={self.clip} at least 1, stride={self.stride} from 1 to clip"
+                f"fps={self.fps} must be finite and above 0, clip={self.clip} at least 1, stride={self.stride} "
+                "from 1 to clip"
             )
         if self.outputs not in ("both", "features", "logits"):
             raise ConfigError(f"outputs={self.outputs!r} is not known: choose both, features or logits")
+        word, _, seed = self.weights.partition(":")
+        if word == "random" and not seed.isdecimal():
+            raise ConfigError(f"weights={self.weights!r}: write random:<seed>, such as random:0")
 
     def plain(self) -> dict[str, Any]:
         """The record as plain values; ``kind`` tells it from other extractors."""
@@ -82,11 +87,12 @@ class ClipNetwork(nn.Module):
                 f"backbone={extractor.backbone!r}: write torchvision:<video model>, such as torchvision:r3d_18, or "
                 "timm:<image model>"
             )
+        self.extractor = extractor
         self.outputs, self.is_video = extractor.outputs, library == "torchvision"
         self._seen: dict[str, Tensor] = {}
         if extractor.weights.startswith("random:"):
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(int(extractor.weights.partition(":")[2] or 0))
+                torch.manual_seed(int(extractor.weights.partition(":")[2]))
                 network, facts = self._build(name, pretrained=False)
         else:
             network, facts = self._build(name, pretrained=extractor.weights == "default")
@@ -98,6 +104,10 @@ class ClipNetwork(nn.Module):
         self.register_buffer("std", torch.tensor(facts["std"]).view(3, 1, 1, 1), persistent=False)
         if self.is_video:
             _head(self.network).register_forward_hook(self._look)
+
+    def plain(self) -> dict[str, Any]:
+        """The extractor's record, and the checksum of its weights: what identifies features."""
+        return {**self.extractor.plain(), "checksum": checksum(self.network.state_dict())}
 
     @torch.inference_mode()
     def forward(self, clips: Tensor) -> Tensor:

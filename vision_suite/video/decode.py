@@ -18,6 +18,8 @@ Frame = npt.NDArray[np.uint8]
 SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
 # Rounding of time stamps: a frame this little behind its target still counts as there.
 SLACK = 1e-6
+# A file may lack this share of what it announces (rounded or estimated headers); what lacks more was cut off.
+MISSING = 0.02
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,15 @@ def list_videos(inputs: str) -> list[Path]:
 def timed_frames(path: Path, short_side: int | None = None) -> Iterator[tuple[float, Frame]]:
     """Every frame with its time in seconds after the first one: (H, W, 3) uint8 RGB, as it is to be looked at.
 
+    A file that ends before the time it announces was cut off, which shows when all its frames were given. MPEG streams
+    (.ts, .mpg) announce nothing: what was cut off those cannot be known.
+
     Args:
         path: The file.
         short_side: Scale frames so that their shorter side has this length.
 
     Raises:
-        DataError: The file is missing, no video, damaged, or a frame has no time.
+        DataError: The file is missing, no video, damaged, cut off, or a frame has no time.
     """
     import av
 
@@ -73,13 +78,14 @@ def timed_frames(path: Path, short_side: int | None = None) -> Iterator[tuple[fl
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         first: float | None = None
-        last = 0.0
+        last = shown = 0.0  # and the longest that a frame was shown
         try:
             for frame in container.decode(stream):
                 if frame.pts is None or frame.time_base is None:
                     raise DataError(f"video {str(path)!r}: the frame after {last:.2f} s has no time stamp")
                 time = float(frame.pts * frame.time_base)
                 first = time if first is None else first
+                shown = max(shown, time - first - last, float((frame.duration or 0) * frame.time_base))
                 last = time - first
                 yield last, _picture(frame, short_side)
         except (OSError, ValueError) as error:
@@ -88,6 +94,12 @@ def timed_frames(path: Path, short_side: int | None = None) -> Iterator[tuple[fl
             raise DataError(f"video {str(path)!r} is damaged behind {last:.2f} s ({error}): copy it again") from None
         if first is None:
             raise DataError(f"video {str(path)!r} holds no frame")
+        announced = _announced(container, stream)
+        if max(last, last + first) + shown < announced * (1 - MISSING) - shown:
+            raise DataError(
+                f"video {str(path)!r} was cut off: it announces {announced:.2f} s and ends at {last:.2f} s; copy it "
+                "again, or give it true headers, such as with `ffmpeg -i`"
+            )
 
 
 def frames_at(path: Path, fps: float, short_side: int | None = None) -> Iterator[Frame]:
@@ -134,9 +146,8 @@ def duration_of(path: Path) -> float:
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0] if container.streams.video else None
-            if stream is not None and stream.duration is not None and stream.time_base is not None:
-                return float(stream.duration * stream.time_base)
-            return float(container.duration) / av.time_base if container.duration else float("nan")
+            announced = 0.0 if stream is None else _announced(container, stream)
+            return announced or (float(container.duration) / av.time_base if container.duration else float("nan"))
     except (OSError, ValueError) as error:
         raise DataError(f"video {str(path)!r} cannot be opened ({error}): is it a video?") from None
 
@@ -170,6 +181,24 @@ def thumbnails(path: Path, count: int, height: int = 120) -> list[tuple[float, I
             except (OSError, ValueError):
                 continue
     return found
+
+
+def _announced(container: Any, stream: Any) -> float:
+    """Seconds that the headers announce for a video stream, 0 where they don't."""
+    import av
+
+    if container.format.name == "avi" and stream.frames and stream.average_rate:
+        return float(stream.frames / stream.average_rate)  # FFmpeg shortens the duration of a cut file, but not this
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    # Matroska has a stream's own in a tag; the container's is that of its longest stream, which may be sound.
+    hours, _, rest = str(stream.metadata.get("DURATION", "")).partition(":")
+    minutes, _, seconds = rest.partition(":")
+    try:
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except ValueError:
+        alone = len(container.streams) == 1 and container.duration
+        return float(container.duration) / av.time_base if alone else 0.0
 
 
 def _picture(frame: Any, short_side: int | None) -> Frame:

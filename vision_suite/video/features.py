@@ -17,7 +17,7 @@ import torch
 from vision_suite.errors import DataError, SuiteError
 from vision_suite.video.backbones import ClipNetwork, Extractor
 from vision_suite.video.decode import clips
-from vision_suite.video.store import Store
+from vision_suite.video.store import Store, write_whole
 
 Floats = npt.NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
@@ -67,14 +67,13 @@ def stream_rows(
         yield Chunk(network(torch.stack(held).to(device)).cpu().numpy(), partial)
 
 
-def sampling_of(extractor: Extractor) -> dict[str, Any]:
+def _sampling(extractor: Extractor) -> dict[str, Any]:
     """When each row happens: rows stand in the middle of their clips."""
     return {
         "fps": extractor.fps,
         "stride": extractor.stride,
         "clip": extractor.clip,
         "offset": (extractor.clip - extractor.stride) / 2,
-        "extractor": extractor.plain(),
     }
 
 
@@ -108,59 +107,55 @@ def extract_videos(
     names = [path.stem for path in videos]
     if double := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"two videos are called {double[0]!r}: rename one, features are stored by name")
-    store = Store(target, extractor.plain())
+    network = ClipNetwork(extractor)
+    identity = network.plain()
+    store = Store(target, identity)
     todo = [path for path in videos if not store.has(path.stem)]
     out = Extracted(present=len(videos) - len(todo))
     done = out.present
     progress("extracting", done, len(videos))
-    for name, reason, facts in _results(todo, target, extractor, batch_size, workers, device):
+    for name, reason, facts in _results(todo, store, network, batch_size, workers, device):
         done += 1
         progress("extracting", done, len(videos))
         if reason:
             out.failed[name] = reason
             continue
         out.written += 1
-        (target / f".{name}.json").write_text(json.dumps(facts), encoding="utf-8")
+        write_whole(target / f".{name}.json", json.dumps(facts))
     stored = [path for path in videos if store.has(path.stem)]
     if stored:
         out.channels = int(np.load(store.path(stored[0].stem), mmap_mode="r").shape[1])
     facts = {path.stem: json.loads((target / f".{path.stem}.json").read_text("utf-8")) for path in stored
              if (target / f".{path.stem}.json").is_file()}  # fmt: skip
-    contents = {**sampling_of(extractor), "channels": out.channels, "resized": False, FACTS: facts}
-    (target / "features.json").write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
+    contents = {**_sampling(extractor), "channels": out.channels, "resized": False, "extractor": identity, FACTS: facts}
+    write_whole(target / "features.json", json.dumps(contents, indent=1) + "\n")
     return out
 
 
 def _results(
-    todo: Sequence[Path], target: Path, extractor: Extractor, batch_size: int, workers: int, device: str
+    todo: Sequence[Path], store: Store, network: ClipNetwork, batch_size: int, workers: int, device: str
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Name, reason of failure ("" for none) and facts of each video, as they are done."""
     workers = max(1, min(workers, len(todo)))
     if workers == 1:
-        make = _Worker(target, extractor, batch_size, device, None)
-        for path in todo:
-            yield make(path)
+        yield from map(_Worker(store, network, batch_size, device), todo)
         return
     threads = max(1, (os.cpu_count() or 1) // workers)
     context = multiprocessing.get_context("spawn")  # a forked copy of a running torch may hang
-    with context.Pool(workers, _start, (target, extractor, batch_size, device, threads)) as pool:
+    with context.Pool(workers, _start, (store, network.extractor, batch_size, device, threads)) as pool:
         yield from pool.imap_unordered(_work, todo)
 
 
 class _Worker:
     """Extracts one video after another with one network."""
 
-    def __init__(self, target: Path, extractor: Extractor, batch_size: int, device: str, threads: int | None) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
+    def __init__(self, store: Store, network: ClipNetwork, batch_size: int, device: str) -> None:
         self.device = torch.device(device)
-        self.network = ClipNetwork(extractor).to(self.device)
-        self.extractor, self.batch_size = extractor, batch_size
-        self.store = Store(target, extractor.plain())
+        self.store, self.network, self.batch_size = store, network.to(self.device), batch_size
 
     def __call__(self, path: Path) -> tuple[str, str, dict[str, Any]]:
         try:
-            chunks = list(stream_rows(path, self.network, self.extractor, self.batch_size, self.device))
+            chunks = list(stream_rows(path, self.network, self.network.extractor, self.batch_size, self.device))
         except SuiteError as error:
             return path.stem, str(error), {}
         rows = np.concatenate([chunk.rows for chunk in chunks])
@@ -171,9 +166,10 @@ class _Worker:
 _worker: _Worker | None = None
 
 
-def _start(target: Path, extractor: Extractor, batch_size: int, device: str, threads: int) -> None:
+def _start(store: Store, extractor: Extractor, batch_size: int, device: str, threads: int) -> None:
     global _worker
-    _worker = _Worker(target, extractor, batch_size, device, threads)
+    torch.set_num_threads(threads)
+    _worker = _Worker(store, ClipNetwork(extractor), batch_size, device)
 
 
 def _work(path: Path) -> tuple[str, str, dict[str, Any]]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from vision_suite.errors import DataError
 
 EXTRACTOR = "extractor.json"
+PLACES = ("checkpoint", "weights")  # where weights lay: for people; whose they are tells the checksum
 
 
 class Store:
@@ -20,27 +25,35 @@ class Store:
 
     Args:
         folder: Created if needed.
-        extractor: What makes the features, in plain values.
+        extractor: What makes the features, in plain values; its ``checksum`` is that of the weights, wherever they lie.
 
     Raises:
-        DataError: The folder holds features of another extractor.
+        DataError: The folder holds features of another extractor, or nobody knows of which.
     """
 
     def __init__(self, folder: Path, extractor: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         note = folder / EXTRACTOR
-        if note.is_file():
-            earlier = json.loads(note.read_text(encoding="utf-8"))
-            different = [key for key in {*earlier, *extractor} if earlier.get(key) != extractor.get(key)]
-            if different:
-                key = sorted(different)[0]
-                raise DataError(
-                    f"{folder} holds features made with {key}={earlier.get(key)!r}, not {extractor.get(key)!r}: choose "
-                    "another --output, or delete it"
-                )
-        else:
-            note.write_text(json.dumps(extractor, indent=1) + "\n", encoding="utf-8")
+        if not note.is_file():
+            write_whole(note, json.dumps(extractor, indent=1) + "\n")
+            return
+        try:
+            earlier = dict(json.loads(note.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise DataError(f"{note} is damaged ({error}): choose another --output, or delete {folder}") from None
+        if "checksum" not in earlier:
+            raise DataError(
+                f"{folder} holds features of an earlier version, which did not note whose weights made them: choose "
+                "another --output, or delete it"
+            )
+        different = [key for key in {*earlier, *extractor} - {*PLACES} if earlier.get(key) != extractor.get(key)]
+        if different:
+            key = sorted(different)[0]
+            raise DataError(
+                f"{folder} holds features made with {key}={earlier.get(key)!r}, not {extractor.get(key)!r}: choose "
+                "another --output, or delete it"
+            )
 
     def path(self, name: str) -> Path:
         """The file of a video."""
@@ -55,3 +68,19 @@ class Store:
         draft = self.folder / f".{name}.{os.getpid()}.npy"
         np.save(draft, rows.astype(np.float32), allow_pickle=False)
         draft.replace(self.path(name))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all."""
+    draft = path.parent / f".{path.name}.{os.getpid()}"
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def checksum(state: Mapping[str, Tensor]) -> str:
+    """Sixteen digits that tell weights from others: sha256 over their names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -131,13 +131,14 @@ def _bars(
 
 
 def _thumbnails(axes: Axes, thumbnails: Sequence[tuple[float, Image.Image]], duration: float) -> None:
-    """Pictures side by side, each in the middle of its share of the time."""
-    width = duration / len(thumbnails)
+    """Pictures around their times, as wide as the narrowest gap between them leaves."""
+    gaps = np.diff([seconds for seconds, _ in thumbnails])
+    width = min([duration / len(thumbnails), *gaps[gaps > 0]])
     # A tile has the shape of its place, so that nothing is stretched.
-    tile_width, tile_height = WIDTH * 0.9 / len(thumbnails), THUMBNAIL_HEIGHT * 0.95
-    for number, (_, picture) in enumerate(thumbnails):
+    tile_width, tile_height = WIDTH * 0.9 * width / max(duration, 1e-3), THUMBNAIL_HEIGHT * 0.95
+    for seconds, picture in thumbnails:
         tile = canvas.thumbnail(picture, max(8, round(200 * tile_width)), round(200 * tile_height))
-        extent = (number * width, (number + 1) * width, 0, 1)
+        extent = (seconds - width / 2, seconds + width / 2, 0, 1)
         axes.imshow(np.asarray(tile), extent=extent, aspect="auto", interpolation="antialiased")
     axes.set_ylim(0, 1)
     axes.axis("off")
@@ -155,13 +156,14 @@ def _curve(axes: Axes, curve: Floats) -> None:
             gate[None], extent=extent, aspect="auto", cmap="viridis", vmin=np.nanmin(gate), vmax=np.nanmax(gate)
         )
         axes.text(
-            0.004, 0.12, f"attention {np.nanmin(gate):.2f} to {np.nanmax(gate):.2f}", transform=axes.transAxes,
-            fontsize=7.5, color="white", va="center",
+            -0.006, -0.18, f"attention {np.nanmin(gate):.2f} to {np.nanmax(gate):.2f}", fontsize=7, ha="right",
+            va="center", transform=axes.get_yaxis_transform(),
         )  # fmt: skip
         axes.set_ylim(-0.3, 1.05)
     else:
         axes.set_ylim(-0.02, 1.05)
     axes.set_ylabel("boundaries", rotation=0, ha="right", va="center", fontsize=10)
-    axes.legend(loc="upper right", fontsize=8, ncols=2, frameon=True, framealpha=0.85, edgecolor="#dee2e6")
+    # Above the curves, which reach every corner.
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), fontsize=8, ncols=2, frameon=False, borderaxespad=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vision_suite.models.csa.merging import VideoMerger
 from vision_suite.models.csa.network import CSADetector, DetectorOutput, interval_logits, video_logits
-from vision_suite.models.csa.postprocess import PostProcess, Proposals, label, merge, propose
+from vision_suite.models.csa.postprocess import PostProcess, Proposals, label, propose
 from vision_suite.ops.segments import Floats, Ints
 
-VIDEO, START, END, SCORE, CLASSES = range(5)
+VIDEO, START, END, SCORE, CLASSES = range(5)  # columns of `proposal_rows`
+BEGIN, HORIZON, CELLS, SUMS = range(1, 5)  # columns of `video_rows`, behind the video
 Detections = list[dict[str, Any]]
 
 
@@ -59,16 +61,17 @@ def segment_classes(snippet: Tensor, first: Ints, last: Ints, count: int) -> lis
 
 
 def video_rows(output: DetectorOutput, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Class scores of each sequence: sequences (B,), and values (B, 2 + K): video, cells that count, sums of logits.
+    """Facts of each sequence: sequences (B,), and values (B, 4 + K).
 
-    Scores from outside (``video_scores``) count as they are.
+    The values are its video, the seconds at which it and the next window begin, its cells that count, and the sums of
+    their class logits. Scores from outside (``video_scores``) count as they are.
     """
     weight = batch["valid"].sum(dim=1).double()
     if "video_scores" in batch:
         scores = batch["video_scores"].double()
     else:
         scores = video_logits(output.snippet.float(), batch["valid"]).double()
-    head = torch.stack([batch["video"].double(), weight], dim=1)
+    head = torch.stack([*(batch[name].double() for name in ("video", "origin", "horizon")), weight], dim=1)
     return batch["index"].cpu(), torch.cat([head, scores * weight[:, None]], dim=1).cpu()
 
 
@@ -80,8 +83,8 @@ def video_scores(values: Tensor, videos: int, outside: bool) -> Floats:
         videos: Number V of videos.
         outside: Whether the scores came from a file.
     """
-    total = torch.zeros(videos, values.shape[1] - 1, dtype=torch.float64)
-    total.index_add_(0, values[:, 0].long(), values[:, 1:])
+    total = torch.zeros(videos, values.shape[1] - CELLS, dtype=torch.float64)
+    total.index_add_(0, values[:, VIDEO].long(), values[:, CELLS:])
     if outside:
         mean: Floats = (total[:, 1:] / total[:, :1].clamp(min=1)).numpy()
         return mean
@@ -107,8 +110,8 @@ def to_proposals(values: Floats) -> Proposals:
 
 
 def detect(
-    sequence: Tensor,
-    values: Tensor,
+    proposals: tuple[Tensor, Tensor],
+    windows: tuple[Tensor, Tensor],
     scores: Floats,
     names: Sequence[str],
     durations: Sequence[float],
@@ -118,8 +121,8 @@ def detect(
     """Detections and proposals of every video.
 
     Args:
-        sequence: (n,) sequence of each row, ascending.
-        values: (n, c) rows of `proposal_rows`.
+        proposals: Sequences (n,) ascending and values (n, c) of `proposal_rows`.
+        windows: Sequences (m,) ascending and values (m, 4 + K) of `video_rows`; those of a video in order of time.
         scores: (V, K) class scores of the videos.
         names: The V videos.
         durations: Their seconds.
@@ -129,23 +132,25 @@ def detect(
     Returns:
         By video its detections, and its proposals without labels, both best first, in ActivityNet's result form.
     """
-    rows, places = values.numpy(), sequence.numpy()
-    parts: dict[int, list[Proposals]] = {}
-    for piece in np.split(rows, np.flatnonzero(np.diff(places)) + 1):
-        parts.setdefault(int(piece[0, VIDEO]), []).append(to_proposals(piece))
-    detections: dict[str, Detections] = {}
-    proposals: dict[str, Detections] = {}
-    for video, name in enumerate(names):
-        if video not in parts:
-            continue
-        merged = merge(parts[video], durations[video], post)
-        own = scores[video] if post.class_scope == "video" else None
-        detections[name] = label(merged, own, classes, post)
-        proposals[name] = [
+    # torchmetrics makes a scalar of a single number.
+    places, index = (np.atleast_1d(x.numpy()) for x in (proposals[0], windows[0]))
+    rows, facts = proposals[1].numpy(), windows[1].numpy()
+    pieces = np.split(rows, np.searchsorted(places, index[1:]))
+    mergers: dict[int, VideoMerger] = {}
+    for piece, fact in zip(pieces, facts, strict=True):
+        video = int(fact[VIDEO])
+        merger = mergers.setdefault(video, VideoMerger(post))
+        merger.add(to_proposals(piece), float(fact[BEGIN]), float(fact[HORIZON]), durations[video])
+    found: dict[str, Detections] = {}
+    bare: dict[str, Detections] = {}
+    for video, merger in sorted(mergers.items()):
+        merged = merger.close(durations[video])
+        found[names[video]] = label(merged, scores[video] if post.class_scope == "video" else None, classes, post)
+        bare[names[video]] = [
             {"score": float(score), "segment": [float(start), float(end)]}
             for score, (start, end) in zip(merged.scores, merged.segments, strict=True)
         ]
-    return detections, proposals
+    return found, bare
 
 
 def position_curve(output: DetectorOutput, batch: Mapping[str, Tensor], row: int) -> Tensor:

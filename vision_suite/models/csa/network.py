@@ -80,6 +80,7 @@ class CSADetector(nn.Module):
         super().__init__()
         if in_channels < 1 or num_classes < 1:
             raise ConfigError(f"in_channels={in_channels} and num_classes={num_classes} must be at least 1")
+        self.in_channels = in_channels
         for name, value, choices in (
             ("host", host, ("bmn", "gtad")),
             ("bm_impl", bm_impl, ("folded", "dense")),

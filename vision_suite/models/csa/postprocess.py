@@ -28,10 +28,10 @@ class PostProcess:
         low: Threshold of ``bsn`` for short proposals.
         high: Threshold of ``bsn`` for proposals as long as the video.
         min_score: Proposals below are dropped.
-        keep: Proposals kept a video.
+        keep: Proposals kept a video; a stream, which has no end, keeps so many of each step from window to window.
         vote: Move kept proposals to the mean of those that overlap them so much; unset for no voting.
-        nms_stage: ``video`` suppresses once, over all windows of a video; ``window_then_video`` twice, as the published
-            THUMOS-14 numbers do.
+        nms_stage: ``video`` suppresses once, the windows of a video in order; ``window_then_video`` each window, then
+            all that is left of the video, as the published THUMOS-14 numbers do.
         top_classes: Labels given to each proposal, each as a detection of its own.
         class_scope: ``video``: labels by the scores of the whole video, as all proposal networks do; ``segment``: by
             the proposal's own snippets, for videos with several classes.
@@ -138,10 +138,15 @@ def candidates(sequence: Floats) -> npt.NDArray[np.bool_]:
     return out
 
 
+def lasting(found: Proposals, post: PostProcess) -> Proposals:
+    """Without those of no length, which clipping to the video may leave, and those longer than ``max_seconds``."""
+    length = found.segments[:, 1] - found.segments[:, 0]
+    return found.take((length > 0) & (length <= (np.inf if post.max_seconds is None else post.max_seconds)))
+
+
 def suppress(found: Proposals, duration: float, post: PostProcess) -> Proposals:
     """Soft suppression of one sequence's or video's proposals, then voting; best first."""
-    if post.max_seconds is not None:
-        found = found.take(found.segments[:, 1] - found.segments[:, 0] <= post.max_seconds)
+    found = lasting(found, post)
     scale = max(duration, 1e-9) if post.nms == "bsn" else 1.0
     kept, scores = soft_nms(
         found.segments / scale, found.scores, method=post.nms, sigma=post.sigma, low=post.low, high=post.high,
@@ -152,26 +157,6 @@ def suppress(found: Proposals, duration: float, post: PostProcess) -> Proposals:
     if post.vote is not None and len(kept):
         out.segments = vote(out.segments, found.segments, found.scores, post.vote)
     return out
-
-
-def merge(parts: Sequence[Proposals], duration: float, post: PostProcess) -> Proposals:
-    """The proposals of all sequences of a video as one list, suppressed.
-
-    Args:
-        parts: Of each sequence.
-        duration: Seconds of the video.
-        post: The settings.
-    """
-    if post.nms_stage == "window_then_video" and len(parts) > 1:
-        parts = [suppress(part, duration, post) for part in parts]
-    joined = Proposals(
-        np.concatenate([part.segments for part in parts]),
-        np.concatenate([part.scores for part in parts]),
-        np.concatenate([part.classes for part in parts]),
-        np.concatenate([part.class_scores for part in parts]),
-    )
-    long_enough = joined.segments[:, 1] > joined.segments[:, 0]  # clipping to the video may leave nothing
-    return suppress(joined.take(long_enough), duration, post)
 
 
 def label(

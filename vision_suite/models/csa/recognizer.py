@@ -77,6 +77,26 @@ def step_labels(segments: Tensor, labels: Tensor, length: int, background: int) 
     return out
 
 
+def averaged(windows: Sequence[tuple[float, Floats]], step: float) -> tuple[float, Floats]:
+    """One sequence of windows that may overlap: the mean of what they say of each step.
+
+    Args:
+        windows: Seconds of step 0 and values (K, T), in any order; together they see every step.
+        step: Seconds of a step.
+
+    Returns:
+        Seconds of step 0, and values (K, T).
+    """
+    origin = min(start for start, _ in windows)
+    firsts = [round((start - origin) / step) for start, _ in windows]
+    length = max(first + values.shape[1] for first, (_, values) in zip(firsts, windows, strict=True))
+    total, count = np.zeros((windows[0][1].shape[0], length)), np.zeros(length)
+    for first, (_, values) in zip(firsts, windows, strict=True):
+        total[:, first : first + values.shape[1]] += values
+        count[first : first + values.shape[1]] += 1
+    return origin, total / np.maximum(count, 1)
+
+
 def runs(
     probability: Floats, classes: Sequence[str], origin: float, step: float, duration: float
 ) -> list[dict[str, Any]]:

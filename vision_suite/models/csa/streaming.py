@@ -1,111 +1,40 @@
-"""Detections of a stream: windows in order, bounded memory, and nothing that was said is taken back.
-
-Whatever ends before the next window begins can only be touched by proposals that are known already, so it is emitted.
-What was emitted goes on to suppress its neighbours until none can follow.
-"""
+"""Detections of a stream of rows: windows in order, bounded memory, and nothing that was said is taken back."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from vision_suite.errors import ConfigError
-from vision_suite.models.csa.detections import (
-    class_probabilities,
-    proposal_rows,
-    to_proposals,
-    video_rows,
-)
+from vision_suite.errors import ConfigError, DataError
+from vision_suite.models.csa.detections import proposal_rows, to_proposals
+from vision_suite.models.csa.merging import StreamMerger, streams
 from vision_suite.models.csa.network import CSADetector
-from vision_suite.models.csa.postprocess import PostProcess, Proposals, label, suppress
-from vision_suite.ops.segments import soft_nms, vote
+from vision_suite.models.csa.postprocess import PostProcess, label
 from vision_suite.ops.windows import Rows, WindowCutter
-
-
-class StreamMerger:
-    """Merges the proposals of overlapping windows, which arrive in order, into final ones.
-
-    The result depends on the windows alone, not on how many arrive at a time. Memory depends on the length of a window,
-    not on that of the stream. One difference to `vision_suite.models.csa.postprocess.merge` over a whole video: a
-    proposal can't be decayed by one that was decayed itself by what comes after the next window's start; and ``keep``
-    holds for what is pending at a time, not for the whole stream.
-
-    Args:
-        post: The settings; ``bsn`` suppression needs the whole video and is refused.
-    """
-
-    def __init__(self, post: PostProcess) -> None:
-        if post.nms == "bsn":
-            raise ConfigError("post.nms=bsn compares lengths with the whole video's: a stream needs gaussian or none")
-        self.post = post
-        self._pending: list[Proposals] = []
-        self._said: Proposals | None = None
-
-    def add(self, found: Proposals, begin: float, horizon: float) -> Proposals:
-        """Take a window's proposals and give those that are final.
-
-        Args:
-            found: Proposals in seconds, with positive scores.
-            begin: Seconds at which this window begins; later ones begin behind it.
-            horizon: Seconds at which the next window of the regular grid begins, infinity after the last one.
-
-        Returns:
-            What ends up to the horizon, in order of time.
-        """
-        found = found.take(found.segments[:, 1] > found.segments[:, 0])
-        if self.post.nms_stage == "window_then_video" or self.post.max_seconds is not None:
-            once = replace(self.post, vote=None, nms="none") if self.post.nms_stage == "video" else self.post
-            found = suppress(found, float("nan"), once)
-        self._pending.append(found)
-        known = join(self._pending)
-        said = self._said if self._said is not None else known.take(np.zeros(0, dtype=np.int64))
-        everything = join([said, known])
-        kept, scores = soft_nms(
-            everything.segments,
-            everything.scores,
-            method=self.post.nms,
-            sigma=self.post.sigma,
-            min_score=self.post.min_score,
-            keep=self.post.keep + len(said.scores),
-        )
-        new = kept >= len(said.scores)
-        kept, scores = kept[new], scores[new]
-        final = everything.segments[kept, 1] <= horizon
-        out = everything.take(kept[final])
-        raw = everything.take(kept[final])
-        out.scores = scores[final]
-        if self.post.vote is not None and len(out.scores):
-            out.segments = vote(out.segments, everything.segments, everything.scores, self.post.vote)
-        # What ends up to the horizon and was not kept now never will be.
-        later = known.take(known.segments[:, 1] > horizon)
-        self._pending = [later]
-        earliest = float(later.segments[:, 0].min()) if len(later.scores) else begin
-        said = join([said, raw])
-        needed = said.segments[:, 1] > min(earliest, begin)
-        self._said = said.take(needed & np.isfinite(horizon))
-        return out.take(np.lexsort((out.segments[:, 1], out.segments[:, 0])))
-
-    @property
-    def held(self) -> int:
-        """Number of proposals held."""
-        return sum(len(part.scores) for part in self._pending) + (0 if self._said is None else len(self._said.scores))
 
 
 class StreamingDetector:
     """Detections of rows that arrive in pieces of any size: feed rows, take what is final.
 
+    A test or a prediction of the same windows says the same, but for what needs the end: it keeps the best ``keep`` of
+    all that a stream gives, and cuts what goes beyond the video's duration.
+
     Args:
         network: A trained detector, in evaluation mode.
         classes: Its class names.
-        post: The settings; with ``class_scope: video`` labels follow the class scores of what was seen so far.
+        post: The settings, with ``class_scope: segment`` and suppression window after window: ``nms_stage: video``,
+            ``nms`` not ``bsn``.
         cell_seconds: Seconds from one row to the next.
         origin: Seconds at which row 0 begins.
         overlap: Share of a window that the next one sees again; at 0.5 every action of up to half a window is whole in
             some window.
+
+    Raises:
+        ConfigError: The network is in training mode, has other classes, or a setting needs the end of the video.
     """
 
     def __init__(
@@ -118,23 +47,65 @@ class StreamingDetector:
         origin: float = 0.0,
         overlap: float = 0.5,
     ) -> None:
+        if not streams(post) or post.class_scope != "segment":
+            raise ConfigError(
+                f"post: nms={post.nms}, nms_stage={post.nms_stage}, class_scope={post.class_scope}: a stream has no "
+                "whole video to suppress in or to label by; give nms gaussian or none, nms_stage video, class_scope "
+                "segment"
+            )
+        if network.training:
+            raise ConfigError("the network of a stream is in training mode: call its eval() first")
+        known = network.classifier.out_channels
+        if len(classes) != known:
+            raise ConfigError(
+                f"{len(classes)} class names were given to a network of {known} classes: give all of them"
+            )
+        if not (math.isfinite(origin) and math.isfinite(cell_seconds) and cell_seconds > 0 and 0 <= overlap < 1):
+            raise ConfigError(
+                f"cell_seconds={cell_seconds} must be above 0, origin={origin} finite, overlap={overlap} from 0 to "
+                "below 1"
+            )
         length = network.proposals.length
         self.network, self.classes, self.post = network, list(classes), post
         self.cell_seconds, self.origin = cell_seconds, origin
         self.cutter = WindowCutter(length, max(1, int(length * (1 - overlap) + 1e-9)))
         self.merger = StreamMerger(post)
-        self._scores = np.zeros((1, 1 + len(self.classes)))
+        self._closed = False
 
     def feed(self, rows: Rows) -> list[dict[str, Any]]:
-        """Take rows (n, C); give the detections that became final, in order of time."""
+        """Take rows (n, C); give the detections that became final, in order of time.
+
+        Raises:
+            DataError: They are no finite rows of the network's width, or the stream was closed. Nothing was taken then.
+        """
+        self._refuse_closed()
+        width = self.network.in_channels
+        if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != width:
+            given = f"{type(rows).__name__} of shape {tuple(getattr(rows, 'shape', ()))}"
+            raise DataError(f"feed takes a NumPy array (n, {width}), not a {given}")
+        rows = rows.astype(np.float32)
+        if not np.isfinite(rows).all():
+            place = self.cutter.count + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+            raise DataError(f"row {place} of the stream holds a value that is not finite: mend it or leave the row out")
         found: list[dict[str, Any]] = []
         for start, window in self.cutter.feed(rows):
             found += self._detect(start, window, last=False)
         return found
 
     def close(self) -> list[dict[str, Any]]:
-        """End the stream; give the rest."""
-        return self._detect(*self.cutter.close(), last=True)
+        """End the stream; give the rest.
+
+        Raises:
+            DataError: There was no row, or the stream was closed already.
+        """
+        self._refuse_closed()
+        window = self.cutter.close()
+        self._closed = True
+        return self._detect(*window, last=True)
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise DataError("the stream was closed: a new one needs a new StreamingDetector")
 
     @torch.inference_mode()
     def _detect(self, start: int, window: Rows, *, last: bool) -> list[dict[str, Any]]:
@@ -153,20 +124,7 @@ class StreamingDetector:
         device = next(self.network.parameters()).device
         output = self.network(features.to(device), batch["valid"].to(device))
         _, values = proposal_rows(self.network, output, batch, self.post)
-        _, scores = video_rows(output, {name: value.to(device) for name, value in batch.items()})
-        self._scores += scores.numpy()[:, 1:]
-        horizon = float("inf") if last else begin + self.cutter.stride * self.cell_seconds
+        horizon = math.inf if last else begin + self.cutter.stride * self.cell_seconds
         final = self.merger.add(to_proposals(values.numpy()), begin, horizon)
-        video = class_probabilities(self._scores)[0] if self.post.class_scope == "video" else None
-        found = label(final, video, self.classes, self.post)
+        found = label(final, None, self.classes, self.post)
         return sorted(found, key=lambda entry: (entry["segment"], -entry["score"]))
-
-
-def join(parts: list[Proposals]) -> Proposals:
-    """Several lists of proposals as one."""
-    return Proposals(
-        np.concatenate([part.segments for part in parts]),
-        np.concatenate([part.scores for part in parts]),
-        np.concatenate([part.classes for part in parts]),
-        np.concatenate([part.class_scores for part in parts]),
-    )
