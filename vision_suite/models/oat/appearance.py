@@ -70,7 +70,8 @@ class CropCNN(Appearance):
 
     def start(self) -> Tensor:
         """See the base class."""
-        return self(self.conv1.weight.new_ones(1, 3, *self.crop_size))[0]
+        ones: Tensor = self(self.conv1.weight.new_ones(1, 3, *self.crop_size))
+        return ones[0]
 
 
 class FeatureTable(Appearance):
@@ -110,7 +111,6 @@ class FrozenEncoder(FeatureTable):
 
     Args:
         encoder: Pictures (M, 3, h, w) to (M, F).
-        feature_dim: Width F.
         width: Width of the vector.
         mean: Mean of the encoder's own normalisation. std: Its standard deviation.
         image_size: Height and width that crops are resized to.
@@ -119,13 +119,10 @@ class FrozenEncoder(FeatureTable):
     """
 
     takes_crops = True
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
         encoder: nn.Module,
-        feature_dim: int,
         width: int,
         *,
         mean: tuple[float, ...],
@@ -133,8 +130,11 @@ class FrozenEncoder(FeatureTable):
         image_size: tuple[int, int],
         joint: bool = False,
     ) -> None:
+        frozen = encoder.requires_grad_(False).eval()
+        with torch.no_grad():
+            feature_dim = frozen(torch.zeros(1, 3, *image_size)).shape[-1]
         super().__init__(feature_dim, width)
-        self.encoder = encoder.requires_grad_(False).eval()
+        self.encoder = frozen
         self.image_size, self.joint = image_size, joint
         # (x * STD + MEAN - mean) / std in two numbers per channel.
         for name, values in (("scale", [s / o for s, o in zip(STD, std, strict=True)]),
@@ -165,18 +165,6 @@ class FrozenEncoder(FeatureTable):
         if self.joint:
             features = nn.functional.normalize(features, dim=-1) * features.shape[-1] ** 0.5
         return super().project(features)
-
-
-class _ClipImages(nn.Module):
-    """The picture half of a CLIP model."""
-
-    def __init__(self, visual: nn.Module) -> None:
-        super().__init__()
-        self.visual = visual
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        out: Tensor = self.visual(pictures)
-        return out
 
 
 def build_appearance(
@@ -216,26 +204,22 @@ def build_appearance(
 
 def _timm(model: str, width: int, pretrained: bool) -> FrozenEncoder:
     import timm
+    from timm.data.config import resolve_model_data_config
 
     if not timm.is_model(model):
         raise ConfigError(f"appearance='timm:{model}': timm has no such model; timm.list_models() names them")
     encoder = timm.create_model(model, pretrained=pretrained, num_classes=0)
-    data = timm.data.resolve_model_data_config(encoder)
-    mean, std, size = data["mean"], data["std"], data["input_size"]
-    return FrozenEncoder(encoder, encoder.num_features, width, mean=mean, std=std, image_size=tuple(size[-2:]))
+    data = resolve_model_data_config(encoder)  # type: ignore[no-untyped-call]
+    return FrozenEncoder(encoder, width, mean=data["mean"], std=data["std"], image_size=tuple(data["input_size"][-2:]))
 
 
 def _clip(model: str, width: int, pretrained: bool) -> FrozenEncoder:
     try:
-        import open_clip
+        import open_clip  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ModuleNotFoundError as error:
         raise MissingDependencyError(f"appearance='clip:{model}'", "open_clip_torch") from error
     name, _, weights = model.partition("/")
-    clip = open_clip.create_model(name, pretrained=(weights or "openai") if pretrained else None)
-    visual = clip.visual
+    visual = open_clip.create_model(name, pretrained=(weights or "openai") if pretrained else None).visual
     side = visual.image_size
     size = (side, side) if isinstance(side, int) else (side[0], side[1])
-    return FrozenEncoder(
-        _ClipImages(visual), visual.output_dim, width, mean=visual.image_mean, std=visual.image_std, image_size=size,
-        joint=True,
-    )  # fmt: skip
+    return FrozenEncoder(visual, width, mean=visual.image_mean, std=visual.image_std, image_size=size, joint=True)

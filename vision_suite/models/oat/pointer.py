@@ -18,8 +18,8 @@ class PointerHead(nn.Module):
 
     Head c maps encoder rows and decoder states by its own full-width linear layers and scores them by
     ``S_c = A_d A_e^T / sqrt(d)``, d the full width (not d over the heads); the heads are combined by a learned readout
-    ``O = sum_c r_c S_c + r_0``, which one head alone does without. In training the authors append a zero column to every
-    S_c, a class for padding that takes part in the softmax although it is never a label: after the readout it is r_0.
+    ``O = sum_c r_c S_c + r_0``, which one head alone does without. In training the authors append a zero column to
+    every S_c, a class for padding that takes part in the softmax although never a label: after the readout it is r_0.
 
     Args:
         width: Width E of states and rows, and of each head.

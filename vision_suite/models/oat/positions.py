@@ -46,8 +46,8 @@ class PositionCode(nn.Module):
 class TableCode(PositionCode):
     """A frozen table whose cosine similarity is a Gaussian of the distance between its rows.
 
-    ``cos(W_i, W_j) = exp(-(i - j)^2 / (2 sigma^2))``. The authors fit W by Adam from normal numbers to within 1e-3; here
-    it is a Cholesky factor, exact. ``spread`` turns it by an orthonormal cosine basis, so that like in a fitted table
+    ``cos(W_i, W_j) = exp(-(i - j)^2 / (2 sigma^2))``. The authors fit W by Adam from normal numbers to within 1e-3; it
+    is here a Cholesky factor, exact. ``spread`` turns it by an orthonormal cosine basis, so that like in a fitted table
     every column is used and cutting the last columns of the flag changes its similarity a little.
 
     Args:
@@ -178,7 +178,9 @@ class LearnedFourierCode(PositionCode):
         return code
 
 
-def build_position(kind: Position, width: int, *, count: int = 14, sigma: float = 2.0, flag_step: int = 1) -> PositionCode:
+def build_position(
+    kind: Position, width: int, *, count: int = 14, sigma: float = 2.0, flag_step: int = 1
+) -> PositionCode:
     """A position code by name.
 
     Args:
@@ -220,7 +222,7 @@ def gaussian_table(count: int, width: int, sigma: float, spread: bool) -> np.nda
 
 
 def hermite_rule(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes at or above 0 and weights of a rule of ``count`` nodes; the weights sum to 1 with their mirror images in."""
+    """Nodes at or above 0 of the rule of ``count`` nodes, and weights, their mirror images added, of sum 1."""
     node, weight = np.polynomial.hermite_e.hermegauss(count)
     weight = weight / weight.sum()
     kept = node > -1e-12

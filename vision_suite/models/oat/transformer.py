@@ -34,7 +34,9 @@ class Attention(nn.Module):
         """Query (0), key (1), value (2) of rows (B, n, E), each (B, heads, n, E / heads)."""
         rows = slice(first * self.width, last * self.width)
         stacked = F.linear(x, self.project.weight[rows], self.project.bias[rows])
-        return [part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in stacked.split(self.width, dim=-1)]
+        return [
+            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in stacked.chunk(last - first, dim=-1)
+        ]
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, causal: bool = False
