@@ -1,0 +1,160 @@
+"""What if an object stood elsewhere: move or swap objects of a batch, and read the change in expected search time.
+
+>>> moved = swap_objects(batch, first=batch["target"], second=eye_level)
+>>> search_time(model, moved, 54).steps - search_time(model, batch, 54).steps
+
+The same seed serves both calls, so what differs is the shelf and not the luck of the draw.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vision_suite.errors import DataError
+from vision_suite.models.oat.decoding import sample
+from vision_suite.models.oat.network import OAT
+from vision_suite.types import ScanpathBatch
+
+
+@dataclass(frozen=True)
+class SearchTime:
+    """How long the search for each scene's target takes, over sampled paths.
+
+    Attributes:
+        steps: (B,) mean fixations until the first on a target, paths that never find one counting ``max_length``.
+        steps_if_found: (B,) mean over the paths that find one, NaN for none.
+        found: (B,) share of the paths that find one.
+        standard_error: (B,) of ``steps``; of a difference it is an upper bound as long as paths agree by their draws.
+    """
+
+    steps: Tensor
+    steps_if_found: Tensor
+    found: Tensor
+    standard_error: Tensor
+
+
+def search_time(
+    model: OAT, batch: ScanpathBatch, max_length: int, num_samples: int = 100, *, seed: int = 0
+) -> SearchTime:
+    """Expected number of fixations until a target is looked at.
+
+    Args:
+        model: The network.
+        batch: Scenes with ``targets`` or ``target``.
+        max_length: Most fixations of a path.
+        num_samples: Sampled paths of each scene.
+        seed: Of the random numbers.
+
+    Raises:
+        DataError: A scene has no target.
+    """
+    wanted = _targets(batch)
+    if not bool(wanted.any(dim=1).all()):
+        raise DataError("a scene has no target to be found: search time is defined for target-present trials")
+    paths = sample(model, batch, max_length, num_samples, generator=torch.Generator().manual_seed(seed))
+    hit = wanted[:, None].expand(-1, num_samples, -1).gather(2, paths.sequence.clamp(min=0)) & (paths.sequence >= 0)
+    found = hit.any(dim=2)
+    first = hit.long().argmax(dim=2).double() + 1
+    steps = torch.where(found, first, float(max_length))
+    return SearchTime(
+        steps.mean(dim=1),
+        torch.where(found, first, torch.nan).nanmean(dim=1),
+        found.double().mean(dim=1),
+        steps.std(dim=1, unbiased=num_samples > 1) / num_samples**0.5,
+    )
+
+
+def move_object(batch: ScanpathBatch, number: Tensor, position: Tensor) -> ScanpathBatch:
+    """The scenes with one object elsewhere; its box goes along, keeping its size.
+
+    Args:
+        batch: Scenes; it is not changed. Recorded paths do not belong to the new scenes and are left out.
+        number: (B,) int64 the object to move.
+        position: (B, 2) its new row and column, in object pitches.
+
+    Returns:
+        New scenes, sharing what did not change.
+    """
+    _check(batch, number)
+    row = torch.arange(len(number), device=number.device)
+    out = _scenes(batch)
+    out["position"] = batch["position"].clone()
+    out["position"][row, number] = position.to(out["position"])
+    if "boxes" in batch:
+        step = (position - batch["position"][row, number]) * pixels_per_pitch(batch)
+        out["boxes"] = batch["boxes"].clone()
+        out["boxes"][row, number] += step.flip(-1).repeat(1, 2).to(out["boxes"])
+    return out
+
+
+def swap_objects(batch: ScanpathBatch, first: Tensor, second: Tensor) -> ScanpathBatch:
+    """The scenes with two objects in each other's place; both keep their number, look and box size.
+
+    Args:
+        batch: Scenes; it is not changed. Recorded paths do not belong to the new scenes and are left out.
+        first: (B,) int64 object.
+        second: (B,) int64 object.
+    """
+    _check(batch, first)
+    _check(batch, second)
+    row = torch.arange(len(first), device=first.device)
+    out = _scenes(batch)
+    out["position"] = batch["position"].clone()
+    out["position"][row, first] = batch["position"][row, second]
+    out["position"][row, second] = batch["position"][row, first]
+    if "boxes" in batch:
+        centre = (batch["boxes"][..., :2] + batch["boxes"][..., 2:]) / 2
+        step = (centre[row, second] - centre[row, first]).repeat(1, 2)
+        step[first == second] = 0.0
+        out["boxes"] = batch["boxes"].clone()
+        out["boxes"][row, first] += step
+        out["boxes"][row, second] -= step
+    return out
+
+
+def pixels_per_pitch(batch: ScanpathBatch) -> Tensor:
+    """(B, 2) pixels that one row and one column stand for, by least squares over the objects of each scene.
+
+    Raises:
+        DataError: All objects of a scene stand in one row and in one column, so that there is no scale.
+    """
+    weight = (batch["present"] if "present" in batch else torch.ones_like(batch["position"][..., 0])).double()[
+        ..., None
+    ]
+    centre = ((batch["boxes"][..., :2] + batch["boxes"][..., 2:]) / 2).flip(-1).double()
+    place = batch["position"].double()
+    total = weight.sum(dim=1, keepdim=True)
+    place, centre = (v - (v * weight).sum(dim=1, keepdim=True) / total for v in (place, centre))
+    spread = (weight * place.square()).sum(dim=1)
+    slope = (weight * place * centre).sum(dim=1) / spread
+    flat = spread < 1e-9
+    if bool(flat.all(dim=1).any()):
+        raise DataError("a scene has all its objects on one spot: a move in pitches has no size in pixels there")
+    # A single row says nothing of the rows' distance; the columns' stands in.
+    return torch.where(flat, slope.flip(-1), slope)
+
+
+def _targets(batch: ScanpathBatch) -> Tensor:
+    """(B, N) bool."""
+    if "targets" in batch:
+        return batch["targets"]
+    return torch.arange(batch["position"].shape[1], device=batch["target"].device) == batch["target"][:, None]
+
+
+def _scenes(batch: ScanpathBatch) -> ScanpathBatch:
+    """The batch without its recorded paths."""
+    out = batch.copy()
+    for name in ("sequence", "xy", "duration", "given", "terminated"):
+        out.pop(name, None)  # type: ignore[misc]
+    return out
+
+
+def _check(batch: ScanpathBatch, number: Tensor) -> None:
+    count = batch["position"].shape[1]
+    if bool(((number < 0) | (number >= count)).any()):
+        raise DataError(f"object {number.tolist()}: scenes have objects 0 to {count - 1}")
+    if "present" in batch and not bool(batch["present"].gather(1, number[:, None]).all()):
+        raise DataError(f"object {number.tolist()}: a scene lacks its object (present is False there)")
