@@ -6,9 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from vision_suite.metrics.scanpath_baselines import OffsetHistogram
 from vision_suite.metrics.scanpath_paths import Floats, Scanpath
 from vision_suite.metrics.scanpath_scores import CEILING
+from vision_suite.metrics.scanpath_strings import edit_distances, sequence_scores
 from vision_suite.metrics.scanpath_trials import TrialLike
 from vision_suite.types import BACKGROUND, Condition
 
@@ -92,8 +95,9 @@ def trial_record(
     log_probs: Sequence[float] | None,
     steps: Floats | None,
     greedy: Scanpath | None,
+    include_given: bool,
 ) -> dict[str, Any]:
-    """A trial with the model's samples in plain containers, as JSON takes them.
+    """A trial with the model's samples in plain containers, as JSON takes them, and their mean scores against it.
 
     Args:
         trial: The person's.
@@ -101,8 +105,13 @@ def trial_record(
         log_probs: Of the samples, nats.
         steps: Of the person's decisions, nats.
         greedy: The likeliest path.
+        include_given: Whether given fixations count in the scores.
     """
     path = Scanpath(trial.sequence, duration=trial.duration, terminated=trial.terminated)
+    drop = 0 if include_given else trial.given
+    strings = [np.asarray(one.objects)[drop:].tolist() for one in (path, *samples)]
+    pairs = np.array([(place, 0) for place in range(1, len(strings))], dtype=np.int64).reshape(-1, 2)
+    sums = {"sequence_score": sequence_scores(strings, pairs), "edit_distance": edit_distances(strings, pairs)}
     return {
         "scene": trial.scene,
         "subject": trial.subject,
@@ -118,6 +127,7 @@ def trial_record(
             "xy": [[_finite(x), _finite(y)] for x, y in trial.xy.tolist()],
             "step_log_probs": None if steps is None else [_finite(value) for value in steps.tolist()],
         },
+        "scores": {name: float(values.mean()) if len(values) else None for name, values in sums.items()},
         "greedy": None if greedy is None else _plain(greedy),
         "samples": [
             {**_plain(sample), "log_prob": None if log_probs is None else _finite(float(log_probs[n]))}

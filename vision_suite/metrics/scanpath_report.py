@@ -104,8 +104,8 @@ def scanpath_report(
     for name, paths in predictors.items():
         test.add(name, paths)
     forced = test.forced(logits, histogram, choices)
+    hits = test.hits(predictors)
     model = predictors["model"]
-    each = enumerate(zip(trials, places, model, strict=True))
     return ScanpathReport(
         metrics=test.metrics(),
         protocol={
@@ -128,7 +128,7 @@ def scanpath_report(
         intervals=test.intervals,
         pairs=test.pairs,
         counts=test.counts,
-        hits=test.hits(model),
+        hits=hits,
         trials=[
             trial_record(
                 trial,
@@ -136,8 +136,9 @@ def scanpath_report(
                 None if sample_log_probs is None else sample_log_probs[n],
                 None if forced is None else forced.steps[n],
                 None if greedy is None else predictors["mode"][n][0],
+                include_given,
             )
-            for n, (trial, _, own) in each
+            for n, (trial, own) in enumerate(zip(trials, model, strict=True))
         ],
         probabilities=[None] * len(trials) if logits is None else [_softmax(table) for table in logits],
         scenes=dict(scenes),
@@ -256,16 +257,16 @@ class _Test:
             self.intervals[name]["nats_per_fixation"] = forced.interval
         return found.get("model")
 
-    def hits(self, model: Samples) -> dict[str, Floats]:
-        """Hit curves of model and people, whose ends become a score."""
+    def hits(self, predictors: Mapping[str, Samples]) -> dict[str, Floats]:
+        """Hit curves of people and predictors, whose ends become a score."""
         curves = {}
-        for name, paths in (("model", model), ("human", self.people)):
+        for name, paths in {"human": self.people, **predictors}.items():
             curve = hit_curve(self.trials, paths, self.searched, resamples=self.resamples, seed=self.seed)
             if curve is not None:
                 curves[name] = curve
                 self.rows[name]["hit"] = float(curve[0, -1])
                 self.intervals[name]["hit"] = (float(curve[1, -1]), float(curve[2, -1]))
-        return curves
+        return {name: curves[name] for name in ("model", "human") if name in curves}
 
     def metrics(self) -> dict[str, float]:
         """Scalars by name, the model's without a prefix."""
