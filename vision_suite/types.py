@@ -199,3 +199,31 @@ class DetectionReport(Report):
     predictions: dict[str, Any] = field(repr=False)
     errors: dict[str, Any] = field(repr=False)
     curves: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class ScanpathReport(Report):
+    """What an evaluation of scanpath prediction leaves behind for tables and pictures.
+
+    Attributes:
+        metrics: Scalars by name: the model's ``sequence_score`` ..., and ``<predictor>/<score>`` of the others.
+        protocol: Everything needed to read the numbers, in words by subject.
+        rows: By predictor (``model``, ``mode``, ``human``, ``random``, ``next_object``, ``offsets``) scores by name.
+        intervals: Likewise the ends of bootstrap intervals.
+        pairs: Likewise how many pairs of paths were compared, and how many of these have no score.
+        counts: By predictor paths, and how many are short, empty or unterminated.
+        hits: Of ``model`` and ``human`` (3, K) share of paths that hit the target by fixation 1..K, and its interval.
+        trials: Each trial with its samples and log probabilities, in plain containers.
+        probabilities: By trial (L + 1, N + 2) probability of each object, the background and the end before each
+            decision; None where unknown.
+        scenes: By name what can be drawn of a scene: ``size``, ``boxes``, ``labels``, ``image``, ``placement``.
+    """
+
+    rows: dict[str, dict[str, float]]
+    intervals: dict[str, dict[str, tuple[float, float]]]
+    pairs: dict[str, dict[str, tuple[int, int]]]
+    counts: dict[str, dict[str, int]]
+    hits: dict[str, np.ndarray]
+    trials: list[dict[str, Any]] = field(repr=False)
+    probabilities: list[np.ndarray | None] = field(repr=False)
+    scenes: dict[str, Any] = field(repr=False)

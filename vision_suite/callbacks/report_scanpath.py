@@ -1,0 +1,269 @@
+"""Reports of scanpath prediction: the table with its protocol, each trial's samples, and pictures of paths."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vision_suite.callbacks.report_views import ReportView, Rows, Shown, percent
+from vision_suite.datasets.base import BaseData
+from vision_suite.datasets.images import open_picture
+from vision_suite.metrics.scanpath import BEHAVIOURS
+from vision_suite.metrics.scanpath_trials import centres_of
+from vision_suite.types import BACKGROUND, ScanpathReport
+from vision_suite.viz.scanpath import heat_maps, scanpath_picture
+from vision_suite.viz.scanpath_scores import behaviour_bars, film, hit_curves
+from vision_suite.viz.scanpath_stage import HUMAN, MODEL, Gaze, Stage
+
+PREDICTORS = {
+    "model": "model",
+    "mode": "greedy",
+    "human": "people",
+    "random": "random",
+    "next_object": "next",
+    "offsets": "offsets",
+}
+LABELS = {
+    "sequence_score": "Sequence Score",
+    "edit_distance": "edit distance",
+    "scanmatch": "ScanMatch",
+    "multimatch": "MultiMatch",
+    "behaviour_length": "length, fixations",
+    "nats_per_fixation": "nats per fixation",
+    "bits_over_uniform": "bits over uniform",
+    "top1": "next one is top 1",
+    "top5": "next one is top 5",
+    "hit": "target hit",
+}
+COUNTED = ("edit_distance", "sed", "length", "nats", "bits")  # anywhere in the name of what is no share
+IN_DETAIL = 2  # trials with a heat map and a film
+
+
+class ScanpathView(ReportView[ScanpathReport]):
+    """Shows scanpath prediction."""
+
+    kind = ScanpathReport
+    task = "scanpath_prediction"
+
+    def table(self, report: ScanpathReport) -> tuple[list[str], Rows]:
+        """One column a predictor, one row a score: more scores than fit side by side on a terminal."""
+        shown = [name for name in PREDICTORS if name in report.rows]
+        names = list(dict.fromkeys(score for name in shown for score in report.rows[name]))
+        # A score that nothing has, such as a duration, is in the note with its count.
+        names = [name for name in names if any(math.isfinite(report.rows[one].get(name, math.nan)) for one in shown)]
+        names.sort(key=_part)
+        rows = [[_label(name), *(_cell(name, report.rows[one]) for one in shown)] for name in names]
+        return ["", *(PREDICTORS[name] for name in shown)], rows
+
+    def note(self, report: ScanpathReport) -> str:
+        """The protocol, a subject a line, with intervals, and what has no score or is short or unterminated."""
+        words = {key: value for key, value in report.protocol.items() if key in SAID and isinstance(value, str)}
+        words |= {f"score {_label(name)}": said for name, said in report.protocol.get("scores", {}).items()}
+        words["95%"] = "; ".join(self._intervals(report)) or "none"
+        words["pairs"] = "; ".join(
+            f"{PREDICTORS[name]} {max(pairs for pairs, _ in row.values())}{_missing(row)}"
+            for name, row in report.pairs.items()
+            if row
+        )
+        words["counts"] = "; ".join(
+            f"{PREDICTORS[name]} {row['paths']} paths, {row['short']} short, {row['empty']} empty, "
+            f"{row['unterminated']} unterminated"
+            for name, row in report.counts.items()
+            if name in ("model", "mode", "human")
+        )
+        words["likelihood of random"] = "uniform over what can come next"
+        if report.hits:
+            longest = next(iter(report.hits.values())).shape[1]
+            words["target hit"] = f"share of paths on the target within {longest} fixations, given ones included"
+        return "\n".join(f"{key}: {value}" for key, value in words.items())
+
+    def files(self, report: ScanpathReport) -> dict[str, str]:
+        """Trials with samples and log probabilities, a line for each trial, and every score with its interval."""
+        scores = [
+            [name, score, value, *report.intervals[name].get(score, ("", "")), *report.pairs[name].get(score, ("", ""))]
+            for name, row in report.rows.items()
+            for score, value in row.items()
+        ]
+        heading = ["predictor", "score", "value", "low", "high", "pairs", "pairs_without_score"]
+        return {
+            "scanpaths.json": json.dumps({"trials": report.trials}, allow_nan=False) + "\n",
+            "per_trial.csv": _csv(list(_trial_row(report.trials[0])), [_trial_row(t).values() for t in report.trials]),
+            "scores.csv": _csv(heading, scores),
+        }
+
+    def pictures(
+        self, report: ScanpathReport, data: BaseData, stage: str, title: str, shown: Shown
+    ) -> dict[str, Image.Image]:
+        """Hit curve, behaviours, and of random trials the person beside the model; of two a heat map and a film."""
+        pictures = {}
+        if report.hits:
+            pictures["hit_curve"] = hit_curves(report.hits, title=title)
+        behaviours = {
+            name: {key: report.rows[name][f"behaviour_{key}"] for key in BEHAVIOURS}
+            for name in ("human", *PREDICTORS)
+            if "behaviour_correct" in report.rows.get(name, {})
+        }
+        if behaviours:
+            pictures["behaviours"] = behaviour_bars(behaviours, title=title)
+        for place, number in enumerate(_chosen(report.trials, shown)):
+            trial = report.trials[number]
+            safe = re.sub(r"[^\w.-]+", "_", re.sub(r"\.\w+$", "", trial["scene"]))[:60]
+            name = f"{place + 1}_{safe}"
+            heading = f"{trial['scene']}: {trial['task'] or 'free viewing'}"
+            scene = _stage(report, trial)
+            pictures[f"scanpath_{name}"] = scanpath_picture(
+                scene, _panels(report, trial), title=heading, note=_said(trial)
+            )
+            if place < IN_DETAIL:
+                pictures[f"heat_map_{name}"] = heat_maps(scene, _fixations(report, trial), title=heading)
+                table = report.probabilities[number]
+                if table is not None and len(trial["human"]["objects"]) > trial["given"]:
+                    pictures[f"film_{name}"] = film(
+                        scene, table, _person(report, trial), title=heading, first=trial["given"],
+                        truth=[len(scene.boxes) if o == BACKGROUND else o for o in trial["human"]["objects"]],
+                    )  # fmt: skip
+        return pictures
+
+    def _intervals(self, report: ScanpathReport) -> Iterable[str]:
+        for name in ("model", "human"):
+            for score in ("sequence_score", "delta", "nats_per_fixation", "hit"):
+                low, high = report.intervals.get(name, {}).get(score, (math.nan, math.nan))
+                if math.isfinite(low):
+                    ends = (_cell(score, {score: end}) for end in (low, high))
+                    yield f"{_label(score)} of {PREDICTORS[name]} {' to '.join(ends)}"
+
+
+SAID = (
+    "stimuli",
+    "fixations",
+    "paths",
+    "model",
+    "ceiling",
+    "points",
+    "ends",
+    "baselines",
+    "offsets",
+    "likelihood",
+    "delta",
+    "interval",
+)
+
+
+def _part(score: str) -> int:
+    """Scores of pairs come first, then behaviour, then likelihood."""
+    return 2 if score.startswith(("nats", "bits", "top")) else int(score.startswith(("delta", "behaviour", "hit")))
+
+
+def _label(score: str) -> str:
+    return LABELS.get(score, score.replace("multimatch_", "MultiMatch ").replace("behaviour_", "").replace("_", " "))
+
+
+def _cell(score: str, row: dict[str, float]) -> str:
+    """Shares in percent, everything else as it is; "-" where there is none."""
+    value = row.get(score, math.nan)
+    if not math.isfinite(value):
+        return "-"
+    if not any(part in score for part in COUNTED) or score == "multimatch_length":
+        return percent(value)
+    return f"{value:.3f}" if score.startswith(("nats", "bits")) else f"{value:.2f}"
+
+
+def _missing(row: dict[str, tuple[int, int]]) -> str:
+    missing = [f"{_label(score)} {without}" for score, (_, without) in row.items() if without]
+    return f" (without a score: {', '.join(missing)})" if missing else ""
+
+
+def _chosen(trials: Sequence[dict[str, Any]], shown: Shown) -> list[int]:
+    """Trials drawn at random, as far as possible of different scenes."""
+    order = np.random.default_rng(shown.seed).permutation(len(trials)).tolist()
+    seen: set[str] = set()
+    first: list[int] = []
+    rest: list[int] = []
+    for number in order:
+        (rest if trials[number]["scene"] in seen else first).append(number)
+        seen.add(trials[number]["scene"])
+    return sorted([*first, *rest][: shown.queries])
+
+
+def _stage(report: ScanpathReport, trial: dict[str, Any]) -> Stage:
+    scene = report.scenes[trial["scene"]]
+    picture = open_picture(scene.image) if scene.image else None
+    boxes = np.asarray(scene.boxes, dtype=np.float64)
+    return Stage(scene.size, boxes, tuple(trial["targets"]), scene.labels, picture, scene.placement)
+
+
+def _person(report: ScanpathReport, trial: dict[str, Any]) -> np.ndarray:
+    """(L, 2) recorded points, the centres of objects where there is none."""
+    recorded = np.array(trial["human"]["xy"], dtype=np.float64).reshape(-1, 2)
+    return np.where(np.isnan(recorded), _centres(report, trial, trial["human"]), recorded)
+
+
+def _centres(report: ScanpathReport, trial: dict[str, Any], path: dict[str, Any]) -> np.ndarray:
+    return centres_of(np.array(path["objects"], dtype=np.int64), report.scenes[trial["scene"]])
+
+
+def _panels(report: ScanpathReport, trial: dict[str, Any]) -> list[Gaze]:
+    """The person, the model's likeliest path if there is one, and its first sample."""
+    given, subject = trial["given"], trial["subject"]
+    panels = [Gaze(_person(report, trial), f"person {subject}".strip(), HUMAN, _seconds(trial["human"]), given)]
+    found = [("model, greedy", trial["greedy"]), *(("model, a sample", path) for path in trial["samples"][:1])]
+    panels += [
+        Gaze(_centres(report, trial, path), name, MODEL, _seconds(path), given)
+        for name, path in found
+        if path is not None
+    ]
+    return panels
+
+
+def _fixations(report: ScanpathReport, trial: dict[str, Any]) -> list[tuple[str, str, np.ndarray]]:
+    """Fixations of everybody on the trial's scene with its task, and of all samples there."""
+    same = [other for other in report.trials if (other["scene"], other["task"]) == (trial["scene"], trial["task"])]
+    people = np.concatenate([_person(report, other) for other in same])
+    samples = [_centres(report, other, path) for other in same for path in other["samples"]]
+    return [("people", HUMAN, people), ("model", MODEL, np.concatenate(samples) if samples else np.empty((0, 2)))]
+
+
+def _seconds(path: dict[str, Any]) -> np.ndarray | None:
+    return None if path["duration"] is None else np.array(path["duration"], dtype=np.float64)
+
+
+def _said(trial: dict[str, Any]) -> str:
+    parts = ["circles: area by duration, hollow: given", "green: what counts as found"]
+    for name, label in (("sequence_score", "Sequence Score"), ("edit_distance", "edit distance")):
+        if trial["scores"][name] is not None:
+            parts.append(f"mean {label} of samples with this person {trial['scores'][name]:.2f}")
+    return "; ".join(parts)
+
+
+def _trial_row(trial: dict[str, Any]) -> dict[str, Any]:
+    human, steps = trial["human"], trial["human"]["step_log_probs"]
+    predicted = len(human["objects"]) - trial["given"]
+    nats = None if not steps or None in steps else -sum(steps)
+    return {
+        **{
+            key: trial[key]
+            for key in ("scene", "subject", "task", "condition", "target", "given", "recording", "first")
+        },
+        "fixations": len(human["objects"]),
+        "terminated": human["terminated"],
+        "samples": len(trial["samples"]),
+        **trial["scores"],
+        "nats": nats,
+        "nats_per_fixation": nats / predicted if nats is not None and predicted else None,
+    }
+
+
+def _csv(heading: list[str], rows: Iterable[Iterable[Any]]) -> str:
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(heading)
+    writer.writerows(rows)
+    return table.getvalue()

@@ -1,0 +1,223 @@
+"""Simple predictors of scanpaths that a model must beat: random objects, the next object, frequent offsets.
+
+An offset is the next object's number minus this one's: in reading +1 is the next word, on a grid in row-major order +1
+is the neighbour to the right. Paths of all three are as long as the person's and begin with the given fixations.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vision_suite.errors import ConfigError, DataError
+from vision_suite.metrics.scanpath_paths import Floats, Ints, Scanpath
+from vision_suite.metrics.scanpath_trials import SceneLike, TrialLike, sampled_path
+from vision_suite.types import BACKGROUND
+
+SMOOTHING = 0.05
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What can come next beside an object.
+
+    Attributes:
+        background: Whether fixations on no object occur. ends: Whether paths end by themselves.
+    """
+
+    background: bool
+    ends: bool
+
+    @classmethod
+    def of(cls, trials: Sequence[TrialLike]) -> Choices:
+        """What occurs in trials."""
+        return cls(any(BACKGROUND in t.sequence for t in trials), any(t.terminated for t in trials))
+
+
+@dataclass(frozen=True)
+class OffsetHistogram:
+    """How often people went from one object to the one so many places on.
+
+    p(j | i) is proportional to the count of j - i, plus ``smoothing``, over the objects of the scene. The first
+    fixation, and the one behind the background, may fall on any object alike. Background and end have a constant
+    probability.
+
+    Attributes:
+        counts: Transitions by offset. background: Probability of the background. end: Probability of the end.
+        smoothing: Added to the count of each offset. unused: Transitions from or to the background.
+    """
+
+    counts: Mapping[int, int]
+    background: float
+    end: float
+    smoothing: float
+    unused: int
+
+    def transitions(self, objects: int) -> Floats:
+        """(N + 1, N) probability of each object behind each object, and in the last row behind anything else."""
+        line = np.array([self.counts.get(offset, 0) for offset in range(1 - objects, objects)], dtype=np.float64)
+        places = np.arange(objects)
+        table = np.ones((objects + 1, objects))
+        table[:objects] = (line + self.smoothing)[places - places[:, None] + objects - 1]
+        probabilities: Floats = table / table.sum(axis=1, keepdims=True)
+        return probabilities
+
+    def log_probabilities(self, sequence: npt.ArrayLike, objects: int) -> Floats:
+        """(L + 1, N + 2) log probability of each object, the background and the end before each decision, nats.
+
+        Args:
+            sequence: (L,) objects or ``BACKGROUND``, the person's.
+            objects: N.
+        """
+        table = self.transitions(objects)[_before(sequence, objects)]
+        return _with_rest(table, self.background, self.end)
+
+
+def fit_offsets(trials: Sequence[TrialLike], choices: Choices, smoothing: float = SMOOTHING) -> OffsetHistogram:
+    """The histogram of training trials.
+
+    Args:
+        trials: Whole recordings rather than pieces, so that no transition is missed or counted twice.
+        choices: Beside objects; what cannot occur gets no probability.
+        smoothing: Added to the count of each offset, above 0.
+
+    Raises:
+        ConfigError: Smoothing is not above 0, so that an unseen offset would be impossible.
+        DataError: There is no transition.
+    """
+    if not smoothing > 0:
+        raise ConfigError(f"smoothing={smoothing:g} makes unseen offsets impossible: use a number above 0")
+    counts: Counter[int] = Counter()
+    unused = to_background = total = 0
+    for trial in trials:
+        now, after = trial.sequence[:-1], trial.sequence[1:]
+        seen = (now != BACKGROUND) & (after != BACKGROUND)
+        counts.update((after - now)[seen].tolist())
+        unused += int((~seen).sum())
+        to_background += int((after == BACKGROUND).sum())
+        total += len(after)
+    if not counts:
+        raise DataError(f"{len(trials)} training trials hold no transition from object to object: give longer ones")
+    ends = sum(trial.terminated for trial in trials)
+    share = (to_background + smoothing) / (total + 2 * smoothing)
+    end = (ends + smoothing) / (total + ends + 2 * smoothing)
+    return OffsetHistogram(
+        counts, share if choices.background else 0.0, end if choices.ends else 0.0, smoothing, unused
+    )
+
+
+def uniform_log_probabilities(sequence: npt.ArrayLike, objects: int, choices: Choices) -> Floats:
+    """(L + 1, N + 2) log probabilities, nats, if each object, the background and the end are equally likely."""
+    length = len(np.asarray(sequence))
+    table = np.full((length + 1, objects + 2), 0.0)
+    table[:, objects] = 0.0 if choices.background else -np.inf
+    table[:, objects + 1] = 0.0 if choices.ends else -np.inf
+    logs: Floats = table - np.log(objects + choices.background + choices.ends)
+    return logs
+
+
+def baseline_paths(
+    trials: Sequence[TrialLike],
+    scenes: Sequence[SceneLike],
+    histogram: OffsetHistogram | None,
+    count: int,
+    seed: int,
+) -> dict[str, list[list[Scanpath]]]:
+    """Paths of every simple predictor by trial, on the centres of objects.
+
+    Args:
+        trials: People's.
+        scenes: The scene of each trial.
+        histogram: Of training trials; None leaves the offset predictor out.
+        count: Paths per trial of predictors that draw.
+        seed: Of the draws.
+
+    Raises:
+        ConfigError: ``count`` is below 1.
+    """
+    if count < 1:
+        raise ConfigError(f"baseline_samples={count}: draw 1 path or more")
+    generator = np.random.default_rng(seed)
+    found: dict[str, list[list[Scanpath]]] = {"random": [], "next_object": []}
+    if histogram is not None:
+        found["offsets"] = []
+    for trial, scene in zip(trials, scenes, strict=True):
+        objects = len(scene.boxes)
+        found["random"].append(random_paths(trial, objects, count, generator))
+        found["next_object"].append([next_object_path(trial, objects)])
+        if histogram is not None:
+            found["offsets"].append(offset_paths(trial, objects, histogram, count, generator))
+    return {
+        name: [[sampled_path(path, t, s) for path in own] for own, t, s in zip(paths, trials, scenes, strict=True)]
+        for name, paths in found.items()
+    }
+
+
+def random_paths(trial: TrialLike, objects: int, count: int, generator: np.random.Generator) -> list[Scanpath]:
+    """Paths over objects drawn alike and independently, of the person's length.
+
+    Args:
+        trial: The person's.
+        objects: N of the scene.
+        count: Paths.
+        generator: Of the draws.
+    """
+    drawn = generator.integers(0, objects, (count, len(trial.sequence)))
+    drawn[:, : trial.given] = trial.sequence[: trial.given]
+    return [Scanpath(row, terminated=trial.terminated) for row in drawn]
+
+
+def next_object_path(trial: TrialLike, objects: int) -> Scanpath:
+    """From the last given fixation, or else the person's first one, always the next object; it stays on the last one.
+
+    Args:
+        trial: The person's; where nothing is given, its first fixation is told.
+        objects: N of the scene.
+    """
+    told = trial.sequence[: max(trial.given, 1)]
+    known = told[told != BACKGROUND]
+    begin = int(known[-1]) if len(known) else 0
+    ahead = np.minimum(begin + np.arange(1, len(trial.sequence) - len(told) + 1), objects - 1)
+    return Scanpath(np.concatenate([told, ahead]).astype(np.int64), terminated=trial.terminated)
+
+
+def offset_paths(
+    trial: TrialLike, objects: int, histogram: OffsetHistogram, count: int, generator: np.random.Generator
+) -> list[Scanpath]:
+    """Paths drawn step by step from an offset histogram, of the person's length, never on the background.
+
+    Args:
+        trial: The person's.
+        objects: N of the scene.
+        histogram: Of training trials.
+        count: Paths.
+        generator: Of the draws.
+    """
+    cumulative = histogram.transitions(objects).cumsum(axis=1)
+    paths = np.empty((count, len(trial.sequence)), dtype=np.int64)
+    paths[:, : trial.given] = trial.sequence[: trial.given]
+    for step in range(trial.given, paths.shape[1]):
+        now = np.full(count, BACKGROUND) if step == 0 else paths[:, step - 1]
+        rows = cumulative[np.where(now == BACKGROUND, objects, now)]
+        drawn = generator.random((count, 1))
+        # The sums of a row may end just below 1.
+        paths[:, step] = np.minimum((rows <= drawn).sum(axis=1), objects - 1)
+    return [Scanpath(row, terminated=trial.terminated) for row in paths]
+
+
+def _before(sequence: npt.ArrayLike, objects: int) -> Ints:
+    """(L + 1,) what was fixated before each decision, N for nothing or the background."""
+    path = np.asarray(sequence, dtype=np.int64)
+    before: Ints = np.append(objects, np.where(path == BACKGROUND, objects, path))
+    return before
+
+
+def _with_rest(table: Floats, background: float, end: float) -> Floats:
+    rest = np.broadcast_to([background * (1 - end), end], (len(table), 2))
+    with np.errstate(divide="ignore"):
+        logs: Floats = np.log(np.concatenate([table * (1 - background) * (1 - end), rest], axis=1))
+    return logs

@@ -1,0 +1,129 @@
+"""Pictures of scanpaths: a person beside the model, and where fixations gather."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from vision_suite.viz import canvas
+from vision_suite.viz.scanpath_stage import Floats, Gaze, Stage, background, draw_path
+
+GAP, HEADING = 16, 34
+
+
+def scanpath_picture(
+    stage: Stage,
+    paths: Sequence[Gaze],
+    *,
+    title: str,
+    probabilities: Floats | None = None,
+    longest: int = 15,
+    note: str = "",
+) -> Image.Image:
+    """Paths side by side over one scene, such as a person's and the model's.
+
+    Args:
+        stage: The scene.
+        paths: One panel each.
+        title: Heading.
+        probabilities: (N,) by which objects are tinted, such as the model's for the next fixation; None for no tint.
+        longest: Fixations drawn of each path; a panel's heading says how many are left out.
+        note: Line below the panels.
+
+    Returns:
+        An RGB image.
+    """
+    panels = []
+    for gaze in paths:
+        over = background(stage, probabilities)
+        draw_path(over, stage, gaze, longest)
+        shown = min(len(gaze.xy), longest)
+        cut = f": first {shown} of {len(gaze.xy)} fixations" if shown < len(gaze.xy) else f": {shown} fixations"
+        panels.append((gaze.name + cut, gaze.colour, over))
+    return sheet(panels, title=title, note=note, columns=len(panels))
+
+
+def heat_maps(
+    stage: Stage, fixations: Sequence[tuple[str, str, Floats]], *, title: str, sigma: float | None = None
+) -> Image.Image:
+    """Where fixations gather, a Gaussian on each, side by side over one scene.
+
+    Args:
+        stage: The scene.
+        fixations: By panel its name, the colour of its name, and (n, 2) pixels.
+        title: Heading.
+        sigma: Of the Gaussian in scene pixels; by default a thirtieth of the scene's width, about 1 degree on a screen
+            that spans 30.
+
+    Returns:
+        An RGB image; each map is scaled to its own maximum.
+    """
+    width = stage.size[0] / 30 if sigma is None else sigma
+    panels = []
+    for name, colour, xy in fixations:
+        over = background(stage)
+        density = gaussian_map(stage.place(xy), stage.shape, width * stage.scale)
+        panels.append((f"{name}: {len(xy)} fixations", colour, _heated(over, density)))
+    return sheet(panels, title=title, note=f"Gaussian of {width:.0f} pixels; each map scaled to its own maximum",
+                 columns=len(panels))  # fmt: skip
+
+
+def gaussian_map(xy: Floats, shape: tuple[int, int], sigma: float) -> Floats:
+    """(height, width) sum of Gaussians at points, at most 1; zero without points.
+
+    Args:
+        xy: (n, 2) pixels of the map.
+        shape: Width, height.
+        sigma: Pixels.
+    """
+    width, height = shape
+    # A Gaussian is a product over the axes, so that no map per point is made.
+    across = np.exp(-((np.arange(width) + 0.5 - xy[:, :1]) ** 2) / (2 * sigma**2))
+    down = np.exp(-((np.arange(height) + 0.5 - xy[:, 1:2]) ** 2) / (2 * sigma**2))
+    density: Floats = down.T @ across
+    peak = density.max(initial=0.0)
+    return density / peak if peak > 0 else density
+
+
+def sheet(
+    panels: Sequence[tuple[str, str, Image.Image]], *, title: str, note: str = "", columns: int = 2
+) -> Image.Image:
+    """Panels of one size in rows below a heading, each with its name above it.
+
+    Args:
+        panels: Name, colour of a mark before it, picture.
+        title: Heading.
+        note: Line below.
+        columns: Panels in a row.
+    """
+    width, height = panels[0][2].size
+    rows = -(-len(panels) // columns)
+    heading = canvas.wrap_text(title, canvas.font(18, bold=True), columns * (width + GAP) - GAP, 2)
+    top = GAP + 26 * len(heading)
+    below = GAP + 20 if note else GAP
+    size = (GAP + columns * (width + GAP), top + rows * (height + HEADING) + below)
+    out = Image.new("RGB", size, canvas.PAPER)
+    draw = ImageDraw.Draw(out)
+    for place, line in enumerate(heading):
+        draw.text((GAP, GAP // 2 + 26 * place), line, fill=canvas.INK, font=canvas.font(18, bold=True))
+    for place, (name, colour, picture) in enumerate(panels):
+        x, y = GAP + place % columns * (width + GAP), top + place // columns * (height + HEADING)
+        draw.ellipse((x, y + 10, x + 11, y + 21), fill=colour)
+        draw.text((x + 18, y + 6), canvas.fit_text(name, canvas.font(15), width - 18), canvas.INK, canvas.font(15))
+        out.paste(picture, (x, y + HEADING - 4))
+        draw.rectangle((x - 1, y + HEADING - 5, x + width, y + HEADING - 4 + height), outline=canvas.RULE)
+    if note:
+        text = canvas.fit_text(note, canvas.font(13), size[0] - 2 * GAP)
+        draw.text((GAP, size[1] - GAP - 16), text, fill=canvas.FAINT, font=canvas.font(13))
+    return out
+
+
+def _heated(over: Image.Image, density: Floats) -> Image.Image:
+    """The map over the picture, clear where nothing was looked at."""
+    from matplotlib import colormaps
+
+    colours = (255 * np.asarray(colormaps["inferno"](density))[..., :3]).astype(np.uint8)
+    opacity = Image.fromarray((255 * np.clip(density * 1.6, 0, 0.8)).astype(np.uint8))
+    return Image.composite(Image.fromarray(colours), over, opacity)

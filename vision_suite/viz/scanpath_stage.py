@@ -1,0 +1,200 @@
+"""What scanpaths are drawn on and how: scenes dimmed or in outline, tinted objects, circles, arrows.
+
+Fixations are circles whose area, not radius, follows their duration, joined by thin arrows, over the dimmed picture or,
+where there is none, over the objects' boxes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from vision_suite.viz import canvas
+
+Floats = npt.NDArray[np.float64]
+
+WIDTH, HEIGHT = 760, 620  # of a panel's scene at most
+MARGIN = 21  # around it
+SMOOTH = 2  # drawn so many times larger, then reduced
+DIMMED = 0.45  # of the picture; the rest is white
+RADIUS = (9.0, 20.0)  # of circles, pixels
+USUAL = 13.0  # without durations
+FRAMED = 3  # targets with a frame
+HUMAN, MODEL = canvas.CURVES[0], canvas.CURVES[1]
+TARGET = canvas.CURVES[2]
+TINT = (213, 94, 0)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What scanpaths are drawn on.
+
+    Attributes:
+        size: Width, height of the scene in pixels. boxes: (N, 4) x1, y1, x2, y2 in pixels.
+        targets: Objects that count as found. labels: N names, or none.
+        picture: The picture, None for none. placement: x, y of its corner in the scene, and its scale.
+        limit: Width, height of a panel at most.
+    """
+
+    size: tuple[float, float]
+    boxes: Floats
+    targets: tuple[int, ...] = ()
+    labels: tuple[str, ...] = ()
+    picture: Image.Image | None = None
+    placement: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    limit: tuple[int, int] = (WIDTH, HEIGHT)
+
+    @property
+    def scale(self) -> float:
+        """From scene pixels to pixels of a panel."""
+        return min(self.limit[0] / self.size[0], self.limit[1] / self.size[1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Width, height of a panel's picture, with a margin for fixations on or beyond the border."""
+        width, height = (max(1, round(side * self.scale)) + 2 * MARGIN for side in self.size)
+        return width, height
+
+    def place(self, xy: Floats) -> Floats:
+        """(n, 2) pixels of a panel's picture, of points in pixels of the scene."""
+        placed: Floats = np.asarray(xy, dtype=np.float64) * self.scale + MARGIN
+        return placed
+
+
+@dataclass(frozen=True)
+class Gaze:
+    """A path to draw.
+
+    Attributes:
+        xy: (n, 2) pixels of the scene. duration: (n,) seconds, NaN where unknown, or None.
+        name: What stands above it. colour: Of its circles.
+        given: First fixations that were given, which are drawn hollow. start: Fixations before the first one drawn.
+    """
+
+    xy: Floats
+    name: str
+    colour: str
+    duration: Floats | None = None
+    given: int = 0
+    start: int = 0
+
+
+def circle_radii(duration: Floats | None, count: int) -> Floats:
+    """(n,) radii in pixels whose area follows the duration from the shortest to the longest.
+
+    Unknown durations, and all if they are equal, get the usual radius: there is nothing to divide by.
+
+    Args:
+        duration: (n,) seconds, NaN where unknown, or None.
+        count: n.
+    """
+    radii = np.full(count, USUAL)
+    if duration is None:
+        return radii
+    known = np.isfinite(duration)
+    if known.any() and np.ptp(duration[known]) > 0:
+        share = (duration[known] - duration[known].min()) / np.ptp(duration[known])
+        low, high = RADIUS[0] ** 2, RADIUS[1] ** 2
+        radii[known] = np.sqrt(low + share * (high - low))
+    return radii
+
+
+def background(stage: Stage, probabilities: Floats | None = None) -> Image.Image:
+    """The dimmed picture, or outlines of the objects, with targets framed or filled, and objects tinted.
+
+    Args:
+        stage: The scene.
+        probabilities: (N,) of objects; the likeliest has the full tint.
+    """
+    over = Image.new("RGB", stage.shape, canvas.PAPER)
+    if stage.picture is not None:
+        left, top, factor = stage.placement
+        size = [max(1, round(side * factor * stage.scale)) for side in stage.picture.size]
+        resized = stage.picture.convert("RGB").resize((size[0], size[1]), Image.Resampling.LANCZOS)
+        over.paste(resized, (round(left * stage.scale) + MARGIN, round(top * stage.scale) + MARGIN))
+        over = Image.blend(Image.new("RGB", stage.shape, canvas.PAPER), over, DIMMED)
+    draw = ImageDraw.Draw(over, "RGBA")
+    corners = stage.boxes * stage.scale + MARGIN
+    screen = (MARGIN - 1, MARGIN - 1, stage.shape[0] - MARGIN, stage.shape[1] - MARGIN)
+    draw.rectangle(screen, outline=canvas.RULE)
+    if probabilities is not None:
+        strength = np.sqrt(probabilities / max(float(probabilities.max()), 1e-12))
+        for box, share in zip(corners, strength, strict=True):
+            draw.rectangle(_inside(box), fill=(*TINT, round(170 * float(share))))
+    for number, box in enumerate(corners):
+        if number in stage.targets:
+            # Frames of many neighbours, such as the words of an answer, would hide what is inside.
+            framed = len(stage.targets) <= FRAMED
+            draw.rectangle(_inside(box), None if framed else (0, 158, 115, 50), TARGET if framed else None, 2)
+        elif stage.picture is None:
+            draw.rectangle(_inside(box), outline=canvas.RULE)
+    return over
+
+
+def draw_path(over: Image.Image, stage: Stage, gaze: Gaze, longest: int) -> None:
+    """Draw arrows, then circles, later ones above earlier ones, onto a background.
+
+    Args:
+        over: Of `background`; changed in place.
+        stage: The scene.
+        gaze: The path.
+        longest: Fixations drawn at most.
+    """
+    points = stage.place(gaze.xy[:longest])
+    duration = None if gaze.duration is None else np.asarray(gaze.duration, dtype=np.float64)[:longest]
+    size = max(0.65, min(1.0, stage.limit[0] / WIDTH))
+    radii = size * circle_radii(duration, len(points))
+    # A fixation beyond the border stands at the margin's edge rather than nowhere.
+    points = np.clip(points, radii[:, None] + 1, np.array(stage.shape) - radii[:, None] - 2)
+    big = over.resize((over.width * SMOOTH, over.height * SMOOTH), Image.Resampling.LANCZOS)
+    draw = ImageDraw.Draw(big, "RGBA")
+    rgb = tuple(int(gaze.colour[n : n + 2], 16) for n in (1, 3, 5))
+    # A path of many fixations on one object would show its last circle only.
+    points = _spread(points, radii)
+    for number in range(len(points) - 1):
+        _arrow(draw, points[number], points[number + 1], radii[number], radii[number + 1], rgb)
+    for number, ((x, y), radius) in enumerate(zip(points, radii, strict=True)):
+        box = [SMOOTH * value for value in (x - radius, y - radius, x + radius, y + radius)]
+        hollow = number < gaze.given
+        draw.ellipse(box, fill=(255, 255, 255, 235) if hollow else (*rgb, 215), outline=(*rgb, 255), width=2 * SMOOTH)
+        face = canvas.font(round(size * SMOOTH * (12 if gaze.start + number < 99 else 10)), bold=True)
+        ink = (*rgb, 255) if hollow else (255, 255, 255, 255)
+        draw.text((SMOOTH * x, SMOOTH * y), str(gaze.start + number + 1), fill=ink, font=face, anchor="mm")
+    over.paste(big.resize(over.size, Image.Resampling.LANCZOS))
+
+
+def _spread(points: Floats, radii: Floats) -> Floats:
+    """Points moved to the lower right until none hides the number of an earlier one; at most eight times."""
+    placed = points.copy()
+    for number in range(1, len(placed)):
+        for _ in range(8):
+            apart = np.hypot(*(placed[:number] - placed[number]).T)
+            if (apart > 1.2 * np.maximum(radii[:number], radii[number])).all():
+                break
+            placed[number] += (0.75 * radii[number], 1.0 * radii[number])
+    return placed
+
+
+def _arrow(
+    draw: ImageDraw.ImageDraw, start: Floats, end: Floats, first: float, last: float, rgb: tuple[int, ...]
+) -> None:
+    """A thin line from circle to circle with a head at its end; none where the circles touch."""
+    way = end - start
+    length = float(np.hypot(*way))
+    if length <= first + last + 2:
+        return
+    unit = way / length
+    begin, tip = (start + unit * first) * SMOOTH, (end - unit * (last + 1)) * SMOOTH
+    draw.line([*begin.tolist(), *tip.tolist()], fill=(*rgb, 170), width=round(1.5 * SMOOTH))
+    side, back = np.array([-unit[1], unit[0]]) * 4 * SMOOTH, tip - unit * 9 * SMOOTH
+    head = [tuple(tip.tolist()), tuple((back + side).tolist()), tuple((back - side).tolist())]
+    draw.polygon(head, fill=(*rgb, 220))
+
+
+def _inside(box: Floats) -> tuple[float, float, float, float]:
+    """A box in the order that Pillow accepts, at least one pixel wide."""
+    left, top, right, bottom = (float(value) for value in box)
+    return left, top, max(right, left + 1), max(bottom, top + 1)
