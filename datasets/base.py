@@ -27,6 +27,8 @@ class BaseData(LightningDataModule, ABC):
         num_views: Viewpoints over all splits, 0 if unknown.
         in_channels: Width of feature sequences, 0 for pictures.
         num_cells: Time steps of a feature sequence, 0 for pictures.
+        num_positions: Rows or columns of the largest grid of objects, whichever are more, 0 where there is none.
+        max_length: Longest scanpath of the training part, 0 for other tasks.
         class_names: Name of each class, empty if the data set has none.
         protocol: What a reader of the metrics must know about the data.
         items: What the data consist of, in the plural.
@@ -38,6 +40,7 @@ class BaseData(LightningDataModule, ABC):
         super().__init__()
         self.num_classes = self.num_cameras = self.num_views = 0
         self.in_channels = self.num_cells = 0
+        self.num_positions = self.max_length = 0
         self.class_names: list[str] = []
         self.protocol: dict[str, Any] = {}
         self.batch_size = batch_size

@@ -33,7 +33,9 @@ from vision_suite.lit_modules.base import LitBase
 
 RUNS = "runs"
 # Facts of the training set that a model takes from the data module when its constructor has an argument of that name.
-LINKED = ("num_classes", "num_cameras", "num_views", "in_channels", "num_cells")
+LINKED = (
+    "num_classes", "num_cameras", "num_views", "in_channels", "num_cells", "num_positions", "max_length",
+)  # fmt: skip
 Value = TypeVar("Value")
 
 
