@@ -112,7 +112,9 @@ def main() -> None:
     records: list[dict[str, object]] = []
     for appearance in ("table",) if options.tiny else ("cnn", "table"):
         torch.manual_seed(SEED)
-        size = {"embed_dim": 64, "ff_dim": 64, "encoder_layers": 2, "decoder_layers": 2} if options.tiny else {}
+        size: dict[str, Any] = (
+            {"embed_dim": 64, "ff_dim": 64, "encoder_layers": 2, "decoder_layers": 2} if options.tiny else {}
+        )
         model = OAT(appearance=appearance, feature_dim=512, max_positions=max(columns, 4), **size).eval()
         batch = shelf(rows, columns, appearance, 512)
         record = compare(model, batch, longest, options.samples, options.loop_samples, options.rounds)

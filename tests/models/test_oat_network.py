@@ -63,7 +63,7 @@ def test_the_pointer_head_by_hand():
     assert padded.tolist() == pytest.approx([1.414214, 0.707107, 2.121320, 0.353553, 0], abs=1e-6)
     trained = [0.243278, 0.119953, 0.493395, 0.084229, 0.059145]
     assert padded.softmax(0).tolist() == pytest.approx(trained, abs=1e-6)
-    assert -float(padded.log_softmax(0)[2]) == pytest.approx(0.706445, abs=1e-6)
+    assert -padded.log_softmax(0)[2].item() == pytest.approx(0.706445, abs=1e-6)
     assert logits.softmax(0).tolist() == pytest.approx([0.258571, 0.127493, 0.524412, 0.089524], abs=1e-6)
     assert logits[:-1].softmax(0).tolist() == pytest.approx([0.283995, 0.140029, 0.575975], abs=1e-6)
     _, padded = oracle_head(second=True)

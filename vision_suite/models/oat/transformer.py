@@ -34,9 +34,7 @@ class Attention(nn.Module):
         """Query (0), key (1), value (2) of rows (B, n, E), each (B, heads, n, E / heads)."""
         rows = slice(first * self.width, last * self.width)
         stacked = F.linear(x, self.project.weight[rows], self.project.bias[rows])
-        return [
-            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in stacked.chunk(last - first, dim=-1)
-        ]
+        return [self._heads(part) for part in stacked.chunk(last - first, dim=-1)]
 
     def _heads(self, rows: Tensor) -> Tensor:
         """(B, n, E) to (B, heads, n, E / heads)."""
