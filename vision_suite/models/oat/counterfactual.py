@@ -3,7 +3,7 @@
 >>> moved = swap_objects(batch, first=batch["target"], second=eye_level)
 >>> search_time(model, moved, 54).steps - search_time(model, batch, 54).steps
 
-The same seed serves both calls, so what differs is the shelf and not the luck of the draw.
+Both calls draw from the same seed, which takes much of the sampling noise out of the difference, but not all of it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SearchTime:
         steps: (B,) mean fixations until the first on a target, paths that never find one counting ``max_length``.
         steps_if_found: (B,) mean over the paths that find one, NaN for none.
         found: (B,) share of the paths that find one.
-        standard_error: (B,) of ``steps``; of a difference it is an upper bound as long as paths agree by their draws.
+        standard_error: (B,) of ``steps``, over the sampled paths.
     """
 
     steps: Tensor

@@ -164,7 +164,8 @@ class OAT(nn.Module):
         scenes = self.encode(batch)
         paths = read_paths(batch, self.has_background)
         states = self.decode(scenes, paths.columns)
-        logits = self.pointer.with_padding(self.pointer(states, scenes.keys, scenes.usable)).float()
+        logits = self.pointer.with_padding(self.pointer(states, scenes.keys, scenes.usable))
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.timing is None:
             return OATOutput(logits, paths.labels, None, None)
         timing = self.predict_timing(states[:, :-1], scenes, paths.columns)

@@ -47,8 +47,8 @@ class TableCode(PositionCode):
     """A frozen table whose cosine similarity is a Gaussian of the distance between its rows.
 
     ``cos(W_i, W_j) = exp(-(i - j)^2 / (2 sigma^2))``. The authors fit W by Adam from normal numbers to within 1e-3; it
-    is here a Cholesky factor, exact. ``spread`` turns it by an orthonormal cosine basis, so that like in a fitted table
-    every column is used and cutting the last columns of the flag changes its similarity a little.
+    is here a Cholesky factor, exact. ``spread`` turns it by an orthonormal cosine basis, so that
+    every column is used like in a fitted table.
 
     Args:
         width: Width of the code.
@@ -214,10 +214,9 @@ def gaussian_table(count: int, width: int, sigma: float, spread: bool) -> np.nda
     table = np.zeros((count, width))
     table[:, :count] = factor
     if spread:
-        order, column = np.arange(width)[:, None], np.arange(width)
-        basis = np.sqrt(2 / width) * np.cos(np.pi * (column + 0.5) * order / width)
-        basis[0] /= np.sqrt(2)
-        table = table @ basis
+        half = np.arange(width) + 0.5
+        # The cosine transform of type IV is orthonormal, and its first rows nearly vanish in the columns that are cut.
+        table = table @ (np.sqrt(2 / width) * np.cos(np.pi * half[:, None] * half / width))
     return NORM * table
 
 

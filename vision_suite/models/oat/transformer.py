@@ -34,9 +34,11 @@ class Attention(nn.Module):
         """Query (0), key (1), value (2) of rows (B, n, E), each (B, heads, n, E / heads)."""
         rows = slice(first * self.width, last * self.width)
         stacked = F.linear(x, self.project.weight[rows], self.project.bias[rows])
-        return [
-            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in stacked.chunk(last - first, dim=-1)
-        ]
+        return [self._heads(part) for part in stacked.chunk(last - first, dim=-1)]
+
+    def _heads(self, rows: Tensor) -> Tensor:
+        """(B, n, E) to (B, heads, n, E / heads)."""
+        return rows.view(*rows.shape[:-1], self.num_heads, -1).transpose(1, 2)
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, causal: bool = False
@@ -44,7 +46,7 @@ class Attention(nn.Module):
         """(B, heads, n, d) queries to (B, n, E); ``mask`` is bool, True where a key is seen."""
         rate = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate, is_causal=causal)
-        out: Tensor = self.out(mixed.transpose(1, 2).flatten(-2))
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
 
