@@ -237,6 +237,8 @@ def _seconds(path: dict[str, Any]) -> np.ndarray | None:
 
 def _said(trial: dict[str, Any]) -> str:
     parts = ["circles: area by duration, hollow: given", "green: what counts as found"]
+    if trial["recording"] >= 0:
+        parts.append(f"piece from fixation {trial['first'] + 1} on")
     for name, label in (("sequence_score", "Sequence Score"), ("edit_distance", "edit distance")):
         if trial["scores"][name] is not None:
             parts.append(f"mean {label} of samples with this person {trial['scores'][name]:.2f}")

@@ -92,6 +92,15 @@ def expected_top_k(table: Table, truth: npt.ArrayLike, k: int) -> Floats:
     return chance
 
 
+def next_probabilities(table: Table) -> Floats:
+    """(L + 1, N + 2) probabilities before each decision from logits; the end can't come before the first fixation."""
+    values = np.array(table, dtype=np.float64)
+    values[0, -1] = -np.inf
+    values = np.exp(values - values.max(axis=1, keepdims=True))
+    shares: Floats = values / values.sum(axis=1, keepdims=True)
+    return shares
+
+
 def _steps(trial: TrialLike, table: Table, objects: int) -> Floats:
     values = np.asarray(table)
     rows = len(trial.sequence) + trial.terminated
