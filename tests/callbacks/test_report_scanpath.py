@@ -56,8 +56,10 @@ def test_the_view_is_found_by_itself(report):
 
 
 def test_a_test_leaves_table_files_and_pictures(tmp_path, data, report, capsys):
-    trainer = pl.Trainer(accelerator="cpu", devices=1, logger=False, default_root_dir=tmp_path,
-                         enable_checkpointing=False, enable_progress_bar=False, callbacks=[ReportWriter(queries=3)])  # fmt: skip
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, default_root_dir=tmp_path, callbacks=[ReportWriter(queries=3)], **quiet
+    )
     trainer.test(LitStub(made=report), data)
     printed = capsys.readouterr().out
     for words in ("Sequence Score", "people", "offsets", "never a path", "bootstrap", "first fixation"):

@@ -1,13 +1,18 @@
 """Simple predictors: their probabilities and paths by hand, and on the OneStop-mini pages the measured figures."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scanpath_trial_stub import StubTrial, row_of
 
+from vision_suite.datasets.amazon_covers import LENGTH_DEVIATIONS, read_amazon_covers
 from vision_suite.datasets.fetch import data_dir
 from vision_suite.datasets.scanpath import ScanpathData
+from vision_suite.datasets.scanpath_records import drop_long
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath import Scanpath, likelihood, step_log_probabilities
 from vision_suite.metrics.scanpath_baselines import (
@@ -23,6 +28,8 @@ from vision_suite.metrics.scanpath_report import scanpath_report
 from vision_suite.metrics.scanpath_trials import windows_like
 from vision_suite.types import BACKGROUND
 
+HERE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "amazon_covers"
+AMAZON = Path(os.environ.get("AMAZON_COVERS", HERE))
 NOTHING_ELSE = Choices(background=False, ends=False)
 
 
@@ -159,3 +166,21 @@ def test_pieces_of_the_onestop_pages(pages):
         part = scanpath_report(trials, scenes, paths, scores=["edit_distance"], include_given=True, resamples=10)
         own = np.array([trial["scores"]["edit_distance"] for trial in part.trials])
         assert 1 - own.mean() / 12 == pytest.approx(expected, abs=close)
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not (AMAZON / "Amazon.json").is_file(), reason="AMAZON_COVERS names no folder with Amazon.json")
+def test_people_and_random_objects_on_the_amazon_covers():
+    """Measured: 2850 pairs of people; random objects score .0793 with the person whose length they have."""
+    found = read_amazon_covers(AMAZON)
+    drop_long(found, LENGTH_DEVIATIONS)
+    samples = [random_paths(trial, 84, 10, np.random.default_rng(n)) for n, trial in enumerate(found.trials)]
+    report = scanpath_report(
+        found.trials, found.scenes, samples, scores=["sequence_score", "edit_distance"], resamples=20
+    )
+    assert report.pairs["human"]["sequence_score"] == (2850, 0)
+    assert report.rows["human"]["sequence_score"] == pytest.approx(0.2056, abs=1e-4), "mean over stimuli, not pairs"
+    own = [trial["scores"]["sequence_score"] for trial in report.trials]
+    assert np.mean(own) == pytest.approx(0.0793, abs=2e-3)
+    assert report.rows["model"]["sequence_score"] < np.mean(own), "against everybody, lengths differ"
+    assert report.rows["human"]["behaviour_correct"] == pytest.approx(0.85, abs=2e-3)

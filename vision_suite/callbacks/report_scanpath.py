@@ -236,7 +236,9 @@ def _seconds(path: dict[str, Any]) -> np.ndarray | None:
 
 
 def _said(trial: dict[str, Any]) -> str:
-    parts = ["circles: area by duration, hollow: given", "green: what counts as found"]
+    known = any(value is not None for value in trial["human"]["duration"] or ())
+    parts = [f"circles: {'area by duration' if known else 'durations unknown'}, hollow where given"]
+    parts += ["green: what counts as found"] if trial["targets"] else []
     if trial["recording"] >= 0:
         parts.append(f"piece from fixation {trial['first'] + 1} on")
     for name, label in (("sequence_score", "Sequence Score"), ("edit_distance", "edit distance")):
