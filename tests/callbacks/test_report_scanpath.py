@@ -107,8 +107,9 @@ def test_scores_that_nothing_has_are_in_the_note_only(report):
 
 def test_the_note_is_the_protocol_and_the_counts(report):
     note = ScanpathView().note(report)
-    for part in ("stimuli: 2 stimuli", "score Sequence Score: longest common", "fingerprint"):
-        assert (part in note) == (part != "fingerprint")
+    assert "fingerprint" not in note
+    for part in ("split: rule image, fold 0, folds 3", "stimuli: 2 stimuli", "score Sequence Score: longest common"):
+        assert part in note
     assert "model 8 paths" in note
     assert "95%: Sequence Score of model" in note
 
@@ -139,6 +140,21 @@ def test_without_likelihood_there_is_no_film(data):
     assert sum(name.startswith("scanpath") for name in pictures) == 2
     row = next(csv.DictReader(io.StringIO(ScanpathView().files(bare)["per_trial.csv"])))
     assert (row["samples"], row["sequence_score"], row["nats"]) == ("0", "", "")
+
+
+def test_what_the_model_held_impossible_shows(data):
+    trials = data.trials("test")
+    logits = [np.zeros((trial.length + 1, 6)) for trial in trials]
+    logits[0][1, 4] = logits[0][-2, 4] = -np.inf  # the background, where that person looked at last
+    bare = scanpath_report(
+        trials, data.scenes("test"), [[]] * len(trials), logits=logits, resamples=10, baseline_samples=1
+    )
+    cells = {row[0]: row[1] for row in table_rows(bare)[1]}
+    assert cells["nats per fixation"] == "inf"
+    assert (
+        json.loads(ScanpathView().files(bare)["scanpaths.json"])["trials"][0]["human"]["step_log_probs"].count(None)
+        == 1
+    )
 
 
 def test_examples_are_of_different_scenes(data, report):
