@@ -65,7 +65,9 @@ class ScanpathView(ReportView[ScanpathReport]):
 
     def note(self, report: ScanpathReport) -> str:
         """The protocol, a subject a line, with intervals, and what has no score or is short or unterminated."""
-        words = {key: value for key, value in report.protocol.items() if key in SAID and isinstance(value, str)}
+        split = report.protocol.get("split")
+        words = {"split": ", ".join(f"{key} {value}" for key, value in split.items())} if split else {}
+        words |= {key: value for key, value in report.protocol.items() if key in SAID}
         words |= {f"score {_label(name)}": said for name, said in report.protocol.get("scores", {}).items()}
         words["95%"] = "; ".join(self._intervals(report)) or "none"
         words["pairs"] = "; ".join(
@@ -169,7 +171,7 @@ def _label(score: str) -> str:
 def _cell(score: str, row: dict[str, float]) -> str:
     """Shares in percent, everything else as it is; "-" where there is none."""
     value = row.get(score, math.nan)
-    if not math.isfinite(value):
+    if math.isnan(value):
         return "-"
     if not any(part in score for part in COUNTED) or score == "multimatch_length":
         return percent(value)
@@ -236,7 +238,11 @@ def _seconds(path: dict[str, Any]) -> np.ndarray | None:
 
 
 def _said(trial: dict[str, Any]) -> str:
-    parts = ["circles: area by duration, hollow: given", "green: what counts as found"]
+    known = any(value is not None for value in trial["human"]["duration"] or ())
+    parts = [f"circles: {'area by duration' if known else 'durations unknown'}, hollow where given"]
+    parts += ["green: what counts as found"] if trial["targets"] else []
+    if trial["recording"] >= 0:
+        parts.append(f"piece from fixation {trial['first'] + 1} on")
     for name, label in (("sequence_score", "Sequence Score"), ("edit_distance", "edit distance")):
         if trial["scores"][name] is not None:
             parts.append(f"mean {label} of samples with this person {trial['scores'][name]:.2f}")

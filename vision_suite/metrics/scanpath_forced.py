@@ -69,7 +69,10 @@ def forced_scores(
     hits = {k: np.concatenate([_hits(*part, k) for part in zip(trials, tables, objects, strict=True)]) for k in (1, 5)}
     each = np.array([(-path.sum(), len(path) - end) for path, end in zip(steps, ends, strict=True)]).reshape(-1, 2)
     sums = np.stack([each[list(places)].sum(axis=0) for places in groups])
-    interval = bootstrap(sums, _ratio, resamples=resamples, seed=seed)
+    # A fixation that was held impossible makes the score infinite, and its interval meaningless.
+    interval = (float("nan"), float("nan"))
+    if np.isfinite(sums).all():
+        interval = bootstrap(sums, _ratio, resamples=resamples, seed=seed)
     metrics = {"nats_per_fixation": found.nats_per_fixation, "bits_over_uniform": found.bits_over_baseline}
     metrics |= {f"top{k}": float(hit.mean()) if len(hit) else float("nan") for k, hit in hits.items()}
     return Forced(metrics, interval, steps)
@@ -90,6 +93,15 @@ def expected_top_k(table: Table, truth: npt.ArrayLike, k: int) -> Floats:
     ahead, equal = (values > own).sum(axis=1), (values == own).sum(axis=1)
     chance: Floats = np.clip((k - ahead) / equal, 0, 1)
     return chance
+
+
+def next_probabilities(table: Table) -> Floats:
+    """(L + 1, N + 2) probabilities before each decision from logits; the end can't come before the first fixation."""
+    values = np.array(table, dtype=np.float64)
+    values[0, -1] = -np.inf
+    values = np.exp(values - values.max(axis=1, keepdims=True))
+    shares: Floats = values / values.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _steps(trial: TrialLike, table: Table, objects: int) -> Floats:

@@ -28,7 +28,7 @@ def said(
     include_given: bool,
     windows: bool,
     histogram: OffsetHistogram | None,
-    samples: str,
+    samples: Sequence[int],
     baseline_samples: int,
     resamples: int,
     seed: int,
@@ -47,7 +47,6 @@ def said(
         seed: Of everything random.
     """
     given = sorted({trial.given for trial in trials})
-    span = f"{given[0]}" if len(given) == 1 else f"{given[0]} to {given[-1]}"
     pieces = [trial for trial in trials if trial.recording >= 0]
     people = [len({trials[n].subject for n in group}) for group in groups]
     open_ends = sum(not trial.terminated for trial in trials)
@@ -55,13 +54,13 @@ def said(
     words = {
         "stimuli": f"{len(groups)} stimuli (scene, task and target"
         + (", pieces also by their given fixations)" if pieces else ")")
-        + f", {min(people)} to {max(people)} people each, {people.count(1)} with one person",
-        "fixations": f"first fixation {'predicted' if given == [0] else f'given ({span} per trial)'}"
+        + f", {_range(people)} people each, {people.count(1)} with one person",
+        "fixations": f"first fixation {'predicted' if given == [0] else f'given ({_range(given)} per trial)'}"
         + ("" if given == [0] else f", given ones {'included in' if include_given else 'left out of'} scores of pairs"),
         "paths": f"{len(pieces)} pieces of {len({trial.recording for trial in pieces})} recordings"
         if pieces
         else "whole recordings",
-        "model": f"{samples} samples per trial, each against every person of its stimulus, mean over stimuli",
+        "model": f"{_range(samples)} samples per trial, each against every person of its stimulus, mean over stimuli",
         "ceiling": WINDOWS if windows else CEILING,
         "points": "ScanMatch and MultiMatch on the centres of the objects, of people as of predictors"
         + (f"; {background} fixations of people on no object stand in the middle" if background else ""),
@@ -134,6 +133,11 @@ def trial_record(
             for n, sample in enumerate(samples)
         ],
     }
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _plain(path: Scanpath) -> dict[str, Any]:

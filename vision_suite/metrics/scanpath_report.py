@@ -17,7 +17,7 @@ from vision_suite.metrics.scanpath_baselines import (
     uniform_log_probabilities,
 )
 from vision_suite.metrics.scanpath_behaviour import behaviour_delta, delta_of_means
-from vision_suite.metrics.scanpath_forced import Forced, Table, forced_scores
+from vision_suite.metrics.scanpath_forced import Forced, Table, forced_scores, next_probabilities
 from vision_suite.metrics.scanpath_hits import hit_curve
 from vision_suite.metrics.scanpath_multimatch import FEWEST
 from vision_suite.metrics.scanpath_pairs import PairSettings, Scene, describe
@@ -118,7 +118,7 @@ def scanpath_report(
                 include_given=include_given,
                 windows=test.windows,
                 histogram=histogram,
-                samples=_span(samples),
+                samples=[len(own) for own in samples],
                 baseline_samples=baseline_samples,
                 resamples=resamples,
                 seed=seed,
@@ -140,7 +140,7 @@ def scanpath_report(
             )
             for n, (trial, own) in enumerate(zip(trials, model, strict=True))
         ],
-        probabilities=[None] * len(trials) if logits is None else [_softmax(table) for table in logits],
+        probabilities=[None] * len(trials) if logits is None else [next_probabilities(table) for table in logits],
         scenes=dict(scenes),
     )
 
@@ -298,17 +298,3 @@ class _Test:
             "unterminated": sum(trial.terminated and not path.terminated for path, trial in every),
             "cut": sum(not trial.terminated for _, trial in every),
         }
-
-
-def _span(groups: Samples) -> str:
-    low, high = min(map(len, groups)), max(map(len, groups))
-    return str(low) if low == high else f"{low} to {high}"
-
-
-def _softmax(table: Table) -> Floats:
-    """Probabilities by row; a path has a fixation at least, so that the end cannot come first."""
-    values = np.array(table, dtype=np.float64)
-    values[0, -1] = -np.inf
-    values = np.exp(values - values.max(axis=1, keepdims=True))
-    shares: Floats = values / values.sum(axis=1, keepdims=True)
-    return shares

@@ -15,7 +15,7 @@ from vision_suite.viz.scanpath_stage import HUMAN, MODEL, TARGET, Gaze, Stage, b
 
 Floats = npt.NDArray[np.float64]
 COLOURS = {"model": MODEL, "human": HUMAN}
-NAMES = {"human": "people", "next_object": "next object"}
+NAMES = {"human": "people", "mode": "greedy", "next_object": "next object"}
 FILM, FILM_LIMIT = 6, (440, 360)
 
 
@@ -65,7 +65,7 @@ def behaviour_bars(behaviours: Mapping[str, Mapping[str, float]], *, title: str)
             (right, place, values["length"]),
         ]:
             text = f"{value:.0f}" if axes is left else f"{value:.1f}"
-            axes.annotate(text, (x, value), (0, 2), textcoords="offset points", ha="center", fontsize=8)
+            axes.annotate(text, (x, value), (0, 2), textcoords="offset points", ha="center", fontsize=7)
     left.set_xticks(range(len(shares)), shares)
     left.set_ylim(0, 108)
     left.set_ylabel("%")
@@ -104,5 +104,5 @@ def film(
         draw_path(over, small, so_far, longest=step)
         chance = f": p = {shares[truth[step]]:.2g}" if len(truth) > step else ""
         panels.append((f"fixation {step + 1}{chance}", TARGET, over))
-    note = "tint: model's probability of the next fixation, relative to the likeliest; green frame: where people looked"
+    note = "tint: model's probability of the next fixation, relative to the likeliest; green: where the person looked"
     return sheet(panels, title=title, note=note, columns=min(3, len(panels)))
