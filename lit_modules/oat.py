@@ -15,6 +15,7 @@ from vision_suite.errors import ConfigError, DataError
 from vision_suite.lit_modules.base import LitBase
 from vision_suite.losses.scanpath import scanpath_loss
 from vision_suite.metrics.scanpath import Scanpath
+from vision_suite.metrics.scanpath_paths import LONGEST_FIXATION
 from vision_suite.metrics.scanpath_report import SCORES, scanpath_report
 from vision_suite.metrics.tad_metric import SequenceRows
 from vision_suite.models.oat import OAT, OATOutput, Scanpaths, greedy, sample
@@ -175,6 +176,7 @@ class LitOAT(LitBase):
         cut = any(trial.recording >= 0 for trial in trials)
         counts = [len(scenes[trial.scene].boxes) for trial in trials]
         tables = [np.concatenate([rows[:, :n], rows[:, -2:]], axis=1) for rows, n in zip(logits, counts, strict=True)]
+        capped = sum(int((path_of(row)[1] > LONGEST_FIXATION).sum()) for rows in (*drawn, *likeliest) for row in rows)
         self.report = scanpath_report(
             trials,
             scenes,
@@ -190,6 +192,7 @@ class LitOAT(LitBase):
                 "trials_scored": {"scored": len(seen), "of": len(every)},
                 "temperature": self.temperature,
                 "max_length": self.max_length,
+                "durations_capped": {"at": LONGEST_FIXATION, "fixations": capped},
             },
             scores=("sequence_score",) if self._fitting else self.scores,
             include_given=self.include_given,
@@ -202,5 +205,7 @@ class LitOAT(LitBase):
 
 def _scanpath(row: Any) -> Scanpath:
     objects, seconds, terminated, _ = path_of(row)
-    known = bool(np.isfinite(seconds).all()) and len(seconds) > 0
-    return Scanpath(objects, duration=seconds if known else None, terminated=terminated)
+    known = not bool(np.isnan(seconds).any()) and len(seconds) > 0
+    # A log-normal has no longest draw, and that of an untrained network none that scores would take for seconds.
+    duration = np.minimum(seconds, LONGEST_FIXATION) if known else None
+    return Scanpath(objects, duration=duration, terminated=terminated)

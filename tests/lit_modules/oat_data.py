@@ -83,8 +83,11 @@ def reading(folder, **settings):
     return ScanpathData("table", str(write(folder, scenes, trials)), **{**usual, **settings})
 
 
-def searches(folder):
-    """Trials with the target, without it and without a task, some fixations far from every object."""
+def searches(folder, *, ready=False):
+    """Trials with the target, without it and without a task, some on the background; ``ready`` reads what is there."""
+    settings = {"split": "official", "batch_size": 4, "num_workers": 0}
+    if ready:
+        return ScanpathData("table", str(folder), **settings)
     scenes, trials = [scene(folder, n, 4 + n % 2) for n in range(6)], []
     for number, row in enumerate(scenes):
         for place, condition in enumerate(("present", "absent", "free")):
@@ -98,4 +101,16 @@ def searches(folder):
         trial["objects"] = [1, -2, 2, 2][: len(trial["fixations"])]
     for place, trial in enumerate(trials):
         trial["subset"] = ("train", "train", "train", "valid", "test", "test")[place // 3]
-    return ScanpathData("table", str(write(folder, scenes, trials)), split="official", batch_size=4, num_workers=0)
+    return ScanpathData("table", str(write(folder, scenes, trials)), **settings)
+
+
+def covers(folder):
+    """The annotations of 10 collages of 6 x 14 covers, without pictures."""
+    entries = {}
+    for number in range(1, 11):
+        box = {"xmin": 11, "ymin": 1, "xmax": 19, "ymax": 9}
+        paths = {str(person): [[5, 5], [15, 5]] for person in (1, 2)}
+        size = {"width": 140, "height": 60}
+        entries[f"{number}.jpg"] = {"fixations": paths, "ground_truth": [box], "size": size, "target": "target_0.jpg"}
+    (folder / "Amazon.json").write_text(json.dumps(entries))
+    return folder
