@@ -34,13 +34,14 @@ BASE = [
     "platformdirs>=4",
     "resvg-py==0.5.0",
     "scikit-image>=0.24",
+    "scikit-learn>=1.4",
     "av>=14",
 ]
 EXPORT = ["onnx>=1.16", "onnxscript>=0.3", "onnxruntime>=1.18"]
+CLIP = ["open_clip_torch>=2.24"]
 DEV = [
     "pytest>=8",
     "hypothesis>=6.100",
-    "scikit-learn>=1.4",
     "mypy>=2.4",
     "ruff>=0.17",
     "types-PyYAML",
@@ -101,7 +102,7 @@ setup(
     ext_modules=operators(),
     cmdclass={"build_ext": BuildOperators},
     install_requires=BASE,
-    extras_require={"export": EXPORT, "dev": DEV + EXPORT},
+    extras_require={"export": EXPORT, "clip": CLIP, "dev": DEV + EXPORT},
     entry_points={
         "console_scripts": [
             "vision-suite = vision_suite.cli:main",

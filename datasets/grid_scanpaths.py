@@ -112,8 +112,8 @@ class GridScanpathData(BaseData):
             train_scenes: Scenes of an epoch.
             validation_scenes: Scenes to validate on.
             test_scenes: Scenes to test on.
-            shuffle_targets: The control: every target token is that of another scene, so nothing tells what is
-                searched for. The true targets still stand in targets.
+            shuffle_targets: The control: every target is that of another scene, in target and in targets, so nothing
+                tells what is searched for, nor marks the fixation that ends the search. Trials keep the true ones.
             num_workers: Worker processes of each loader.
             seed: Seed of prototypes, scenes and order; by default the run's seed.
 
@@ -211,6 +211,7 @@ class GridBatches(Dataset[dict[str, Tensor]]):
         if self._shuffle:
             others = [self.scene(epoch, (index + 1) % self._size) for index in key.indices]
             batch["target"] = torch.tensor([trial.target for _, trial, _ in others])
+            batch["targets"] = torch.arange(batch["present"].shape[1]) == batch["target"][:, None]
             tokens = [vectors[trial.target] for _, trial, vectors in others]
             batch["target_features"] = torch.from_numpy(np.stack(tokens))
         return batch

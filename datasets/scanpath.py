@@ -63,8 +63,8 @@ class ScanpathData(BaseData):
         task_features: str | None = None,
         target_from: Literal["object", "given"] | None = None,
         crop_size: tuple[int, int] = (150, 93),
-        mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
-        std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
+        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
         assign: Rule | None = None,
         max_offset: float | None = None,
         unassigned: Unassigned = "background",
@@ -104,7 +104,7 @@ class ScanpathData(BaseData):
             target_from: The target token is a copy of the target object, or the picture or vector given apart; unset
                 takes what is given apart if every trial has it, except on shelves and covers, as OAT.
             crop_size: Height and width of crops.
-            mean: Mean per channel to subtract, of values 0..1.
+            mean: Mean per channel to subtract, of values 0..1; ImageNet's, which frozen encoders take for granted.
             std: Standard deviation per channel to divide by.
             assign: From pixels to objects: first_box (else the nearest centre, OAT's rule for covers and shelves) or
                 smallest_box (else the nearest edge within max_offset); unset is the former for covers.

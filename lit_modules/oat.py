@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, DataError
 from vision_suite.lit_modules.base import LitBase
 from vision_suite.losses.scanpath import scanpath_loss
 from vision_suite.metrics.scanpath import Scanpath
+from vision_suite.metrics.scanpath_paths import LONGEST_FIXATION
 from vision_suite.metrics.scanpath_report import SCORES, scanpath_report
 from vision_suite.metrics.tad_metric import SequenceRows
-from vision_suite.models.oat import OAT, OATOutput, greedy, sample
+from vision_suite.models.oat import OAT, OATOutput, Scanpaths, greedy, sample
+from vision_suite.models.oat.requirements import check_inputs, check_trials
 from vision_suite.models.oat.rows import logit_rows, path_of, path_rows, split_rows
 from vision_suite.optim import OptimConfig
 
@@ -30,7 +34,7 @@ class LitOAT(LitBase):
         num_positions: Rows or columns of the grid, 0 for free places; comes from the data on the command line.
         max_length: Longest path; comes from the data on the command line.
         optim: Optimiser and schedule.
-        samples: Paths drawn for each trial in tests.
+        samples: Paths drawn for each trial in tests and predictions.
         temperature: Of the draws.
         scores: What is compared with people, see `vision_suite.metrics.scanpath_pairs.PAIR_SCORES`.
         include_given: Count given fixations as if they had been predicted.
@@ -58,9 +62,15 @@ class LitOAT(LitBase):
     ) -> None:
         super().__init__(optim)
         self.save_settings()
-        if samples < 1 or temperature <= 0 or max_length < 1:
+        if max_length < 1:
             raise ConfigError(
-                f"samples={samples}, max_length={max_length} must be at least 1 and temperature={temperature} above 0"
+                f"max_length={max_length}: a path has a fixation or more; on the command line it is the longest path "
+                "to train on, so the data have none: choose other parts, or give the --ckpt_path of a trained model"
+            )
+        if samples < 1 or temperature <= 0 or duration_weight < 0:
+            raise ConfigError(
+                f"samples={samples}, temperature={temperature}, duration_weight={duration_weight}: use 1 or more "
+                "samples, a temperature above 0 and a weight of 0 or more"
             )
         self.model = OAT(feature_dim=in_channels or None, max_positions=max(num_positions, 2), **network)
         self.max_length, self.samples, self.temperature = max_length, samples, temperature
@@ -72,6 +82,17 @@ class LitOAT(LitBase):
         if compile:
             # In place, so that names in checkpoints stay the same.
             self.model.compile()
+
+    def setup(self, stage: str) -> None:
+        """Compare the data with the network before the first step.
+
+        Raises:
+            ConfigError: The network cannot read what the data give.
+        """
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        check_inputs(self.model, data.preprocessing, data.num_positions)
+        for part in ("fit", "validate") if stage == "fit" else (stage,):
+            check_trials(self.model, data.trials(part), part)
 
     def forward(self, batch: Any) -> OATOutput:
         """Scores of every next fixation of recorded paths."""
@@ -108,8 +129,17 @@ class LitOAT(LitBase):
         """Score and log ``test/...``."""
         self._score("test")
 
-    def _draw(self, batch: Any, count: int) -> Any:
-        return sample(self.model, batch, self.max_length, count, temperature=self.temperature)
+    @property
+    def _fitting(self) -> bool:
+        # Not `trainer.training`, which is False while a run that trains validates.
+        return bool(self.trainer.state.fn == TrainerFn.FITTING)
+
+    def _draw(self, batch: Any, count: int) -> Scanpaths:
+        # By trial, so that neither the batch size nor the number of processes changes the paths.
+        run_seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        seeds = [np.random.SeedSequence((run_seed, trial)).generate_state(1)[0] for trial in batch["index"].tolist()]
+        sources = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        return sample(self.model, batch, self.max_length, count, temperature=self.temperature, generator=sources)
 
     def _collect(self, stage: Literal["val", "test"], batch: Any) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -119,24 +149,34 @@ class LitOAT(LitBase):
         likeliest.update(*path_rows(greedy(self.model, batch, self.max_length), batch))
         drawn: Any = self.drawn[stage]
         # Validation within training looks at one draw a trial: it is for curves, not for tables.
-        drawn.update(*path_rows(self._draw(batch, 1 if self.trainer.training else self.samples), batch))
+        drawn.update(*path_rows(self._draw(batch, 1 if self._fitting else self.samples), batch))
 
     def _score(self, stage: Literal["val", "test"]) -> None:
         metrics: tuple[Any, ...] = (self.logits[stage], self.drawn[stage], self.likeliest[stage])
         if not self.trainer.sanity_checking:
-            self._report(stage, *(split_rows(*metric.compute()) for metric in metrics))
+            try:
+                self._report(stage, *(metric.compute() for metric in metrics))
+            except DataError as error:
+                # A first batch may hold nothing that can be scored; a run to try every step must not fail on that.
+                if not getattr(self.trainer, "fast_dev_run", 0):  # set from outside the class, so not declared
+                    raise
+                rank_zero_warn(f"fast_dev_run: {stage} is not scored ({error})")
         for metric in metrics:
             metric.reset()
 
-    def _report(
-        self, stage: Literal["val", "test"], logits: list[Any], drawn: list[Any], likeliest: list[Any]
-    ) -> None:
+    def _report(self, stage: Literal["val", "test"], *rows: tuple[Tensor, Tensor]) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         split = "validate" if stage == "val" else "test"
-        trials, scenes = data.trials(split), data.scenes(split)
+        every, scenes = data.trials(split), data.scenes(split)
+        seen = sorted(set(rows[0][0].tolist()))
+        if len(seen) < len(every):
+            rank_zero_warn(f"{stage}: {len(seen)} of {len(every)} trials are scored, for the batches were limited")
+        trials = [every[place] for place in seen]
+        logits, drawn, likeliest = (split_rows(*part) for part in rows)
         cut = any(trial.recording >= 0 for trial in trials)
         counts = [len(scenes[trial.scene].boxes) for trial in trials]
         tables = [np.concatenate([rows[:, :n], rows[:, -2:]], axis=1) for rows, n in zip(logits, counts, strict=True)]
+        capped = sum(int((path_of(row)[1] > LONGEST_FIXATION).sum()) for rows in (*drawn, *likeliest) for row in rows)
         self.report = scanpath_report(
             trials,
             scenes,
@@ -146,8 +186,15 @@ class LitOAT(LitBase):
             sample_log_probs=[[path_of(row)[3] for row in rows] for rows in drawn],
             training=data.recordings("fit"),
             recordings=data.recordings(split) if cut else (),
-            protocol={**data.protocol, "stage": stage, "temperature": self.temperature, "max_length": self.max_length},
-            scores=("sequence_score",) if self.trainer.training else self.scores,
+            protocol={
+                **data.protocol,
+                "stage": stage,
+                "trials_scored": {"scored": len(seen), "of": len(every)},
+                "temperature": self.temperature,
+                "max_length": self.max_length,
+                "durations_capped": {"at": LONGEST_FIXATION, "fixations": capped},
+            },
+            scores=("sequence_score",) if self._fitting else self.scores,
             include_given=self.include_given,
             resamples=self.resamples,
         )
@@ -158,5 +205,7 @@ class LitOAT(LitBase):
 
 def _scanpath(row: Any) -> Scanpath:
     objects, seconds, terminated, _ = path_of(row)
-    known = bool(np.isfinite(seconds).all()) and len(seconds) > 0
-    return Scanpath(objects, duration=seconds if known else None, terminated=terminated)
+    known = not bool(np.isnan(seconds).any()) and len(seconds) > 0
+    # A log-normal has no longest draw, and that of an untrained network none that scores would take for seconds.
+    duration = np.minimum(seconds, LONGEST_FIXATION) if known else None
+    return Scanpath(objects, duration=duration, terminated=terminated)

@@ -77,7 +77,9 @@ def test_test_scenes_are_fixed_and_apart():
 def test_shuffled_targets_tell_nothing():
     true, control = (next(iter(make(shuffle_targets=shuffle).test_dataloader())) for shuffle in (False, True))
     assert torch.equal(true["sequence"], control["sequence"])
-    assert torch.equal(true["targets"], control["targets"])
+    assert torch.equal(true["targets"].roll(-1, 0), control["targets"]), "the true one would mark the search's end"
+    trials = [make(shuffle_targets=shuffle).trials("test") for shuffle in (False, True)]
+    assert [trial.targets for trial in trials[0]] == [trial.targets for trial in trials[1]], "scores know the truth"
     own = true["features"][torch.arange(200), true["target"]]
     assert torch.equal(control["target_features"], own.roll(-1, 0))
     assert torch.equal(control["target"], true["target"].roll(-1, 0))

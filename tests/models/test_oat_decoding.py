@@ -52,6 +52,18 @@ def test_sampled_objects_are_never_missing_ones():
         assert BACKGROUND in seen
 
 
+@pytest.mark.parametrize("switches", [{}, EVERYTHING])
+def test_with_a_source_for_each_scene_paths_do_not_depend_on_the_batch(switches):
+    model, batch = sharpen(tiny(**switches)), scenes()
+    whole = sample(model, batch, 8, 5, generator=[seeded(n) for n in range(3)])
+    for number, count in enumerate((12, 7, 9)):
+        alone = sample(model, row(batch, number, count), 8, 5, generator=[seeded(number)])
+        assert torch.equal(alone.sequence[0], whole.sequence[number])
+        torch.testing.assert_close(alone.duration[0], whole.duration[number], equal_nan=True)
+    with pytest.raises(ConfigError, match="2 generators for 3 scenes"):
+        sample(model, batch, 8, 5, generator=[seeded(), seeded()])
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
 def test_frequencies_are_the_softmax(temperature):
     model, batch = sharpen(tiny(seed=3)), scenes(counts=(5,))

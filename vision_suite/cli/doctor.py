@@ -32,12 +32,15 @@ REQUIRED = (
     "pillow",
     "av",
 )
+# What brings an optional package, or what it is for.
 OPTIONAL = {
-    "onnx": "export",
-    "onnxscript": "export",
-    "onnxruntime": "export",
-    "pytest": "dev",
-    "lightning-sdk": "",
+    "onnx": "pip install 'vision-suite[export]'",
+    "onnxscript": "pip install 'vision-suite[export]'",
+    "onnxruntime": "pip install 'vision-suite[export]'",
+    "open_clip_torch": "pip install 'vision-suite[clip]'; OAT's appearance clip:<model>",
+    "transformers": "pip install transformers; word vectors of OneStop-mini",
+    "pytest": "pip install 'vision-suite[dev]'",
+    "lightning-sdk": "hands on 'lightning' commands other than ours",
 }
 # Imported in order; each line of the answer says how far the child got.
 PROBE = """
@@ -103,9 +106,8 @@ def packages() -> Iterator[Finding]:
     yield Finding("ok", f"packages: {present or 'none'}")
     if missing:
         yield Finding("problem", f"missing: {', '.join(missing)}. Mend: pip install {' '.join(missing)}")
-    for name, extra in OPTIONAL.items():
+    for name, how in OPTIONAL.items():
         version = _version(name)
-        how = f"pip install 'vision-suite[{extra}]'" if extra else "hands on 'lightning' commands other than ours"
         yield (
             Finding("ok", f"optional: {name} {version}")
             if version

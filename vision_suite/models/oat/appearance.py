@@ -217,7 +217,7 @@ def _clip(model: str, width: int, pretrained: bool) -> FrozenEncoder:
     try:
         import open_clip  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(f"appearance='clip:{model}'", "open_clip_torch") from error
+        raise MissingDependencyError(f"appearance='clip:{model}'", "open_clip_torch", "clip") from error
     name, _, weights = model.partition("/")
     visual = open_clip.create_model(name, pretrained=(weights or "openai") if pretrained else None).visual
     side = visual.image_size

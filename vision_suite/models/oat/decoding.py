@@ -5,6 +5,8 @@ The authors run encoder and decoder anew for every step of every path; results h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -38,7 +40,7 @@ def sample(
     num_samples: int = 100,
     *,
     temperature: float = 1.0,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | Sequence[torch.Generator] | None = None,
 ) -> Scanpaths:
     """Paths drawn from the network's distribution.
 
@@ -51,22 +53,31 @@ def sample(
         max_length: Most fixations of a path, given ones included.
         num_samples: Paths K of each scene (authors: 100).
         temperature: Divides the logits; log-probabilities are reported for 1 all the same.
-        generator: Source of random numbers, on the CPU.
+        generator: Source of random numbers, on the CPU; or one for each scene, whose paths then do not depend on the
+            batch it is in.
 
     Raises:
-        ConfigError: The temperature is not above 0, or a number is too small.
+        ConfigError: The temperature is not above 0, a number is too small, or there are not B generators.
     """
     if not temperature > 0:
         raise ConfigError(f"temperature={temperature} must be above 0; greedy() is its limit at 0")
     if num_samples < 1 or max_length < 1:
         raise ConfigError(f"num_samples={num_samples} and max_length={max_length} must be 1 or more")
-    shape = (max_length, len(batch["position"]), num_samples)
-    draws = torch.rand(shape, generator=generator)
-    if model.timing is not None:
-        draws = torch.stack([draws, torch.randn(shape, generator=generator)])
+    count = len(batch["position"])
+    if generator is None or isinstance(generator, torch.Generator):
+        draws = _draws((max_length, count, num_samples), generator, model.timing is not None)
+    elif len(generator) == count:
+        own = [_draws((max_length, num_samples), one, model.timing is not None) for one in generator]
+        draws = torch.stack(own, dim=2)
     else:
-        draws = draws[None]
+        raise ConfigError(f"{len(generator)} generators for {count} scenes: give one, or one for each scene")
     return _roll_out(model, batch, max_length, num_samples, draws.to(batch["position"].device), temperature)
+
+
+def _draws(shape: tuple[int, ...], generator: torch.Generator | None, normal: bool) -> Tensor:
+    """(1 or 2, *shape) uniform numbers, and normal ones where durations are drawn."""
+    uniform = torch.rand(shape, generator=generator)
+    return torch.stack([uniform, torch.randn(shape, generator=generator)] if normal else [uniform])
 
 
 def inverse_cdf(log_prob: Tensor, draw: Tensor) -> Tensor:
