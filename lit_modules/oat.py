@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import torch
+from pytorch_lightning import Callback
 from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError
@@ -58,6 +57,10 @@ class LitOAT(LitBase):
     ) -> None:
         super().__init__(optim)
         self.save_settings()
+        if max_length == 0:
+            raise ConfigError(
+                "the data names no longest scanpath: give --data.root, or the --ckpt_path of a trained model"
+            )
         if samples < 1 or temperature <= 0 or max_length < 1:
             raise ConfigError(
                 f"samples={samples}, max_length={max_length} must be at least 1 and temperature={temperature} above 0"
@@ -96,9 +99,17 @@ class LitOAT(LitBase):
         self._collect("test", batch)
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Drawn paths of each trial, as rows."""
+        """Drawn paths of each trial and the one of the likeliest steps, as rows of `path_rows`."""
         trial, values = path_rows(self._draw(batch, self.samples), batch)
-        return {"trial": trial.cpu(), "values": values.cpu()}
+        _, likeliest = path_rows(greedy(self.model, batch, self.max_length), batch)
+        return {"trial": trial.cpu(), "values": values.cpu(), "likeliest": likeliest.cpu()}
+
+    def configure_callbacks(self) -> list[Callback]:
+        """A writer of scanpaths, unless the trainer has one."""
+        from vision_suite.callbacks.scanpath_writer import ScanpathWriter
+
+        there = any(isinstance(callback, ScanpathWriter) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [] if there else [ScanpathWriter()]
 
     def on_validation_epoch_end(self) -> None:
         """Score and log ``val/...``."""
@@ -128,9 +139,7 @@ class LitOAT(LitBase):
         for metric in metrics:
             metric.reset()
 
-    def _report(
-        self, stage: Literal["val", "test"], logits: list[Any], drawn: list[Any], likeliest: list[Any]
-    ) -> None:
+    def _report(self, stage: Literal["val", "test"], logits: list[Any], drawn: list[Any], likeliest: list[Any]) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         split = "validate" if stage == "val" else "test"
         trials, scenes = data.trials(split), data.scenes(split)
