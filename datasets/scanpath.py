@@ -230,6 +230,7 @@ class ScanpathData(BaseData):
         self.pictures, self._crops = pictures, crops
         self.objects: Literal["crops", "features"] = "crops"
         self.num_objects = 0
+        self.num_classes = 1  # the network has none; 0 would mean that the data cannot tell
         self.num_positions = max(pictures.settings.grid or (0,))
         self.protocol = {"dataset": "own pictures", "split": {"rule": "none"}, "counts": {}, "problems": {}}
 

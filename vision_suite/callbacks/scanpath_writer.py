@@ -17,6 +17,7 @@ from vision_suite.callbacks.prediction_store import clear
 from vision_suite.callbacks.run_dir import file_stem, share_run_dir
 from vision_suite.datasets.grid_scanpaths import GridScanpathData
 from vision_suite.datasets.images import open_picture
+from vision_suite.datasets.records import is_picture
 from vision_suite.datasets.scanpath import ScanpathData
 from vision_suite.datasets.scanpath_records import Scene, Trial
 from vision_suite.errors import ConfigError, DataError
@@ -137,12 +138,14 @@ class ScanpathWriter(Callback):
         names = (("likeliest steps", entry["likeliest"]), ("a sample", entry["samples"][0]))
         paths = [_gaze(name, path, trial.given) for name, path in names]
         everything = np.concatenate([_points(path) for path in entry["samples"]])
-        drawn = prediction_picture(
-            stage, paths, everything, title=f"{trial.scene}: {_searched(trial)}",
-            note=f"{len(entry['samples'])} samples; green frame: what counts as found; circles: area by duration",
-        )  # fmt: skip
+        note = f"{len(entry['samples'])} samples"
+        note += "; green: what counts as found" if trial.targets else ""
+        note += "; circles: area by duration" if entry["likeliest"]["duration"] is not None else ""
+        note += "; hollow: given" if trial.given else ""
+        drawn = prediction_picture(stage, paths, everything, title=f"{trial.scene}: {_searched(trial)}", note=note)
         # Several people may have looked at one picture, so that its name alone does not tell trials apart.
-        name = f"{place:06d}_{file_stem(trial.scene)}.png"
+        bare = str(Path(trial.scene).with_suffix("")) if is_picture(trial.scene) else trial.scene
+        name = f"{place:06d}_{file_stem(bare)}.png"
         hidden = self._folder / PARTS / f"rank-{trainer.global_rank}.png"
         drawn.save(hidden)
         hidden.replace(self._folder / "overlays" / name)

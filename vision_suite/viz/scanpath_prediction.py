@@ -30,9 +30,14 @@ def prediction_picture(
     for gaze in paths:
         over = background(stage)
         draw_path(over, stage, gaze, longest)
-        count, shown = len(gaze.xy), min(len(gaze.xy), longest)
-        said = f"first {shown} of {count} fixations" if shown < count else f"{count} fixations"
+        said = _fixations(len(gaze.xy))
+        if len(gaze.xy) > longest:
+            said = f"first {longest} of {said}"
         panels.append((f"{gaze.name}: {said}", gaze.colour, over))
     heat = heat_panel(stage, fixations, usual_sigma(stage))
-    panels.append((f"all samples: {len(fixations)} fixations", MODEL, heat))
+    panels.append((f"all samples: {_fixations(len(fixations))}", MODEL, heat))
     return sheet(panels, title=title, note=note, columns=len(panels))
+
+
+def _fixations(count: int) -> str:
+    return f"{count} fixation" + ("" if count == 1 else "s")
