@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from desk_fixture import desk
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,6 +15,7 @@ from vision_suite.datasets.scanpath import ScanpathData
 from vision_suite.datasets.scanpath_boxes import boxes_of, match_names, read_boxes
 from vision_suite.datasets.scanpath_detector import nearest_query
 from vision_suite.datasets.scanpath_inputs import PictureScenes, PictureSettings
+from vision_suite.datasets.synthetic_desks import draw_desk
 from vision_suite.errors import ConfigError, DataError, MissingDependencyError
 from vision_suite.types import Condition
 
@@ -24,7 +24,7 @@ from vision_suite.types import Condition
 def pictures(tmp_path):
     """Two desks and their boxes, all boxes of the first inside it."""
     folder = tmp_path / "desks"
-    boxes = {"a.png": desk(folder / "a.png", 1), "b.png": desk(folder / "b.png", 2)}
+    boxes = {"a.png": draw_desk(folder / "a.png", 1), "b.png": draw_desk(folder / "b.png", 2)}
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     return folder
 
@@ -150,7 +150,7 @@ def test_what_fails_is_skipped_counted_and_named_if_asked_for(pictures):
     rewrite(pictures, **{"torn.png": [[0, 0, 9, 9, "cup"]], "b.png": [[0, 0, 9, 9, "pot"]], "else.png": [[0, 0, 1, 1]]})
     with pytest.raises(DataError, match="on_bad_image skip"):
         read(pictures, target="cup")
-    with pytest.warns(UserWarning) as warned:
+    with pytest.warns(UserWarning, match="Skipped") as warned:
         found = read(pictures, target="cup", skip=True)
     assert list(found.scenes) == ["a.png"]
     assert set(found.failed) == {"b.png", "torn.png", "unnamed.png"}
@@ -159,7 +159,7 @@ def test_what_fails_is_skipped_counted_and_named_if_asked_for(pictures):
     assert found.problems["boxes_of_other_pictures"] == 1
     assert any("else.png" in str(line.message) for line in warned)
     rewrite(pictures, **{"a.png": []})
-    with pytest.raises(DataError, match="none of 4 pictures"), pytest.warns(UserWarning):
+    with pytest.raises(DataError, match="none of 4 pictures"), pytest.warns(UserWarning, match="Skipped"):
         read(pictures, target="cup", skip=True)
 
 
