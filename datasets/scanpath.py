@@ -18,8 +18,9 @@ from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
 from vision_suite.datasets.scanpath_assign import AssignRule, Rule, Unassigned, fractions
 from vision_suite.datasets.scanpath_batches import ScanpathBatches
+from vision_suite.datasets.scanpath_inputs import PictureBatches, PictureScenes, PictureSettings
 from vision_suite.datasets.scanpath_records import ScanpathSet, Scene, Trial, counts, cut_windows, drop_long
-from vision_suite.datasets.scanpath_scenes import CropSettings, SceneInputs, read_vectors, vectors_of
+from vision_suite.datasets.scanpath_scenes import CropSettings, SceneInputs, crops_of, read_vectors, vectors_of
 from vision_suite.datasets.scanpath_splits import SplitRule, SplitSettings, split_trials
 from vision_suite.datasets.scanpath_table import read_scanpath_table
 from vision_suite.datasets.shelf_sheets import read_shelf_sheets
@@ -43,8 +44,8 @@ class ScanpathData(BaseData):
 
     def __init__(
         self,
-        dataset: Layout,
-        root: str,
+        dataset: Layout | None = None,
+        root: str | None = None,
         batch_size: int = 20,
         eval_batch_size: int = 20,
         annotations: list[str] | None = None,
@@ -74,6 +75,18 @@ class ScanpathData(BaseData):
         test_overlap: int = 0,
         cache: Literal["memory", "none"] = "memory",
         num_workers: int | None = None,
+        predict_inputs: str | None = None,
+        boxes: str | None = None,
+        detector: str | None = None,
+        queries: list[str] | None = None,
+        min_score: float = 0.1,
+        detector_device: str = "auto",
+        grid: tuple[int, int] | None = None,
+        target: str | None = None,
+        target_box: int | None = None,
+        target_crop: str | None = None,
+        text_encoder: str | None = None,
+        on_bad_image: Literal["error", "skip"] = "error",
         seed: int | None = None,
     ) -> None:
         """Read the lists and deal the trials out; pictures and vectors are checked when a stage begins.
@@ -118,6 +131,23 @@ class ScanpathData(BaseData):
             test_overlap: Likewise in evaluation.
             cache: memory keeps crops and vectors; none reads them from disk each time.
             num_workers: Worker processes of each loader; by default none with cache=memory, else up to 8.
+            predict_inputs: Pictures of your own for predict: a file, a folder, a glob or a manifest. The data set is
+                then not read, and crops are made as the checkpoint's data say. By default predict takes the test split.
+            boxes: File with the objects of these pictures: .json {"desk.jpg": [[x1, y1, x2, y2, "cup"], ...]}, or .csv
+                with columns image,x1,y1,x2,y2 and label if wanted.
+            detector: Find the objects with a zero-shot detection model of transformers, a name on the hub or a folder.
+            queries: Words that the detector looks for; the target is added to them.
+            min_score: Keep detections above this score; 0.1 suits OWL-ViT, 0.3 Grounding DINO.
+            detector_device: Where the detector runs: auto, cpu, cuda ...
+            grid: Rows and columns, for networks trained on grids: boxes then stand row by row; without boxes every
+                picture is cut into equal cells.
+            target: What is searched for, by the label of its boxes; the best one is the target token.
+            target_box: Likewise by the number of its box, from 0.
+            target_crop: Likewise by a picture of it: the box that is most like it.
+            text_encoder: <model>/<weights> of open_clip that turns the target's word into a vector, for networks that
+                know their target apart from the scene (appearance clip, the same model).
+            on_bad_image: Stop at pictures that are unreadable, without usable boxes or without the target, or skip,
+                count and report them.
             seed: Seed of the order; by default the run's seed.
 
         Raises:
@@ -134,6 +164,25 @@ class ScanpathData(BaseData):
             )
         if min(crop_size) < 1 or min(std) <= 0:
             raise ConfigError(f"crop_size={list(crop_size)}, std={list(std)}: use numbers above 0")
+        crops = CropSettings(crop_size, mean, std)
+        asked = (boxes, detector, queries, grid, target, target_box, target_crop, text_encoder)
+        self.pictures: PictureScenes | None = None
+        self._scenes: dict[str, Scene] = {}
+        self._recordings: dict[str, list[Trial]] = {"fit": [], "validate": [], "test": [], "predict": []}
+        self._trials = dict(self._recordings)
+        self.target_from: Literal["object", "given"] = target_from or "object"
+        if predict_inputs is not None:
+            settings = PictureSettings(
+                predict_inputs, boxes, detector, tuple(queries or ()), min_score, detector_device,
+                None if grid is None else (grid[0], grid[1]), target, target_box, target_crop, text_encoder,
+                on_bad_image == "skip",
+            )  # fmt: skip
+            self._take_pictures(PictureScenes(settings), crops)
+            return
+        if any(value is not None for value in asked):
+            raise ConfigError("boxes, detector, grid and target are for pictures of your own: give predict_inputs too")
+        if dataset is None or root is None:
+            raise ConfigError("no data set: give --data.dataset and --data.root, or --data.predict_inputs to predict")
         folder = resolve_root(root)
         rule = AssignRule(assign or ("first_box" if dataset in GRIDS else "smallest_box"), max_offset, unassigned)
         readers: dict[str, Callable[[], ScanpathSet]] = {
@@ -161,7 +210,7 @@ class ScanpathData(BaseData):
             raise ConfigError(f"train_on, validate_on and test_on need split=official, not split={split}")
         parts, facts = split_trials(found, SplitSettings(split, fold, folds, validation_share, split_seed, subsets))
         self._scenes = found.scenes
-        self._recordings: dict[str, list[Trial]] = {**parts, "predict": parts["test"]}
+        self._recordings = {**parts, "predict": parts["test"]}
         self._trials = dict(self._recordings)
         self._window, self._overlaps = window, overlaps
         if window is not None:
@@ -169,12 +218,21 @@ class ScanpathData(BaseData):
                 self._trials[stage], lost = cut_windows(trials, window, overlaps[stage])
                 found.problems[f"fixations_in_no_window_of_{stage}"] += lost
             self._trials["predict"] = self._trials["test"]
-        self._look(found, folder, objects, features, target_from, CropSettings(crop_size, mean, std), cache == "memory")
+        self._look(found, folder, objects, features, target_from, crops, cache == "memory")
         self.num_objects = self.num_classes = max(len(scene.boxes) for scene in found.scenes.values())
         grids = [scene.grid for scene in found.scenes.values()]
         self.num_positions = 0 if None in grids else max(max(grid) for grid in grids if grid is not None)
         self.max_length = max((trial.length for trial in self._trials["fit"]), default=0)
         self._describe(found, folder, dataset, facts, rule)
+
+    def _take_pictures(self, pictures: PictureScenes, crops: CropSettings) -> None:
+        """Predict on own pictures and nothing else."""
+        self.pictures, self._crops = pictures, crops
+        self.objects: Literal["crops", "features"] = "crops"
+        self.num_objects = 0
+        self.num_classes = 1  # the network has none; 0 would mean that the data cannot tell
+        self.num_positions = max(pictures.settings.grid or (0,))
+        self.protocol = {"dataset": "own pictures", "split": {"rule": "none"}, "counts": {}, "problems": {}}
 
     def _look(
         self,
@@ -197,7 +255,7 @@ class ScanpathData(BaseData):
             self.in_channels = read_vectors(find(scenes[0]), 2).shape[1]
         searches = [trial for trial in found.trials if trial.condition is not Condition.FREE]
         apart = [bool(trial.target_features if chosen == "features" else trial.target_image) for trial in searches]
-        usual = "given" if apart and all(apart) and found.layout not in GRIDS else "object"
+        usual: Literal["object", "given"] = "given" if apart and all(apart) and found.layout not in GRIDS else "object"
         self.target_from = target_from or usual
         if self.target_from == "given" and not all(apart):
             raise DataError(
@@ -276,6 +334,9 @@ class ScanpathData(BaseData):
             DataError: A file is missing or damaged, or a stage has no trial.
         """
         for name in stages_of(stage):
+            if self.pictures is not None:
+                self._read_pictures(name)
+                continue
             if not self._trials[name] and name == "validate":
                 continue
             if not self._trials[name]:
@@ -299,10 +360,31 @@ class ScanpathData(BaseData):
                 f"{self.num_objects} objects; problems: {problems}"
             )
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Also take over how a checkpoint's objects were made, to make those of own pictures alike."""
+        super().load_state_dict(state_dict)
+        if self.pictures is None:
+            return
+        facts = state_dict["preprocessing"]
+        self.target_from = facts["target_from"]
+        self._crops = crops_of(facts)
+
+    def _read_pictures(self, stage: Stage) -> None:
+        assert self.pictures is not None
+        if stage != "predict":
+            raise DataError(f"predict_inputs is given, so there is no data set to {stage} on: leave it out")
+        self.pictures.read()
+        self._scenes = self.pictures.scenes
+        self._trials["predict"] = self._recordings["predict"] = self.pictures.trials
+        self.num_objects = max(len(scene.boxes) for scene in self._scenes.values())
+        self.protocol["problems"] = {name: count for name, count in sorted(self.pictures.problems.items()) if count}
+
     def _train_sampler(self, rank: int, world_size: int) -> ShuffledBatchSampler:
         return ShuffledBatchSampler(self.size("fit"), self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
 
     def _batches(self, stage: Stage, rank: int) -> ScanpathBatches:
+        if self.pictures is not None:
+            return PictureBatches(self.pictures, self._crops, target_given=self.target_from == "given")
         return ScanpathBatches(
             self._trials[stage], self._scenes, self._inputs, target_given=self.target_from == "given"
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from vision_suite.datasets.scanpath_records import Scene, Trial
 from vision_suite.errors import DataError
 
 GREY = 127  # of crops where the picture is absent
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RECENT = 8  # scenes kept without memory: in evaluation the trials of one scene follow one another
 
 
@@ -39,6 +41,18 @@ class CropSettings:
         """(..., 3, h, w) uint8 as normalised float32."""
         shape = (3, 1, 1)
         return (crops.float() / 255 - torch.tensor(self.mean).view(shape)) / torch.tensor(self.std).view(shape)
+
+
+def crops_of(facts: Mapping[str, Any]) -> CropSettings:
+    """How to make crops for a network, from what its checkpoint says of its data.
+
+    A network that was trained on vectors but can look at crops has a trained encoder of its own (timm, CLIP), which
+    takes crops of any size normalised as for ImageNet.
+    """
+    if facts["objects"] != "crops":
+        return CropSettings((224, 224), IMAGENET_MEAN, IMAGENET_STD)
+    height, width = facts["crop_size"]
+    return CropSettings((height, width), tuple(facts["mean"]), tuple(facts["std"]))
 
 
 class SceneInputs:
@@ -107,7 +121,7 @@ class SceneInputs:
         picture = open_picture(scene.image)
         left, top, scale = scene.placement
         corners = (scene.boxes.astype(np.float64) - np.array([left, top, left, top])) / scale
-        return torch.stack([self._resized(_cut(picture, corners[n])) for n in range(len(corners))])
+        return torch.stack([self._resized(cut(picture, corners[n])) for n in range(len(corners))])
 
     def _resized(self, picture: Image.Image) -> Tensor:
         assert self.crops is not None
@@ -144,7 +158,7 @@ def vectors_of(folder: Path | None) -> Callable[[Scene], str]:
     return find
 
 
-def _cut(picture: Image.Image, corners: np.ndarray) -> Image.Image:
+def cut(picture: Image.Image, corners: np.ndarray) -> Image.Image:
     """A box of a picture, at least one pixel and inside it."""
     left = min(max(int(corners[0]), 0), picture.width - 1)
     top = min(max(int(corners[1]), 0), picture.height - 1)

@@ -54,7 +54,7 @@ def read_scanpath_table(folder: Path, rule: AssignRule = RULE) -> ScanpathSet:
     if not lines and not (folder / BOXES).is_file():
         raise DataError(f"{str(folder)!r} holds neither {SCENES} with {TRIALS} nor {BOXES} with {FIXATIONS}: write one")
     builder = PathBuilder(rule, drop_outside=rule.kind == "smallest_box")
-    scene_rows = read_json_lines(folder / SCENES) if lines else _boxes(folder / BOXES)
+    scene_rows = read_json_lines(folder / SCENES) if lines else box_rows(folder / BOXES)
     trial_rows = read_json_lines(folder / TRIALS) if lines else _fixations(folder / FIXATIONS)
     scenes: dict[str, Scene] = {}
     for number, row in enumerate(scene_rows, start=1):
@@ -158,7 +158,7 @@ def _inside(folder: Path, name: object, where: str) -> str:
     return str(folder / str(name))
 
 
-def _boxes(path: Path) -> list[dict[str, Any]]:
+def box_rows(path: Path) -> list[dict[str, Any]]:
     """Rows of boxes as one row per scene."""
     scenes: dict[str, dict[str, Any]] = {}
     for row in read_table(path, ("image", "x1", "y1", "x2", "y2")):

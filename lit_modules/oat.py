@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from pytorch_lightning import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
@@ -62,6 +63,10 @@ class LitOAT(LitBase):
     ) -> None:
         super().__init__(optim)
         self.save_settings()
+        if max_length == 0:
+            raise ConfigError(
+                "the data names no longest scanpath: give --data.root, or the --ckpt_path of a trained model"
+            )
         if max_length < 1:
             raise ConfigError(
                 f"max_length={max_length}: a path has a fixation or more; on the command line it is the longest path "
@@ -117,9 +122,17 @@ class LitOAT(LitBase):
         self._collect("test", batch)
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Drawn paths of each trial, as rows."""
+        """Drawn paths of each trial and the one of the likeliest steps, as rows of `path_rows`."""
         trial, values = path_rows(self._draw(batch, self.samples), batch)
-        return {"trial": trial.cpu(), "values": values.cpu()}
+        _, likeliest = path_rows(greedy(self.model, batch, self.max_length), batch)
+        return {"trial": trial.cpu(), "values": values.cpu(), "likeliest": likeliest.cpu()}
+
+    def configure_callbacks(self) -> list[Callback]:
+        """A writer of scanpaths, unless the trainer has one."""
+        from vision_suite.callbacks.scanpath_writer import ScanpathWriter
+
+        there = any(isinstance(callback, ScanpathWriter) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [] if there else [ScanpathWriter()]
 
     def on_validation_epoch_end(self) -> None:
         """Score and log ``val/...``."""

@@ -60,12 +60,10 @@ def heat_maps(
     Returns:
         An RGB image; each map is scaled to its own maximum.
     """
-    width = stage.size[0] / 30 if sigma is None else sigma
+    width = usual_sigma(stage) if sigma is None else sigma
     panels = []
     for name, colour, xy in fixations:
-        over = background(stage)
-        density = gaussian_map(stage.place(xy), stage.shape, width * stage.scale)
-        panels.append((f"{name}: {len(xy)} fixations", colour, _heated(over, density)))
+        panels.append((f"{name}: {len(xy)} fixations", colour, heat_panel(stage, xy, width)))
     return sheet(panels, title=title, note=f"Gaussian of {width:.0f} pixels; each map scaled to its own maximum",
                  columns=len(panels))  # fmt: skip
 
@@ -120,10 +118,16 @@ def sheet(
     return out
 
 
-def _heated(over: Image.Image, density: Floats) -> Image.Image:
-    """The map over the picture, clear where nothing was looked at."""
+def heat_panel(stage: Stage, xy: Floats, sigma: float) -> Image.Image:
+    """The scene with a Gaussian of ``sigma`` scene pixels on each of (n, 2) points, clear where nobody looked."""
     from matplotlib import colormaps
 
+    density = gaussian_map(stage.place(xy), stage.shape, sigma * stage.scale)
     colours = (255 * np.asarray(colormaps["inferno"](density))[..., :3]).astype(np.uint8)
     opacity = Image.fromarray((255 * np.clip(density * 1.6, 0, 0.8)).astype(np.uint8))
-    return Image.composite(Image.fromarray(colours), over, opacity)
+    return Image.composite(Image.fromarray(colours), background(stage), opacity)
+
+
+def usual_sigma(stage: Stage) -> float:
+    """A thirtieth of the scene's width in pixels, about 1 degree on a screen that spans 30."""
+    return stage.size[0] / 30

@@ -142,7 +142,10 @@ class SceneEmbedding(nn.Module):
             where, extent = start, torch.zeros_like(start)
         if self.none is None:
             if bool(missing.any()):
-                raise DataError("a trial has no target: set conditions=true for target-absent and free viewing")
+                raise DataError(
+                    "a trial has no target, which the network needs: name one, or train with conditions=true for "
+                    "target-absent and free viewing"
+                )
             return found, where, extent
         lost = missing[:, None]
         return (

@@ -1,0 +1,110 @@
+"""Objects found by an open-vocabulary detector: any zero-shot detection model of transformers, by name or folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from vision_suite.datasets.scanpath_boxes import Boxes
+from vision_suite.errors import ConfigError, DataError, MissingDependencyError
+
+MOST = 100  # objects of a picture, as for COCO
+SHARED = 0.5  # overlap above which two boxes show one object
+
+
+class Detector:
+    """A trained open-vocabulary detector, such as OWL-ViT, OWLv2 or Grounding DINO.
+
+    Code that comes with a model is never run, and weights are read from safetensors only.
+
+    Args:
+        model: Name on the hub, or a local folder.
+        queries: Words for what to look for.
+        min_score: Keep boxes above this score.
+        device: Where it runs: auto, cpu, cuda ...
+
+    Raises:
+        ConfigError: There is no query, or the score is out of range, or the device is not known.
+        MissingDependencyError: transformers is not installed.
+        DataError: The model cannot be loaded.
+    """
+
+    def __init__(self, model: str, queries: Sequence[str], min_score: float, device: str = "auto") -> None:
+        self.queries = list(dict.fromkeys(query.strip() for query in queries if query.strip()))
+        if not self.queries:
+            raise ConfigError(f"detector={model!r} without words to look for: give --data.queries '[cup, book]'")
+        if not 0 <= min_score < 1:
+            raise ConfigError(f"min_score={min_score} must be from 0 to below 1")
+        chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        try:
+            self.device = torch.device(chosen)
+        except RuntimeError:
+            raise ConfigError(f"device={device!r} is not known: choose auto, cpu or cuda") from None
+        self.name, self.min_score = model, min_score
+        self._processor, self._model = _load(model)
+        self._model = self._model.to(self.device).eval()
+
+    def __call__(self, picture: Image.Image) -> Boxes:
+        """Objects of an RGB picture, best first.
+
+        Of boxes that overlap by more than half the best stays, whatever its word: a thing is one object. Those left
+        out are counted as ``detections_of_the_same_object`` and ``detections_beyond_100``.
+        """
+        from torchvision.ops import nms  # type: ignore[import-untyped, unused-ignore]
+
+        with torch.inference_mode():
+            inputs = self._processor(images=picture, text=[self.queries], return_tensors="pt").to(self.device)
+            found = self._processor.post_process_grounded_object_detection(
+                self._model(**inputs),
+                threshold=self.min_score,
+                target_sizes=[(picture.height, picture.width)],
+                text_labels=[self.queries],
+            )[0]
+        corners, scores = found["boxes"].float().cpu(), found["scores"].float().cpu()
+        bounds = torch.tensor([picture.width, picture.height] * 2, dtype=corners.dtype)
+        # Detectors answer a little beyond the border; what has no area inside is no object.
+        corners = torch.minimum(corners.clamp(min=0), bounds)
+        solid = ((corners[:, 2:] - corners[:, :2]) > 0).all(dim=1).nonzero()[:, 0]
+        kept = solid[nms(corners[solid], scores[solid], SHARED)]
+        notes = {
+            "detections_outside": len(corners) - len(solid),
+            "detections_of_the_same_object": len(solid) - len(kept),
+            f"detections_beyond_{MOST}": max(len(kept) - MOST, 0),
+        }
+        kept = kept[:MOST]
+        labels = tuple(nearest_query(found["text_labels"][n], self.queries) for n in kept.tolist())
+        return Boxes(corners[kept].numpy(), labels, scores[kept].numpy().astype(np.float32), notes)
+
+
+def nearest_query(text: str, queries: Sequence[str]) -> str:
+    """The query that a detector's text stands for; Grounding DINO answers with some of its words, in lower case.
+
+    The query that shares the largest part of its words with the text, the first of equals; the text itself if none
+    shares any.
+    """
+    words = set(text.lower().split())
+    shares = [len(words & set(query.lower().split())) / len(words | set(query.lower().split())) for query in queries]
+    best = max(range(len(queries)), key=shares.__getitem__)
+    return queries[best] if shares[best] > 0 else text
+
+
+def _load(name: str) -> tuple[Any, Any]:
+    """Processor and network."""
+    try:
+        from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(f"detector={name!r}", "transformers") from error
+    try:
+        processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)  # type: ignore[no-untyped-call, unused-ignore]
+        model = AutoModelForZeroShotObjectDetection.from_pretrained(name, trust_remote_code=False, use_safetensors=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(
+            f"detector {name!r} cannot be loaded ({type(error).__name__}: {reason}): name a zero-shot detection model "
+            "with the network up, or give a folder that holds one"
+        ) from None
+    return processor, model

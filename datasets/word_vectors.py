@@ -1,0 +1,38 @@
+"""A word as the vector that a CLIP network sees in its pictures, for targets that are given by word."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vision_suite.errors import DataError, MissingDependencyError
+
+PROMPT = "a photo of a {}"
+DEFAULT_WEIGHTS = "openai"
+
+
+def word_vector(model: str, word: str) -> Tensor:
+    """(F,) float32 text embedding of "a photo of a <word>".
+
+    Args:
+        model: ``<model>[/<weights>]`` of open_clip, the one of the network's appearance.
+        word: What is searched for.
+
+    Raises:
+        MissingDependencyError: open_clip is not installed.
+        DataError: The model cannot be loaded.
+    """
+    try:
+        import open_clip  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(f"text_encoder={model!r}", "open_clip_torch") from error
+    name, _, weights = model.partition("/")
+    try:
+        network = open_clip.create_model(name, pretrained=weights or DEFAULT_WEIGHTS).eval()
+        tokens = open_clip.get_tokenizer(name)([PROMPT.format(word)])
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(f"text_encoder={model!r} cannot be loaded ({reason}): check its name and the network") from None
+    with torch.inference_mode():
+        vector: Tensor = network.encode_text(tokens)[0].float()
+    return vector.clone()

@@ -1,0 +1,225 @@
+"""What ``predict`` leaves of scanpaths: the sampled paths of each picture as JSON, and a picture of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_info
+
+from vision_suite.callbacks.prediction_store import clear
+from vision_suite.callbacks.run_dir import file_stem, share_run_dir
+from vision_suite.datasets.grid_scanpaths import GridScanpathData
+from vision_suite.datasets.images import open_picture
+from vision_suite.datasets.records import is_picture
+from vision_suite.datasets.scanpath import ScanpathData
+from vision_suite.datasets.scanpath_records import Scene, Trial
+from vision_suite.errors import ConfigError, DataError
+from vision_suite.metrics.scanpath_trials import centres_of
+from vision_suite.models.oat.rows import Floats, path_of, split_rows
+from vision_suite.types import Condition
+from vision_suite.viz.scanpath_prediction import prediction_picture
+from vision_suite.viz.scanpath_stage import MODEL, Gaze, Stage
+
+PARTS = ".parts"
+KEYS = {"trial", "values", "likeliest"}
+PANEL = (560, 460)  # pixels of a panel's scene at most
+
+
+class ScanpathWriter(Callback):
+    """Writes scanpaths to ``predict`` in the run's folder while they arrive.
+
+    ``scanpaths.json`` has an entry for each trial: the picture (``image``, ``size``), the ``target`` (its number, every
+    object that counts as found, how it was chosen), the objects' ``boxes`` and ``labels``, the path of the
+    ``likeliest`` steps and the drawn ``samples``. A path is ``objects`` (numbers of boxes, -2 for the background),
+    ``xy`` in pixels (their centres), ``duration`` in seconds or null, ``log_prob`` in nats and ``terminated`` (false:
+    cut at the greatest length). ``overlays/*.png`` show them on the picture, ``summary.json`` has counts, and pictures
+    that failed with the reason.
+
+    Args:
+        overlays: Trials to draw, the first so many; -1 draws all, 0 none.
+    """
+
+    def __init__(self, overlays: int = 32) -> None:
+        if overlays < -1:
+            raise ConfigError(f"overlays={overlays}: give a number of pictures, 0 for none, -1 for all")
+        self.overlays = overlays
+        self._folder = Path()
+        self._trials: list[Trial] = []
+        self._scenes: dict[str, Scene] = {}
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Agree on the folder and clear what an earlier prediction left there."""
+        trainer.predict_loop.return_predictions = False
+        data = _scanpath_data(trainer)
+        self._trials, self._scenes = data.trials("predict"), data.scenes("predict")
+        self._folder = share_run_dir(trainer) / "predict"
+        if trainer.is_global_zero:
+            for name in (PARTS, "overlays"):
+                clear(self._folder / name)
+                (self._folder / name).mkdir(parents=True)
+        trainer.strategy.barrier("prediction folder")
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Append a batch's trials to this process's part, and draw them."""
+        if not isinstance(outputs, Mapping) or not set(outputs) >= KEYS:
+            names = ", ".join(sorted(KEYS))
+            raise ConfigError(f"{type(pl_module).__name__}.predict_step must return a mapping with {names}")
+        chosen = _chosen(trainer)
+        rows = split_rows(outputs["trial"], outputs["values"])
+        with (self._folder / PARTS / f"rank-{trainer.global_rank}.jsonl").open("a", encoding="utf-8") as part:
+            places = batch["index"].tolist()
+            for place, samples, likeliest in zip(places, rows, outputs["likeliest"].numpy(), strict=True):
+                trial = self._trials[place]
+                entry = entry_of(self._scenes[trial.scene], trial, samples, likeliest, chosen.get(trial.scene, {}))
+                part.write(json.dumps({"place": place, **entry}, allow_nan=False) + "\n")
+                if self.overlays < 0 or place < self.overlays:
+                    self._draw(trainer, place, entry)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Join what the processes wrote; rank zero only."""
+        trainer.strategy.barrier("prediction parts")
+        if not trainer.is_global_zero:
+            return
+        found: dict[int, dict[str, Any]] = {}
+        for path in sorted((self._folder / PARTS).glob("rank-*.jsonl")):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                # A loader that serves several processes equally repeats a trial; it counts once.
+                entry = json.loads(line)
+                found[entry.pop("place")] = entry
+        entries = [found[place] for place in sorted(found)]
+        with (self._folder / "scanpaths.json").open("w", encoding="utf-8") as stream:
+            lines = ",\n".join(json.dumps(entry, allow_nan=False) for entry in entries)
+            stream.write(f'{{"scanpaths": [\n{lines}\n]}}\n')
+        data = _scanpath_data(trainer)
+        pictures = data.pictures if isinstance(data, ScanpathData) else None
+        paths = [path for entry in entries for path in entry["samples"]]
+        failed = {} if pictures is None else pictures.failed
+        summary = {
+            "trials": len(entries),
+            "pictures": len({entry["image"] for entry in entries}),
+            "samples": len(paths),
+            "samples_cut_at_the_greatest_length": sum(not path["terminated"] for path in paths),
+            "mean_fixations": sum(len(path["objects"]) for path in paths) / len(paths) if paths else None,
+            "failed": failed,
+            "problems": {} if pictures is None else dict(data.protocol["problems"]),
+            "not_reached": len(self._trials) - len(entries),
+            "overlays": len(list((self._folder / "overlays").glob("*.png"))),
+            "detector": None if pictures is None else pictures.settings.detector,
+            "checkpoint": None if trainer.ckpt_path is None else str(trainer.ckpt_path),
+        }
+        (self._folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        clear(self._folder / PARTS)
+        rank_zero_info(
+            f"{summary['samples']} scanpaths of {summary['trials']} trials ({len(failed)} pictures failed, "
+            f"{summary['not_reached']} trials not reached): {self._folder}"
+        )
+
+    def _draw(self, trainer: Trainer, place: int, entry: Mapping[str, Any]) -> None:
+        trial = self._trials[place]
+        scene = self._scenes[trial.scene]
+        picture = open_picture(scene.image) if scene.image else None
+        boxes = np.asarray(scene.boxes, dtype=np.float64)
+        stage = Stage(scene.size, boxes, trial.targets, scene.labels, picture, scene.placement, PANEL)
+        names = (("likeliest steps", entry["likeliest"]), ("a sample", entry["samples"][0]))
+        paths = [_gaze(name, path, trial.given) for name, path in names]
+        everything = np.concatenate([_points(path) for path in entry["samples"]])
+        note = f"{len(entry['samples'])} samples"
+        note += "; green: what counts as found" if trial.targets else ""
+        note += "; circles: area by duration" if entry["likeliest"]["duration"] is not None else ""
+        note += "; hollow: given" if trial.given else ""
+        drawn = prediction_picture(stage, paths, everything, title=f"{trial.scene}: {_searched(trial)}", note=note)
+        # Several people may have looked at one picture, so that its name alone does not tell trials apart.
+        bare = str(Path(trial.scene).with_suffix("")) if is_picture(trial.scene) else trial.scene
+        name = f"{place:06d}_{file_stem(bare)}.png"
+        hidden = self._folder / PARTS / f"rank-{trainer.global_rank}.png"
+        drawn.save(hidden)
+        hidden.replace(self._folder / "overlays" / name)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(key=f"predict/{place:06d}", images=[drawn])
+
+
+def entry_of(
+    scene: Scene, trial: Trial, samples: Floats, likeliest: Floats, chosen: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A trial's predictions in plain containers.
+
+    Args:
+        scene: Its scene.
+        trial: The trial.
+        samples: (K, 2 + 2 L) rows of `vision_suite.models.oat.rows.path_rows`.
+        likeliest: (2 + 2 L,) likewise of the likeliest steps.
+        chosen: How the target was chosen, in plain values.
+    """
+    return {
+        "image": scene.name,
+        "size": [float(side) for side in scene.size],
+        "subject": trial.subject,
+        "task": trial.task,
+        "condition": Condition(trial.condition).name.lower(),
+        "target": {"object": trial.target, "objects": list(trial.targets), **chosen},
+        "given": trial.given,
+        "boxes": [[round(float(side), 3) for side in box] for box in scene.boxes],
+        "labels": list(scene.labels),
+        "likeliest": _path(likeliest, scene),
+        "samples": [_path(row, scene) for row in samples],
+    }
+
+
+def _path(row: Floats, scene: Scene) -> dict[str, Any]:
+    objects, seconds, terminated, log_prob = path_of(row)
+    points = centres_of(np.array(objects, dtype=np.int64), scene)
+    known = len(seconds) > 0 and bool(np.isfinite(seconds).all())
+    if not math.isfinite(log_prob):
+        raise DataError(f"the model gives a path in {scene.name!r} no probability ({log_prob}): its weights are broken")
+    return {
+        "objects": objects,
+        "xy": [[round(float(x), 3), round(float(y), 3)] for x, y in points],
+        "duration": [round(float(value), 4) for value in seconds] if known else None,
+        "log_prob": log_prob,
+        "terminated": terminated,
+    }
+
+
+def _points(path: Mapping[str, Any]) -> Floats:
+    return np.array(path["xy"], dtype=np.float64).reshape(-1, 2)
+
+
+def _gaze(name: str, path: Mapping[str, Any], given: int) -> Gaze:
+    duration = None if path["duration"] is None else np.array(path["duration"])
+    return Gaze(_points(path), f"{name} ({path['log_prob']:.1f} nats)", MODEL, duration, given)
+
+
+def _searched(trial: Trial) -> str:
+    if trial.condition == Condition.FREE:
+        return "free viewing"
+    what = trial.task or (f"object {trial.target}" if trial.target >= 0 else "a given target")
+    return f"search for {what}" + ("" if trial.targets else ", which is not there")
+
+
+def _scanpath_data(trainer: Trainer) -> ScanpathData | GridScanpathData:
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    if not isinstance(data, ScanpathData | GridScanpathData):
+        raise ConfigError("scanpaths are written with --data ScanpathData or GridScanpathData")
+    return data
+
+
+def _chosen(trainer: Trainer) -> Mapping[str, Mapping[str, Any]]:
+    """How the targets of own pictures were chosen, by scene."""
+    data = _scanpath_data(trainer)
+    return data.pictures.chosen if isinstance(data, ScanpathData) and data.pictures is not None else {}
