@@ -197,7 +197,20 @@ def offset_paths(
         count: Paths.
         generator: Of the draws.
     """
-    cumulative = histogram.transitions(objects).cumsum(axis=1)
+    return chain_paths(trial, histogram.transitions(objects), count, generator)
+
+
+def chain_paths(trial: TrialLike, transitions: Floats, count: int, generator: np.random.Generator) -> list[Scanpath]:
+    """Paths drawn step by step from a Markov chain, of the person's length, never on the background.
+
+    Args:
+        trial: The person's.
+        transitions: (N + 1, N) probability of each object behind each object, and in the last row behind anything else.
+        count: Paths.
+        generator: Of the draws.
+    """
+    objects = transitions.shape[1]
+    cumulative = transitions.cumsum(axis=1)
     paths = np.empty((count, len(trial.sequence)), dtype=np.int64)
     paths[:, : trial.given] = trial.sequence[: trial.given]
     for step in range(trial.given, paths.shape[1]):
