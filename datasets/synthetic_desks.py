@@ -37,7 +37,7 @@ def draw_desk(path: Path, seed: int = 0) -> list[Row]:
 
 
 def write_desk_set(folder: Path, scenes: int = 8) -> Path:
-    """A set in the form of `scanpath_table`: one person looks at the book, object 1, then at the cup, object 0."""
+    """A set in the plain form of `scanpath_table`: one person looks at object 1, the book, then at 0, the cup."""
     lines, trials = [], []
     for number in range(scenes):
         name = f"{number}.png"

@@ -13,10 +13,12 @@ from PIL import Image
 from vision_suite.callbacks.scanpath_writer import ScanpathWriter, entry_of
 from vision_suite.cli import main
 from vision_suite.datasets.grid_scanpaths import GridScanpathData
+from vision_suite.datasets.scanpath import ScanpathData
 from vision_suite.datasets.scanpath_records import Scene, Trial
 from vision_suite.datasets.synthetic_desks import draw_desk, write_desk_set
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.lit_modules.oat import LitOAT
+from vision_suite.models.oat.rows import split_rows
 from vision_suite.types import BACKGROUND, PADDING, Condition
 
 
@@ -83,6 +85,12 @@ def test_durations_and_repeats(tmp_path):
     assert (len(part), counts["not_reached"]) == (2, 3)
 
 
+def test_a_single_row_is_split_too():
+    assert [rows.tolist() for rows in split_rows(torch.tensor(0), torch.ones(1, 4))] == [[[1.0] * 4]]
+    parts = split_rows(torch.tensor([3, 3, 5]), torch.arange(3.0)[:, None])
+    assert [rows.tolist() for rows in parts] == [[[0.0], [1.0]], [[2.0]]]
+
+
 def test_an_entry_by_hand():
     boxes = np.array([[0, 0, 10, 10], [20, 0, 40, 30]], dtype=np.float32)
     scene = Scene("s", (100.0, 60.0), boxes, ("cup", ""))
@@ -110,7 +118,14 @@ def desk_config(root):
         "appearance": "cnn", "crop_size": [29, 29], "embed_dim": 32, "ff_dim": 32, "encoder_layers": 1,
         "decoder_layers": 1, "position": "gauss_hermite", "samples": 5,
     }  # fmt: skip
-    data = {"dataset": "table", "root": str(root), "crop_size": [29, 29], "mean": [0.4, 0.4, 0.4], "folds": 4}
+    data = {
+        "dataset": "table",
+        "root": str(root),
+        "crop_size": [29, 29],
+        "mean": [0.4, 0.4, 0.4],
+        "folds": 4,
+        "batch_size": 5,
+    }
     trainer = {
         "max_epochs": 1, "accelerator": "cpu", "devices": 1, "num_sanity_val_steps": 0, "log_every_n_steps": 1,
         "enable_progress_bar": False, "enable_model_summary": False,
@@ -168,7 +183,6 @@ def test_own_pictures_by_the_command_line(trained, tmp_path):
     [
         (["--data.target=mug"], "no box of 'a.png' is labelled 'mug': its labels are"),
         ([], "has no target"),
-        (["--data.target=cup", "--model.position=cholesky"], "gauss_hermite"),
     ],
 )
 def test_what_cannot_be_predicted_is_one_line(trained, tmp_path, capsys, flags, said):
@@ -179,3 +193,20 @@ def test_what_cannot_be_predicted_is_one_line(trained, tmp_path, capsys, flags, 
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vision-suite: error")]
     assert len(errors) == 1
     assert said in errors[0]
+
+
+def test_a_table_of_positions_needs_a_grid(tmp_path):
+    (tmp_path / "boxes.json").write_text(json.dumps({"a.png": draw_desk(tmp_path / "a.png", 7)}))
+    own = {"predict_inputs": str(tmp_path / "a.png"), "boxes": str(tmp_path / "boxes.json"), "crop_size": (29, 29)}
+    pl.seed_everything(0)
+    settings = {"embed_dim": 32, "ff_dim": 32, "encoder_layers": 1, "decoder_layers": 1, "crop_size": (29, 29)}
+    module = LitOAT(0, 4, 6, samples=2, position="cholesky", **settings)
+    with pytest.raises(DataError, match=r"position=gauss_hermite where objects are not on a grid"):
+        predict(tmp_path, module, ScanpathData(target="cup", **own))
+    data = ScanpathData(target_box=1, grid=(3, 4), **{**own, "boxes": None})
+    _, entries, _ = predict(tmp_path, module, data)
+    assert entries[0]["target"] == {"object": 1, "objects": [1], "by": "box"}
+    assert len(entries[0]["boxes"]) == 12
+    free = LitOAT(0, 0, 6, samples=2, position="gauss_hermite", conditions=True, **settings)
+    _, entries, _ = predict(tmp_path, free, ScanpathData(**own))
+    assert (entries[0]["condition"], entries[0]["target"]["object"]) == ("free", -1)

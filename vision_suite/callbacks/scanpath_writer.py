@@ -190,7 +190,7 @@ def _path(row: Floats, scene: Scene) -> dict[str, Any]:
     return {
         "objects": objects,
         "xy": [[round(float(x), 3), round(float(y), 3)] for x, y in points],
-        "duration": [round(float(value), 4) for value in seconds] if known else None,
+        "duration": [float(value) for value in seconds] if known else None,
         "log_prob": log_prob,
         "terminated": terminated,
     }

@@ -57,7 +57,8 @@ def path_rows(paths: Scanpaths, batch: ScanpathBatch) -> tuple[Tensor, Tensor]:
 
 def split_rows(trial: Tensor, values: Tensor) -> list[Floats]:
     """Values (n, c) of each trial in turn; trials (n,) ascend and none is missing."""
-    places = np.flatnonzero(np.diff(trial.numpy())) + 1
+    # A metric hands on a single row's trial as a scalar.
+    places = np.flatnonzero(np.diff(trial.reshape(-1).numpy())) + 1
     return np.split(values.numpy(), places)
 
 
