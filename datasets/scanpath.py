@@ -17,6 +17,7 @@ from vision_suite.datasets.records import Record, fingerprint
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
 from vision_suite.datasets.scanpath_assign import AssignRule, Rule, Unassigned, fractions
+from vision_suite.datasets.scanpath_augment import SceneAugment
 from vision_suite.datasets.scanpath_batches import ScanpathBatches
 from vision_suite.datasets.scanpath_inputs import PictureBatches, PictureScenes, PictureSettings
 from vision_suite.datasets.scanpath_records import ScanpathSet, Scene, Trial, counts, cut_windows, drop_long
@@ -73,6 +74,8 @@ class ScanpathData(BaseData):
         window: int | None = None,
         train_overlap: int = 0,
         test_overlap: int = 0,
+        shift: float = 0.0,
+        hide: float = 0.0,
         cache: Literal["memory", "none"] = "memory",
         num_workers: int | None = None,
         predict_inputs: str | None = None,
@@ -129,6 +132,9 @@ class ScanpathData(BaseData):
             train_overlap: Fixations that a training piece repeats from the one before, given; 0 keeps whole pieces
                 only, with their first fixation given.
             test_overlap: Likewise in evaluation.
+            shift: Move each training scene as a whole by up to so many object pitches, down and right apart; only
+                where objects stand freely.
+            hide: Share of the objects of a training scene whose vector becomes zeros.
             cache: memory keeps crops and vectors; none reads them from disk each time.
             num_workers: Worker processes of each loader; by default none with cache=memory, else up to 8.
             predict_inputs: Pictures of your own for predict: a file, a folder, a glob or a manifest. The data set is
@@ -218,6 +224,9 @@ class ScanpathData(BaseData):
                 self._trials[stage], lost = cut_windows(trials, window, overlaps[stage])
                 found.problems[f"fixations_in_no_window_of_{stage}"] += lost
             self._trials["predict"] = self._trials["test"]
+        if shift > 0 and any(scene.grid is not None for scene in found.scenes.values()):
+            raise ConfigError(f"shift={shift:g} would move objects off their grid: use 0 for {dataset}")
+        self._augment = SceneAugment(shift, hide)
         self._look(found, folder, objects, features, target_from, crops, cache == "memory")
         self.num_objects = self.num_classes = max(len(scene.boxes) for scene in found.scenes.values())
         grids = [scene.grid for scene in found.scenes.values()]
@@ -262,6 +271,8 @@ class ScanpathData(BaseData):
                 f"target_from=given, but {apart.count(False)} of {len(apart)} searches have no target "
                 f"{'vector' if chosen == 'features' else 'picture'} of their own: pass --data.target_from object"
             )
+        if chosen == "crops" and self._augment.hide > 0:
+            raise ConfigError(f"hide={self._augment.hide:g} hides vectors, but objects are crops: use 0")
         self._inputs = SceneInputs(crops if chosen == "crops" else None, find, keep)
         self._crops = crops
 
@@ -292,6 +303,7 @@ class ScanpathData(BaseData):
             "objects": self.objects,
             "target_from": self.target_from,
             "window": {"length": self._window, "overlap": self._overlaps} if self._window else None,
+            "augment": {"shift": self._augment.shift, "hide": self._augment.hide},
             "max_length": self.max_length,
             **found.notes,
             "fingerprint": fingerprint(folder, [Record(str(path), -1) for path in [*sorted(files), *lists]]),
@@ -386,7 +398,12 @@ class ScanpathData(BaseData):
         if self.pictures is not None:
             return PictureBatches(self.pictures, self._crops, target_given=self.target_from == "given")
         return ScanpathBatches(
-            self._trials[stage], self._scenes, self._inputs, target_given=self.target_from == "given"
+            self._trials[stage],
+            self._scenes,
+            self._inputs,
+            target_given=self.target_from == "given",
+            augment=self._augment if stage == "fit" else None,
+            seed=self.seed,
         )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vision_suite.datasets.loading import BatchKey
+from vision_suite.datasets.scanpath_augment import SceneAugment
 from vision_suite.datasets.scanpath_records import Scene, Trial
 from vision_suite.datasets.scanpath_scenes import SceneInputs
 from vision_suite.types import PADDING
@@ -21,17 +22,32 @@ class ScanpathBatches(Dataset[dict[str, Tensor]]):
     Args:
         trials: What there is. scenes: By name. inputs: Crops or vectors.
         target_given: The target comes from its own file, not from an object of the scene.
+        augment: How scenes vary. seed: Of these changes, with the epoch and the trials of a batch.
     """
 
     def __init__(
-        self, trials: Sequence[Trial], scenes: Mapping[str, Scene], inputs: SceneInputs, *, target_given: bool
+        self,
+        trials: Sequence[Trial],
+        scenes: Mapping[str, Scene],
+        inputs: SceneInputs,
+        *,
+        target_given: bool,
+        augment: SceneAugment | None = None,
+        seed: int = 0,
     ) -> None:
         self._trials, self._scenes, self._inputs, self._given = trials, scenes, inputs, target_given
+        self._augment, self._seed = augment, seed
 
     def __len__(self) -> int:
         return len(self._trials)
 
     def __getitem__(self, key: BatchKey) -> dict[str, Tensor]:
+        batch = self._batch(key)
+        if self._augment is None or not self._augment.active:
+            return batch
+        return self._augment.apply(batch, [self._seed, key.epoch, *key.indices])
+
+    def _batch(self, key: BatchKey) -> dict[str, Tensor]:
         trials = [self._trials[index] for index in key.indices]
         scenes = [self._scenes[trial.scene] for trial in trials]
         batch = pad_trials(trials, scenes, key.indices)

@@ -59,7 +59,7 @@ def section(path: Path, name: str) -> Any:
 
 
 # Configurations of other data have tests of their own.
-PICTURES = {name: path for name, path in named_configs().items() if "image_size" in section(path, "data")["init_args"]}
+PICTURES = {n: p for n, p in named_configs().items() if "image_size" in section(p, "data").get("init_args", {})}
 
 
 def first_of_each_data_set() -> set[str]:

@@ -269,7 +269,7 @@ def test_crops_that_the_network_cannot_read(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"max_length": 0}, "longest path to train on, so the data have none"),
+        ({"max_length": 0}, "the data names no longest scanpath"),
         ({"samples": 0}, "samples=0"),
         ({"temperature": 0.0}, "temperature above 0"),
         ({"duration_weight": -1.0}, "a weight of 0 or more"),

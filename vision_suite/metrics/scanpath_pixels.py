@@ -54,7 +54,7 @@ class PixelBaseline:
             before: (2,) x, y of the fixation before, in pixels; None at the start, where nothing is known of a move.
         """
         parts = self._parts(size, before)
-        shares = np.array(self.shares[: len(parts)] if before is not None else (self.shares[0], self.shares[2]))
+        shares = TINY + np.array(self.shares if before is not None else (self.shares[0], self.shares[2]))
         mixed: Floats = np.tensordot(shares / shares.sum(), np.stack(parts), axes=1)
         return mixed
 
