@@ -63,14 +63,10 @@ class LitOAT(LitBase):
     ) -> None:
         super().__init__(optim)
         self.save_settings()
-        if max_length == 0:
-            raise ConfigError(
-                "the data names no longest scanpath: give --data.root, or the --ckpt_path of a trained model"
-            )
         if max_length < 1:
             raise ConfigError(
-                f"max_length={max_length}: a path has a fixation or more; on the command line it is the longest path "
-                "to train on, so the data have none: choose other parts, or give the --ckpt_path of a trained model"
+                f"max_length={max_length}: the data names no longest scanpath to train on: give --data.root, other "
+                "parts, or the --ckpt_path of a trained model"
             )
         if samples < 1 or temperature <= 0 or duration_weight < 0:
             raise ConfigError(

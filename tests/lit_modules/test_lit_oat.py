@@ -217,7 +217,8 @@ def test_predictions_are_rows_of_drawn_paths(tmp_path):
     module, split = lit(samples=2), grid()
     running = trainer(tmp_path)
     running.test(module, split, verbose=False)
-    first = running.predict(module, split)[0]
+    batch = next(iter(split.predict_dataloader()))
+    first = module.predict_step(batch, 0)
     assert first["trial"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     objects = [[int(n) for n in row[2 : 2 + module.max_length] if n != -1] for row in first["values"]]
     tested = [path["objects"] for trial in module.report.trials[:5] for path in trial["samples"]]
