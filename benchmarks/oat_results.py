@@ -32,6 +32,7 @@ from oat_tables import NOTE, table
 from results import command_line, describe_run, git_commit, write_results
 from tqdm import tqdm
 
+from vision_suite.datasets.base import Stage
 from vision_suite.datasets.scanpath import ScanpathData
 from vision_suite.metrics.scanpath_baselines import Choices
 from vision_suite.metrics.scanpath_pixels import fit_pixels
@@ -117,7 +118,7 @@ def execute(
 def pixel_scores(settings: dict[str, object], run: Run) -> dict[str, float]:
     """The pixel-based baseline under the protocol of the network, names beginning with its own."""
     data = ScanpathData(**settings)  # type: ignore[arg-type]
-    stage = "test" if run.split == "test" else "validate"
+    stage: Stage = "test" if run.split == "test" else "validate"
     trials, scenes, training = data.trials(stage), data.scenes(stage), data.recordings("fit")
     baseline = fit_pixels(training, data.scenes("fit"), Choices.of([*trials, *training]))
     chains = {name: baseline.transitions(scene) for name, scene in scenes.items()}

@@ -72,6 +72,7 @@ class ScanpathData(BaseData):
         unassigned: Unassigned = "background",
         length_deviations: float | None = None,
         window: int | None = None,
+        train_window: int | None = None,
         train_overlap: int = 0,
         test_overlap: int = 0,
         shift: float = 0.0,
@@ -129,6 +130,7 @@ class ScanpathData(BaseData):
             length_deviations: Leave out trials whose length is outside the mean +- so many standard deviations, before
                 the split; unset is 3 for Amazon covers as in OAT, 0 never does.
             window: Cut recordings into pieces of so many fixations; unset keeps them whole.
+            train_window: Length of training pieces if it is another one; longer ones share the work of a scene.
             train_overlap: Fixations that a training piece repeats from the one before, given; 0 keeps whole pieces
                 only, with their first fixation given.
             test_overlap: Likewise in evaluation.
@@ -163,10 +165,13 @@ class ScanpathData(BaseData):
         workers = (0 if cache == "memory" else min(8, available_cores())) if num_workers is None else num_workers
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=workers, seed=seed)
         overlaps = {"fit": train_overlap, "validate": test_overlap, "test": test_overlap}
-        if window is not None and (window < 2 or not all(0 <= n < window for n in overlaps.values())):
+        windows = {"fit": window if train_window is None else train_window, "validate": window, "test": window}
+        if window is None and train_window is not None:
+            raise ConfigError(f"train_window={train_window} without window: give both")
+        if not all(n is None or (n >= 2 and 0 <= overlaps[stage] < n) for stage, n in windows.items()):
             raise ConfigError(
-                f"window={window}, train_overlap={train_overlap}, test_overlap={test_overlap}: use a window of 2 or "
-                "more and overlaps of 0 to window - 1"
+                f"window={window}, train_window={train_window}, train_overlap={train_overlap}, "
+                f"test_overlap={test_overlap}: use windows of 2 or more and overlaps of 0 to window - 1"
             )
         if min(crop_size) < 1 or min(std) <= 0:
             raise ConfigError(f"crop_size={list(crop_size)}, std={list(std)}: use numbers above 0")
@@ -218,10 +223,10 @@ class ScanpathData(BaseData):
         self._scenes = found.scenes
         self._recordings = {**parts, "predict": parts["test"]}
         self._trials = dict(self._recordings)
-        self._window, self._overlaps = window, overlaps
+        self._windows, self._overlaps = windows, overlaps
         if window is not None:
             for stage, trials in parts.items():
-                self._trials[stage], lost = cut_windows(trials, window, overlaps[stage])
+                self._trials[stage], lost = cut_windows(trials, windows[stage] or window, overlaps[stage])
                 found.problems[f"fixations_in_no_window_of_{stage}"] += lost
             self._trials["predict"] = self._trials["test"]
         if shift > 0 and any(scene.grid is not None for scene in found.scenes.values()):
@@ -302,7 +307,7 @@ class ScanpathData(BaseData):
             "conditions": sorted({Condition(trial.condition).name.lower() for trial in found.trials}),
             "objects": self.objects,
             "target_from": self.target_from,
-            "window": {"length": self._window, "overlap": self._overlaps} if self._window else None,
+            "window": {"length": self._windows, "overlap": self._overlaps} if self._windows["test"] else None,
             "augment": {"shift": self._augment.shift, "hide": self._augment.hide},
             "max_length": self.max_length,
             **found.notes,

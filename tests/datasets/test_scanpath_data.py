@@ -235,3 +235,15 @@ def test_an_image_in_two_parts_stops_the_run(root):
     (root / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(DataError, match="is in the parts 'fit' and 'test'"):
         make(root, split="official", folds=None)
+
+
+def test_training_pieces_may_be_longer(tmp_path):
+    table(tmp_path, scenes=9)  # of 2 to 4 fixations
+    settings = {"dataset": "table", "root": str(tmp_path), "folds": 3, "train_overlap": 1, "test_overlap": 1}
+    data = ScanpathData(**settings, window=2, train_window=4)
+    assert max(trial.length for trial in data.trials("fit")) == 4
+    assert {trial.length for trial in data.trials("test")} == {2}
+    with pytest.raises(ConfigError, match="without window"):
+        ScanpathData(**settings, train_window=4)
+    with pytest.raises(ConfigError, match="windows of 2 or more"):
+        ScanpathData(**settings, window=4, train_window=1)
