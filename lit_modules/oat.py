@@ -90,10 +90,17 @@ class LitOAT(LitBase):
         Raises:
             ConfigError: The network cannot read what the data give.
         """
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        check_inputs(self.model, data.preprocessing, data.num_positions)
-        for part in ("fit", "validate") if stage == "fit" else (stage,):
-            check_trials(self.model, data.trials(part), part)
+        # Own pictures are cut as the checkpoint says, which is read after this.
+        if stage != "predict":
+            self._check(*(("fit", "validate") if stage == "fit" else (TrainerFn(stage).value,)))
+
+    def on_predict_start(self) -> None:
+        """Compare the data with the network.
+
+        Raises:
+            ConfigError: The network cannot read what the data give.
+        """
+        self._check("predict")
 
     def forward(self, batch: Any) -> OATOutput:
         """Scores of every next fixation of recorded paths."""
@@ -137,6 +144,12 @@ class LitOAT(LitBase):
     def on_test_epoch_end(self) -> None:
         """Score and log ``test/...``."""
         self._score("test")
+
+    def _check(self, *parts: str) -> None:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        check_inputs(self.model, data.preprocessing, data.num_positions)
+        for part in parts:
+            check_trials(self.model, data.trials(part), part)
 
     @property
     def _fitting(self) -> bool:

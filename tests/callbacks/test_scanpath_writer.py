@@ -182,7 +182,7 @@ def test_own_pictures_by_the_command_line(trained, tmp_path):
     ("flags", "said"),
     [
         (["--data.target=mug"], "no box of 'a.png' is labelled 'mug': its labels are"),
-        ([], "has no target"),
+        ([], "1 of 1 trials to predict are target-absent or free viewing"),
     ],
 )
 def test_what_cannot_be_predicted_is_one_line(trained, tmp_path, capsys, flags, said):
@@ -201,7 +201,7 @@ def test_a_table_of_positions_needs_a_grid(tmp_path):
     pl.seed_everything(0)
     settings = {"embed_dim": 32, "ff_dim": 32, "encoder_layers": 1, "decoder_layers": 1, "crop_size": (29, 29)}
     module = LitOAT(0, 4, 6, samples=2, position="cholesky", **settings)
-    with pytest.raises(DataError, match=r"position=gauss_hermite where objects are not on a grid"):
+    with pytest.raises(ConfigError, match=r"stand freely: train with --model.position gauss_hermite"):
         predict(tmp_path, module, ScanpathData(target="cup", **own))
     data = ScanpathData(target_box=1, grid=(3, 4), **{**own, "boxes": None})
     _, entries, _ = predict(tmp_path, module, data)

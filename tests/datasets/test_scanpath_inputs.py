@@ -50,7 +50,7 @@ def batch(folder, state=None, **settings):
 
 
 def test_a_batch_has_what_other_data_have(pictures):
-    data, found = batch(pictures, target="cup", crop_size=(30, 31), std=(0.25, 0.25, 0.25))
+    data, found = batch(pictures, target="cup", crop_size=(30, 31), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
     rows = json.loads((pictures.parent / "boxes.json").read_text())["a.png"]
     assert found["crops"].shape == (2, 6, 3, 30, 31)
     np.testing.assert_allclose(found["boxes"][0], [row[:4] for row in rows])

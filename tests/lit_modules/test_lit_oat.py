@@ -174,7 +174,10 @@ def test_durations_of_windows_that_go_on(tmp_path):
             assert path["duration"][:given] == pytest.approx(trial["human"]["duration"][:given])
             assert 0 < min(path["duration"]) <= max(path["duration"]) <= 60
     assert np.isfinite(report.rows["model"]["multimatch_duration"])
-    assert report.protocol["window"] == {"length": 4, "overlap": {"fit": 0, "validate": 2, "test": 2}}
+    assert report.protocol["window"] == {
+        "length": {"fit": 4, "validate": 4, "test": 4},
+        "overlap": {"fit": 0, "validate": 2, "test": 2},
+    }
     assert report.rows["model"]["nats_per_fixation"] > 0
     capped = report.protocol["durations_capped"]
     assert capped["at"] == 60
