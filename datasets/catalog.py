@@ -142,27 +142,26 @@ def _emoji_entry(size: int) -> CatalogEntry:
     )
 
 
+def _entry(name: str, description: str, task: str, licence: str) -> CatalogEntry:
+    path = data_dir() / name
+    return CatalogEntry(name, description, task, licence, path, prepared=(path / "MANIFEST.json").is_file())
+
+
 def _watch_entry() -> CatalogEntry:
-    path = data_dir() / WATCH
-    return CatalogEntry(
-        name=WATCH,
-        description="240 sequences of 30 s from 10 people's smartwatches, 6 exercises; fetches 11 MB",
-        task="temporal action detection, tested on unseen people",
-        licence="package BSD; the recordings' own terms are not stated in it",
-        path=path,
-        prepared=(path / "MANIFEST.json").is_file(),
+    return _entry(
+        WATCH,
+        "240 sequences of 30 s from 10 people's smartwatches, 6 exercises; fetches 11 MB",
+        "temporal action detection, tested on unseen people",
+        "package BSD; the recordings' own terms are not stated in it",
     )
 
 
 def _onestop_entry() -> CatalogEntry:
-    path = data_dir() / ONESTOP
-    return CatalogEntry(
-        name=ONESTOP,
-        description="2 readers x 12 pages, 3,209 fixations on 1,307 words; fetches 3 MB, with word vectors 86 MB",
-        task="scanpaths, tested on unseen pages or readers",
-        licence="CC-BY-4.0 (eye movements), CC-BY-SA-4.0 (texts and pictures)",
-        path=path,
-        prepared=(path / "MANIFEST.json").is_file(),
+    return _entry(
+        ONESTOP,
+        "2 readers x 12 pages, 3,209 fixations on 1,307 words; fetches 3 MB, with word vectors 86 MB",
+        "scanpaths, tested on unseen pages or readers",
+        "CC-BY-4.0 (eye movements), CC-BY-SA-4.0 (texts and pictures)",
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,9 @@ from vision_suite.datasets.emoji_write import (
     write_cub,
     write_market,
 )
-from vision_suite.datasets.fetch import building, data_dir, fetch_members, locked
-from vision_suite.datasets.prepared import MANIFEST, Progress, VerifyReport, as_json, load_manifest
+from vision_suite.datasets.fetch import data_dir, fetch_members
+from vision_suite.datasets.prepared import MANIFEST, Progress, VerifyReport, as_json, load_manifest, prepare_once
 from vision_suite.errors import ConfigError, DataError
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_SIZE = 64
 MIN_SIZE, MAX_SIZE = 16, 1024
@@ -72,18 +70,11 @@ def prepare(recipe: Recipe, progress: Progress, *, source: Path | None, image_si
     """
     if not MIN_SIZE <= image_size <= MAX_SIZE:
         raise ConfigError(f"image_size={image_size}: choose a size from {MIN_SIZE} to {MAX_SIZE} pixels")
-    target = folder_of(image_size)
-    if why_not_ready(target, recipe) is None:
-        return target
-    with locked(target):
-        reason = why_not_ready(target, recipe)
-        if reason is None:
-            return target
-        if target.exists():
-            logger.warning("%s: %s: preparing it again", target, reason)
-        with building(target) as part:
-            _build(part, recipe, progress, source=source, image_size=image_size, workers=workers)
-    return target
+
+    def build(part: Path) -> None:
+        _build(part, recipe, progress, source=source, image_size=image_size, workers=workers)
+
+    return prepare_once(folder_of(image_size), partial(why_not_ready, recipe=recipe), build)
 
 
 def why_not_ready(folder: Path, recipe: Recipe) -> str | None:

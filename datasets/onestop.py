@@ -18,9 +18,19 @@ from typing import Any
 import numpy as np
 
 from vision_suite.datasets.archives import sha256_of
-from vision_suite.datasets.fetch import Archive, building, data_dir, fetch_members, locked
+from vision_suite.datasets.fetch import Archive, data_dir, fetch_members
 from vision_suite.datasets.onestop_recipe import ATTRIBUTION, EXPECTED, LICENCE, MEMBERS, NORMS, PAGES
-from vision_suite.datasets.prepared import MANIFEST, Progress, VerifyReport, as_json, load_manifest
+from vision_suite.datasets.prepared import (
+    MANIFEST,
+    Progress,
+    VerifyReport,
+    as_json,
+    changed_files,
+    load_manifest,
+    missing_file,
+    prepare_once,
+    source_of,
+)
 from vision_suite.datasets.sentence_vectors import ARCHIVE as SENTENCES
 from vision_suite.datasets.sentence_vectors import can_embed, sentence_vectors
 from vision_suite.errors import DataError
@@ -81,29 +91,22 @@ def prepare(progress: Progress, *, source: Path | None) -> Path:
     Raises:
         DataError: An archive cannot be had, or holds something else than expected.
     """
-    target = folder_of()
-    if why_not_ready(target) is None:
-        return target
-    with locked(target):
-        reason = why_not_ready(target)
-        if reason is None:
-            return target
-        if target.exists():
-            logger.warning("%s: %s: preparing it again", target, reason)
-        with building(target) as part:
-            progress("fetching", 0, 1)
-            members = {name.removeprefix(SAMPLE): data for name, data in fetch_members(ARCHIVE, source).items()}
-            progress("fetching", 1, 1)
-            pages, without_word = convert(members)
-            check_counts(pages, without_word)
-            vectors = None
-            if can_embed():
-                texts = [text for page in pages for text in (*page.words, page.question)]
-                vectors = sentence_vectors(texts, progress, source)
-            else:
-                logger.warning("%s: transformers is not installed, so words have crops but no vectors", NAME)
-            write(part, pages, members, vectors, without_word)
-    return target
+
+    def build(part: Path) -> None:
+        progress("fetching", 0, 1)
+        members = {name.removeprefix(SAMPLE): data for name, data in fetch_members(ARCHIVE, source).items()}
+        progress("fetching", 1, 1)
+        pages, without_word = convert(members)
+        check_counts(pages, without_word)
+        vectors = None
+        if can_embed():
+            texts = [text for page in pages for text in (*page.words, page.question)]
+            vectors = sentence_vectors(texts, progress, source)
+        else:
+            logger.warning("%s: transformers is not installed, so words have crops but no vectors", NAME)
+        write(part, pages, members, vectors, without_word)
+
+    return prepare_once(folder_of(), why_not_ready, build)
 
 
 def why_not_ready(folder: Path) -> str | None:
@@ -112,12 +115,11 @@ def why_not_ready(folder: Path) -> str | None:
         manifest = _manifest(folder)
     except DataError as error:
         return str(error)
-    if manifest["rule_version"] != RULE_VERSION or manifest["sources"][0] != _source(ARCHIVE):
+    if manifest["rule_version"] != RULE_VERSION or manifest["sources"][0] != source_of(ARCHIVE):
         return "made from another archive or by an older rule"
     if len(manifest["sources"]) == 1 and can_embed():
         return "made without sentence vectors, which can be made now"
-    missing = [name for name in manifest["checksums"] if not (folder / name).is_file()]
-    return f"{missing[0]} is missing" if missing else None
+    return missing_file(folder, manifest)
 
 
 def verify(progress: Progress) -> VerifyReport:
@@ -129,14 +131,10 @@ def verify(progress: Progress) -> VerifyReport:
     folder = folder_of()
     manifest = _manifest(folder)
     problems = []
-    if manifest["rule_version"] != RULE_VERSION or manifest["sources"][0] != _source(ARCHIVE):
+    if manifest["rule_version"] != RULE_VERSION or manifest["sources"][0] != source_of(ARCHIVE):
         problems.append(f"{MANIFEST}: made from another archive or by an older rule")
-    checksums = manifest["checksums"]
-    for done, (name, expected) in enumerate(checksums.items()):
-        if not (folder / name).is_file() or sha256_of(folder / name) != expected:
-            problems.append(f"{name}: missing or changed")
-        progress("checking", done + 1, len(checksums))
-    return VerifyReport(folder, 1, len(checksums), tuple(problems))
+    problems += changed_files(folder, manifest, progress)
+    return VerifyReport(folder, 1, len(manifest["checksums"]), tuple(problems))
 
 
 def convert(members: dict[str, bytes]) -> tuple[list[Page], int]:
@@ -266,7 +264,7 @@ def write(
     manifest = {
         "name": "OneStop-mini",
         "rule_version": RULE_VERSION,
-        "sources": [_source(ARCHIVE), *([] if vectors is None else [_source(SENTENCES)])],
+        "sources": [source_of(ARCHIVE), *([] if vectors is None else [source_of(SENTENCES)])],
         "counts": EXPECTED,
         "vectors": "none: transformers was not installed" if vectors is None else "all-MiniLM-L6-v2, mean, length 1",
         "words_norms": {"columns": list(NORMS), "mean": mean.tolist(), "deviation": spread.tolist()},
@@ -280,10 +278,6 @@ def write(
 
 def _rows(contents: bytes) -> list[Row]:
     return list(csv.DictReader(io.StringIO(contents.decode("utf-8-sig"))))
-
-
-def _source(archive: Archive) -> dict[str, Any]:
-    return {"client": archive.client, "package": archive.name, "version": archive.version, "sha256": archive.sha256}
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

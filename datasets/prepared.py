@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vision_suite.datasets.archives import sha256_of
+from vision_suite.datasets.fetch import Archive, building, locked
 from vision_suite.errors import DataError
 
+logger = logging.getLogger(__name__)
 MANIFEST = "MANIFEST.json"
 
 Progress = Callable[[str, int, int], None]
@@ -53,6 +57,49 @@ def load_manifest(folder: Path, keys: set[str], command: str) -> dict[str, Any]:
     except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path} cannot be read ({error}): delete the folder and prepare it again") from None
     return dict(manifest)
+
+
+def source_of(archive: Archive) -> dict[str, Any]:
+    """What a manifest says of an archive."""
+    return {"client": archive.client, "package": archive.name, "version": archive.version, "sha256": archive.sha256}
+
+
+def prepare_once(target: Path, why_not_ready: Callable[[Path], str | None], build: Callable[[Path], None]) -> Path:
+    """Build a set unless it is there; other processes wait for the one that works, and see it whole or not at all.
+
+    Args:
+        target: The prepared folder.
+        why_not_ready: What is wrong with it, None if nothing is.
+        build: Writes the set into an empty path.
+    """
+    if why_not_ready(target) is None:
+        return target
+    with locked(target):
+        reason = why_not_ready(target)
+        if reason is None:
+            return target
+        if target.exists():
+            logger.warning("%s: %s: preparing it again", target, reason)
+        with building(target) as part:
+            build(part)
+    return target
+
+
+def missing_file(folder: Path, manifest: Mapping[str, Any]) -> str | None:
+    """The first file of a manifest's ``checksums`` that is not there, in words; None if all are."""
+    missing = [name for name in manifest["checksums"] if not (folder / name).is_file()]
+    return f"{missing[0]} is missing" if missing else None
+
+
+def changed_files(folder: Path, manifest: Mapping[str, Any], progress: Progress) -> list[str]:
+    """What is wrong with the files of a manifest's ``checksums``, each read whole; a line each."""
+    checksums = manifest["checksums"]
+    problems = []
+    for done, (name, expected) in enumerate(checksums.items()):
+        if not (folder / name).is_file() or sha256_of(folder / name) != expected:
+            problems.append(f"{name}: missing or changed")
+        progress("checking", done + 1, len(checksums))
+    return problems
 
 
 @contextmanager

@@ -6,7 +6,6 @@ stand-in that shows whether code learns, and says nothing about any published ta
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,21 @@ import numpy.typing as npt
 
 from vision_suite.datasets.archives import sha256_of
 from vision_suite.datasets.array_pickle import load_array_pickle
-from vision_suite.datasets.fetch import Archive, building, data_dir, fetch_members, locked
-from vision_suite.datasets.prepared import MANIFEST, Progress, VerifyReport, as_json, load_manifest
+from vision_suite.datasets.fetch import Archive, data_dir, fetch_members
+from vision_suite.datasets.prepared import (
+    MANIFEST,
+    Progress,
+    VerifyReport,
+    as_json,
+    changed_files,
+    load_manifest,
+    missing_file,
+    prepare_once,
+    source_of,
+)
 from vision_suite.datasets.tad_annotations import Action, Video, write_annotations
 from vision_suite.datasets.tad_sampling import FeatureInfo, write_info
 from vision_suite.errors import DataError
-
-logger = logging.getLogger(__name__)
 
 NAME = "watch-tad"
 RULE_VERSION = 1
@@ -82,21 +89,14 @@ def prepare(progress: Progress, *, source: Path | None) -> Path:
     Raises:
         DataError: The archive cannot be had, or the sequences are not the expected ones.
     """
-    target = folder_of()
-    if why_not_ready(target) is None:
-        return target
-    with locked(target):
-        reason = why_not_ready(target)
-        if reason is None:
-            return target
-        if target.exists():
-            logger.warning("%s: %s: preparing it again", target, reason)
-        with building(target) as part:
-            progress("fetching", 0, 1)
-            contents = fetch_members(ARCHIVE, source)[MEMBER]
-            progress("fetching", 1, 1)
-            _build(part, recordings(contents), progress)
-    return target
+
+    def build(part: Path) -> None:
+        progress("fetching", 0, 1)
+        contents = fetch_members(ARCHIVE, source)[MEMBER]
+        progress("fetching", 1, 1)
+        _build(part, recordings(contents), progress)
+
+    return prepare_once(folder_of(), why_not_ready, build)
 
 
 def why_not_ready(folder: Path) -> str | None:
@@ -105,10 +105,9 @@ def why_not_ready(folder: Path) -> str | None:
         manifest = _manifest(folder)
     except DataError as error:
         return str(error)
-    if manifest["rule_version"] != RULE_VERSION or manifest["sources"] != _sources():
+    if manifest["rule_version"] != RULE_VERSION or manifest["sources"] != [source_of(ARCHIVE)]:
         return "made from another archive or by an older rule"
-    missing = [name for name in manifest["checksums"] if not (folder / name).is_file()]
-    return f"{missing[0]} is missing" if missing else None
+    return missing_file(folder, manifest)
 
 
 def verify(progress: Progress) -> VerifyReport:
@@ -120,13 +119,10 @@ def verify(progress: Progress) -> VerifyReport:
     folder = folder_of()
     manifest = _manifest(folder)
     problems = []
-    if manifest["rule_version"] != RULE_VERSION or manifest["sources"] != _sources():
+    if manifest["rule_version"] != RULE_VERSION or manifest["sources"] != [source_of(ARCHIVE)]:
         problems.append(f"{MANIFEST}: made from another archive or by an older rule")
+    problems += changed_files(folder, manifest, progress)
     checksums = manifest["checksums"]
-    for done, (name, expected) in enumerate(checksums.items()):
-        if not (folder / name).is_file() or sha256_of(folder / name) != expected:
-            problems.append(f"{name}: missing or changed")
-        progress("checking", done + 1, len(checksums))
     # Features that a recogniser added stand in folders of their own.
     for own in sorted({(folder / name).parent for name in checksums} - {folder}):
         strangers = [path for path in sorted(own.iterdir()) if str(path.relative_to(folder)) not in checksums]
@@ -244,7 +240,7 @@ def _build(part: Path, found: Recordings, progress: Progress) -> None:
     manifest = {
         "name": "Watch-TAD",
         "rule_version": RULE_VERSION,
-        "sources": _sources(),
+        "sources": [source_of(ARCHIVE)],
         "seeds": {subset: seed for subset, _, seed in STREAMS},
         "validation_subject": VALIDATION_SUBJECT,
         "counts": {s: {"sequences": n, "actions": a} for s, (n, a) in _count(videos).items()},
@@ -276,10 +272,6 @@ def _check(videos: list[Video]) -> None:
     found = _count(videos)
     if found != EXPECTED:
         raise DataError(f"Watch-TAD: sequences and actions {found} instead of {EXPECTED}: check the archive and NumPy")
-
-
-def _sources() -> list[dict[str, Any]]:
-    return [{"client": ARCHIVE.client, "package": ARCHIVE.name, "version": ARCHIVE.version, "sha256": ARCHIVE.sha256}]
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from emoji_fixture import DESIGNS, PLAIN, bucket, icon_sets, make_fake_set, sile
 from PIL import Image
 
 from vision_suite.datasets import emoji, emoji_draw
+from vision_suite.datasets import prepared as prepared_sets
 from vision_suite.datasets.emoji import prepare, verify, why_not_ready
 from vision_suite.datasets.emoji_draw import Drawing, draw_all, drawings, rasterise
 from vision_suite.datasets.emoji_recipe import load_recipe
@@ -160,7 +161,7 @@ def test_pictures_are_rgb_of_the_size_asked_for_and_the_same_with_one_process(fa
 
 def test_a_second_call_does_no_work(fake, fresh, monkeypatch):
     monkeypatch.setattr(emoji, "_build", None)
-    monkeypatch.setattr(emoji, "locked", None)  # not even the lock: the cache may be read-only
+    monkeypatch.setattr(prepared_sets, "locked", None)  # not even the lock: the cache may be read-only
     assert prepare(fake.recipe, silent, source=None, image_size=16, workers=1) == fresh
 
 

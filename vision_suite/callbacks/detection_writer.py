@@ -13,9 +13,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_info
 
-from vision_suite.callbacks.prediction_store import clear
+from vision_suite.callbacks.prediction_store import clear, fresh_folders, require_keys
 from vision_suite.callbacks.report_detection import best
-from vision_suite.callbacks.run_dir import file_stem, share_run_dir
+from vision_suite.callbacks.run_dir import file_stem
 from vision_suite.datasets.tad import TADData
 from vision_suite.errors import ConfigError
 from vision_suite.models.csa.detections import CELLS, class_probabilities, to_proposals
@@ -53,14 +53,9 @@ class DetectionWriter(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Agree on the folder and clear what an earlier prediction left there."""
         trainer.predict_loop.return_predictions = False
-        self._folder, self._video = share_run_dir(trainer) / "predict", None
         if not isinstance(trainer.datamodule, TADData):  # type: ignore[attr-defined]
             raise ConfigError("detections of videos need --data TADData")
-        if trainer.is_global_zero:
-            for name in (PARTS, "timelines"):
-                clear(self._folder / name)
-                (self._folder / name).mkdir(parents=True)
-        trainer.strategy.barrier("prediction folder")
+        self._folder, self._video = fresh_folders(trainer, PARTS, "timelines"), None
 
     def on_predict_batch_end(
         self,
@@ -72,9 +67,7 @@ class DetectionWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Take a batch of windows of one video; after its last window write the video."""
-        if not isinstance(outputs, Mapping) or not set(outputs) >= KEYS:
-            names = ", ".join(sorted(KEYS))
-            raise ConfigError(f"{type(pl_module).__name__}.predict_step must return a mapping with {names}")
+        require_keys(pl_module, outputs, KEYS)
         data: TADData = trainer.datamodule  # type: ignore[attr-defined]
         place = int(batch["video"][0])
         if self._video is None or self._video.place != place:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BufferedWriter
 from pathlib import Path
@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pytorch_lightning import LightningModule, Trainer
 
-from vision_suite.errors import DataError
+from vision_suite.callbacks.run_dir import share_run_dir
+from vision_suite.errors import ConfigError, DataError
 
 Rows = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -127,6 +129,28 @@ def clear(folder: Path) -> None:
     """Remove a folder of earlier parts, if there is one."""
     if folder.is_dir():
         shutil.rmtree(folder)
+
+
+def fresh_folders(trainer: Trainer, *names: str) -> Path:
+    """The folder ``predict`` of the run, agreed on by all processes, with empty folders of these names in it."""
+    folder = share_run_dir(trainer) / "predict"
+    if trainer.is_global_zero:
+        for name in names:
+            clear(folder / name)
+            (folder / name).mkdir(parents=True)
+    trainer.strategy.barrier("prediction folder")
+    return folder
+
+
+def require_keys(module: LightningModule, outputs: Any, keys: Collection[str]) -> None:
+    """Refuse what a module's ``predict_step`` returned, unless it is a mapping with these keys.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if not isinstance(outputs, Mapping) or not set(outputs) >= set(keys):
+        names = ", ".join(sorted(keys))
+        raise ConfigError(f"{type(module).__name__}.predict_step must return a mapping with {names}")
 
 
 def _open(part: Path, name: str, layout: dict[str, Any]) -> Rows:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,7 @@ from vision_suite.callbacks.prediction_files import (
     write_features,
     write_rank_lists,
 )
-from vision_suite.callbacks.prediction_store import Ints, PartWriter, clear, merge
-from vision_suite.callbacks.run_dir import share_run_dir
+from vision_suite.callbacks.prediction_store import Ints, PartWriter, clear, fresh_folders, merge, require_keys
 from vision_suite.datasets.base import BaseData
 from vision_suite.datasets.pictures import PictureData
 from vision_suite.errors import ConfigError
@@ -34,6 +32,7 @@ from vision_suite.viz.retrieval import RankedRow, Shown, gallery_strip
 from vision_suite.viz.rollout import rollout_panel
 
 PARTS = ".parts"
+KEYS = {"index", "role", "feature"}
 BEST_CLASSES = 5
 
 
@@ -71,12 +70,7 @@ class PredictionWriter(Callback):
             rank_zero_info("predictions are not written: model and data must both be the suite's own")
             return
         trainer.predict_loop.return_predictions = False
-        self._folder = share_run_dir(trainer) / "predict"
-        if trainer.is_global_zero:
-            clear(self._folder / PARTS)
-            clear(self._folder / "rollout")
-            (self._folder / "rollout").mkdir(parents=True)
-        trainer.strategy.barrier("prediction folder")
+        self._folder = fresh_folders(trainer, PARTS, "rollout")
         self._part = PartWriter(self._folder / PARTS / f"rank-{trainer.global_rank}")
 
     def on_predict_batch_end(
@@ -91,10 +85,7 @@ class PredictionWriter(Callback):
         """Append a batch to this process's part and draw its attention maps."""
         if self._part is None:
             return
-        if not isinstance(outputs, Mapping) or not {"index", "role", "feature"} <= set(outputs):
-            raise ConfigError(
-                f"{type(pl_module).__name__}.predict_step must return a mapping with 'index', 'role' and 'feature'"
-            )
+        require_keys(pl_module, outputs, KEYS)
         found = {name: outputs[name].detach().cpu() for name in ("index", "role")}
         rows: dict[str, Any] = {name: value.to(torch.int64).numpy() for name, value in found.items()}
         rows["feature"] = outputs["feature"].detach().float().cpu().numpy()

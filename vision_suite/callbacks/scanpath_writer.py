@@ -13,8 +13,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_info
 
-from vision_suite.callbacks.prediction_store import clear
-from vision_suite.callbacks.run_dir import file_stem, share_run_dir
+from vision_suite.callbacks.prediction_store import clear, fresh_folders, require_keys
+from vision_suite.callbacks.run_dir import file_stem
 from vision_suite.datasets.grid_scanpaths import GridScanpathData
 from vision_suite.datasets.images import open_picture
 from vision_suite.datasets.records import is_picture
@@ -59,12 +59,7 @@ class ScanpathWriter(Callback):
         trainer.predict_loop.return_predictions = False
         data = _scanpath_data(trainer)
         self._trials, self._scenes = data.trials("predict"), data.scenes("predict")
-        self._folder = share_run_dir(trainer) / "predict"
-        if trainer.is_global_zero:
-            for name in (PARTS, "overlays"):
-                clear(self._folder / name)
-                (self._folder / name).mkdir(parents=True)
-        trainer.strategy.barrier("prediction folder")
+        self._folder = fresh_folders(trainer, PARTS, "overlays")
 
     def on_predict_batch_end(
         self,
@@ -76,9 +71,7 @@ class ScanpathWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Append a batch's trials to this process's part, and draw them."""
-        if not isinstance(outputs, Mapping) or not set(outputs) >= KEYS:
-            names = ", ".join(sorted(KEYS))
-            raise ConfigError(f"{type(pl_module).__name__}.predict_step must return a mapping with {names}")
+        require_keys(pl_module, outputs, KEYS)
         chosen = _chosen(trainer)
         rows = split_rows(outputs["trial"], outputs["values"])
         with (self._folder / PARTS / f"rank-{trainer.global_rank}.jsonl").open("a", encoding="utf-8") as part:

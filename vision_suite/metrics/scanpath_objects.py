@@ -64,8 +64,8 @@ def true_rank(probabilities: Probabilities, truth: npt.ArrayLike) -> Floats:
     Raises:
         DataError: Shapes disagree.
     """
-    table, column = _checked(probabilities, truth)
-    value = table[np.arange(len(column)), column][:, None]
+    value = true_probability(probabilities, truth)[:, None]
+    table = np.asarray(probabilities, dtype=np.float64)
     return np.asarray((table > value).sum(axis=1) + ((table == value).sum(axis=1) + 1) / 2, dtype=np.float64)
 
 

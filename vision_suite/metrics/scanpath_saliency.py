@@ -58,8 +58,7 @@ def conditional_nss(maps: Maps, xy: npt.ArrayLike, *, ddof: int = 1) -> Floats:
     Raises:
         DataError: Shapes disagree or a fixation lies outside.
     """
-    at = _looked_up(maps, xy)
-    flat = np.asarray(maps, dtype=np.float64).reshape(len(at), -1)
+    at, flat = _looked_up_and_flat(maps, xy)
     deviation = flat.std(axis=1, ddof=ddof)
     flats = deviation <= 1e-12 * np.abs(flat).max(axis=1, initial=0)
     return np.where(flats, 0.0, (at - flat.mean(axis=1)) / np.where(flats, 1.0, deviation))
@@ -80,8 +79,7 @@ def conditional_auc_hat(maps: Maps, xy: npt.ArrayLike) -> Floats:
     Raises:
         DataError: Shapes disagree or a fixation lies outside.
     """
-    at = _looked_up(maps, xy)
-    flat = np.asarray(maps, dtype=np.float64).reshape(len(at), -1)
+    at, flat = _looked_up_and_flat(maps, xy)
     false = ((flat >= at[:, None]).sum(axis=1) - 1) / max(flat.shape[1] - 1, 1)
     return np.asarray(1 - false / 2, dtype=np.float64)
 
@@ -99,8 +97,7 @@ def conditional_auc(maps: Maps, xy: npt.ArrayLike) -> Floats:
     Raises:
         DataError: Shapes disagree or a fixation lies outside.
     """
-    at = _looked_up(maps, xy)
-    flat = np.asarray(maps, dtype=np.float64).reshape(len(at), -1)
+    at, flat = _looked_up_and_flat(maps, xy)
     below, level = (flat < at[:, None]).mean(axis=1), (flat == at[:, None]).mean(axis=1)
     return np.asarray(below + level / 2, dtype=np.float64)
 
@@ -171,6 +168,12 @@ def fixation_prior(xy: npt.ArrayLike, shape: tuple[int, int], sigma: float = 24.
     smooth: Floats = gaussian_filter(counts, sigma)
     prior: Floats = smooth / smooth.sum()
     return prior
+
+
+def _looked_up_and_flat(maps: Maps, xy: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Values (T,) at the fixations, and each map (T, H * W) as a row."""
+    at = _looked_up(maps, xy)
+    return at, np.asarray(maps, dtype=np.float64).reshape(len(at), -1)
 
 
 def _looked_up(maps: Maps, xy: npt.ArrayLike) -> Floats:

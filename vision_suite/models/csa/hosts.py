@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,7 @@ class HostOutput(NamedTuple):
     maps: Tensor
 
 
-class Host(nn.Module):
+class Host(nn.Module, ABC):
     """A proposal network in two halves, so that attention can stand between them.
 
     Attributes:
@@ -37,13 +38,13 @@ class Host(nn.Module):
         super().__init__()
         self.proposals = proposals
 
+    @abstractmethod
     def encode(self, semantics: Tensor) -> Tensor:
         """R (B, C_in, T) to F (B, C_out, T)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def heads(self, features: Tensor) -> HostOutput:
         """F' (B, C_out, T) to logits."""
-        raise NotImplementedError
 
 
 class BMN(Host):
