@@ -1,8 +1,9 @@
 """The suite's attention operators on a GPU, in bfloat16, against the chip's roof and what PyTorch offers.
 
 Each work is timed between two events: with its inputs in the L2 cache as the work before left them (warm), after a
-write of more than the cache holds (cold), and as a replayed graph, which leaves out the cost of launching. The roof is
-the larger of arithmetic and memory traffic at the given ceilings. Fractions of the roof and ratios have targets.
+write of more than the cache holds (cold), and as a replayed graph. While a work is launched the GPU is kept busy, so
+that the events hold the GPU's time and not the host's. The roof is the larger of arithmetic and memory traffic at the
+given ceilings; the fraction of it and the ratio are those of the warm times, and have targets.
 
 Run: python benchmarks/attention_cuda.py [--rounds 20] [--tflops 790] [--tbytes 4.3]
 Writes docs/results/attention_cuda.md and .json. ``--device cpu --tiny`` runs the same works on a CPU in a few seconds,
@@ -28,12 +29,16 @@ from vision_suite.ops.attention import attention_rollout, cross_attention, statu
 
 HEADS, WIDTH = 12, 64
 FLUSHED = 256 * 2**20  # bytes written to empty the L2 cache
+LAUNCHING = 4_000_000  # cycles for which the GPU waits, about two milliseconds, while the host launches
 Work = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Case:
-    """``works``: ours first. ``target``: of the roof's fraction, or of the ratio to ``against`` where that is named."""
+    """``works``: ours first. ``target``: of the roof's fraction, or of the ratio to ``against`` where that is named.
+
+    ``most``: milliseconds, for what has no other target.
+    """
 
     name: str
     works: dict[str, Work]
@@ -41,6 +46,17 @@ class Case:
     traffic: float
     target: float
     against: str = ""
+    most: float = 0.0
+
+    def verdict(self, milliseconds: float, fraction: float, ratio: float) -> tuple[str, str]:
+        """The target in words, and whether it is met."""
+        if self.most:
+            return f"{self.most:g} ms", "yes" if milliseconds <= self.most else "no"
+        if not self.target:
+            return "", ""
+        if self.against:
+            return f"{self.target:g} times", "yes" if ratio >= self.target else "no"
+        return f"{100 * self.target:.0f} %", "yes" if fraction >= self.target else "no"
 
 
 def heads(batch: int, rows: int, device: str) -> Tensor:
@@ -119,7 +135,7 @@ def cases(device: str, tiny: bool) -> Iterator[Case]:
         yield Case(
             f"rollout, 12 layers {size}",
             {"ours": lambda q=q, k=k, lse=lse: attention_rollout([q] * 12, [k] * 12, [lse] * 12)},
-            6 * flops, 6 * traffic, 0.0,
+            6 * flops, 6 * traffic, 0.0, most=0.5 if tokens == 211 else 0.0,
         )  # fmt: skip
 
 
@@ -132,6 +148,7 @@ class GpuClock:
     def once(self, work: Work, cold: bool) -> float:
         """One run."""
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda._sleep(LAUNCHING)
         if cold:
             self.cache.zero_()
         start.record()
@@ -182,7 +199,7 @@ def main() -> int:
         return 1
     clock = GpuClock() if options.device == "cuda" else CpuClock()
     records: list[dict[str, object]] = []
-    lines = ["| case | milliseconds | of the roof | ratio | target |", "|---|---|---|---|---|"]
+    lines = ["| case | milliseconds | of the roof | ratio | target | met |", "|---|---|---|---|---|---|"]
     for case in cases(options.device, options.tiny):
         times = {name: clock.measure(work, options.rounds) for name, work in case.works.items()}
         roof = 1e3 * max(case.flops / options.tflops, case.traffic / options.tbytes) / 1e12
@@ -193,15 +210,18 @@ def main() -> int:
             f"{name} " + ", ".join(f"{kind} {value:.3f}" for kind, value in of.items()) for name, of in times.items()
         )
         kept = f"{ratio:.2f}" if case.against else ""
-        target = f"{case.target:.2f}" if case.target else ""
-        lines.append(f"| {case.name} | {shown} | {100 * fraction:.0f} % | {kept} | {target} |")
+        target, met = case.verdict(times["ours"]["warm"], fraction, ratio)
+        lines.append(f"| {case.name} | {shown} | {100 * fraction:.0f} % | {kept} | {target} | {met} |")
         for name, of in times.items():
             for kind, value in of.items():
                 records.append({"case": case.name, "variant": name, "metric": f"ms_{kind}", "value": round(value, 5)})
     print("\n".join(lines))
     if options.device == "cuda":
         name = torch.cuda.get_device_name()
-        note = f"{name}, median of {options.rounds} rounds; roof {options.tflops} TFLOP/s, {options.tbytes} TB/s."
+        note = (
+            f"One {name}, bfloat16, {HEADS} heads of width {WIDTH}, median of {options.rounds} rounds; "
+            f"roof {options.tflops:g} TFLOP/s, {options.tbytes:g} TB/s."
+        )
         stem = Path(__file__).parents[1] / "docs" / "results" / "attention_cuda"
         write_results(stem, "Attention operators on a GPU", note, "\n".join(lines), records, describe_run())
     return 0

@@ -3,11 +3,11 @@
 The loop has a batch of one and, for every fixation of every path, runs the whole network anew: appearance, encoder and
 decoder over all fixations so far. Both sides take the same random numbers, and in the same run every path must be
 equal: where rounding moves a number across a step of the cumulative distribution, the run stops and says so. Times are
-CPU time of one thread. With ``--loop-samples`` below ``--samples`` the loop walks the first paths only and its time is
-scaled by fixations, which is said in the table.
+CPU time of one thread; with ``--device cuda`` they are wall-clock time until the GPU is done. With ``--loop-samples``
+below ``--samples`` the loop walks the first paths only and its time is scaled by fixations, which is said in the table.
 
-Run: python benchmarks/oat_decode.py [--samples 100] [--loop-samples 4]
-Writes docs/results/oat_decode.md and docs/results/oat_decode.json.
+Run: python benchmarks/oat_decode.py [--samples 100] [--loop-samples 4] [--device cuda]
+Writes docs/results/oat_decode.md and docs/results/oat_decode.json, on a GPU oat_decode_cuda.md and .json.
 """
 
 from __future__ import annotations
@@ -46,6 +46,14 @@ def shelf(rows: int, columns: int, appearance: str, feature_dim: int) -> Scanpat
     return cast(ScanpathBatch, batch)
 
 
+def now(device: torch.device) -> float:
+    """Seconds: of this thread on a CPU; on a GPU, of the clock on the wall once all work is done."""
+    if device.type == "cpu":
+        return time.thread_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 @torch.no_grad()
 def loop(model: OAT, batch: ScanpathBatch, draws: torch.Tensor) -> tuple[list[int], float]:
     """One path, everything anew at every step; ``draws`` (L,) are its random numbers. Also its log-probability."""
@@ -53,7 +61,7 @@ def loop(model: OAT, batch: ScanpathBatch, draws: torch.Tensor) -> tuple[list[in
     total = 0.0
     end = batch["position"].shape[1]
     for draw in draws:
-        trial = cast(ScanpathBatch, {**batch, "sequence": torch.tensor([path], dtype=torch.int64)})
+        trial = cast(ScanpathBatch, {**batch, "sequence": torch.tensor([path], dtype=torch.int64, device=draws.device)})
         logits = model(trial).logits[0, -1, :-1].clone()
         if not path:
             logits[-1] = -torch.inf
@@ -71,17 +79,17 @@ def compare(model: OAT, batch: ScanpathBatch, longest: int, samples: int, loops:
     Raises:
         RuntimeError: A path differs.
     """
-    best, paths = float("inf"), None
+    best, paths, device = float("inf"), None, batch["position"].device
     for _ in range(rounds):
-        start = time.thread_time()
+        start = now(device)
         paths = sample(model, batch, longest, samples, generator=torch.Generator().manual_seed(SEED))
-        best = min(best, time.thread_time() - start)
+        best = min(best, now(device) - start)
     assert isinstance(paths, Scanpaths)
-    draws = torch.rand((longest, 1, samples), generator=torch.Generator().manual_seed(SEED))
-    start, walked = time.thread_time(), []
+    draws = torch.rand((longest, 1, samples), generator=torch.Generator().manual_seed(SEED)).to(device)
+    start, walked = now(device), []
     for number in range(loops):
         walked.append(loop(model, batch, draws[:, 0, number]))
-    seconds = time.thread_time() - start
+    seconds = now(device) - start
     error = 0.0
     for number, (path, log_prob) in enumerate(walked):
         found = paths.sequence[0, number]
@@ -104,6 +112,7 @@ def main() -> None:
     parser.add_argument("--loop-samples", type=int, default=4, help="paths that the loop walks")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--tiny", action="store_true", help="a small network and scene, to try the script")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows, columns, longest = (3, 4, 8) if options.tiny else (6, 14, 54)
@@ -115,8 +124,10 @@ def main() -> None:
         size: dict[str, Any] = (
             {"embed_dim": 64, "ff_dim": 64, "encoder_layers": 2, "decoder_layers": 2} if options.tiny else {}
         )
-        model = OAT(appearance=appearance, feature_dim=512, max_positions=max(columns, 4), **size).eval()
-        batch = shelf(rows, columns, appearance, 512)
+        model = OAT(appearance=appearance, feature_dim=512, max_positions=max(columns, 4), **size)
+        model.eval().to(options.device)
+        scene = shelf(rows, columns, appearance, 512)
+        batch = cast(ScanpathBatch, {name: value.to(options.device) for name, value in scene.items()})
         record = compare(model, batch, longest, options.samples, options.loop_samples, options.rounds)
         records.append({"appearance": appearance, "objects": rows * columns, **record})
         scaled = "" if record["loops"] == record["samples"] else f" ({record['loops']} paths walked, scaled)"
@@ -124,15 +135,19 @@ def main() -> None:
             f"| {appearance} | {record['fixations']:.1f} | {record['loop_scaled_s']:.1f} s{scaled} | "
             f"{record['cached_s']:.2f} s | {record['ratio']:.0f} | {record['log_prob_error']:.1e} |"
         )
+    gpu = options.device == "cuda"
+    clock = f"Wall-clock time on one {torch.cuda.get_device_name()}" if gpu else "CPU time of one thread"
     note = (
         f"{options.samples} sampled paths of at most {longest} fixations in a scene of {rows * columns} objects, "
-        "untrained network of the reference size. CPU time of one thread; cached decoding is the best of "
+        f"untrained network of the reference size. {clock}; cached decoding is the best of "
         f"{options.rounds} rounds. The loop runs the whole network for every step of every path, as the authors' code "
         "does; every path that it walked equals the batch's."
     )
     table = "\n".join(lines)
     if not options.tiny:
-        write_results(STEM, "OAT: cached batch decoding", note, table, records, describe_run())
+        stem = STEM.with_name(f"{STEM.name}_cuda") if gpu else STEM
+        title = "OAT: cached batch decoding" + (" on a GPU" if gpu else "")
+        write_results(stem, title, note, table, records, describe_run())
     print(table)
 
 

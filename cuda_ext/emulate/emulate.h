@@ -25,7 +25,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 
 namespace vision_suite {
 
@@ -49,6 +49,7 @@ constexpr int kWarp = 32;
 
 struct PendingCopy {
   void* to;
+  int size;
   unsigned char bytes[16];
 };
 
@@ -140,7 +141,7 @@ inline void Block::enter() {
   if (fibre.groups.size() > 1 || !fibre.groups.back().empty()) {
     // Copies nobody waited for land in memory the next block may own.
     for (auto& group : fibre.groups) {
-      for (auto& copy : group) std::memcpy(copy.to, copy.bytes, 16);
+      for (auto& copy : group) std::memcpy(copy.to, copy.bytes, copy.size);
     }
   }
   fibre.finished = true;
@@ -243,15 +244,20 @@ inline bool any_in_warp(bool wanted) {
 
 inline unsigned char* shared_memory() { return emulate::current()->shared.data(); }
 
-inline void copy_async_16(void* to, const void* from, bool valid) {
-  emulate::PendingCopy copy{to, {}};
-  if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16 != 0) {
-    std::fprintf(stderr, "emulated cp.async of 16 bytes with an address that is no multiple of 16\n");
+using SharedAddress = uintptr_t;
+
+inline SharedAddress shared_address(const void* at) { return reinterpret_cast<uintptr_t>(at); }
+
+template <int kBytes>
+inline void copy_async(void* to, const void* from, bool valid) {
+  emulate::PendingCopy copy{to, kBytes, {}};
+  if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % kBytes != 0) {
+    std::fprintf(stderr, "emulated cp.async of %d bytes with an address that is no multiple of it\n", kBytes);
     std::abort();
   }
-  if (valid) std::memcpy(copy.bytes, from, 16);
+  if (valid) std::memcpy(copy.bytes, from, kBytes);
   if (emulate::current()->eager) {
-    std::memcpy(to, copy.bytes, 16);
+    std::memcpy(to, copy.bytes, kBytes);
     return;
   }
   emulate::current()->running->groups.back().push_back(copy);
@@ -263,7 +269,7 @@ template <int kPending>
 inline void copy_async_wait() {
   auto& groups = emulate::current()->running->groups;
   while (groups.size() > kPending + 1) {
-    for (auto& copy : groups.front()) std::memcpy(copy.to, copy.bytes, 16);
+    for (auto& copy : groups.front()) std::memcpy(copy.to, copy.bytes, copy.size);
     groups.erase(groups.begin());
   }
 }
@@ -332,8 +338,12 @@ inline void multiply(float& c0, float& c1, float& c2, float& c3, const uint32_t 
 
 }  // namespace emulate
 
-inline void load_matrices(uint32_t (&to)[4], const void* row) { emulate::matrices(to, row, false); }
-inline void load_matrices_transposed(uint32_t (&to)[4], const void* row) { emulate::matrices(to, row, true); }
+inline void load_matrices(uint32_t (&to)[4], SharedAddress row) {
+  emulate::matrices(to, reinterpret_cast<const void*>(row), false);
+}
+inline void load_matrices_transposed(uint32_t (&to)[4], SharedAddress row) {
+  emulate::matrices(to, reinterpret_cast<const void*>(row), true);
+}
 
 inline float widen(Bf16 x) { return emulate::bits_to_float(static_cast<uint32_t>(x.bits) << 16); }
 inline float widen(Fp16 x) { return emulate::half_to_float(x.bits); }
@@ -349,6 +359,11 @@ inline uint32_t pack_pair(Bf16, float low, float high) {
 }
 inline uint32_t pack_pair(Fp16, float low, float high) {
   return emulate::float_to_half(low) | static_cast<uint32_t>(emulate::float_to_half(high)) << 16;
+}
+
+inline float rounded_product(float a, float b) {
+  volatile float product = a * b;
+  return product;
 }
 
 inline float exp2_fast(float x) {

@@ -1,32 +1,55 @@
-// Backward without atomics: delta, then dQ by query tile, then dK and dV by key tile (seven products instead of five, and
+// Backward without atomics: rows, then dQ by query tile, then dK and dV by key tile (seven products instead of five, and
 // the same bits every time).
 #include "backward.cuh"
 
 namespace vision_suite {
 namespace {
 
-// delta_i = <dout_i, out_i> + <dextra_i, extra_i> - dlse_i, one warp per row.
+// delta_i = <dout_i, out_i> + <dextra_i, extra_i> - dlse_i, eight lanes per row, and the log-sum-exp beside it.
 template <class E>
-__global__ void __launch_bounds__(E::kThreads) delta_kernel(const BackwardCall p) {
+__global__ void __launch_bounds__(E::kThreads) rows_kernel(const BackwardCall p) {
   using real = typename E::real;
   using Input = typename E::Input;
-  const int64_t index = int64_t{block_index()} * (E::kThreads / 32) + thread_index() / 32;
-  if (index >= p.B * p.H * p.M) return;
-  const int64_t i = index % p.M, h = index / p.M % p.H, b = index / p.M / p.H;
-  const Input* dout = rows_of<const Input>(p.dout, b, h) + i * p.dout.n;
-  const Input* out = rows_of<const Input>(p.out, b, h) + i * p.out.n;
-  const int lane = thread_index() & 31;
+  constexpr int kLanes = 8, kChunk = 16 / sizeof(Input);
+  struct alignas(16) Chunk {
+    Input x[kChunk];
+  };
+  const int64_t index = int64_t{block_index()} * (E::kThreads / kLanes) + thread_index() / kLanes;
+  const int lane = thread_index() % kLanes;
+  const bool there = index < p.B * p.H * p.M;
   real sum = 0;
-  for (int64_t d = lane; d < p.D; d += 32) sum += static_cast<real>(widen(dout[d])) * static_cast<real>(widen(out[d]));
-  for (int mask = 16; mask > 0; mask /= 2) sum += shuffle_xor(sum, mask);
-  if (lane != 0) return;
+  if (there) {
+    const int64_t i = index % p.M, h = index / p.M % p.H, b = index / p.M / p.H;
+    const Input* dout = rows_of<const Input>(p.dout, b, h) + i * p.dout.n;
+    const Input* out = rows_of<const Input>(p.out, b, h) + i * p.out.n;
+    const bool aligned =
+        p.D % kChunk == 0 && ((reinterpret_cast<uintptr_t>(dout) | reinterpret_cast<uintptr_t>(out)) & 15) == 0;
+    for (int64_t d = lane * kChunk; d < p.D; d += kLanes * kChunk) {
+      Chunk left, right;
+      if (aligned) {
+        left = *reinterpret_cast<const Chunk*>(dout + d), right = *reinterpret_cast<const Chunk*>(out + d);
+      } else {
+#pragma unroll
+        for (int x = 0; x < kChunk; ++x) {
+          left.x[x] = d + x < p.D ? dout[d + x] : Input{}, right.x[x] = d + x < p.D ? out[d + x] : Input{};
+        }
+      }
+#pragma unroll
+      for (int x = 0; x < kChunk; ++x) {
+        sum += static_cast<real>(widen(left.x[x])) * static_cast<real>(widen(right.x[x]));
+      }
+    }
+  }
+  for (int mask = kLanes / 2; mask > 0; mask /= 2) sum += shuffle_xor(sum, mask);
+  if (!there || lane != 0) return;
   if (p.dextra != nullptr) {
     const real* dextra = static_cast<const real*>(p.dextra) + index * p.G;
     const real* extra = static_cast<const real*>(p.extra) + index * p.G;
     for (int64_t g = 0; g < p.G; ++g) sum += dextra[g] * extra[g];
   }
   if (p.dlse != nullptr) sum -= static_cast<const real*>(p.dlse)[index];
-  static_cast<real*>(p.delta)[index] = sum;
+  const real lse = static_cast<const real*>(p.lse)[index];
+  static_cast<Row<real>*>(p.rows)[index] = Row<real>{subtracted(lse), sum};
 }
 
 template <class E, int G>
@@ -39,7 +62,7 @@ struct QueriesShared {
 
 // dQ. One block: kRows queries of one head of image b, and the keys they attend.
 template <class E, int G>
-__global__ void __launch_bounds__(E::kThreads) queries_kernel(const BackwardCall p) {
+__global__ void __launch_bounds__(E::kThreads, (blocks_at_once<E, G>(3, 2))) queries_kernel(const BackwardCall p) {
   using real = typename E::real;
   using Input = typename E::Input;
   auto& shared = shared_as<QueriesShared<E, G>>();
@@ -48,18 +71,27 @@ __global__ void __launch_bounds__(E::kThreads) queries_kernel(const BackwardCall
   const int64_t first = int64_t{take(block, tiles_of(p.M, E::kRows))} * E::kRows;
   const int h = take(block, p.H), b = block, hk = h / static_cast<int>(p.H / p.Hkv);
   const int64_t other = partner_of(p, b), shift = p.N - p.M, row = (b * p.H + h) * p.M;
+  const Row<real>* rows = rows_at<real>(p, b, h);
   const int64_t keys = !p.causal ? p.N : max(int64_t{0}, min(p.N, first + E::kRows + shift));
   const int key_tiles = tiles_of(keys, E::kCols);
-  const auto asks = [&](int64_t i) { return lse_of<real>(p, row, i) != minus_infinity<real>(); };
-  load_tile<E, E::kRows>(shared.q, rows_of<Input>(p.q, b, h), p.q.n, first, p.D, asks);
-  load_tile<E, E::kRows>(shared.dout, rows_of<Input>(p.dout, b, h), p.dout.n, first, p.D, asks);
+  const int there = rest_of(p.M, first, E::kRows);
+  const bool biased = p.bias != nullptr, gaps = may_see_nothing(p);
+  const real scale = static_cast<real>(p.scale);
+  const auto plain = [&](int64_t j0) {
+    return !biased && j0 + E::kCols <= keys && !(p.causal && j0 + E::kCols - 1 > first + shift);
+  };
+  const auto asks = [&](int x) { return sees(rows[first + x]); };
+  load_tile<E, E::kRows>(shared.q, rows_of<Input>(p.q, b, h), p.q.n, first, there, p.D, gaps, asks);
+  load_tile<E, E::kRows>(shared.dout, rows_of<Input>(p.dout, b, h), p.dout.n, first, there, p.D, gaps, asks);
 
   const auto load = [&](int step, int stage) {
-    const int64_t t = step < key_tiles ? b : other, j0 = int64_t{step % key_tiles} * E::kCols;
-    const auto read = [&](int64_t j) { return key_is_read<real>(p, t, j); };
-    load_tile<E, E::kCols>(shared.k[stage], rows_of<Input>(p.k, t, hk), p.k.n, j0, p.D, read);
-    load_tile<E, E::kCols>(shared.v[stage], rows_of<Input>(p.v, t, hk), p.v.n, j0, p.D, read);
-    fill<E, E::kCols>(shared.bias[stage], [&](int x) { return bias_of<real>(p, t, j0 + x); });
+    const bool own = step < key_tiles;
+    const int64_t t = own ? b : other, j0 = int64_t{own ? step : step - key_tiles} * E::kCols;
+    const int count = rest_of(p.N, j0, E::kCols);
+    const auto read = [&](int x) { return key_is_read<real>(p, t, j0 + x); };
+    load_tile<E, E::kCols>(shared.k[stage], rows_of<Input>(p.k, t, hk), p.k.n, j0, count, p.D, biased, read);
+    load_tile<E, E::kCols>(shared.v[stage], rows_of<Input>(p.v, t, hk), p.v.n, j0, count, p.D, biased, read);
+    if (!plain(j0)) fill<E, E::kCols>(shared.bias[stage], [&](int x) { return bias_of<real>(p, t, j0 + x); });
 #pragma unroll
     for (int g = 0; g < G; ++g) {
       fill<E, E::kCols>(shared.readout[stage][g], [&](int x) { return readout_of<real>(p, t, j0 + x, g); });
@@ -71,15 +103,15 @@ __global__ void __launch_bounds__(E::kThreads) queries_kernel(const BackwardCall
 #pragma unroll
   for (int r = 0; r < E::R; ++r) {
     const int64_t i = first + e.row(r);
-    lse[r] = lse_of<real>(p, row, i);
-    delta[r] = i < p.M ? static_cast<const real*>(p.delta)[row + i] : real(0);
+    const Row<real> own = i < p.M ? rows[i] : Row<real>{-minus_infinity<real>(), 0};
+    lse[r] = own.lse, delta[r] = own.delta;
 #pragma unroll
     for (int g = 0; g < G; ++g) dextra[r][g] = dextra_of<real>(p, row, i, g);
   }
 
   const auto compute = [&](int step, int stage) {
-    const int64_t j0 = int64_t{step % key_tiles} * E::kCols;
-    const int columns = static_cast<int>(min(int64_t{E::kCols}, keys - j0));
+    const int64_t j0 = int64_t{step < key_tiles ? step : step - key_tiles} * E::kCols;
+    const int columns = rest_of(keys, j0, E::kCols);
     const bool hides = p.causal && j0 + columns - 1 > first + shift;
     typename E::Reloaded queries, douts;
     queries.load(e, shared.q);
@@ -89,16 +121,30 @@ __global__ void __launch_bounds__(E::kThreads) queries_kernel(const BackwardCall
     e.scores(ds, douts, shared.v[stage], columns);
 #pragma unroll
     for (int r = 0; r < E::R; ++r) {
-      const int64_t limit = p.causal ? first + e.row(r) + shift - j0 : E::kCols;
 #pragma unroll
       for (int c = 0; c < E::C; ++c) {
-        const real bias = shared.bias[stage][e.col(c)];
-        const bool seen = bias != minus_infinity<real>() && lse[r] != minus_infinity<real>() && e.col(c) <= limit;
-        const real weight = seen ? E::exp(s[r][c] * static_cast<real>(p.scale) + bias - lse[r]) : real(0);
-        real dp = ds[r][c] - delta[r];
+        ds[r][c] -= delta[r];
 #pragma unroll
-        for (int g = 0; g < G; ++g) dp += dextra[r][g] * shared.readout[stage][g][e.col(c)];
-        ds[r][c] = weight == 0 ? real(0) : weight * dp;
+        for (int g = 0; g < G; ++g) ds[r][c] += dextra[r][g] * shared.readout[stage][g][e.col(c)];
+      }
+    }
+    if (plain(j0)) {
+#pragma unroll
+      for (int r = 0; r < E::R; ++r) {
+#pragma unroll
+        for (int c = 0; c < E::C; ++c) ds[r][c] *= E::exp(s[r][c] * scale - lse[r]);
+      }
+    } else {
+#pragma unroll
+      for (int r = 0; r < E::R; ++r) {
+        const int limit = p.causal ? limit_of(first + e.row(r) + shift - j0) : E::kCols;
+#pragma unroll
+        for (int c = 0; c < E::C; ++c) {
+          const real bias = shared.bias[stage][e.col(c)];
+          const bool seen = bias != minus_infinity<real>() && e.col(c) <= limit;
+          const real weight = seen ? E::exp(s[r][c] * scale + bias - lse[r]) : real(0);
+          ds[r][c] = weight == 0 ? real(0) : weight * ds[r][c];
+        }
       }
     }
     accumulate_visible(e, dq, ds, shared.k[stage], columns, hides);
@@ -108,7 +154,7 @@ __global__ void __launch_bounds__(E::kThreads) queries_kernel(const BackwardCall
 #pragma unroll
   for (int r = 0; r < E::R; ++r) {
     const int64_t i = first + e.row(r);
-    if (i < p.M) e.store(rows_of<Input>(p.dq, b, h) + i * p.dq.n, dq[r], static_cast<real>(p.scale), p.D);
+    if (i < p.M) e.store(rows_of<Input>(p.dq, b, h) + i * p.dq.n, dq[r], scale, p.D);
   }
 }
 
@@ -117,7 +163,7 @@ __global__ void __launch_bounds__(E::kThreads) queries_kernel(const BackwardCall
 void cuda_backward_queries(const BackwardCall& p, StreamHandle stream) {
   with_engine(p, [&](auto engine) {
     using E = typename decltype(engine)::type;
-    launch(delta_kernel<E>, ceil_div(p.B * p.H * p.M, E::kThreads / 32), E::kThreads, 0, p, stream);
+    launch(rows_kernel<E>, ceil_div(p.B * p.H * p.M, E::kThreads / 8), E::kThreads, 0, p, stream);
     with_readouts<E>(p.G, [&](auto readouts) {
       constexpr int G = decltype(readouts)::value;
       const int64_t blocks = p.B * p.H * ceil_div(p.M, E::kRows);
@@ -126,8 +172,8 @@ void cuda_backward_queries(const BackwardCall& p, StreamHandle stream) {
   });
 }
 
-void cuda_backward(const Backward& p, void* delta, StreamHandle stream) {
-  const BackwardCall call{p, delta};
+void cuda_backward(const Backward& p, void* rows, StreamHandle stream) {
+  const BackwardCall call{p, rows};
   cuda_backward_queries(call, stream);
   cuda_backward_keys(call, stream);
 }

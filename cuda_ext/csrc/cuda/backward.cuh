@@ -7,16 +7,30 @@
 namespace vision_suite {
 
 struct BackwardCall : Backward {
-  void* delta;  // [B, H, M]
+  void* rows;  // [B, H, M] of Row
 };
+
+// What a query brings to all of its keys.
+template <class real>
+struct alignas(2 * sizeof(real)) Row {
+  real lse, delta;  // lse as `subtracted`
+};
+
+template <class real>
+__device__ __forceinline__ const Row<real>* rows_at(const BackwardCall& p, int64_t b, int64_t h) {
+  return static_cast<const Row<real>*>(p.rows) + (b * p.H + h) * p.M;
+}
 
 // Parts of cuda_backward: delta and dQ by query tile; dK, dV and the read-outs' gradient by key tile.
 void cuda_backward_queries(const BackwardCall& p, StreamHandle stream);
 void cuda_backward_keys(const BackwardCall& p, StreamHandle stream);
 
+// Whether there may be queries that see nothing, whose rows are then not read.
+__device__ __forceinline__ bool may_see_nothing(const Attention& p) { return p.bias != nullptr || p.causal || p.N == 0; }
+
 template <class real>
-__device__ __forceinline__ real lse_of(const Backward& p, int64_t row, int64_t i) {
-  return i < p.M ? static_cast<const real*>(p.lse)[row + i] : minus_infinity<real>();
+__device__ __forceinline__ bool sees(const Row<real>& row) {
+  return row.lse != -minus_infinity<real>();
 }
 
 template <class real>

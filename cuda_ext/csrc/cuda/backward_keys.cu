@@ -1,4 +1,4 @@
-// dK, dV and the read-outs' gradient, after delta is there.
+// dK, dV and the read-outs' gradient, after the rows are there.
 #include "backward.cuh"
 
 namespace vision_suite {
@@ -9,13 +9,14 @@ struct KeysShared {
   alignas(16) typename E::Storage k[E::kRowTile], v[E::kRowTile];
   alignas(16) typename E::Storage q[E::kStages][E::kColTile], dout[E::kStages][E::kColTile];
   typename E::Scratch scratch;
-  typename E::real lse[E::kStages][E::kCols], delta[E::kStages][E::kCols], dextra[E::kStages][G + 1][E::kCols];
+  Row<typename E::real> rows[E::kStages][E::kCols];
+  typename E::real dextra[E::kStages][G + 1][E::kCols];
 };
 
 // dK, dV and the read-outs' gradient. One block: kRows keys of one key head of image t; it goes through the queries of all
 // images and heads that attend them. Scores are transposed: rows are keys, columns queries.
 template <class E, int G>
-__global__ void __launch_bounds__(E::kThreads) keys_kernel(const BackwardCall p) {
+__global__ void __launch_bounds__(E::kThreads, (blocks_at_once<E, G>(3, 2))) keys_kernel(const BackwardCall p) {
   using real = typename E::real;
   using Input = typename E::Input;
   auto& shared = shared_as<KeysShared<E, G>>();
@@ -28,56 +29,73 @@ __global__ void __launch_bounds__(E::kThreads) keys_kernel(const BackwardCall p)
   // Queries before the first one that sees any of these keys are not looked at.
   const int skipped = p.causal ? static_cast<int>(max(int64_t{0}, min(p.M, first - shift)) / E::kCols) : 0;
   const int tiles = tiles_of(p.M, E::kCols) - skipped;
-  const auto read = [&](int64_t j) { return key_is_read<real>(p, t, j); };
-  load_tile<E, E::kRows>(shared.k, rows_of<Input>(p.k, t, hk), p.k.n, first, p.D, read);
-  load_tile<E, E::kRows>(shared.v, rows_of<Input>(p.v, t, hk), p.v.n, first, p.D, read);
+  const bool biased = p.bias != nullptr, gaps = may_see_nothing(p);
+  const real scale = static_cast<real>(p.scale);
+  const int there = rest_of(p.N, first, E::kRows);
+  const auto read = [&](int x) { return key_is_read<real>(p, t, first + x); };
+  load_tile<E, E::kRows>(shared.k, rows_of<Input>(p.k, t, hk), p.k.n, first, there, p.D, biased, read);
+  load_tile<E, E::kRows>(shared.v, rows_of<Input>(p.v, t, hk), p.v.n, first, there, p.D, biased, read);
 
-  const auto load = [&](int step, int stage) {
-    int place = step;
-    const int64_t i0 = int64_t{take(place, tiles) + skipped} * E::kCols, h = hk * group + take(place, group);
-    const int64_t c = place == 0 ? t : askers[place - 1], row = (c * p.H + h) * p.M;
+  // Tiles within heads within images.
+  int tile = skipped, head = 0, image = 0;
+  const auto load = [&](int, int stage) {
+    const int64_t i0 = int64_t{tile} * E::kCols, h = hk * group + head;
+    const int64_t c = image == 0 ? t : askers[image - 1], row = (c * p.H + h) * p.M;
+    const Row<real>* rows = rows_at<real>(p, c, h) + i0;
+    const int count = rest_of(p.M, i0, E::kCols);
     // A query that sees nothing has no gradient, whatever it holds.
-    const auto asks = [&](int64_t i) { return lse_of<real>(p, row, i) != minus_infinity<real>(); };
-    load_tile<E, E::kCols>(shared.q[stage], rows_of<Input>(p.q, c, h), p.q.n, i0, p.D, asks);
-    load_tile<E, E::kCols>(shared.dout[stage], rows_of<Input>(p.dout, c, h), p.dout.n, i0, p.D, asks);
-    fill<E, E::kCols>(shared.lse[stage], [&](int x) { return lse_of<real>(p, row, i0 + x); });
-    fill<E, E::kCols>(shared.delta[stage], [&](int x) {
-      return i0 + x < p.M ? static_cast<const real*>(p.delta)[row + i0 + x] : real(0);
-    });
+    const auto asks = [&](int x) { return sees(rows[x]); };
+    load_tile<E, E::kCols>(shared.q[stage], rows_of<Input>(p.q, c, h), p.q.n, i0, count, p.D, gaps, asks);
+    load_tile<E, E::kCols>(shared.dout[stage], rows_of<Input>(p.dout, c, h), p.dout.n, i0, count, p.D, gaps, asks);
+    const int x = thread_index();
+    if (x < count) {
+      copy_async<sizeof(Row<real>)>(&shared.rows[stage][x], rows + x, true);
+    } else if (x < E::kCols) {
+      shared.rows[stage][x] = Row<real>{-minus_infinity<real>(), 0};
+    }
 #pragma unroll
     for (int g = 0; g < G; ++g) {
       fill<E, E::kCols>(shared.dextra[stage][g], [&](int x) { return dextra_of<real>(p, row, i0 + x, g); });
     }
+    if (++tile == skipped + tiles) tile = skipped, ++head;
+    if (head == group) head = 0, ++image;
   };
 
   real dk[E::R][E::O], dv[E::R][E::O], dreadout[E::R][G + 1], readout[E::R][G + 1], bias[E::R];
+  bool unseen[E::R];
   clear(dk);
   clear(dv);
   clear(dreadout);
 #pragma unroll
   for (int r = 0; r < E::R; ++r) {
-    bias[r] = bias_of<real>(p, t, first + e.row(r));
+    const real given = bias_of<real>(p, t, first + e.row(r));
+    unseen[r] = given == minus_infinity<real>(), bias[r] = unseen[r] ? real(0) : given;
 #pragma unroll
     for (int g = 0; g < G; ++g) readout[r][g] = readout_of<real>(p, t, first + e.row(r), g);
   }
 
-  const auto compute = [&](int step, int stage) {
-    const int64_t i0 = int64_t{step % tiles + skipped} * E::kCols;
-    const int columns = static_cast<int>(min(int64_t{E::kCols}, p.M - i0));
+  int computed = skipped;
+  const auto compute = [&](int, int stage) {
+    const int64_t i0 = int64_t{computed} * E::kCols;
+    if (++computed == skipped + tiles) computed = skipped;
+    const int columns = rest_of(p.M, i0, E::kCols);
     const bool hides = p.causal && first + E::kRows - 1 > i0 + shift;
     typename E::Reloaded keys, values;
     keys.load(e, shared.k);
     values.load(e, shared.v);
     real s[E::R][E::C], ds[E::R][E::C];
     e.scores(s, keys, shared.q[stage], columns);
+    // Keys that nobody sees get weights, too, but nothing is made of them.
 #pragma unroll
     for (int r = 0; r < E::R; ++r) {
-      const int64_t least = p.causal ? first + e.row(r) - shift - i0 : 0;  // the first query that sees this key
 #pragma unroll
       for (int c = 0; c < E::C; ++c) {
-        const real lse = shared.lse[stage][e.col(c)];
-        const bool seen = bias[r] != minus_infinity<real>() && lse != minus_infinity<real>() && e.col(c) >= least;
-        s[r][c] = seen ? E::exp(s[r][c] * static_cast<real>(p.scale) + bias[r] - lse) : real(0);
+        s[r][c] = E::exp(s[r][c] * scale + bias[r] - shared.rows[stage][e.col(c)].lse);
+      }
+      if (hides) {
+        const int least = limit_of(first + e.row(r) - shift - i0);  // the first query that sees this key
+#pragma unroll
+        for (int c = 0; c < E::C; ++c) s[r][c] = e.col(c) >= least ? s[r][c] : real(0);
       }
 #pragma unroll
       for (int g = 0; g < G; ++g) {
@@ -91,11 +109,22 @@ __global__ void __launch_bounds__(E::kThreads) keys_kernel(const BackwardCall p)
     for (int r = 0; r < E::R; ++r) {
 #pragma unroll
       for (int c = 0; c < E::C; ++c) {
-        real dp = ds[r][c] - shared.delta[stage][e.col(c)];
+        ds[r][c] -= shared.rows[stage][e.col(c)].delta;
 #pragma unroll
-        for (int g = 0; g < G; ++g) dp += readout[r][g] * shared.dextra[stage][g][e.col(c)];
-        ds[r][c] = s[r][c] == 0 ? real(0) : s[r][c] * dp;
+        for (int g = 0; g < G; ++g) ds[r][c] += readout[r][g] * shared.dextra[stage][g][e.col(c)];
       }
+    }
+    if (hides) {  // where a weight is zero the product may be that of NaN
+#pragma unroll
+      for (int r = 0; r < E::R; ++r) {
+#pragma unroll
+        for (int c = 0; c < E::C; ++c) ds[r][c] = s[r][c] == 0 ? real(0) : ds[r][c];
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < E::R; ++r) {
+#pragma unroll
+      for (int c = 0; c < E::C; ++c) ds[r][c] *= s[r][c];
     }
     accumulate_visible(e, dk, ds, shared.q[stage], columns, hides);
   };
@@ -107,7 +136,10 @@ __global__ void __launch_bounds__(E::kThreads) keys_kernel(const BackwardCall p)
 #pragma unroll
     for (int g = 0; g < G; ++g) dreadout[r][g] = lanes_sum<E>(dreadout[r][g]);
     if (j >= p.N) continue;
-    e.store(rows_of<Input>(p.dk, t, hk) + j * p.dk.n, dk[r], static_cast<real>(p.scale), p.D);
+    if (unseen[r]) {
+      clear(dk[r]), clear(dv[r]), clear(dreadout[r]);
+    }
+    e.store(rows_of<Input>(p.dk, t, hk) + j * p.dk.n, dk[r], scale, p.D);
     e.store(rows_of<Input>(p.dv, t, hk) + j * p.dv.n, dv[r], real(1), p.D);
     if (e.col(0) != 0) continue;
 #pragma unroll

@@ -93,32 +93,54 @@ __device__ __forceinline__ real bias_of(const Attention& p, int64_t t, int64_t j
   return p.bias == nullptr ? real(0) : static_cast<const real*>(p.bias)[t * p.bias_b + j];
 }
 
+// What a backward pass or rollout subtracts from the scores of query i: its log-sum-exp, or infinity, which makes every
+// weight zero, where it sees nothing.
+template <class real>
+__device__ __forceinline__ real subtracted(real lse) {
+  return lse == minus_infinity<real>() ? -lse : lse;
+}
+
 template <class real>
 __device__ __forceinline__ bool key_is_read(const Attention& p, int64_t t, int64_t j) {
   return bias_of<real>(p, t, j) != minus_infinity<real>();
 }
 
-// Rows [first, first + kRowsHere) of a matrix on their way to shared memory; zeros for those that are not `valid`, which
-// are never read, and for columns beyond D.
+// Rows [first, first + count) of a matrix on their way to shared memory, as the first of kRowsHere. Zeros stand for the
+// rest, for columns beyond D, and, where rows are `checked`, for those that are not `valid`; none of these is read.
 template <class E, int kRowsHere, class Valid>
 __device__ __forceinline__ void load_tile(
-    typename E::Storage* tile, const typename E::Input* matrix, int64_t stride, int64_t first, int64_t D,
-    const Valid& valid) {
-  const typename E::Input* base = matrix + first * stride;
-  const bool direct = E::kAsync && D % E::kChunk == 0 &&
-                      ((reinterpret_cast<uintptr_t>(base) | (stride * sizeof(typename E::Input))) & 15) == 0;
+    typename E::Storage* tile, const typename E::Input* matrix, int64_t stride, int64_t first, int count, int64_t D,
+    bool checked, const Valid& valid) {
+  using Input = typename E::Input;
+  const Input* base = matrix + first * stride;
+  const bool direct = E::kAsync && D % E::kChunk == 0 && stride >= 0 && stride < (1 << 20) &&
+                      ((reinterpret_cast<uintptr_t>(base) | (stride * sizeof(Input))) & 15) == 0;
+  constexpr int kStep = E::kThreads / E::kChunks;  // rows that all threads copy at once
+  if (direct && !checked && E::kThreads % E::kChunks == 0 && kRowsHere % kStep == 0) {
+    const unsigned thread = static_cast<unsigned>(thread_index()), chunk = thread % E::kChunks, row = thread / E::kChunks;
+    const unsigned row_bytes = static_cast<unsigned>(stride) * sizeof(Input);
+    const char* from = reinterpret_cast<const char*>(base) + (row * row_bytes + chunk * 16);
+    const int left = (static_cast<int>(chunk) * E::kChunk < D ? count : 0) - static_cast<int>(row);
+#pragma unroll
+    for (int n = 0; n < kRowsHere / kStep; ++n) {
+      copy_async<16>(tile + E::place(row + n * kStep, chunk), from, n * kStep < left);
+      from += kStep * row_bytes;
+    }
+    return;
+  }
   if (direct) {
+#pragma unroll 1
     for (int i = thread_index(); i < kRowsHere * E::kChunks; i += E::kThreads) {
       const int row = i / E::kChunks, chunk = i % E::kChunks;
-      const bool inside = valid(first + row) && chunk * E::kChunk < D;
-      copy_async_16(tile + E::place(row, chunk), inside ? base + row * stride + chunk * E::kChunk : base, inside);
+      const bool inside = row < count && chunk * E::kChunk < D && (!checked || valid(row));
+      copy_async<16>(tile + E::place(row, chunk), inside ? base + row * stride + chunk * E::kChunk : base, inside);
     }
     return;
   }
 #pragma unroll 1
   for (int i = thread_index(); i < kRowsHere * E::kWidth; i += E::kThreads) {
     const int row = i / E::kWidth, column = i % E::kWidth;
-    const bool inside = valid(first + row) && column < D;
+    const bool inside = row < count && column < D && (!checked || valid(row));
     tile[E::element(row, column)] = inside ? E::stored(base[row * stride + column]) : typename E::Storage{};
   }
 }
@@ -126,17 +148,30 @@ __device__ __forceinline__ void load_tile(
 // `kCount` numbers f(0), f(1), ... to shared memory.
 template <class E, int kCount, class real, class F>
 __device__ __forceinline__ void fill(real* to, const F& f) {
-#pragma unroll 1
-  for (int i = thread_index(); i < kCount; i += E::kThreads) to[i] = f(i);
+  static_assert(kCount <= E::kThreads, "one number for each thread");
+  if (thread_index() < kCount) to[thread_index()] = f(thread_index());
+}
+
+// A causal limit, relative to a tile, as a number that a thread compares quickly.
+__device__ __forceinline__ int limit_of(int64_t limit) {
+  return static_cast<int>(max(int64_t{-1}, min(limit, int64_t{1 << 20})));
+}
+
+// How many of a tile's `size` rows from `first` on are there.
+__device__ __forceinline__ int rest_of(int64_t rows, int64_t first, int size) {
+  return static_cast<int>(min(int64_t{size}, rows - first));
+}
+
+template <class real, int A>
+__device__ __forceinline__ void clear(real (&x)[A]) {
+#pragma unroll
+  for (int a = 0; a < A; ++a) x[a] = 0;
 }
 
 template <class real, int A, int B>
 __device__ __forceinline__ void clear(real (&x)[A][B]) {
 #pragma unroll
-  for (int a = 0; a < A; ++a) {
-#pragma unroll
-    for (int b = 0; b < B; ++b) x[a][b] = 0;
-  }
+  for (int a = 0; a < A; ++a) clear(x[a]);
 }
 
 // E::accumulate where a weight of exactly zero stands for "may not see": such a row of `right` may hold NaN or inf, and
@@ -184,6 +219,12 @@ __device__ __forceinline__ void accumulate_visible(
   }
 }
 
+// For how many blocks a multiprocessor's registers shall do; more of them hide more of the memory's and the units' delays.
+template <class E, int G>
+constexpr int blocks_at_once(int plain, int with_readouts) {
+  return E::kTensorCores && E::kWidth <= 64 ? (G == 0 ? plain : with_readouts) : 1;
+}
+
 template <class Shared>
 __device__ __forceinline__ Shared& shared_as() {
   return *reinterpret_cast<Shared*>(shared_memory());
@@ -192,16 +233,27 @@ __device__ __forceinline__ Shared& shared_as() {
 // load(step, stage) and compute(step, stage) for all steps, with the next load under way while a step is computed.
 template <class E, class Load, class Compute>
 __device__ __forceinline__ void pipeline(int steps, const Load& load, const Compute& compute) {
-  constexpr int kAhead = E::kStages - 1;
+  static_assert(E::kStages <= 2, "one load ahead at most");
   if (steps == 0) return;
-  for (int next = 0; next < steps + kAhead; ++next) {
-    if (next < steps) load(next, next % E::kStages);
+  if constexpr (E::kStages == 1) {
+    for (int step = 0; step < steps; ++step) {
+      load(step, 0);
+      copy_async_commit();
+      copy_async_wait<0>();
+      sync_block();
+      compute(step, 0);
+      sync_block();
+    }
+  } else {
+    load(0, 0);
     copy_async_commit();
-    if (next < kAhead) continue;
-    copy_async_wait<kAhead>();
-    sync_block();
-    compute(next - kAhead, (next - kAhead) % E::kStages);
-    sync_block();
+    for (int step = 0; step < steps; ++step) {
+      copy_async_wait<0>();
+      sync_block();  // this step's tiles are there for all, and nobody computes on those of the step before
+      if (step + 1 < steps) load(step + 1, (step + 1) % 2);
+      copy_async_commit();
+      compute(step, step % 2);
+    }
   }
 }
 

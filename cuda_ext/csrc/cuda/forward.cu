@@ -14,7 +14,7 @@ struct ForwardShared {
 
 // One block: kRows queries of one head of one image.
 template <class E, int G>
-__global__ void __launch_bounds__(E::kThreads) forward_kernel(const Forward p) {
+__global__ void __launch_bounds__(E::kThreads, (blocks_at_once<E, G>(4, 3))) forward_kernel(const Forward p) {
   using real = typename E::real;
   using Input = typename E::Input;
   auto& shared = shared_as<ForwardShared<E, G>>();
@@ -27,19 +27,30 @@ __global__ void __launch_bounds__(E::kThreads) forward_kernel(const Forward p) {
   const int64_t keys = !p.causal ? p.N : max(int64_t{0}, min(p.N, first + E::kRows + shift));
   const int key_tiles = tiles_of(keys, E::kCols);
 
-  load_tile<E, E::kRows>(shared.q, rows_of<Input>(p.q, b, h), p.q.n, first, p.D, [&](int64_t i) { return i < p.M; });
+  const bool biased = p.bias != nullptr;
+  const real scale = static_cast<real>(p.scale);
+  // Where every key of a tile is there, unbiased and seen by all of the queries, nothing needs to be looked up.
+  const auto plain = [&](int64_t j0) {
+    return !biased && j0 + E::kCols <= keys && !(p.causal && j0 + E::kCols - 1 > first + shift);
+  };
+
+  load_tile<E, E::kRows>(
+      shared.q, rows_of<Input>(p.q, b, h), p.q.n, first, rest_of(p.M, first, E::kRows), p.D, false,
+      [](int) { return true; });
 
   const auto load = [&](int step, int stage) {
-    const int64_t t = step < key_tiles ? b : other, j0 = int64_t{step % key_tiles} * E::kCols;
-    const auto read = [&](int64_t j) { return key_is_read<real>(p, t, j); };
-    load_tile<E, E::kCols>(shared.k[stage], rows_of<Input>(p.k, t, hk), p.k.n, j0, p.D, read);
-    load_tile<E, E::kCols>(shared.v[stage], rows_of<Input>(p.v, t, hk), p.v.n, j0, p.D, read);
-    fill<E, E::kCols>(shared.bias[stage], [&](int c) { return bias_of<real>(p, t, j0 + c); });
+    const bool own = step < key_tiles;
+    const int64_t t = own ? b : other, j0 = int64_t{own ? step : step - key_tiles} * E::kCols;
+    const int count = rest_of(p.N, j0, E::kCols);
+    const auto read = [&](int x) { return key_is_read<real>(p, t, j0 + x); };
+    load_tile<E, E::kCols>(shared.k[stage], rows_of<Input>(p.k, t, hk), p.k.n, j0, count, p.D, biased, read);
+    load_tile<E, E::kCols>(shared.v[stage], rows_of<Input>(p.v, t, hk), p.v.n, j0, count, p.D, biased, read);
+    if (!plain(j0)) fill<E, E::kCols>(shared.bias[stage], [&](int c) { return bias_of<real>(p, t, j0 + c); });
 #pragma unroll
     for (int g = 0; g < G; ++g) {
       const real* column = static_cast<const real*>(p.readout) + t * p.readout_b + g;
       fill<E, E::kCols>(shared.readout[stage][g], [&](int c) {
-        return g < p.G && read(j0 + c) ? column[(j0 + c) * p.readout_n] : real(0);
+        return g < p.G && read(c) ? column[(j0 + c) * p.readout_n] : real(0);
       });
     }
   };
@@ -53,32 +64,52 @@ __global__ void __launch_bounds__(E::kThreads) forward_kernel(const Forward p) {
 
   const auto compute = [&](int step, int stage) {
     if (step == 0) queries.load(e, shared.q);
-    const int64_t j0 = int64_t{step % key_tiles} * E::kCols;
-    const int columns = static_cast<int>(min(int64_t{E::kCols}, keys - j0));
+    const int64_t j0 = int64_t{step < key_tiles ? step : step - key_tiles} * E::kCols;
+    const int columns = rest_of(keys, j0, E::kCols);
     real s[E::R][E::C];
     e.scores(s, queries, shared.k[stage], columns);
     const bool hides = p.causal && j0 + columns - 1 > first + shift;
+    const bool later = plain(j0) && scale > 0;  // the scores are multiplied by the scale on the way, not before
+    if (plain(j0) && !later) {
+#pragma unroll
+      for (int r = 0; r < E::R; ++r) {
+#pragma unroll
+        for (int c = 0; c < E::C; ++c) s[r][c] *= scale;
+      }
+    } else if (!later) {
+#pragma unroll
+      for (int r = 0; r < E::R; ++r) {
+        const int limit = p.causal ? limit_of(first + e.row(r) + shift - j0) : E::kCols;
+#pragma unroll
+        for (int c = 0; c < E::C; ++c) {
+          const real bias = shared.bias[stage][e.col(c)];
+          const bool seen = bias != minus_infinity<real>() && e.col(c) <= limit;
+          s[r][c] = seen ? s[r][c] * scale + bias : minus_infinity<real>();
+        }
+      }
+    }
+    const real factor = later ? scale : real(1), rate = E::rate(later ? p.scale : 1.0);
 #pragma unroll
     for (int r = 0; r < E::R; ++r) {
-      const int64_t limit = p.causal ? first + e.row(r) + shift - j0 : E::kCols;
       real highest = minus_infinity<real>();
 #pragma unroll
-      for (int c = 0; c < E::C; ++c) {
-        const real bias = shared.bias[stage][e.col(c)];
-        const bool seen = bias != minus_infinity<real>() && e.col(c) <= limit;
-        s[r][c] = seen ? s[r][c] * static_cast<real>(p.scale) + bias : minus_infinity<real>();
-        highest = largest(highest, s[r][c]);
-      }
+      for (int c = 0; c < E::C; ++c) highest = largest(highest, s[r][c]);
       const real before = top[r];
-      top[r] = largest(before, lanes_max<E>(highest));
+      top[r] = largest(before, lanes_max<E>(highest) * factor);
       const real base = top[r] == minus_infinity<real>() ? real(0) : top[r];
-      const real fade = E::exp(before - base);
-      real sum = 0;
+      real fade, sum = 0;
+      if (E::exp_fits(base)) {
+        const real power = E::power(base);
+        fade = E::exp_fitting(E::power(before), real(1), power);
 #pragma unroll
-      for (int c = 0; c < E::C; ++c) {
-        s[r][c] = E::exp(s[r][c] - base);
-        sum += s[r][c];
+        for (int c = 0; c < E::C; ++c) s[r][c] = E::exp_fitting(s[r][c], rate, power);
+      } else {
+        fade = E::exp(before - base);
+#pragma unroll
+        for (int c = 0; c < E::C; ++c) s[r][c] = E::exp(s[r][c] * factor - base);
       }
+#pragma unroll
+      for (int c = 0; c < E::C; ++c) sum += s[r][c];
       total[r] = total[r] * fade + sum;
 #pragma unroll
       for (int o = 0; o < E::O; ++o) sums[r][o] *= fade;

@@ -17,8 +17,8 @@ constexpr int kHeadGroups = 4;
 
 void cuda_forward(const Forward& p, StreamHandle stream);
 
-// `delta` [B, H, M] of q's wide type is scratch.
-void cuda_backward(const Backward& p, void* delta, StreamHandle stream);
+// `rows` [B, H, M, 2] of q's wide type is scratch.
+void cuda_backward(const Backward& p, void* rows, StreamHandle stream);
 
 // `partial` [kHeadGroups, B, N] of q's wide type is scratch.
 void cuda_rollout_step(const Rollout& p, void* partial, StreamHandle stream);

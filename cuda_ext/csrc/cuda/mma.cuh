@@ -25,6 +25,11 @@ struct Mma {
   __device__ static int element(int row, int column) { return place(row, column / kChunk) + column % kChunk; }
   __device__ static T stored(T x) { return x; }
   __device__ static float exp(float x) { return exp2_fast(x * kLog2e); }
+  // exp(x factor - base) in one multiply-add, from powers of two: rate(factor) and power(base); where nothing overflows.
+  __device__ static bool exp_fits(float base) { return fabsf(base) < 1e37f; }
+  __device__ static float rate(double factor) { return static_cast<float>(factor * 1.4426950408889634); }
+  __device__ static float power(float base) { return rounded_product(base, kLog2e); }
+  __device__ static float exp_fitting(float x, float rate, float power) { return exp2_fast(fmaf(x, rate, -power)); }
   __device__ static int col_of(int c, int lane) { return (c >> 1) * 8 + lane * 2 + (c & 1); }
 
   const int lane = thread_index() & 31, warp = thread_index() >> 5;
@@ -51,26 +56,52 @@ struct Mma {
     }
   };
 
+  // Where 16 bytes lie whose row is `row`, plus any multiple of 16, and whose chunk is 2 i + `odd`: at(i), plus the bytes of
+  // the further rows. The bit of `odd` and the turn of the row do not meet those of 2 i but by exclusive or.
+  struct Chunks {
+    SharedAddress row;
+    uint32_t turn;
+    __device__ Chunks(const T* tile, int row_, int odd) : row(shared_address(tile + row_ * kWidth)) {
+      turn = static_cast<uint32_t>(place(row_, odd) - row_ * kWidth) * sizeof(T);
+    }
+    __device__ SharedAddress at(int i) const { return row + (turn ^ (2 * kChunk * sizeof(T) * i)); }
+  };
+  static constexpr uint32_t kSixteenRows = 16 * kWidth * sizeof(T);
+
   // Rows of this warp, columns [16 k, 16 k + 16).
   __device__ __forceinline__ void left_fragment(uint32_t (&a)[4], const T* tile, int k) const {
-    load_matrices(a, tile + place(warp * 16 + (lane & 15), 2 * k + (lane >> 4)));
+    load_matrices(a, Chunks(tile, warp * 16 + (lane & 15), lane >> 4).at(k));
   }
 
   template <class Left>
   __device__ __forceinline__ void scores(float (&s)[R][C], const Left& left, const T* right, int columns) const {
     clear(s);
+    const Chunks chunks(right, (lane & 7) + (lane >> 4) * 8, (lane >> 3) & 1);
+    const auto product = [&](int k, int pair, const uint32_t (&a)[4]) {
+      uint32_t b[4];
+      load_matrices(b, chunks.at(k) + pair * kSixteenRows);
+      const int c = 4 * pair;
+      multiply_add(T{}, s[0][c], s[0][c + 1], s[1][c], s[1][c + 1], a, b[0], b[1]);
+      multiply_add(T{}, s[0][c + 2], s[0][c + 3], s[1][c + 2], s[1][c + 3], a, b[2], b[3]);
+    };
+    if (columns > kCols - 16) {
 #pragma unroll
-    for (int k = 0; k < kWidth / 16; ++k) {
-      uint32_t a[4];
-      left.get(*this, k, a);
+      for (int k = 0; k < kWidth / 16; ++k) {
+        uint32_t a[4];
+        left.get(*this, k, a);
 #pragma unroll
-      for (int pair = 0; pair < kCols / 16; ++pair) {
-        if (pair * 16 >= columns) continue;
-        uint32_t b[4];
-        load_matrices(b, right + place(pair * 16 + (lane & 7) + (lane >> 4) * 8, 2 * k + ((lane >> 3) & 1)));
-        const int c = 4 * pair;
-        multiply_add(T{}, s[0][c], s[0][c + 1], s[1][c], s[1][c + 1], a, b[0], b[1]);
-        multiply_add(T{}, s[0][c + 2], s[0][c + 3], s[1][c + 2], s[1][c + 3], a, b[2], b[3]);
+        for (int pair = 0; pair < kCols / 16; ++pair) product(k, pair, a);
+      }
+      return;
+    }
+#pragma unroll
+    for (int pair = 0; pair < kCols / 16 - 1; ++pair) {
+      if (pair * 16 >= columns) break;
+#pragma unroll
+      for (int k = 0; k < kWidth / 16; ++k) {
+        uint32_t a[4];
+        left.get(*this, k, a);
+        product(k, pair, a);
       }
     }
   }
@@ -78,9 +109,8 @@ struct Mma {
   // Scores of two neighbouring 8-column tiles are just a left operand of 16 columns.
   __device__ __forceinline__ void accumulate(
       float (&sums)[R][O], const float (&s)[R][C], const T* right, int columns) const {
-#pragma unroll
-    for (int k = 0; k < kCols / 16; ++k) {
-      if (k * 16 >= columns) continue;
+    const Chunks chunks(right, lane & 15, lane >> 4);
+    const auto product = [&](int k) {
       const int c = 4 * k;
       const uint32_t a[4] = {
           pack_pair(T{}, s[0][c], s[0][c + 1]), pack_pair(T{}, s[1][c], s[1][c + 1]),
@@ -88,11 +118,21 @@ struct Mma {
 #pragma unroll
       for (int pair = 0; pair < kWidth / 16; ++pair) {
         uint32_t b[4];
-        load_matrices_transposed(b, right + place(k * 16 + (lane & 15), 2 * pair + (lane >> 4)));
+        load_matrices_transposed(b, chunks.at(pair) + k * kSixteenRows);
         const int o = 4 * pair;
         multiply_add(T{}, sums[0][o], sums[0][o + 1], sums[1][o], sums[1][o + 1], a, b[0], b[1]);
         multiply_add(T{}, sums[0][o + 2], sums[0][o + 3], sums[1][o + 2], sums[1][o + 3], a, b[2], b[3]);
       }
+    };
+    if (columns > kCols - 16) {
+#pragma unroll
+      for (int k = 0; k < kCols / 16; ++k) product(k);
+      return;
+    }
+#pragma unroll
+    for (int k = 0; k < kCols / 16 - 1; ++k) {
+      if (k * 16 >= columns) break;
+      product(k);
     }
   }
 

@@ -41,11 +41,24 @@ __device__ __forceinline__ unsigned char* shared_memory() {
   return memory;
 }
 
-// 16 bytes from global to shared memory in the background; zeros, and no read at all, unless `valid`.
-__device__ __forceinline__ void copy_async_16(void* to, const void* from, bool valid) {
-  const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
-  const int bytes = valid ? 16 : 0;
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(bytes) : "memory");
+// Where something lies in shared memory, as a number to reckon with: bytes.
+using SharedAddress = uint32_t;
+
+__device__ __forceinline__ SharedAddress shared_address(const void* at) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(at));
+}
+
+// 8 or 16 bytes from global to shared memory in the background; zeros, and no read at all, unless `valid`.
+template <int kBytes>
+__device__ __forceinline__ void copy_async(void* to, const void* from, bool valid) {
+  const SharedAddress address = shared_address(to);
+  const int bytes = valid ? kBytes : 0;
+  if constexpr (kBytes == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(bytes) : "memory");
+  } else {
+    static_assert(kBytes == 8, "8 or 16 bytes");
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(address), "l"(from), "r"(bytes) : "memory");
+  }
 }
 
 __device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -58,27 +71,25 @@ __device__ __forceinline__ void copy_async_wait() {
 
 // Four 8 x 8 matrices of 16-bit numbers; lane i gives the address of row i % 8 of matrix i / 8 and gets, of each matrix,
 // elements 2 (i % 4) and the next of row i / 4.
-__device__ __forceinline__ void load_matrices(uint32_t (&to)[4], const void* row) {
-  const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+__device__ __forceinline__ void load_matrices(uint32_t (&to)[4], SharedAddress row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(address)
+               : "r"(row)
                : "memory");
 }
 
 // The same of the transposed matrices.
-__device__ __forceinline__ void load_matrices_transposed(uint32_t (&to)[4], const void* row) {
-  const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+__device__ __forceinline__ void load_matrices_transposed(uint32_t (&to)[4], SharedAddress row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(address)
+               : "r"(row)
                : "memory");
 }
 
 // c (16 x 8) += a (16 x 16) b (16 x 8); c0 and c1 lie in row lane / 4, c2 and c3 eight rows below.
 __device__ __forceinline__ void multiply_add(
     Bf16, float& c0, float& c1, float& c2, float& c3, const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
                "{%0, %1, %2, %3};"
                : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
@@ -86,7 +97,7 @@ __device__ __forceinline__ void multiply_add(
 
 __device__ __forceinline__ void multiply_add(
     Fp16, float& c0, float& c1, float& c2, float& c3, const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
                "{%0, %1, %2, %3};"
                : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
@@ -112,6 +123,9 @@ __device__ __forceinline__ float widen(Fp16 x) {
   asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(x.bits));
   return wide;
 }
+
+// A product that no compiler makes part of a fused multiply-add, so that it is the same number wherever it is needed.
+__device__ __forceinline__ float rounded_product(float a, float b) { return __fmul_rn(a, b); }
 
 // 2^x to about two units in the last place, zero below 2^-126.
 __device__ __forceinline__ float exp2_fast(float x) {

@@ -54,8 +54,8 @@ struct CudaDevice {
   }
 
   static void backward(const Backward& p, const Tensor& like) {
-    const Tensor delta = torch::stable::new_empty(like, {p.B, p.H, p.M}, wide_type(like));
-    cuda_backward(p, delta.mutable_data_ptr(), stream_of(like));
+    const Tensor rows = torch::stable::new_empty(like, {p.B, p.H, p.M, 2}, wide_type(like));
+    cuda_backward(p, rows.mutable_data_ptr(), stream_of(like));
   }
 
   static void rollout_step(const Rollout& p, const Tensor& like) {

@@ -30,42 +30,52 @@ __global__ void __launch_bounds__(E::kThreads) rollout_kernel(const RolloutCall 
   const int g = take(block, p.groups), b = block, head0 = g * p.per, group = static_cast<int>(p.H / p.Hkv);
   const int heads = min(p.per, static_cast<int>(p.H) - head0), tiles = tiles_of(p.M, E::kCols);
 
-  const auto load = [&](int step, int stage) {
-    int turn = step;
-    const int64_t i0 = int64_t{take(turn, tiles)} * E::kCols, h = head0 + turn, row = (b * p.H + h) * p.M;
-    if (i0 == 0) {
-      const auto read = [&](int64_t j) { return key_is_read<real>(p, b, j); };
-      const Input* keys = rows_of<Input>(p.k, b, (head0 + turn) / group);
-      load_tile<E, E::kRows>(shared.k[turn % E::kStages], keys, p.k.n, first, p.D, read);
+  // Tiles within heads.
+  int tile = 0, turn = 0;
+  const auto load = [&](int, int stage) {
+    const int64_t i0 = int64_t{tile} * E::kCols, h = head0 + turn, row = (b * p.H + h) * p.M;
+    if (tile == 0) {
+      const auto read = [&](int x) { return key_is_read<real>(p, b, first + x); };
+      const Input* keys = rows_of<Input>(p.k, b, h / group);
+      load_tile<E, E::kRows>(
+          shared.k[turn % E::kStages], keys, p.k.n, first, rest_of(p.N, first, E::kRows), p.D, p.bias != nullptr, read);
     }
-    const auto lse_of = [&](int64_t i) {
-      return i < p.M ? static_cast<const real*>(p.lse)[row + i] : minus_infinity<real>();
-    };
-    const auto asks = [&](int64_t i) { return lse_of(i) != minus_infinity<real>(); };
-    load_tile<E, E::kCols>(shared.q[stage], rows_of<Input>(p.q, b, h), p.q.n, i0, p.D, asks);
-    fill<E, E::kCols>(shared.lse[stage], [&](int x) { return lse_of(i0 + x); });
-    fill<E, E::kCols>(shared.weight[stage], [&](int x) {
-      return i0 + x < p.M ? static_cast<const real*>(p.r_in)[b * p.M + i0 + x] : real(0);
+    const int count = rest_of(p.M, i0, E::kCols);
+    const real* lse = static_cast<const real*>(p.lse) + row + i0;
+    const auto asks = [&](int x) { return lse[x] != minus_infinity<real>(); };
+    load_tile<E, E::kCols>(
+        shared.q[stage], rows_of<Input>(p.q, b, h), p.q.n, i0, count, p.D, p.bias != nullptr, asks);
+    fill<E, E::kCols>(shared.lse[stage], [&](int x) {
+      return x < count ? subtracted(lse[x]) : -minus_infinity<real>();
     });
+    fill<E, E::kCols>(shared.weight[stage], [&](int x) {
+      return x < count ? static_cast<const real*>(p.r_in)[b * p.M + i0 + x] : real(0);
+    });
+    if (++tile == tiles) tile = 0, ++turn;
   };
 
   real sum[E::R], bias[E::R];
+  bool unseen[E::R];
 #pragma unroll
-  for (int r = 0; r < E::R; ++r) sum[r] = 0, bias[r] = bias_of<real>(p, b, first + e.row(r));
+  for (int r = 0; r < E::R; ++r) {
+    const real given = bias_of<real>(p, b, first + e.row(r));
+    unseen[r] = given == minus_infinity<real>(), sum[r] = 0, bias[r] = unseen[r] ? real(0) : given;
+  }
 
-  const auto compute = [&](int step, int stage) {
-    const int columns = static_cast<int>(min(int64_t{E::kCols}, p.M - int64_t{step % tiles} * E::kCols));
+  int computed = 0, head = 0;
+  const auto compute = [&](int, int stage) {
+    const int columns = rest_of(p.M, int64_t{computed} * E::kCols, E::kCols);
     typename E::Reloaded keys;
-    keys.load(e, shared.k[step / tiles % E::kStages]);
+    keys.load(e, shared.k[head % E::kStages]);
+    if (++computed == tiles) computed = 0, ++head;
     real s[E::R][E::C];
     e.scores(s, keys, shared.q[stage], columns);
+    // A key that nobody sees gets a sum, too, but nothing is made of it.
 #pragma unroll
     for (int r = 0; r < E::R; ++r) {
 #pragma unroll
       for (int c = 0; c < E::C; ++c) {
-        const real lse = shared.lse[stage][e.col(c)];
-        const bool seen = bias[r] != minus_infinity<real>() && lse != minus_infinity<real>();
-        const real chance = seen ? E::exp(s[r][c] * static_cast<real>(p.scale) + bias[r] - lse) : real(0);
+        const real chance = E::exp(s[r][c] * static_cast<real>(p.scale) + bias[r] - shared.lse[stage][e.col(c)]);
         sum[r] += shared.weight[stage][e.col(c)] * chance;
       }
     }
@@ -76,7 +86,8 @@ __global__ void __launch_bounds__(E::kThreads) rollout_kernel(const RolloutCall 
   for (int r = 0; r < E::R; ++r) {
     const int64_t j = first + e.row(r);
     const real all = lanes_sum<E>(sum[r]);
-    if (j < p.N && e.col(0) == 0) static_cast<real*>(p.partial)[(int64_t{g} * p.B + b) * p.N + j] = all;
+    if (j >= p.N || e.col(0) != 0) continue;
+    static_cast<real*>(p.partial)[(int64_t{g} * p.B + b) * p.N + j] = unseen[r] ? real(0) : all;
   }
 }
 
@@ -114,11 +125,12 @@ __global__ void __launch_bounds__(E::kThreads) map_kernel(const Rollout p) {
   fill<E, E::kCols>(shared.bias, [&](int x) { return bias_of<real>(p, b, j0 + x); });
 
   const auto load = [&](int h, int stage) {
-    const auto read = [&](int64_t j) { return key_is_read<real>(p, b, j); };
-    const Input* keys = rows_of<Input>(p.k, b, h / group);
+    const auto read = [&](int x) { return key_is_read<real>(p, b, j0 + x); };
     load_tile<E, E::kRows>(
-        shared.q[stage], rows_of<Input>(p.q, b, h), p.q.n, first, p.D, [&](int64_t i) { return i < p.M; });
-    load_tile<E, E::kCols>(shared.k[stage], keys, p.k.n, j0, p.D, read);
+        shared.q[stage], rows_of<Input>(p.q, b, h), p.q.n, first, rest_of(p.M, first, E::kRows), p.D, false,
+        [](int) { return true; });
+    load_tile<E, E::kCols>(
+        shared.k[stage], rows_of<Input>(p.k, b, h / group), p.k.n, j0, columns, p.D, p.bias != nullptr, read);
   };
 
   real mean[E::R][E::C];
@@ -130,7 +142,8 @@ __global__ void __launch_bounds__(E::kThreads) map_kernel(const Rollout p) {
     e.scores(s, queries, shared.k[stage], columns);
 #pragma unroll
     for (int r = 0; r < E::R; ++r) {
-      const int64_t i = first + e.row(r), limit = p.causal ? i + p.N - p.M - j0 : E::kCols;
+      const int64_t i = first + e.row(r);
+      const int limit = p.causal ? limit_of(i + p.N - p.M - j0) : E::kCols;
       const real lse = i < p.M ? static_cast<const real*>(p.lse)[(b * p.H + h) * p.M + i] : minus_infinity<real>();
 #pragma unroll
       for (int c = 0; c < E::C; ++c) {

@@ -31,6 +31,10 @@ struct Simt {
   __device__ static real stored(Input x) { return widen(x); }
   __device__ static float exp(float x) { return expf(x); }
   __device__ static double exp(double x) { return ::exp(x); }
+  __device__ static bool exp_fits(real) { return false; }
+  __device__ static real rate(double factor) { return static_cast<real>(factor); }
+  __device__ static real power(real base) { return base; }
+  __device__ static real exp_fitting(real x, real rate, real power) { return exp(x * rate - power); }
   __device__ static int col_of(int c, int lane) { return lane + 16 * c; }
 
   const int tx = thread_index() & 15, ty = thread_index() >> 4;
