@@ -222,7 +222,7 @@ __device__ __forceinline__ void accumulate_visible(
 // For how many blocks a multiprocessor's registers shall do; more of them hide more of the memory's and the units' delays.
 template <class E, int G>
 constexpr int blocks_at_once(int plain, int with_readouts) {
-  return E::kTensorCores && E::kWidth <= 64 ? (G == 0 ? plain : with_readouts) : 1;
+  return E::kTensorCores && E::kWidth <= 64 && G <= 2 ? (G == 0 ? plain : with_readouts) : 1;
 }
 
 template <class Shared>

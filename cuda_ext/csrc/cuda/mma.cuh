@@ -25,8 +25,9 @@ struct Mma {
   __device__ static int element(int row, int column) { return place(row, column / kChunk) + column % kChunk; }
   __device__ static T stored(T x) { return x; }
   __device__ static float exp(float x) { return exp2_fast(x * kLog2e); }
-  // exp(x factor - base) in one multiply-add, from powers of two: rate(factor) and power(base); where nothing overflows.
-  __device__ static bool exp_fits(float base) { return fabsf(base) < 1e37f; }
+  // exp(x factor - base) in one multiply-add, from powers of two: rate(factor) and power(base). What their rounding leaves
+  // of `base` is multiplied into all weights of a row alike, so it must be small.
+  __device__ static bool exp_fits(float base) { return fabsf(base) < 1e4f; }
   __device__ static float rate(double factor) { return static_cast<float>(factor * 1.4426950408889634); }
   __device__ static float power(float base) { return rounded_product(base, kLog2e); }
   __device__ static float exp_fitting(float x, float rate, float power) { return exp2_fast(fmaf(x, rate, -power)); }
