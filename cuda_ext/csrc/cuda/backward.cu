@@ -110,6 +110,7 @@ __global__ void __launch_bounds__(E::kThreads, (blocks_at_once<E, G>(3, 2))) que
   }
 
   const auto compute = [&](int step, int stage) {
+    if (e.idle(there)) return;
     const int64_t j0 = int64_t{step < key_tiles ? step : step - key_tiles} * E::kCols;
     const int columns = rest_of(keys, j0, E::kCols);
     const bool hides = p.causal && j0 + columns - 1 > first + shift;

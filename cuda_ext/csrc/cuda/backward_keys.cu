@@ -78,6 +78,7 @@ __global__ void __launch_bounds__(E::kThreads, (blocks_at_once<E, G>(3, 2))) key
   const auto compute = [&](int, int stage) {
     const int64_t i0 = int64_t{computed} * E::kCols;
     if (++computed == skipped + tiles) computed = skipped;
+    if (e.idle(there)) return;
     const int columns = rest_of(p.M, i0, E::kCols);
     const bool hides = p.causal && first + E::kRows - 1 > i0 + shift;
     typename E::Reloaded keys, values;

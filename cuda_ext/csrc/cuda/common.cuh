@@ -6,6 +6,7 @@
 //   Storage, Input, real     element in shared memory, in global memory, and of sums and statistics
 //   row(r), col(c), out_col(o)            where a thread's numbers lie in the tiles
 //   place(row, chunk), kChunk, kChunks    where 16 bytes of a row lie in shared memory
+//   idle(count)              whether a thread's warp has none of the first `count` rows
 //   kTensorCores, kAsync     which unit multiplies; whether global memory is copied to shared memory as it is
 //   Kept, Reloaded           left operands: held in registers, or read again for each product
 //   scores(S, left, right, columns)       S = left right^T over the head width

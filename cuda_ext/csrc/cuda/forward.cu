@@ -27,6 +27,7 @@ __global__ void __launch_bounds__(E::kThreads, (blocks_at_once<E, G>(4, 3))) for
   const int64_t keys = !p.causal ? p.N : max(int64_t{0}, min(p.N, first + E::kRows + shift));
   const int key_tiles = tiles_of(keys, E::kCols);
 
+  const int there = rest_of(p.M, first, E::kRows);
   const bool biased = p.bias != nullptr;
   const real scale = static_cast<real>(p.scale);
   // Where every key of a tile is there, unbiased and seen by all of the queries, nothing needs to be looked up.
@@ -35,7 +36,7 @@ __global__ void __launch_bounds__(E::kThreads, (blocks_at_once<E, G>(4, 3))) for
   };
 
   load_tile<E, E::kRows>(
-      shared.q, rows_of<Input>(p.q, b, h), p.q.n, first, rest_of(p.M, first, E::kRows), p.D, false,
+      shared.q, rows_of<Input>(p.q, b, h), p.q.n, first, there, p.D, false,
       [](int) { return true; });
 
   const auto load = [&](int step, int stage) {
@@ -63,6 +64,7 @@ __global__ void __launch_bounds__(E::kThreads, (blocks_at_once<E, G>(4, 3))) for
   typename E::Kept queries;
 
   const auto compute = [&](int step, int stage) {
+    if (e.idle(there)) return;
     if (step == 0) queries.load(e, shared.q);
     const int64_t j0 = int64_t{step < key_tiles ? step : step - key_tiles} * E::kCols;
     const int columns = rest_of(keys, j0, E::kCols);

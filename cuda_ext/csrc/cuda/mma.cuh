@@ -1,16 +1,17 @@
-// The tensor-core engine: 4 warps, each 16 rows, products by mma.m16n8k16 with float sums.
+// The tensor-core engine: each warp has 16 rows, products by mma.m16n8k16 with float sums.
 #pragma once
 
 #include "common.cuh"
 
 namespace vision_suite {
 
-template <class T, int kWidth_, int kCols_>
+template <class T, int kWidth_, int kCols_, int kWarps = 4>
 struct Mma {
   using Storage = T;
   using Input = T;
   using real = float;
-  static constexpr int kWidth = kWidth_, kCols = kCols_, kRows = 64, kThreads = 128, kStages = 2;
+  static constexpr int kWidth = kWidth_, kCols = kCols_, kRows = 16 * kWarps, kThreads = 32 * kWarps;
+  static constexpr int kStages = 2;
   static constexpr int kLanes = 4, R = 2, C = kCols / 4, O = kWidth / 4;
   static constexpr int kChunk = 8, kChunks = kWidth / 8;
   static constexpr bool kTensorCores = true, kAsync = true;
@@ -39,6 +40,9 @@ struct Mma {
   __device__ int row(int r) const { return warp * 16 + (lane >> 2) + 8 * r; }
   __device__ int col(int c) const { return col_of(c, lane & 3); }
   __device__ int out_col(int o) const { return col_of(o, lane & 3); }
+
+  // Whether this warp has none of a tile's first `count` rows, and so nothing to do.
+  __device__ bool idle(int count) const { return warp * 16 >= count; }
 
   struct Reloaded {
     const T* tile;

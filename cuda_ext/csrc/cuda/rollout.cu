@@ -30,6 +30,7 @@ __global__ void __launch_bounds__(E::kThreads) rollout_kernel(const RolloutCall 
   const int g = take(block, p.groups), b = block, head0 = g * p.per, group = static_cast<int>(p.H / p.Hkv);
   const int heads = min(p.per, static_cast<int>(p.H) - head0), tiles = tiles_of(p.M, E::kCols);
 
+  const int there = rest_of(p.N, first, E::kRows);
   // Tiles within heads.
   int tile = 0, turn = 0;
   const auto load = [&](int, int stage) {
@@ -38,7 +39,7 @@ __global__ void __launch_bounds__(E::kThreads) rollout_kernel(const RolloutCall 
       const auto read = [&](int x) { return key_is_read<real>(p, b, first + x); };
       const Input* keys = rows_of<Input>(p.k, b, h / group);
       load_tile<E, E::kRows>(
-          shared.k[turn % E::kStages], keys, p.k.n, first, rest_of(p.N, first, E::kRows), p.D, p.bias != nullptr, read);
+          shared.k[turn % E::kStages], keys, p.k.n, first, there, p.D, p.bias != nullptr, read);
     }
     const int count = rest_of(p.M, i0, E::kCols);
     const real* lse = static_cast<const real*>(p.lse) + row + i0;
@@ -65,9 +66,11 @@ __global__ void __launch_bounds__(E::kThreads) rollout_kernel(const RolloutCall 
   int computed = 0, head = 0;
   const auto compute = [&](int, int stage) {
     const int columns = rest_of(p.M, int64_t{computed} * E::kCols, E::kCols);
-    typename E::Reloaded keys;
-    keys.load(e, shared.k[head % E::kStages]);
+    const auto* tile = shared.k[head % E::kStages];
     if (++computed == tiles) computed = 0, ++head;
+    if (e.idle(there)) return;
+    typename E::Reloaded keys;
+    keys.load(e, tile);
     real s[E::R][E::C];
     e.scores(s, keys, shared.q[stage], columns);
     // A key that nobody sees gets a sum, too, but nothing is made of it.

@@ -47,6 +47,8 @@ struct Simt {
   __device__ int col(int c) const { return col_of(c, tx); }
   __device__ int out_col(int o) const { return (o / kChunk * 16 + tx) * kChunk + o % kChunk; }
 
+  __device__ static bool idle(int) { return false; }
+
   struct Reloaded {
     const real* tile;
     __device__ void load(const Simt&, const real* from) { tile = from; }
