@@ -115,6 +115,7 @@ __global__ void __launch_bounds__(E::kThreads, (blocks_at_once<E, G>(4, 3))) for
       total[r] = total[r] * fade + sum;
 #pragma unroll
       for (int o = 0; o < E::O; ++o) sums[r][o] *= fade;
+      if (G > 2) sync_warp();  // or the compiler keeps all read-out columns for the next row, in too many registers
 #pragma unroll
       for (int g = 0; g < G; ++g) {
         real mass = 0;
