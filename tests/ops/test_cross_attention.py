@@ -142,6 +142,30 @@ def test_shared_partners_over_several_tiles(backend, dtype, width):
         )
 
 
+@each_backend
+@pytest.mark.parametrize("relation", ["plain", "masked", "partner", "causal"])
+@pytest.mark.parametrize("columns", [0, 2, 5])
+@pytest.mark.parametrize("width", [32, 64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_many_queries(backend, dtype, width, columns, relation):
+    generator = torch.Generator().manual_seed(width + columns)
+    q, k, v = (torch.randn(2, n, 2, width, generator=generator).to(dtype).transpose(1, 2) for n in (197, 150, 150))
+    readout = torch.randn(150, columns, generator=generator) if columns else None
+    bias = torch.randn(2, 150, generator=generator) if relation == "masked" else None
+    if bias is not None:
+        bias[torch.rand(2, 150, generator=generator) < 0.3] = -math.inf
+    partner = torch.tensor([1, 1]) if relation == "partner" else None
+    found = cross_attention(
+        q, k, v, key_bias=bias, partner=partner, readout=readout, causal=relation == "causal",
+        need=("out", "lse", *(["extra"] if columns else [])), backend=backend,
+    )  # fmt: skip
+    out, lse, extra, _ = dense(q, k, v, partner, bias, readout, None, relation == "causal")
+    close(found.out, out, BOUND[dtype])
+    close(found.lse, lse, BOUND[torch.float32])
+    if columns:
+        close(found.extra, extra, BOUND[torch.float32])
+
+
 @pytest.mark.parametrize("backend", COMPILED)
 @pytest.mark.parametrize("width", [16, 64, 96, 128, 200])
 @pytest.mark.parametrize("dtype", sorted(BOUND, key=str))
