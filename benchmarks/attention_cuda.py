@@ -199,6 +199,7 @@ def main() -> int:
         return 1
     clock = GpuClock() if options.device == "cuda" else CpuClock()
     records: list[dict[str, object]] = []
+    verdicts: list[str] = []
     lines = ["| case | milliseconds | of the roof | ratio | target | met |", "|---|---|---|---|---|---|"]
     for case in cases(options.device, options.tiny):
         times = {name: clock.measure(work, options.rounds) for name, work in case.works.items()}
@@ -211,6 +212,7 @@ def main() -> int:
         )
         kept = f"{ratio:.2f}" if case.against else ""
         target, met = case.verdict(times["ours"]["warm"], fraction, ratio)
+        verdicts += [met] if met else []
         lines.append(f"| {case.name} | {shown} | {100 * fraction:.0f} % | {kept} | {target} | {met} |")
         for name, of in times.items():
             for kind, value in of.items():
@@ -219,8 +221,9 @@ def main() -> int:
     if options.device == "cuda":
         name = torch.cuda.get_device_name()
         note = (
-            f"One {name}, bfloat16, {HEADS} heads of width {WIDTH}, median of {options.rounds} rounds; "
-            f"roof {options.tflops:g} TFLOP/s, {options.tbytes:g} TB/s."
+            f"One {name}, torch {torch.__version__}, bfloat16, {HEADS} heads of width {WIDTH}, median of "
+            f"{options.rounds} rounds; roof {options.tflops:g} TFLOP/s, {options.tbytes:g} TB/s.\n\n"
+            f"Targets met: {verdicts.count('yes')} of {len(verdicts)}."
         )
         stem = Path(__file__).parents[1] / "docs" / "results" / "attention_cuda"
         write_results(stem, "Attention operators on a GPU", note, "\n".join(lines), records, describe_run())

@@ -124,8 +124,8 @@ def page(path: Path, report: str, tools: build.Toolchain) -> str:
     used = instructions(path)
     lines = [
         "# What the CUDA library is made of", "",
-        "**The kernels have been compiled and, thread by thread, emulated on a CPU (`make emulate`). They have not run",
-        "on a GPU yet; there is no timing.**", "",
+        "What is compiled, and what the assembler says of it. The kernels have also been emulated on a CPU, thread by",
+        "thread (`make emulate`), and have run on a GPU ([times](attention_cuda.md)).", "",
         f"`python cuda_ext/inspect_cuda.py`, {build.version_line(tools.nvcc or '')}, torch {tools.torch_version}: "
         f"{path.stat().st_size / 2**20:.1f} MiB with {held}.", "",
         "Machine code: " + (

@@ -19,13 +19,7 @@ __global__ void __launch_bounds__(E::kThreads) rows_kernel(const BackwardCall p)
   const bool there = index < p.B * p.H * p.M;
   real sum = 0;
   if (there) {
-    int64_t b, h, i;
-    if (index <= INT32_MAX) {
-      int rest = static_cast<int>(index);
-      i = take(rest, p.M), h = take(rest, p.H), b = rest;
-    } else {
-      i = index % p.M, h = index / p.M % p.H, b = index / p.M / p.H;
-    }
+    const int64_t i = index % p.M, h = index / p.M % p.H, b = index / p.M / p.H;
     const Input* dout = rows_of<const Input>(p.dout, b, h) + i * p.dout.n;
     const Input* out = rows_of<const Input>(p.out, b, h) + i * p.out.n;
     const bool aligned =
@@ -90,18 +84,13 @@ __global__ void __launch_bounds__(E::kThreads, (blocks_at_once<E, G>(3, 2))) que
   load_tile<E, E::kRows>(shared.q, rows_of<Input>(p.q, b, h), p.q.n, first, there, p.D, gaps, asks);
   load_tile<E, E::kRows>(shared.dout, rows_of<Input>(p.dout, b, h), p.dout.n, first, there, p.D, gaps, asks);
 
-  Tiles<E, E::kCols> keys_at, values_at;
   const auto load = [&](int step, int stage) {
     const bool own = step < key_tiles;
     const int64_t t = own ? b : other, j0 = int64_t{own ? step : step - key_tiles} * E::kCols;
     const int count = rest_of(p.N, j0, E::kCols);
     const auto read = [&](int x) { return key_is_read<real>(p, t, j0 + x); };
-    if (j0 == 0) {
-      keys_at.start(p.k, t, hk, 0, p.D, biased);
-      values_at.start(p.v, t, hk, 0, p.D, biased);
-    }
-    keys_at.next(shared.k[stage], p.k, t, hk, j0, count, p.D, biased, read);
-    values_at.next(shared.v[stage], p.v, t, hk, j0, count, p.D, biased, read);
+    load_tile<E, E::kCols>(shared.k[stage], rows_of<Input>(p.k, t, hk), p.k.n, j0, count, p.D, biased, read);
+    load_tile<E, E::kCols>(shared.v[stage], rows_of<Input>(p.v, t, hk), p.v.n, j0, count, p.D, biased, read);
     if (!plain(j0)) fill<E, E::kCols>(shared.bias[stage], [&](int x) { return bias_of<real>(p, t, j0 + x); });
 #pragma unroll
     for (int g = 0; g < G; ++g) {

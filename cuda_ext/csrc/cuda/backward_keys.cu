@@ -38,7 +38,6 @@ __global__ void __launch_bounds__(E::kThreads, (blocks_at_once<E, G>(3, 2))) key
 
   // Tiles within heads within images.
   int tile = skipped, head = 0, image = 0;
-  Tiles<E, E::kCols> queries_at, douts_at;
   const auto load = [&](int, int stage) {
     const int64_t i0 = int64_t{tile} * E::kCols, h = hk * group + head;
     const int64_t c = image == 0 ? t : askers[image - 1], row = (c * p.H + h) * p.M;
@@ -46,12 +45,8 @@ __global__ void __launch_bounds__(E::kThreads, (blocks_at_once<E, G>(3, 2))) key
     const int count = rest_of(p.M, i0, E::kCols);
     // A query that sees nothing has no gradient, whatever it holds.
     const auto asks = [&](int x) { return sees(rows[x]); };
-    if (tile == skipped) {
-      queries_at.start(p.q, c, h, i0, p.D, gaps);
-      douts_at.start(p.dout, c, h, i0, p.D, gaps);
-    }
-    queries_at.next(shared.q[stage], p.q, c, h, i0, count, p.D, gaps, asks);
-    douts_at.next(shared.dout[stage], p.dout, c, h, i0, count, p.D, gaps, asks);
+    load_tile<E, E::kCols>(shared.q[stage], rows_of<Input>(p.q, c, h), p.q.n, i0, count, p.D, gaps, asks);
+    load_tile<E, E::kCols>(shared.dout[stage], rows_of<Input>(p.dout, c, h), p.dout.n, i0, count, p.D, gaps, asks);
     const int x = thread_index();
     if (x < count) {
       copy_async<sizeof(Row<real>)>(&shared.rows[stage][x], rows + x, true);

@@ -118,7 +118,8 @@ __device__ __forceinline__ void load_tile(
                       ((reinterpret_cast<uintptr_t>(base) | (stride * sizeof(Input))) & 15) == 0;
   constexpr int kStep = E::kThreads / E::kChunks;  // rows that all threads copy at once
   if (direct && !checked && E::kThreads % E::kChunks == 0 && kRowsHere % kStep == 0) {
-    const unsigned thread = static_cast<unsigned>(thread_index()), chunk = thread % E::kChunks, row = thread / E::kChunks;
+    const unsigned thread = static_cast<unsigned>(thread_index());
+    const unsigned chunk = thread % E::kChunks, row = thread / E::kChunks;
     const unsigned row_bytes = static_cast<unsigned>(stride) * sizeof(Input);
     const char* from = reinterpret_cast<const char*>(base) + (row * row_bytes + chunk * 16);
     const int left = (static_cast<int>(chunk) * E::kChunk < D ? count : 0) - static_cast<int>(row);
@@ -152,43 +153,6 @@ __device__ __forceinline__ void fill(real* to, const F& f) {
   static_assert(kCount <= E::kThreads, "one number for each thread");
   if (thread_index() < kCount) to[thread_index()] = f(thread_index());
 }
-
-// Tiles of one matrix after another. Whole tiles of rows that are all read cost a thread little more than their copies.
-template <class E, int kRowsHere>
-struct Tiles {
-  using Input = typename E::Input;
-  static constexpr int kStep = E::kThreads / E::kChunks;
-  static constexpr bool kRegular = E::kThreads % E::kChunks == 0 && kRowsHere % kStep == 0;
-  const char* at;  // this thread's first 16 bytes of the next tile; null if tiles are not copied in the simple way
-
-  // The next tile is the one from row `first` on.
-  __device__ __forceinline__ void start(const View& view, int64_t b, int64_t h, int64_t first, int64_t D, bool checked) {
-    const Input* matrix = rows_of<Input>(view, b, h);
-    const unsigned thread = static_cast<unsigned>(thread_index()), bytes = row_bytes(view);
-    const bool simple = E::kAsync && kRegular && !checked && D == E::kWidth && view.n >= 0 && view.n < (1 << 20) &&
-                        ((reinterpret_cast<uintptr_t>(matrix) | bytes) & 15) == 0;
-    at = reinterpret_cast<const char*>(matrix + first * view.n) + (thread / E::kChunks * bytes + thread % E::kChunks * 16);
-    if (!simple) at = nullptr;
-  }
-
-  __device__ static unsigned row_bytes(const View& view) { return static_cast<unsigned>(view.n) * sizeof(Input); }
-
-  template <class Valid>
-  __device__ __forceinline__ void next(
-      typename E::Storage* tile, const View& view, int64_t b, int64_t h, int64_t first, int count, int64_t D, bool checked,
-      const Valid& valid) {
-    if (at == nullptr || count != kRowsHere) {
-      load_tile<E, kRowsHere>(tile, rows_of<Input>(view, b, h), view.n, first, count, D, checked, valid);
-      return;
-    }
-    const unsigned thread = static_cast<unsigned>(thread_index()), step = kStep * row_bytes(view);
-#pragma unroll
-    for (int n = 0; n < kRowsHere / kStep; ++n) {
-      copy_async<16>(tile + E::place(thread / E::kChunks + n * kStep, thread % E::kChunks), at + n * step, true);
-    }
-    at += kRowsHere * row_bytes(view);
-  }
-};
 
 // A causal limit, relative to a tile, as a number that a thread compares quickly.
 __device__ __forceinline__ int limit_of(int64_t limit) {
@@ -257,7 +221,7 @@ __device__ __forceinline__ void accumulate_visible(
   }
 }
 
-// For how many blocks a multiprocessor's registers shall do; more of them hide more of the memory's and the units' delays.
+// For how many blocks a multiprocessor's registers shall do; more blocks hide more of the memory's and the units' delays.
 template <class E, int G>
 constexpr int blocks_at_once(int plain, int with_readouts) {
   return E::kTensorCores && E::kWidth <= 64 && G <= 2 ? (G == 0 ? plain : with_readouts) : 1;
@@ -269,16 +233,14 @@ __device__ __forceinline__ Shared& shared_as() {
 }
 
 // load(step, stage) and compute(step, stage) for all steps, with the next load under way while a step is computed.
-// settle(stage), after that computation, puts into shared memory what the load has left in registers.
-template <class E, class Load, class Compute, class Settle>
-__device__ __forceinline__ void pipeline(int steps, const Load& load, const Compute& compute, const Settle& settle) {
+template <class E, class Load, class Compute>
+__device__ __forceinline__ void pipeline(int steps, const Load& load, const Compute& compute) {
   static_assert(E::kStages <= 2, "one load ahead at most");
   if (steps == 0) return;
   if constexpr (E::kStages == 1) {
     for (int step = 0; step < steps; ++step) {
       load(step, 0);
       copy_async_commit();
-      settle(0);
       copy_async_wait<0>();
       sync_block();
       compute(step, 0);
@@ -287,21 +249,14 @@ __device__ __forceinline__ void pipeline(int steps, const Load& load, const Comp
   } else {
     load(0, 0);
     copy_async_commit();
-    settle(0);
     for (int step = 0; step < steps; ++step) {
       copy_async_wait<0>();
       sync_block();  // this step's tiles are there for all, and nobody computes on those of the step before
       if (step + 1 < steps) load(step + 1, (step + 1) % 2);
       copy_async_commit();
       compute(step, step % 2);
-      if (step + 1 < steps) settle((step + 1) % 2);
     }
   }
-}
-
-template <class E, class Load, class Compute>
-__device__ __forceinline__ void pipeline(int steps, const Load& load, const Compute& compute) {
-  pipeline<E>(steps, load, compute, [](int) {});
 }
 
 }  // namespace vision_suite

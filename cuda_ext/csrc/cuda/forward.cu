@@ -14,7 +14,7 @@ struct ForwardShared {
 
 // One block: kRows queries of one head of one image.
 template <class E, int G>
-__global__ void __launch_bounds__(E::kThreads, (blocks_at_once<E, G>(E::R > 2 ? 2 : 4, E::R > 2 ? 2 : 3))) forward_kernel(const Forward p) {
+__global__ void __launch_bounds__(E::kThreads, (blocks_at_once<E, G>(4, 3))) forward_kernel(const Forward p) {
   using real = typename E::real;
   using Input = typename E::Input;
   auto& shared = shared_as<ForwardShared<E, G>>();
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(E::kThreads, (blocks_at_once<E, G>(E::R > 2 ? 
       total[r] = total[r] * fade + sum;
 #pragma unroll
       for (int o = 0; o < E::O; ++o) sums[r][o] *= fade;
-      if (G * E::R > 4) sync_warp();  // or read-out columns are kept for the next row, in too many registers
+      if (G > 2) sync_warp();  // or the compiler keeps all read-out columns for the next row, in too many registers
 #pragma unroll
       for (int g = 0; g < G; ++g) {
         real mass = 0;
@@ -155,21 +155,14 @@ __global__ void __launch_bounds__(E::kThreads, (blocks_at_once<E, G>(E::R > 2 ? 
 
 }  // namespace
 
-template <class E, int G>
-void start_forward(const Forward& p, StreamHandle stream) {
-  const int64_t blocks = p.B * p.H * ceil_div(p.M, E::kRows);
-  launch(forward_kernel<E, G>, blocks, E::kThreads, sizeof(ForwardShared<E, G>), p, stream);
-}
-
 void cuda_forward(const Forward& p, StreamHandle stream) {
   with_engine(p, [&](auto engine) {
     using E = typename decltype(engine)::type;
-    if constexpr (E::kTensorCores) {
-      using Tall = typename E::Tall;
-      if (p.M > Tall::kRows && p.G == 0) return start_forward<Tall, 0>(p, stream);
-      if (p.M > Tall::kRows && p.G <= 2) return start_forward<Tall, 2>(p, stream);
-    }
-    with_readouts<E>(p.G, [&](auto readouts) { start_forward<E, decltype(readouts)::value>(p, stream); });
+    with_readouts<E>(p.G, [&](auto readouts) {
+      constexpr int G = decltype(readouts)::value;
+      const int64_t blocks = p.B * p.H * ceil_div(p.M, E::kRows);
+      launch(forward_kernel<E, G>, blocks, E::kThreads, sizeof(ForwardShared<E, G>), p, stream);
+    });
   });
 }
 

@@ -33,8 +33,6 @@ __global__ void __launch_bounds__(E::kThreads) rollout_kernel(const RolloutCall 
   const int there = rest_of(p.N, first, E::kRows);
   // Tiles within heads.
   int tile = 0, turn = 0;
-  Tiles<E, E::kCols> queries_at;
-  real next_lse, next_weight;  // of the query that this thread brings into shared memory
   const auto load = [&](int, int stage) {
     const int64_t i0 = int64_t{tile} * E::kCols, h = head0 + turn, row = (b * p.H + h) * p.M;
     if (tile == 0) {
@@ -46,16 +44,15 @@ __global__ void __launch_bounds__(E::kThreads) rollout_kernel(const RolloutCall 
     const int count = rest_of(p.M, i0, E::kCols);
     const real* lse = static_cast<const real*>(p.lse) + row + i0;
     const auto asks = [&](int x) { return lse[x] != minus_infinity<real>(); };
-    if (tile == 0) queries_at.start(p.q, b, h, 0, p.D, p.bias != nullptr);
-    queries_at.next(shared.q[stage], p.q, b, h, i0, count, p.D, p.bias != nullptr, asks);
-    const int x = thread_index();
-    next_lse = x < count ? lse[x] : minus_infinity<real>();
-    next_weight = x < count ? static_cast<const real*>(p.r_in)[b * p.M + i0 + x] : real(0);
+    load_tile<E, E::kCols>(
+        shared.q[stage], rows_of<Input>(p.q, b, h), p.q.n, i0, count, p.D, p.bias != nullptr, asks);
+    fill<E, E::kCols>(shared.lse[stage], [&](int x) {
+      return x < count ? subtracted(lse[x]) : -minus_infinity<real>();
+    });
+    fill<E, E::kCols>(shared.weight[stage], [&](int x) {
+      return x < count ? static_cast<const real*>(p.r_in)[b * p.M + i0 + x] : real(0);
+    });
     if (++tile == tiles) tile = 0, ++turn;
-  };
-  const auto settle = [&](int stage) {
-    fill<E, E::kCols>(shared.lse[stage], [&](int) { return subtracted(next_lse); });
-    fill<E, E::kCols>(shared.weight[stage], [&](int) { return next_weight; });
   };
 
   real sum[E::R], bias[E::R];
@@ -86,7 +83,7 @@ __global__ void __launch_bounds__(E::kThreads) rollout_kernel(const RolloutCall 
       }
     }
   };
-  pipeline<E>(heads * tiles, load, compute, settle);
+  pipeline<E>(heads * tiles, load, compute);
 
 #pragma unroll
   for (int r = 0; r < E::R; ++r) {
