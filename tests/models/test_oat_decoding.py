@@ -27,7 +27,7 @@ def as_batch(batch, paths, number):
     return {**out, "duration": paths.duration[:, number]}
 
 
-@pytest.mark.parametrize("switches", [{}, {"pointer_heads": 1}, EVERYTHING])
+@pytest.mark.parametrize("switches", [{}, {"pointer_heads": 1}, EVERYTHING, {**EVERYTHING, "relative": 8}])
 def test_cached_steps_are_the_teacher_forced_pass(switches):
     model, batch = sharpen(tiny(**switches)), scenes()
     paths = sample(model, batch, 15, 6, generator=seeded())

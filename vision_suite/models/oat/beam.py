@@ -45,10 +45,11 @@ def beam_search(
         total[:, 0] = 0.0
         done = torch.zeros_like(total, dtype=torch.bool)
         inputs = scenes.start[:, None].expand(-1, num_beams, -1)
+        last = torch.full_like(total, width, dtype=torch.int64)
         place = torch.arange(count, device=total.device)[:, None]
         for step in range(max_length):
             states = model.step(scenes, inputs, past)
-            logits = first_without_end(model.pointer(states, scenes.keys, scenes.usable), step)
+            logits = first_without_end(model.score(states, scenes, last), step)
             gain = logits.float().log_softmax(dim=-1)
             forced = step < prefix.given
             if step < prefix.columns.shape[1]:
@@ -79,6 +80,7 @@ def beam_search(
             done = finished | (column == record.end) | ~total.isfinite()
             if bool(done.all()):
                 break
+            last = column
             inputs = scenes.fixated.gather(1, column[..., None].expand(-1, -1, model.embed_dim))
         record.clear(~total.isfinite())
         return record.finish(model, batch)

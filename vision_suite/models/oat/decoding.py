@@ -110,9 +110,10 @@ def _roll_out(
         )
         live = torch.ones_like(scene, dtype=torch.bool)
         inputs = scenes.start[:, None].expand(-1, num_paths, -1)
+        last = torch.full_like(scene, scenes.usable.shape[1])
         for step in range(max_length):
             states = model.step(scenes, inputs, past)
-            logits = first_without_end(model.pointer(states, scenes.keys, scenes.usable), step)
+            logits = first_without_end(model.score(states, scenes, last), step)
             if draws is None:
                 column = logits.argmax(dim=-1)
             else:
@@ -135,6 +136,7 @@ def _roll_out(
             live = live & (column != record.end)
             if not bool(live.any()):
                 break
+            last = column
             inputs = scenes.fixated.gather(1, column[..., None].expand(-1, -1, model.embed_dim))
             most = int(live.sum(dim=1).max())
             if most <= PACK_BELOW * live.shape[1] or bool((~live.any(dim=1)).any()):
@@ -142,7 +144,9 @@ def _roll_out(
                 order = (~live[kept]).long().argsort(dim=1, stable=True)[:, :most]
                 for layer in past:
                     layer.select((kept[:, None] * live.shape[1] + order).flatten())
-                scene, path, live, inputs = (values[kept[:, None], order] for values in (scene, path, live, inputs))
+                scene, path, live, inputs, last = (
+                    values[kept[:, None], order] for values in (scene, path, live, inputs, last)
+                )
                 scenes = scenes.select(kept)
         return record.finish(model, batch)
 

@@ -78,7 +78,7 @@ class SceneEmbedding(nn.Module):
         """
         present = present_objects(batch)
         looks = self._objects(batch, present)
-        place, start, size = self._coordinates(batch, present)
+        place, start, size = self.coordinates(batch, self.position.reach)
         mark = self._marks(batch, present)
         zero, one, plain = torch.zeros_like(start[:, 0]), torch.ones_like(start[:, 0]), torch.zeros_like(start)
         seen = torch.cat([looks, self.position(place, torch.zeros_like(place[..., 0]), size)], dim=-1)
@@ -163,17 +163,24 @@ class SceneEmbedding(nn.Module):
         number = torch.arange(present.shape[1], device=present.device)
         return (number == batch["target"][:, None]).float()
 
-    def _coordinates(self, batch: ScanpathBatch, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Positions of objects and start, in pitches, and log sizes; all of padding is 0."""
+    @staticmethod
+    def coordinates(batch: ScanpathBatch, reach: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Positions (B, N, 2) and start (B, 2), in pitches, and log sizes (B, N, 2); all of padding is 0.
+
+        Args:
+            batch: Scenes.
+            reach: Largest extent in pitches; wider scenes are shrunk.
+        """
+        present = present_objects(batch)
         place = torch.where(present[..., None], batch["position"], 0.0)
         start = batch["start"]
-        if self.position.reach < float("inf"):
+        if reach < float("inf"):
             both = torch.cat([torch.where(present[..., None], place, torch.nan), start[:, None]], dim=1)
             low = torch.where(both.isnan(), torch.inf, both).amin(dim=1)
             high = torch.where(both.isnan(), -torch.inf, both).amax(dim=1)
             extent = (high - low).amax(dim=1).clamp(min=1e-6)
             # A wider scene would look periodic to the code.
-            shrink = (self.position.reach / extent).clamp(max=1.0)
+            shrink = (reach / extent).clamp(max=1.0)
             place, start = place * shrink[:, None, None], start * shrink[:, None]
         size = torch.zeros_like(place)
         if "boxes" in batch:
