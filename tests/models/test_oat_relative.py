@@ -22,18 +22,22 @@ def bias(hidden=8):
 
 def test_only_the_displacement_counts():
     where = [(0.0, 0.0), (1.0, 2.0), (3.0, 1.0)]
-    last = torch.tensor([[0, 2]])
+    recent = torch.tensor([[[0, 1, 2], [2, 0, 4]]])
     moved = [(row + 7.0, column - 4.0) for row, column in where]
-    here, there = bias()(places(where), last), bias()(places(moved), last)
+    here, there = bias()(places(where, (1.0, 1.0)), recent), bias()(places(moved, (8.0, -3.0)), recent)
     torch.testing.assert_close(here, there)
-    # From (0, 0) to (1, 2) and from (2, -1) to (3, 1) is the same way.
-    found = bias()(places([(0.0, 0.0), (1.0, 2.0), (2.0, -1.0), (3.0, 1.0)]), torch.tensor([[0, 2]]))
-    torch.testing.assert_close(found[0, 0, 1], found[0, 1, 3])
+    assert not torch.allclose(here[0, 0], here[0, 1])
+
+
+def test_fixations_before_the_last_count_too():
+    where = places([(0.0, 0.0), (1.0, 2.0), (3.0, 1.0)])
+    found = bias()(where, torch.tensor([[[0, 1, 2], [0, 2, 2]]]))
+    assert not torch.allclose(found[0, 0], found[0, 1])
 
 
 def test_a_path_starts_where_gaze_starts_and_the_end_gains_nothing():
     net = bias()
-    found = net(places([(1.0, 2.0), (0.0, 0.0)], start=(0.0, 0.0)), torch.tensor([[3, 1]]))
+    found = net(places([(1.0, 2.0), (0.0, 0.0)], start=(0.0, 0.0)), torch.tensor([[[3, 3, 3], [1, 3, 1]]]))
     assert found.shape == (1, 2, 3)
     torch.testing.assert_close(found[0, 0], found[0, 1])
     assert found[0, :, 2].tolist() == [0.0, 0.0]

@@ -13,6 +13,7 @@ from torch import Tensor
 from vision_suite.errors import ConfigError
 from vision_suite.models.oat.generated import Prefix, Record, Scanpaths, evaluating, first_without_end
 from vision_suite.models.oat.network import OAT
+from vision_suite.models.oat.relative import MEMORY
 from vision_suite.models.oat.transformer import Past
 from vision_suite.types import ScanpathBatch
 
@@ -110,10 +111,10 @@ def _roll_out(
         )
         live = torch.ones_like(scene, dtype=torch.bool)
         inputs = scenes.start[:, None].expand(-1, num_paths, -1)
-        last = torch.full_like(scene, scenes.usable.shape[1])
+        recent = torch.full((*scene.shape, MEMORY), scenes.usable.shape[1], device=scene.device)
         for step in range(max_length):
             states = model.step(scenes, inputs, past)
-            logits = first_without_end(model.score(states, scenes, last), step)
+            logits = first_without_end(model.score(states, scenes, recent), step)
             if draws is None:
                 column = logits.argmax(dim=-1)
             else:
@@ -136,7 +137,7 @@ def _roll_out(
             live = live & (column != record.end)
             if not bool(live.any()):
                 break
-            last = column
+            recent = torch.cat([column[..., None], recent[..., :-1]], dim=-1)
             inputs = scenes.fixated.gather(1, column[..., None].expand(-1, -1, model.embed_dim))
             most = int(live.sum(dim=1).max())
             if most <= PACK_BELOW * live.shape[1] or bool((~live.any(dim=1)).any()):
@@ -144,8 +145,8 @@ def _roll_out(
                 order = (~live[kept]).long().argsort(dim=1, stable=True)[:, :most]
                 for layer in past:
                     layer.select((kept[:, None] * live.shape[1] + order).flatten())
-                scene, path, live, inputs, last = (
-                    values[kept[:, None], order] for values in (scene, path, live, inputs, last)
+                scene, path, live, inputs, recent = (
+                    values[kept[:, None], order] for values in (scene, path, live, inputs, recent)
                 )
                 scenes = scenes.select(kept)
         return record.finish(model, batch)

@@ -13,7 +13,7 @@ from vision_suite.models.oat.appearance import build_appearance
 from vision_suite.models.oat.paths import IGNORED, read_paths
 from vision_suite.models.oat.pointer import PointerHead
 from vision_suite.models.oat.positions import Position, build_position, sinusoid, sinusoid_frequency
-from vision_suite.models.oat.relative import Places, RelativeBias
+from vision_suite.models.oat.relative import MEMORY, Places, RelativeBias
 from vision_suite.models.oat.scene import SceneEmbedding, TargetToken
 from vision_suite.models.oat.transformer import DecoderLayer, EncoderLayer, KeysValues, Past
 from vision_suite.types import ScanpathBatch
@@ -92,7 +92,7 @@ class OAT(nn.Module):
         decoder_layers: Number of decoder layers.
         dropout: Rate.
         pointer_heads: Full-width heads of the object attention.
-        relative: Hidden width of what objects gain by their displacement from the last fixation; 0 for none, as OAT.
+        relative: Hidden width of what objects gain by their displacement from the last fixations; 0 is OAT.
         appearance: ``cnn``, ``table`` for given features, ``timm:<model>`` or ``clip:<model>/<weights>``.
         feature_dim: Width of given features, for ``table``; comes from the data on the command line.
         crop_size: Height and width of crops in pixels, for ``cnn``.
@@ -174,8 +174,8 @@ class OAT(nn.Module):
         scenes = self.encode(batch)
         paths = read_paths(batch, self.has_background)
         states = self.decode(scenes, paths.columns)
-        behind = nn.functional.pad(paths.columns, (1, 0), value=scenes.usable.shape[1])
-        logits = self.pointer.with_padding(self.score(states, scenes, behind))
+        behind = nn.functional.pad(paths.columns, (MEMORY, 0), value=scenes.usable.shape[1])
+        logits = self.pointer.with_padding(self.score(states, scenes, behind.unfold(1, MEMORY, 1).flip(-1)))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.timing is None:
             return OATOutput(logits, paths.labels, None, None)
@@ -259,19 +259,19 @@ class OAT(nn.Module):
             x = layer.step(x, cross, seen, before)
         return x
 
-    def score(self, states: Tensor, scenes: EncodedScenes, last: Tensor) -> Tensor:
+    def score(self, states: Tensor, scenes: EncodedScenes, recent: Tensor) -> Tensor:
         """Logits of every row, without the padding class.
 
         Args:
             states: (B, T, E) decoder states.
             scenes: B encoded scenes.
-            last: (B, T) int64 row of the fixation before each decision, S at the start of a path.
+            recent: (B, T, MEMORY) int64 rows of the fixations before each decision, the newest first, S for none.
 
         Returns:
             (B, T, S).
         """
         logits: Tensor = self.pointer(states, scenes.keys, scenes.usable)
-        return logits if self.relative is None else logits + self.relative(scenes.places, last)
+        return logits if self.relative is None else logits + self.relative(scenes.places, recent)
 
     def at_step(self, inputs: Tensor, first: int) -> Tensor:
         """Add the sinusoidal code of the step to inputs (..., T, E) that begin at step ``first`` (0-based)."""
