@@ -1,9 +1,10 @@
-"""String metrics against hand oracles and plain loops over one pair."""
+"""String metrics against hand oracles, rapidfuzz, and plain loops over one pair."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rapidfuzz.distance import LCSseq, Levenshtein
 
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath import (
@@ -156,3 +157,11 @@ def test_grid_letters_oracle():
     assert grid_letters([], (1024, 768)) == ""
     with pytest.raises(ConfigError, match="cells=6"):
         grid_letters(first, (1024, 768), 6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(WORDS, WORDS)
+def test_equal_rapidfuzz(a, b):
+    assert edit_distance(a, b) == Levenshtein.distance(a, b)
+    if a or b:  # two empty paths are equal there
+        assert sequence_score(a, b) == pytest.approx(LCSseq.normalized_similarity(a, b))
