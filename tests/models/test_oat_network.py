@@ -275,6 +275,7 @@ def test_malformed_batches_are_refused(change, message):
     [
         {"appearance": "resnet"}, {"appearance": "table", "feature_dim": None}, {"appearance": "timm:nothing_there"},
         {"embed_dim": 33}, {"num_heads": 5}, {"pointer_heads": 0}, {"dropout": 1.0}, {"target_token": "word"},
+        {"num_heads": 0}, {"ff_dim": 0}, {"decoder_layers": 0}, {"encoder_layers": -1},
     ],
 )  # fmt: skip
 def test_settings_are_checked(setting):

@@ -135,8 +135,11 @@ class OAT(nn.Module):
         super().__init__()
         if embed_dim < 4 or embed_dim % 2:
             raise ConfigError(f"embed_dim={embed_dim} must be even, one half each for appearance and position")
-        if relative < 0:
-            raise ConfigError(f"relative={relative} must be 0 or more")
+        least = {"num_heads": 1, "ff_dim": 1, "decoder_layers": 1, "encoder_layers": 0, "relative": 0}
+        given = dict(zip(least, (num_heads, ff_dim, decoder_layers, encoder_layers, relative), strict=True))
+        for name, value in given.items():
+            if value < least[name]:
+                raise ConfigError(f"{name}={value} must be {least[name]} or more")
         if not 0 <= dropout < 1:
             raise ConfigError(f"dropout={dropout} must be from 0 to below 1")
         half = embed_dim // 2
