@@ -226,3 +226,11 @@ def test_impossible_wishes_are_refused():
     batch["given"][:] = 6
     with pytest.raises(DataError, match="given counts more"):
         greedy(model, batch, 9)
+
+
+@pytest.mark.parametrize("decode", [greedy, sample, beam_search])
+def test_broken_weights_are_said(decode):
+    model = tiny()
+    model.pointer.readout.weight.data.fill_(torch.nan)
+    with pytest.raises(DataError, match="its weights or its input are broken"):
+        decode(model, scenes(), 4)
