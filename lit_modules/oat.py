@@ -16,6 +16,7 @@ from vision_suite.errors import ConfigError, DataError
 from vision_suite.lit_modules.base import LitBase
 from vision_suite.losses.scanpath import scanpath_loss
 from vision_suite.metrics.scanpath import Scanpath
+from vision_suite.metrics.scanpath_pairs import PAIR_SCORES
 from vision_suite.metrics.scanpath_paths import LONGEST_FIXATION
 from vision_suite.metrics.scanpath_report import SCORES, scanpath_report
 from vision_suite.metrics.tad_metric import SequenceRows
@@ -73,6 +74,10 @@ class LitOAT(LitBase):
                 f"samples={samples}, temperature={temperature}, duration_weight={duration_weight}: use 1 or more "
                 "samples, a temperature above 0 and a weight of 0 or more"
             )
+        if unknown := [name for name in scores if name not in PAIR_SCORES]:
+            raise ConfigError(f"scores names {', '.join(unknown)}, which is unknown: choose of {', '.join(PAIR_SCORES)}")
+        if resamples < 1:
+            raise ConfigError(f"resamples={resamples}: give 1 draw or more")
         self.model = OAT(feature_dim=in_channels or None, max_positions=max(num_positions, 2), **network)
         self.max_length, self.samples, self.temperature = max_length, samples, temperature
         self.scores, self.include_given, self.resamples = tuple(scores), include_given, resamples

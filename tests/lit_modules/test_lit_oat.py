@@ -277,6 +277,8 @@ def test_crops_that_the_network_cannot_read(tmp_path):
         ({"samples": 0}, "samples=0"),
         ({"temperature": 0.0}, "temperature above 0"),
         ({"duration_weight": -1.0}, "a weight of 0 or more"),
+        ({"scores": ("sed", "sequence_scor")}, "scores names sequence_scor, which is unknown"),
+        ({"resamples": 0}, "resamples=0"),
     ],
 )
 def test_settings_out_of_range(settings, match):
