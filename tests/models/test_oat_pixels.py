@@ -13,9 +13,11 @@ from vision_suite.models.oat import (
     move_object,
     pixel_log_density,
     pixel_map,
+    sample,
     search_time,
     swap_objects,
 )
+from vision_suite.types import PADDING
 
 BOXES = torch.tensor([[[10.0, 10, 30, 50], [60, 20, 100, 40]]])
 SIZE = torch.tensor([[120.0, 60.0]])
@@ -133,3 +135,17 @@ def test_search_time_of_a_network_without_preference():
     batch["targets"][:] = False
     with pytest.raises(DataError, match="no target"):
         search_time(model, batch, 5)
+    alone = search_time(model, scenes(counts=(4,)), 200, 1)
+    assert torch.isnan(alone.standard_error).all(), "one path says nothing of the spread"
+
+
+def test_given_fixations_begin_the_search_of_the_changed_scene_too():
+    model, batch = sharpen(tiny()), scenes()
+    batch["given"] = torch.tensor([1, 0, 2])
+    moved = move_object(batch, torch.tensor([0, 0, 0]), batch["position"][:, 0])
+    assert "terminated" not in moved
+    assert "xy" not in moved
+    paths, before = (sample(model, scene, 6, 5, generator=torch.Generator().manual_seed(0)) for scene in (moved, batch))
+    assert torch.equal(paths.sequence, before.sequence), "nothing has moved"
+    assert (paths.sequence[2, :, :2] == batch["sequence"][2, :2]).all()
+    assert moved["sequence"].tolist()[1] == [PADDING, PADDING]
