@@ -75,7 +75,7 @@ class LitOAT(LitBase):
                 "samples, a temperature above 0 and a weight of 0 or more"
             )
         if unknown := [name for name in scores if name not in PAIR_SCORES]:
-            raise ConfigError(f"scores names {', '.join(unknown)}, which is unknown: choose of {', '.join(PAIR_SCORES)}")
+            raise ConfigError(f"scores has {', '.join(unknown)}, which is unknown: choose of {', '.join(PAIR_SCORES)}")
         if resamples < 1:
             raise ConfigError(f"resamples={resamples}: give 1 draw or more")
         self.model = OAT(feature_dim=in_channels or None, max_positions=max(num_positions, 2), **network)

@@ -277,7 +277,7 @@ def test_crops_that_the_network_cannot_read(tmp_path):
         ({"samples": 0}, "samples=0"),
         ({"temperature": 0.0}, "temperature above 0"),
         ({"duration_weight": -1.0}, "a weight of 0 or more"),
-        ({"scores": ("sed", "sequence_scor")}, "scores names sequence_scor, which is unknown"),
+        ({"scores": ("sed", "sequence_scor")}, "scores has sequence_scor, which is unknown"),
         ({"resamples": 0}, "resamples=0"),
     ],
 )

@@ -232,5 +232,5 @@ def test_impossible_wishes_are_refused():
 def test_broken_weights_are_said(decode):
     model = tiny()
     model.pointer.readout.weight.data.fill_(torch.nan)
-    with pytest.raises(DataError, match="its weights or its input are broken"):
+    with pytest.raises(DataError, match="its weights or input are broken"):
         decode(model, scenes(), 4)

@@ -178,7 +178,7 @@ def first_without_end(logits: Tensor, step: int) -> Tensor:
     """
     if not bool(logits.amax(dim=-1).isfinite().all()):
         raise DataError(
-            "the network gives the next fixation no probability (NaN or infinity): its weights or its input are broken; "
+            "the network gives the next fixation no probability (NaN or infinity): its weights or input are broken; "
             "if training diverged, lower the learning rate or clip gradients"
         )
     if step > 0:

@@ -108,7 +108,7 @@ def check_trials(model: OAT, trials: Sequence[Recorded], part: str) -> None:
         if other:
             raise ConfigError(
                 f"{other} of {len(trials)} trials to {part} are target-absent or free viewing: pass "
-                "--model.conditions true in training, or name what is searched for in your own pictures by --data.target"
+                "--model.conditions true in training, or name what is searched for in own pictures by --data.target"
             )
     if model.embedding.target_token == "object":
         unknown = sum(trial.condition == Condition.PRESENT and trial.target < 0 for trial in trials)
