@@ -20,13 +20,14 @@ from vision_suite.datasets.scanpath_assign import AssignRule, Rule, Unassigned, 
 from vision_suite.datasets.scanpath_augment import SceneAugment
 from vision_suite.datasets.scanpath_batches import ScanpathBatches
 from vision_suite.datasets.scanpath_inputs import PictureBatches, PictureScenes, PictureSettings
+from vision_suite.datasets.scanpath_paths import begin_in_the_middle
 from vision_suite.datasets.scanpath_records import ScanpathSet, Scene, Trial, counts, cut_windows, drop_long
 from vision_suite.datasets.scanpath_scenes import CropSettings, SceneInputs, crops_of, read_vectors, vectors_of
 from vision_suite.datasets.scanpath_splits import SplitRule, SplitSettings, split_trials
 from vision_suite.datasets.scanpath_table import read_scanpath_table
 from vision_suite.datasets.shelf_sheets import read_shelf_sheets
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.types import Condition
+from vision_suite.types import BACKGROUND, Condition
 
 Layout = Literal["amazon_covers", "shelf_sheets", "coco_search18", "coco_freeview", "table"]
 GRIDS = ("amazon_covers", "shelf_sheets")
@@ -178,6 +179,7 @@ class ScanpathData(BaseData):
         crops = CropSettings(crop_size, mean, std)
         asked = (boxes, detector, queries, grid, target, target_box, target_crop, text_encoder)
         self.pictures: PictureScenes | None = None
+        self._beginning = {"given": False, "background": False}
         self._scenes: dict[str, Scene] = {}
         self._recordings: dict[str, list[Trial]] = {"fit": [], "validate": [], "test": [], "predict": []}
         self._trials = dict(self._recordings)
@@ -236,7 +238,12 @@ class ScanpathData(BaseData):
         self.num_objects = self.num_classes = max(len(scene.boxes) for scene in found.scenes.values())
         grids = [scene.grid for scene in found.scenes.values()]
         self.num_positions = 0 if None in grids else max(max(grid) for grid in grids if grid is not None)
-        self.max_length = max((trial.length for trial in self._trials["fit"]), default=0)
+        trained = self._trials["fit"]
+        self.max_length = max((trial.length for trial in trained), default=0)
+        self._beginning = {
+            "given": bool(trained) and all(trial.given > 0 for trial in trained),
+            "background": any(bool((trial.sequence == BACKGROUND).any()) for trial in trained),
+        }
         self._describe(found, folder, dataset, facts, rule)
 
     def _take_pictures(self, pictures: PictureScenes, crops: CropSettings) -> None:
@@ -377,14 +384,25 @@ class ScanpathData(BaseData):
                 f"{self.num_objects} objects; problems: {problems}"
             )
 
+    def state_dict(self) -> dict[str, Any]:
+        """Also how paths begin."""
+        return {**super().state_dict(), "beginning": self._beginning}
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Also take over how a checkpoint's objects were made, to make those of own pictures alike."""
+        """Also take over how a checkpoint's objects were made and paths began, to treat those of own pictures alike."""
         super().load_state_dict(state_dict)
         if self.pictures is None:
             return
         facts = state_dict["preprocessing"]
         self.target_from = facts["target_from"]
         self._crops = crops_of(facts)
+        self._beginning = dict(state_dict.get("beginning", self._beginning))
+        if self._beginning["given"]:
+            # In place, for the list is that of a stage already.
+            self.pictures.trials[:] = [
+                begin_in_the_middle(trial, self._scenes[trial.scene], background=self._beginning["background"])
+                for trial in self.pictures.trials
+            ]
 
     def _read_pictures(self, stage: Stage) -> None:
         assert self.pictures is not None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from vision_suite.datasets.scanpath_assign import AssignRule
-from vision_suite.datasets.scanpath_records import Floats, Integers, Scene, seconds
+from vision_suite.datasets.scanpath_records import Floats, Integers, Scene, Trial, seconds
 from vision_suite.types import BACKGROUND
 
 GIVEN = "given_by_the_file"
@@ -133,3 +133,16 @@ class PathBuilder:
             self.problems["trials_without_fixation"] += 1
             return None
         return GazePath(sequence[there], xy[there], time[there])
+
+
+def begin_in_the_middle(trial: Trial, scene: Scene, *, background: bool) -> Trial:
+    """The trial with one given fixation, the middle of the scene, for networks that never predicted a first one.
+
+    Args:
+        trial: Without a path.
+        scene: Its scene.
+        background: Whether a middle far from every object is the background; else it is the nearest object.
+    """
+    middle = np.array([[side / 2 for side in scene.size]], dtype=np.float32)
+    sequence, _ = AssignRule("smallest_box", None if background else np.inf)(middle, scene.boxes)
+    return replace(trial, sequence=sequence, xy=middle, duration=np.full(1, np.nan, dtype=np.float32), given=1)
