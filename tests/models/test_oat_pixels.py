@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from oat_tiny import scenes, sharpen, tiny
 
 from vision_suite.errors import ConfigError, DataError
+from vision_suite.metrics.scanpath import conditional_auc, conditional_information_gain, conditional_nss
 from vision_suite.models.oat import (
     Spread,
     fit_spread,
@@ -58,6 +60,22 @@ def test_padding_and_columns():
     )
     with pytest.raises(DataError, match="3 columns"):
         pixel_map(probability, BOXES, SIZE, (6, 12), background=True)
+
+
+def test_maps_compare_with_models_of_pixels():
+    """Metrics of pixel models read the map; its information gain over evenly spread gaze is that of the density."""
+    probability = torch.tensor([[[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]]])
+    xy = torch.tensor([[[21.5, 30.5], [79.5, 31.5]]])  # the middle of pixels
+    maps = pixel_map(probability, BOXES, SIZE, (60, 120))[0].numpy()
+    even = np.full((60, 120), 1 / (60 * 120))
+    gain = conditional_information_gain(maps, xy[0].numpy(), even)
+    density = pixel_log_density(probability, xy, BOXES, SIZE)[0]
+    np.testing.assert_allclose(gain, ((density + math.log(60 * 120)) / math.log(2)).numpy(), atol=0.02)
+    assert (gain > 1).all()
+    assert (conditional_nss(maps, xy[0].numpy()) > 2).all()
+    assert (conditional_auc(maps, xy[0].numpy()) > 0.9).all()
+    far = np.array([[100.5, 50.5]] * 2)
+    assert (conditional_information_gain(maps, far, even) < 0).all()
 
 
 def test_the_spread_is_fitted():
