@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from vision_suite.datasets.amazon_covers import LENGTH_DEVIATIONS, read_amazon_covers
 from vision_suite.datasets.base import BaseData, Stage, stages_of
@@ -23,7 +24,7 @@ from vision_suite.datasets.scanpath_inputs import PictureBatches, PictureScenes,
 from vision_suite.datasets.scanpath_paths import begin_in_the_middle
 from vision_suite.datasets.scanpath_records import ScanpathSet, Scene, Trial, counts, cut_windows, drop_long
 from vision_suite.datasets.scanpath_scenes import CropSettings, SceneInputs, crops_of, read_vectors, vectors_of
-from vision_suite.datasets.scanpath_splits import SplitRule, SplitSettings, split_trials
+from vision_suite.datasets.scanpath_splits import SplitRule, SplitSettings, split_trials, trial_keys
 from vision_suite.datasets.scanpath_table import read_scanpath_table
 from vision_suite.datasets.shelf_sheets import read_shelf_sheets
 from vision_suite.errors import ConfigError, DataError
@@ -385,13 +386,16 @@ class ScanpathData(BaseData):
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Also how paths begin."""
-        return {**super().state_dict(), "beginning": self._beginning}
+        """Also how paths begin, and which trials are trained on."""
+        keys = [] if self.pictures is not None else trial_keys(self._recordings["fit"])
+        return {**super().state_dict(), "beginning": self._beginning, "trained_on": sorted(keys)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Also take over how a checkpoint's objects were made and paths began, to treat those of own pictures alike."""
         super().load_state_dict(state_dict)
         if self.pictures is None:
+            if "trained_on" in state_dict:
+                self._look_for_trained(set(state_dict["trained_on"]))
             return
         facts = state_dict["preprocessing"]
         self.target_from = facts["target_from"]
@@ -403,6 +407,20 @@ class ScanpathData(BaseData):
                 begin_in_the_middle(trial, self._scenes[trial.scene], background=self._beginning["background"])
                 for trial in self.pictures.trials
             ]
+
+    def _look_for_trained(self, keys: set[int]) -> None:
+        """Warn if a network is evaluated on what it was trained on, as by another fold than in training."""
+        if self.trainer is None or self.trainer.state.fn in (None, TrainerFn.FITTING):
+            return
+        (stage,) = stages_of(self.trainer.state.fn.value)
+        trials = self._recordings[stage]
+        known = len(keys.intersection(trial_keys(trials)))
+        self.protocol["split"] = {**self.protocol["split"], "trials_trained_on": known}
+        if known:
+            rank_zero_warn(
+                f"{known} of {len(trials)} trials to {stage} were trained on (same picture, person and task): give the "
+                "split, fold and split_seed of training, else nothing here says how the network does on new ones"
+            )
 
     def _read_pictures(self, stage: Stage) -> None:
         assert self.pictures is not None

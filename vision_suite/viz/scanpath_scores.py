@@ -26,6 +26,8 @@ def hit_curves(curves: Mapping[str, Floats], *, title: str) -> Image.Image:
         curves: Of ``model`` and ``human`` (3, K) share and the ends of its interval, NaN for none.
         title: Heading.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure, (axes,) = canvas.new_figure(7.2, 4.4)
     longest = max(2, *(curve.shape[1] for curve in curves.values()))
     for name, curve in curves.items():
@@ -38,7 +40,7 @@ def hit_curves(curves: Mapping[str, Floats], *, title: str) -> Image.Image:
         axes.step(fixations, 100 * share, where="post", color=COLOURS[name], linestyle=style, linewidth=2, label=label)
     axes.set_ylim(0, 103)
     axes.set_xlim(1, longest + 0.5)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("fixation (the first one counts)")
     axes.set_ylabel("target has been fixated, % of paths")
     axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, frameon=False)
