@@ -223,6 +223,8 @@ def test_impossible_wishes_are_refused():
     batch["given"][:] = 2
     with pytest.raises(ConfigError, match="2 given"):
         greedy(model, batch, 1)
+    with pytest.raises(ConfigError, match="temperature=inf"):
+        sample(model, batch, 4, temperature=math.inf)
     batch["given"][:] = 6
     with pytest.raises(DataError, match="given counts more"):
         greedy(model, batch, 9)

@@ -263,11 +263,21 @@ def test_a_wide_scene_is_shrunk_to_the_codes_reach():
         ({"sequence": torch.tensor([[PADDING, 1]])}, "padding between"),
         ({"present": torch.arange(7)[None] < 3, "sequence": torch.tensor([[5, 1]])}, "lacks"),
         ({"features": torch.zeros(1, 7, 5)}, "feature_dim=6"),
+        ({"target": torch.tensor([7])}, "lacks its target; objects are 0 to 6"),
+        ({"target": torch.tensor([6]), "present": torch.arange(7)[None] < 6}, "lacks its target"),
     ],
 )
 def test_malformed_batches_are_refused(change, message):
     with pytest.raises(DataError, match=message):
         tiny()({**scenes(counts=(7,)), **change})
+
+
+@pytest.mark.parametrize("name", ["position", "start", "target", "sequence"])
+def test_what_a_batch_lacks_is_named(name):
+    batch = scenes()
+    del batch[name]
+    with pytest.raises(DataError, match=f"the batch has no {name}"):
+        tiny()(batch)
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,8 @@ def test_moving_an_object_takes_its_box_along():
         move_object(batch, torch.tensor([0, 10]), torch.zeros(2, 2))
     with pytest.raises(DataError, match="objects 0 to 11"):
         swap_objects(batch, torch.tensor([0, 12]), torch.tensor([0, 0]))
+    with pytest.raises(DataError, match="one for each scene"):
+        move_object(batch, torch.tensor([0]), torch.zeros(1, 2))
 
 
 def test_search_time_of_a_network_without_preference():

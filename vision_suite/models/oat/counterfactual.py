@@ -162,7 +162,9 @@ def _scenes(batch: ScanpathBatch) -> ScanpathBatch:
 
 
 def _check(batch: ScanpathBatch, number: Tensor) -> None:
-    count = batch["position"].shape[1]
+    scenes, count = batch["position"].shape[:2]
+    if number.shape != (scenes,):
+        raise DataError(f"{tuple(number.shape)} object numbers for {scenes} scenes: give one for each scene")
     if bool(((number < 0) | (number >= count)).any()):
         raise DataError(f"object {number.tolist()}: scenes have objects 0 to {count - 1}")
     if "present" in batch and not bool(batch["present"].gather(1, number[:, None]).all()):

@@ -58,10 +58,10 @@ def sample(
             batch it is in.
 
     Raises:
-        ConfigError: The temperature is not above 0, a number is too small, or there are not B generators.
+        ConfigError: The temperature is not finite and above 0, a number is too small, or there are not B generators.
     """
-    if not temperature > 0:
-        raise ConfigError(f"temperature={temperature} must be above 0; greedy() is its limit at 0")
+    if not 0 < temperature < float("inf"):
+        raise ConfigError(f"temperature={temperature} must be a finite number above 0; greedy() is its limit at 0")
     if num_samples < 1 or max_length < 1:
         raise ConfigError(f"num_samples={num_samples} and max_length={max_length} must be 1 or more")
     count = len(batch["position"])

@@ -76,7 +76,10 @@ class SceneEmbedding(nn.Module):
         Raises:
             DataError: The batch lacks what the settings ask for.
         """
+        if lacking := [name for name in ("position", "start", "target") if name not in batch]:
+            raise DataError(f"the batch has no {', '.join(lacking)}: see vision_suite.types.ScanpathBatch")
         present = present_objects(batch)
+        _check_target(batch["target"], present)
         looks = self._objects(batch, present)
         place, start, size = self.coordinates(batch, self.position.reach)
         mark = self._marks(batch, present)
@@ -188,6 +191,13 @@ class SceneEmbedding(nn.Module):
             middle = torch.where(present[..., None], sides, torch.nan).nanmedian(dim=1, keepdim=True).values
             size = torch.where(present[..., None], sides - middle, 0.0)
         return place, start, size
+
+
+def _check_target(target: Tensor, present: Tensor) -> None:
+    count = present.shape[1]
+    there = present.gather(1, target.clamp(0, count - 1)[:, None])[:, 0]
+    if bool(((target >= count) | ((target >= 0) & ~there)).any()):
+        raise DataError(f"target {target.tolist()}: a scene lacks its target; objects are 0 to {count - 1}, -1 is none")
 
 
 def _condition(batch: ScanpathBatch) -> Tensor:
