@@ -1,5 +1,7 @@
 """Delta and kinds of objects against hand oracles."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -32,6 +34,17 @@ def test_oracle():
     assert tuple(result.terms) == BEHAVIOURS
     assert (result.skipped, result.trials, result.skipped_trials, result.empty_paths) == ((), 2, 0, 0)
     np.testing.assert_allclose(delta_of_means(result.human_trials.mean(0), result.model_trials.mean(0)), result.delta)
+
+
+def test_delta_is_a_number():
+    result = behaviour_delta(HUMAN, MODEL)
+    assert result == result.delta
+    assert result < 0.4
+    assert f"{result:.3f}" == "0.375"
+    assert round(result - 0.375, 3) == 0
+    again = pickle.loads(pickle.dumps(result))
+    assert (again, again.terms) == (result, result.terms)
+    assert "delta=0.375" in repr(result)
 
 
 def test_single_paths_need_no_list():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz.distance import LCSseq, Levenshtein
@@ -57,6 +58,7 @@ def test_hand_oracles(a, b, score, distance):
 def test_any_hashable_is_a_symbol():
     assert sequence_score([("cup", 1), None, 3], [("cup", 1), 3]) == pytest.approx(2 / 3)
     assert sequence_score(np.array([5, 1, 9]), [5, 9]) == pytest.approx(2 / 3)
+    assert edit_distance(torch.tensor([5, 1, 9]), [5, 9]) == 1, "elements of a tensor are equal only to themselves"
 
 
 @settings(max_examples=40, deadline=None)

@@ -23,9 +23,9 @@ Target: TypeAlias = int | np.integer[Any] | Collection[int] | None
 Path: TypeAlias = tuple[Sequence[int] | Ints, Target]
 
 
-@dataclass(frozen=True)
-class BehaviourDelta:
-    """Delta and what it is made of; ``float(...)`` is the number.
+@dataclass(frozen=True, eq=False)
+class BehaviourDelta(float):
+    """Delta, a number like any other, and what it is made of.
 
     Attributes:
         delta: Mean of the kept terms; 0 for people, lower is better; NaN if none could be kept.
@@ -49,9 +49,9 @@ class BehaviourDelta:
     model_trials: Floats = field(repr=False)
     weights: Floats = field(repr=False)
 
-    def __float__(self) -> float:
-        """Delta."""
-        return self.delta
+    def __new__(cls, delta: float, *parts: object, **named: object) -> BehaviourDelta:
+        """The number; its parts are set as of any dataclass."""
+        return super().__new__(cls, delta)
 
 
 def behaviour(sequence: Sequence[int] | Ints, target: Target) -> Floats:
