@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,10 +80,19 @@ def test_trials_without_fixations_are_counted():
     assert (result.trials, result.skipped_trials, result.empty_paths) == (2, 2, 3)
     with pytest.raises(DataError, match="none of 1 trials"):
         behaviour_delta([[([], 9)]], [[([1], 9)]])
+    for wrong in ([3], [[([1], 9, 1)]], [[([1],)]]):
+        with pytest.raises(DataError, match=r"a trial is .*: give a list of \(sequence, target\) for each"):
+            behaviour_delta(wrong, [[([1], 9)]])
     with pytest.raises(DataError, match="2 human trials, 1 of the model"):
         behaviour_delta(HUMAN, MODEL[:1])
     with pytest.raises(DataError, match="holds padding"):
         behaviour_delta([[([1, PADDING], 9)]], [[([1], 9)]])
+
+
+def test_targets_of_any_kind():
+    for target in (2, np.int64(2), np.array(2), torch.tensor(2), {2, 5}, [5, 2], torch.tensor([2]), "2"):
+        assert behaviour([1, 2], target)[0] == 1
+    assert behaviour([1, 2], [])[0] == 0
 
 
 def test_weights():

@@ -120,6 +120,8 @@ def test_many_pairs_equal_a_loop(seed, gap, temp_bin):
         ({"temp_bin": 0}, ConfigError, "temp_bin=0 must be in seconds"),
         ({"gap": 1}, ConfigError, "rewards gaps"),
         ({"bins": (0, 8)}, ConfigError, r"bins=\(0, 8\)"),
+        ({"bins": (1.5, 8)}, ConfigError, r"bins=\(1.5, 8\)"),
+        ({"bins": 5}, ConfigError, "bins=5"),
         ({"threshold": 0}, ConfigError, "threshold=0"),
         ({"screen_size": (-1, 5)}, DataError, "screen_size"),
     ],

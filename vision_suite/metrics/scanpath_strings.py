@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath_paths import Bools, Floats, Ints, as_pairs, chunks
 
 Symbols = Sequence[Hashable] | npt.NDArray[Any]
@@ -81,6 +81,9 @@ def encode(paths: Sequence[Symbols]) -> tuple[Ints, Ints]:
 
     Returns:
         (N, L) int64, equal numbers for equal symbols, -1 behind the end; (N,) int64 lengths.
+
+    Raises:
+        DataError: A symbol is not hashable, such as the rows of a table.
     """
     lengths = np.array([len(path) for path in paths], dtype=np.int64)
     codes = np.full((len(paths), int(lengths.max(initial=0))), -1, dtype=np.int64)
@@ -88,7 +91,10 @@ def encode(paths: Sequence[Symbols]) -> tuple[Ints, Ints]:
     for row, path in zip(codes, paths, strict=True):
         # Elements of a tensor are tensors, each of which is another symbol.
         symbols: Sequence[Hashable] = path if isinstance(path, Sequence) else np.asarray(path).tolist()
-        row[: len(path)] = [number.setdefault(symbol, len(number)) for symbol in symbols]
+        try:
+            row[: len(path)] = [number.setdefault(symbol, len(number)) for symbol in symbols]
+        except TypeError as error:
+            raise DataError(f"a symbol of a scanpath cannot be compared ({error}): give a flat list") from None
     return codes, lengths
 
 
