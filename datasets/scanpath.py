@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
@@ -27,10 +27,14 @@ from vision_suite.datasets.scanpath_scenes import CropSettings, SceneInputs, cro
 from vision_suite.datasets.scanpath_splits import SplitRule, SplitSettings, split_trials, trial_keys
 from vision_suite.datasets.scanpath_table import read_scanpath_table
 from vision_suite.datasets.shelf_sheets import read_shelf_sheets
-from vision_suite.errors import ConfigError, DataError
+from vision_suite.errors import ConfigError, DataError, check_choice
 from vision_suite.types import BACKGROUND, Condition
 
 Layout = Literal["amazon_covers", "shelf_sheets", "coco_search18", "coco_freeview", "table"]
+Objects = Literal["crops", "features"]
+TargetFrom = Literal["object", "given"]
+Cache = Literal["memory", "none"]
+OnBadImage = Literal["error", "skip"]
 GRIDS = ("amazon_covers", "shelf_sheets")
 
 
@@ -62,10 +66,10 @@ class ScanpathData(BaseData):
         train_on: list[str] | None = None,
         validate_on: list[str] | None = None,
         test_on: list[str] | None = None,
-        objects: Literal["crops", "features"] | None = None,
+        objects: Objects | None = None,
         features: str | None = None,
         task_features: str | None = None,
-        target_from: Literal["object", "given"] | None = None,
+        target_from: TargetFrom | None = None,
         crop_size: tuple[int, int] = (150, 93),
         mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
@@ -79,7 +83,7 @@ class ScanpathData(BaseData):
         test_overlap: int = 0,
         shift: float = 0.0,
         hide: float = 0.0,
-        cache: Literal["memory", "none"] = "memory",
+        cache: Cache = "memory",
         num_workers: int | None = None,
         predict_inputs: str | None = None,
         boxes: str | None = None,
@@ -92,7 +96,7 @@ class ScanpathData(BaseData):
         target_box: int | None = None,
         target_crop: str | None = None,
         text_encoder: str | None = None,
-        on_bad_image: Literal["error", "skip"] = "error",
+        on_bad_image: OnBadImage = "error",
         seed: int | None = None,
     ) -> None:
         """Read the lists and deal the trials out; pictures and vectors are checked when a stage begins.
@@ -175,6 +179,12 @@ class ScanpathData(BaseData):
                 f"window={window}, train_window={train_window}, train_overlap={train_overlap}, "
                 f"test_overlap={test_overlap}: use windows of 2 or more and overlaps of 0 to window - 1"
             )
+        for name, value, choices in (
+            ("dataset", dataset, Layout), ("objects", objects, Objects), ("target_from", target_from, TargetFrom),
+            ("cache", cache, Cache), ("on_bad_image", on_bad_image, OnBadImage),
+        ):  # fmt: skip
+            if value is not None:
+                check_choice(name, value, get_args(choices))
         if min(crop_size) < 1 or min(std) <= 0:
             raise ConfigError(f"crop_size={list(crop_size)}, std={list(std)}: use numbers above 0")
         crops = CropSettings(crop_size, mean, std)
@@ -184,7 +194,7 @@ class ScanpathData(BaseData):
         self._scenes: dict[str, Scene] = {}
         self._recordings: dict[str, list[Trial]] = {"fit": [], "validate": [], "test": [], "predict": []}
         self._trials = dict(self._recordings)
-        self.target_from: Literal["object", "given"] = target_from or "object"
+        self.target_from: TargetFrom = target_from or "object"
         if predict_inputs is not None:
             settings = PictureSettings(
                 predict_inputs, boxes, detector, tuple(queries or ()), min_score, detector_device,
@@ -250,7 +260,7 @@ class ScanpathData(BaseData):
     def _take_pictures(self, pictures: PictureScenes, crops: CropSettings) -> None:
         """Predict on own pictures and nothing else."""
         self.pictures, self._crops = pictures, crops
-        self.objects: Literal["crops", "features"] = "crops"
+        self.objects: Objects = "crops"
         self.num_objects = 0
         self.num_classes = 1  # the network has none; 0 would mean that the data cannot tell
         self.num_positions = max(pictures.settings.grid or (0,))
@@ -260,9 +270,9 @@ class ScanpathData(BaseData):
         self,
         found: ScanpathSet,
         folder: Path,
-        objects: Literal["crops", "features"] | None,
+        objects: Objects | None,
         features: str | None,
-        target_from: Literal["object", "given"] | None,
+        target_from: TargetFrom | None,
         crops: CropSettings,
         keep: bool,
     ) -> None:
@@ -277,7 +287,7 @@ class ScanpathData(BaseData):
             self.in_channels = read_vectors(find(scenes[0]), 2).shape[1]
         searches = [trial for trial in found.trials if trial.condition is not Condition.FREE]
         apart = [bool(trial.target_features if chosen == "features" else trial.target_image) for trial in searches]
-        usual: Literal["object", "given"] = "given" if apart and all(apart) and found.layout not in GRIDS else "object"
+        usual: TargetFrom = "given" if apart and all(apart) and found.layout not in GRIDS else "object"
         self.target_from = target_from or usual
         if self.target_from == "given" and not all(apart):
             raise DataError(

@@ -17,11 +17,16 @@ GIVEN = "given_by_the_file"
 
 
 class GazePath(NamedTuple):
-    """Fixations as arrays of length L: objects, pixels and seconds; NaN where unknown."""
+    """Fixations as arrays of length L: objects, pixels, seconds (NaN where unknown), and their places in the file."""
 
     sequence: Integers
     xy: Floats
     duration: Floats
+    places: Integers
+
+    def given(self, count: int) -> int:
+        """How many of the first ``count`` fixations of the file are left; they are given, what follows is not."""
+        return int((self.places < count).sum())
 
 
 @dataclass
@@ -76,14 +81,14 @@ class PathBuilder:
             time = seconds(durations, self.problems, unit=unit)
         finite = np.asarray(np.isfinite(xy).all(axis=1))
         self.problems["fixations_without_place"] += int((~finite).sum())
-        xy, time = xy[finite], time[finite]
+        xy, time, places = xy[finite], time[finite], np.flatnonzero(finite)
         outside = np.asarray(((xy < 0) | (xy > np.array(scene.size))).any(axis=1))
         self.problems["fixations_outside"] += int(outside.sum())
         if self.first_to_middle and len(xy) and outside[0]:
             self.problems["first_fixations_moved_to_the_middle"] += 1
             xy[0], outside[0] = np.array(scene.size) / 2, False
         if self.drop_outside:
-            xy, time = xy[~outside], time[~outside]
+            xy, time, places = xy[~outside], time[~outside], places[~outside]
         if not len(xy):
             self.problems["trials_without_fixation"] += 1
             return None
@@ -91,11 +96,11 @@ class PathBuilder:
         self.rules += used
         if self.rule.unassigned == "drop":
             kept = sequence != BACKGROUND
-            sequence, xy, time = sequence[kept], xy[kept], time[kept]
+            sequence, xy, time, places = sequence[kept], xy[kept], time[kept], places[kept]
             if not len(sequence):
                 self.problems["trials_without_fixation_on_an_object"] += 1
                 return None
-        return GazePath(sequence, xy.astype(np.float32), time)
+        return GazePath(sequence, xy.astype(np.float32), time, places)
 
     def from_objects(
         self,
@@ -132,7 +137,7 @@ class PathBuilder:
         if not there.any():
             self.problems["trials_without_fixation"] += 1
             return None
-        return GazePath(sequence[there], xy[there], time[there])
+        return GazePath(sequence[there], xy[there], time[there], np.flatnonzero(there))
 
 
 def begin_in_the_middle(trial: Trial, scene: Scene, *, background: bool) -> Trial:

@@ -52,6 +52,8 @@ class Scene:
         """Refuse what no reader may hand on."""
         if self.boxes.ndim != 2 or self.boxes.shape[1:] != (4,) or not len(self.boxes):
             raise DataError(f"scene {self.name!r} has boxes of shape {self.boxes.shape}: N x 4 with N of 1 or more")
+        if not all(0 < side < math.inf for side in self.size):
+            raise DataError(f"scene {self.name!r} has size {self.size}: a width and height above 0 are needed")
         if not np.isfinite(self.boxes).all() or (self.boxes[:, 2:] < self.boxes[:, :2]).any():
             raise DataError(f"scene {self.name!r} has a box that is no x1, y1, x2, y2 with x1 <= x2 and y1 <= y2")
         if len(self.labels) != len(self.boxes):

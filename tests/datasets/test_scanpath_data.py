@@ -262,3 +262,20 @@ def test_training_pieces_may_be_longer(tmp_path):
         ScanpathData(**settings, train_window=4)
     with pytest.raises(ConfigError, match="windows of 2 or more"):
         ScanpathData(**settings, window=4, train_window=1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset": "amazon_cover"},
+        {"split": "item"},
+        {"assign": "first_bx"},
+        {"unassigned": "drp"},
+        {"objects": "crop"},
+    ],
+)
+def test_unknown_words_are_refused_in_python_too(root, changes):
+    """An unknown rule would otherwise be taken for the last one in line."""
+    (name, value), *_ = changes.items()
+    with pytest.raises(ConfigError, match=f"{name}={value!r} is not known: choose one of"):
+        make(root, **changes)

@@ -162,3 +162,18 @@ def test_equals_the_package(simplify):
         np.testing.assert_allclose(multimatch(a, b, (800, 800), simplify), expected, atol=1e-12)
         compared += 1
     assert compared > 40
+
+
+def test_thresholds_by_name_or_in_order():
+    expected = multimatch(G1, G2, (1280, 720), GROUP)
+    assert multimatch(G1, G2, (1280, 720), {"TDir": 45, "TDur": 0.3, "TAmp": 100}) == expected
+    assert multimatch(G1, G2, (1280, 720), (45, 0.3, 100)) == expected
+    for wrong in (True, {"TDirection": 45}, (1, 2, 3, 4)):
+        with pytest.raises(ConfigError, match="is unknown: give Simplify"):
+            multimatch(G1, G2, (1280, 720), wrong)
+
+
+@pytest.mark.parametrize("path", ["abc", [(1, 2), (1, 2, 3)], [None, 1]])
+def test_what_is_no_table_of_numbers_is_one_line(path):
+    with pytest.raises(DataError, match=r"scanpath 0 (is no table of numbers|has shape)"):
+        multimatch(path, [(1, 1, 0.1)] * 3, (100, 100))

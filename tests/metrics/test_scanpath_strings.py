@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz.distance import LCSseq, Levenshtein
@@ -54,9 +55,15 @@ def test_hand_oracles(a, b, score, distance):
     assert sequence_score(list(a), tuple(b)) == sequence_score(a, b)
 
 
+def test_a_table_is_no_list_of_symbols():
+    with pytest.raises(DataError, match=r"cannot be compared .*: give a flat list"):
+        sequence_score(np.zeros((2, 2)), [1])
+
+
 def test_any_hashable_is_a_symbol():
     assert sequence_score([("cup", 1), None, 3], [("cup", 1), 3]) == pytest.approx(2 / 3)
     assert sequence_score(np.array([5, 1, 9]), [5, 9]) == pytest.approx(2 / 3)
+    assert edit_distance(torch.tensor([5, 1, 9]), [5, 9]) == 1, "elements of a tensor are equal only to themselves"
 
 
 @settings(max_examples=40, deadline=None)
