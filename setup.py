@@ -46,6 +46,8 @@ DEV = [
     "ruff>=0.17",
     "types-PyYAML",
     "transformers>=5",
+    "multimatch-gaze==0.1.3",
+    "rapidfuzz>=3.9",
     "setuptools>=77",
 ]
 

@@ -1,10 +1,12 @@
-"""OAT's cached batch decoding against the step-by-step loop of the authors' code, equal paths.
+"""OAT's cached batch decoding against the step-by-step loop of the authors' code, and the metrics against packages.
 
 The loop has a batch of one and, for every fixation of every path, runs the whole network anew: appearance, encoder and
 decoder over all fixations so far. Both sides take the same random numbers, and in the same run every path must be
 equal: where rounding moves a number across a step of the cumulative distribution, the run stops and says so. Times are
 CPU time of one thread; with ``--device cuda`` they are wall-clock time until the GPU is done. With ``--loop-samples``
 below ``--samples`` the loop walks the first paths only and its time is scaled by fixations, which is said in the table.
+On a CPU the metric library is compared, too, in `oat_references`, whose packages are not needed by anything else: pip
+install --no-deps multimatch-gaze==0.1.3 rapidfuzz==3.14.6 GazeParser==0.12.3
 
 Run: python benchmarks/oat_decode.py [--samples 100] [--loop-samples 4] [--device cuda]
 Writes docs/results/oat_decode.md and docs/results/oat_decode.json, on a GPU oat_decode_cuda.md and .json.
@@ -17,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+import oat_references
 import torch
 from results import describe_run, write_results
 
@@ -143,10 +146,15 @@ def main() -> None:
         f"{options.rounds} rounds. The loop runs the whole network for every step of every path, as the authors' code "
         "does; every path that it walked equals the batch's."
     )
+    if not gpu:
+        scored = oat_references.compare(8 if options.tiny else 60, options.rounds, SEED)
+        records += scored
+        lines += ["", "## Metrics against reference packages", "", oat_references.table(scored)]
+        note += " " + oat_references.NOTE
     table = "\n".join(lines)
     if not options.tiny:
         stem = STEM.with_name(f"{STEM.name}_cuda") if gpu else STEM
-        title = "OAT: cached batch decoding" + (" on a GPU" if gpu else "")
+        title = "OAT: cached batch decoding on a GPU" if gpu else "OAT: decoding, and scanpath metrics"
         write_results(stem, title, note, table, records, describe_run())
     print(table)
 

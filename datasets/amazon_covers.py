@@ -76,11 +76,14 @@ def read_amazon_covers(folder: Path, rule: AssignRule | None = None) -> Scanpath
             image=str(picture) if picture.is_file() else "",
             grid=(ROWS, COLUMNS),
         )
-        target = int(overlap(boxes, truth[0]).argmax())
+        shared = overlap(boxes, truth[0])
+        if not shared.max() > 0:
+            raise DataError(f"{str(path)!r}: the target box {truth[0]} of collage {name!r} is on none of its covers")
+        target = int(shared.argmax())
         crop = targets / target_name
         for subject in sorted(fixations, key=_number):
             points = fixations[subject]
-            if not all(isinstance(point, list) and len(point) == 2 for point in points):
+            if not isinstance(points, list) or not all(isinstance(p, list) and len(p) == 2 for p in points):
                 raise DataError(
                     f"{str(path)!r}: subject {subject} of collage {name!r} has a fixation that is no [x, y]"
                 )

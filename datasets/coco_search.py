@@ -74,12 +74,16 @@ def read_coco_scanpaths(
         (key for key in ("name", "subject", "condition", "X", "Y") for r in records if key not in r), ""
     ):
         raise DataError(f"{', '.join(p.name for p in fixation_files)}: a trial has no {missing!r}")
+    for record in records:
+        for key in ("X", "Y", "T", "bbox"):
+            if not isinstance(record.get(key, []), list) and not (record[key] is None and key in ("T", "bbox")):
+                raise DataError(f"a trial on {record['name']!r} has {key}={record[key]!r} where a list is expected")
     builder = PathBuilder(rule, drop_outside=True, first_to_middle=True)
     names = sorted({str(record["name"]) for record in records})
     scenes = _scenes(instance_files, names, _pictures(folder / images), builder.problems)
     trials = []
     boxes = [0, 0]
-    for record in records:
+    for record in _once(records, builder.problems):
         trial = _trial(record, scenes, builder, boxes)
         if trial is not None:
             trials.append(trial)
@@ -93,10 +97,30 @@ def read_coco_scanpaths(
     notes = {
         "screen": list(SCREEN),
         "boxes": f"COCO instances, no crowd, sides of {SMALLEST:g} pixels or more, the {MOST_OBJECTS} largest",
-        "first_fixation": "given: the middle of the screen",
+        "first_fixation": "given: the middle of the screen"
+        + (", left out where it is on no object" if rule.unassigned == "drop" else ""),
         "pictures": f"{sum(bool(scene.image) for scene in scenes.values())} of {len(scenes)} present, else grey crops",
     }
     return ScanpathSet(layout, folder, scenes, trials, builder.problems, builder.rules, notes)
+
+
+def _once(records: list[dict[str, Any]], problems: Counter[str]) -> list[dict[str, Any]]:
+    """Each trial once: the set comes in files that overlap, such as its training part and that part dealt anew.
+
+    Raises:
+        DataError: A trial is in two of the authors' parts.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for record in records:
+        key = repr([record.get(name) for name in ("name", "subject", "task", "condition", "X", "Y")])
+        first = found.setdefault(key, record)
+        problems["trials_read_twice"] += first is not record
+        if first.get("split") != record.get("split"):
+            raise DataError(
+                f"a trial of subject {record['subject']} on {record['name']!r} is in the parts {first.get('split')!r} "
+                f"and {record.get('split')!r} of two files: name those to read by --data.annotations"
+            )
+    return list(found.values())
 
 
 def _trial(record: dict[str, Any], scenes: dict[str, Scene], builder: PathBuilder, boxes: list[int]) -> Trial | None:
@@ -151,7 +175,7 @@ def _trial(record: dict[str, Any], scenes: dict[str, Scene], builder: PathBuilde
         sequence=found.sequence,
         xy=found.xy,
         duration=found.duration,
-        given=1,
+        given=found.given(1),
         subset=SUBSETS.get(subset, subset),
     )
 

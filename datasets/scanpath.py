@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
-from vision_suite.datasets.amazon_covers import LENGTH_DEVIATIONS, read_amazon_covers
 from vision_suite.datasets.base import BaseData, Stage, stages_of
-from vision_suite.datasets.coco_search import read_coco_scanpaths
 from vision_suite.datasets.loading import available_cores
-from vision_suite.datasets.records import Record, fingerprint
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
-from vision_suite.datasets.scanpath_assign import AssignRule, Rule, Unassigned, fractions
+from vision_suite.datasets.scanpath_assign import Rule, Unassigned
 from vision_suite.datasets.scanpath_augment import SceneAugment
 from vision_suite.datasets.scanpath_batches import ScanpathBatches
 from vision_suite.datasets.scanpath_inputs import PictureBatches, PictureScenes, PictureSettings
-from vision_suite.datasets.scanpath_records import ScanpathSet, Scene, Trial, counts, cut_windows, drop_long
-from vision_suite.datasets.scanpath_scenes import CropSettings, SceneInputs, crops_of, read_vectors, vectors_of
-from vision_suite.datasets.scanpath_splits import SplitRule, SplitSettings, split_trials
-from vision_suite.datasets.scanpath_table import read_scanpath_table
-from vision_suite.datasets.shelf_sheets import read_shelf_sheets
-from vision_suite.errors import ConfigError, DataError
-from vision_suite.types import Condition
+from vision_suite.datasets.scanpath_looks import Looks, Objects, TargetFrom
+from vision_suite.datasets.scanpath_paths import begin_in_the_middle
+from vision_suite.datasets.scanpath_records import Scene, Trial, counts
+from vision_suite.datasets.scanpath_scenes import CropSettings, crops_of
+from vision_suite.datasets.scanpath_sources import Layout, Source
+from vision_suite.datasets.scanpath_splits import SplitRule, SplitSettings, split_trials, trial_keys
+from vision_suite.datasets.scanpath_windows import Windows
+from vision_suite.errors import ConfigError, DataError, check_choice
+from vision_suite.types import BACKGROUND
 
-Layout = Literal["amazon_covers", "shelf_sheets", "coco_search18", "coco_freeview", "table"]
-GRIDS = ("amazon_covers", "shelf_sheets")
+Cache = Literal["memory", "none"]
+OnBadImage = Literal["error", "skip"]
+STAGES: tuple[Stage, ...] = ("fit", "validate", "test")
 
 
 class ScanpathData(BaseData):
@@ -60,10 +59,10 @@ class ScanpathData(BaseData):
         train_on: list[str] | None = None,
         validate_on: list[str] | None = None,
         test_on: list[str] | None = None,
-        objects: Literal["crops", "features"] | None = None,
+        objects: Objects | None = None,
         features: str | None = None,
         task_features: str | None = None,
-        target_from: Literal["object", "given"] | None = None,
+        target_from: TargetFrom | None = None,
         crop_size: tuple[int, int] = (150, 93),
         mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
@@ -77,7 +76,7 @@ class ScanpathData(BaseData):
         test_overlap: int = 0,
         shift: float = 0.0,
         hide: float = 0.0,
-        cache: Literal["memory", "none"] = "memory",
+        cache: Cache = "memory",
         num_workers: int | None = None,
         predict_inputs: str | None = None,
         boxes: str | None = None,
@@ -90,7 +89,7 @@ class ScanpathData(BaseData):
         target_box: int | None = None,
         target_crop: str | None = None,
         text_encoder: str | None = None,
-        on_bad_image: Literal["error", "skip"] = "error",
+        on_bad_image: OnBadImage = "error",
         seed: int | None = None,
     ) -> None:
         """Read the lists and deal the trials out; pictures and vectors are checked when a stage begins.
@@ -164,54 +163,41 @@ class ScanpathData(BaseData):
         """
         workers = (0 if cache == "memory" else min(8, available_cores())) if num_workers is None else num_workers
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=workers, seed=seed)
-        overlaps = {"fit": train_overlap, "validate": test_overlap, "test": test_overlap}
-        windows = {"fit": window if train_window is None else train_window, "validate": window, "test": window}
-        if window is None and train_window is not None:
-            raise ConfigError(f"train_window={train_window} without window: give both")
-        if not all(n is None or (n >= 2 and 0 <= overlaps[stage] < n) for stage, n in windows.items()):
-            raise ConfigError(
-                f"window={window}, train_window={train_window}, train_overlap={train_overlap}, "
-                f"test_overlap={test_overlap}: use windows of 2 or more and overlaps of 0 to window - 1"
-            )
+        self._windows = Windows(window, train_window, train_overlap, test_overlap)
+        for name, value, choices in (
+            ("dataset", dataset, Layout), ("objects", objects, Objects), ("target_from", target_from, TargetFrom),
+            ("cache", cache, Cache), ("on_bad_image", on_bad_image, OnBadImage),
+        ):  # fmt: skip
+            if value is not None:
+                check_choice(name, value, get_args(choices))
         if min(crop_size) < 1 or min(std) <= 0:
             raise ConfigError(f"crop_size={list(crop_size)}, std={list(std)}: use numbers above 0")
         crops = CropSettings(crop_size, mean, std)
-        asked = (boxes, detector, queries, grid, target, target_box, target_crop, text_encoder)
         self.pictures: PictureScenes | None = None
+        self._beginning = {"given": False, "background": False}
         self._scenes: dict[str, Scene] = {}
         self._recordings: dict[str, list[Trial]] = {"fit": [], "validate": [], "test": [], "predict": []}
         self._trials = dict(self._recordings)
-        self.target_from: Literal["object", "given"] = target_from or "object"
         if predict_inputs is not None:
             settings = PictureSettings(
                 predict_inputs, boxes, detector, tuple(queries or ()), min_score, detector_device,
                 None if grid is None else (grid[0], grid[1]), target, target_box, target_crop, text_encoder,
                 on_bad_image == "skip",
             )  # fmt: skip
-            self._take_pictures(PictureScenes(settings), crops)
+            self._looks = Looks("crops", None, target_from or "object", crops, None)
+            self._take_pictures(PictureScenes(settings))
             return
+        asked = (boxes, detector, queries, grid, target, target_box, target_crop, text_encoder)
         if any(value is not None for value in asked):
             raise ConfigError("boxes, detector, grid and target are for pictures of your own: give predict_inputs too")
         if dataset is None or root is None:
             raise ConfigError("no data set: give --data.dataset and --data.root, or --data.predict_inputs to predict")
         folder = resolve_root(root)
-        rule = AssignRule(assign or ("first_box" if dataset in GRIDS else "smallest_box"), max_offset, unassigned)
-        readers: dict[str, Callable[[], ScanpathSet]] = {
-            "amazon_covers": lambda: read_amazon_covers(folder, rule),
-            "shelf_sheets": lambda: read_shelf_sheets(folder, annotations, images),
-            "coco_search18": lambda: read_coco_scanpaths(folder, "coco_search18", annotations, instances, images, rule),
-            "coco_freeview": lambda: read_coco_scanpaths(folder, "coco_freeview", annotations, instances, images, rule),
-            "table": lambda: read_scanpath_table(folder, rule),
-        }
-        found = readers[dataset]()
-        found.check()
-        if task_features is not None:
-            found.trials = [with_task_vector(trial, folder / task_features) for trial in found.trials]
-        deviations = length_deviations
-        if deviations is None:
-            deviations = LENGTH_DEVIATIONS if dataset == "amazon_covers" else 0.0
-        if deviations > 0:
-            drop_long(found, deviations)
+        source = Source(
+            dataset, folder, annotations, instances, images, task_features, assign, max_offset, unassigned,
+            length_deviations,
+        )  # fmt: skip
+        found = source.read()
         subsets = {
             "fit": ["train"] if train_on is None else train_on,
             "validate": ["valid"] if validate_on is None else validate_on,
@@ -222,111 +208,72 @@ class ScanpathData(BaseData):
         parts, facts = split_trials(found, SplitSettings(split, fold, folds, validation_share, split_seed, subsets))
         self._scenes = found.scenes
         self._recordings = {**parts, "predict": parts["test"]}
-        self._trials = dict(self._recordings)
-        self._windows, self._overlaps = windows, overlaps
-        if window is not None:
-            for stage, trials in parts.items():
-                self._trials[stage], lost = cut_windows(trials, windows[stage] or window, overlaps[stage])
-                found.problems[f"fixations_in_no_window_of_{stage}"] += lost
-            self._trials["predict"] = self._trials["test"]
-        if shift > 0 and any(scene.grid is not None for scene in found.scenes.values()):
+        for stage in STAGES:
+            self._trials[stage], lost = self._windows.cut(parts[stage], stage)
+            found.problems[f"fixations_in_no_window_of_{stage}"] += lost
+        self._trials["predict"] = self._trials["test"]
+        scenes = found.scenes.values()
+        if shift > 0 and any(scene.grid is not None for scene in scenes):
             raise ConfigError(f"shift={shift:g} would move objects off their grid: use 0 for {dataset}")
         self._augment = SceneAugment(shift, hide)
-        self._look(found, folder, objects, features, target_from, crops, cache == "memory")
-        self.num_objects = self.num_classes = max(len(scene.boxes) for scene in found.scenes.values())
-        grids = [scene.grid for scene in found.scenes.values()]
-        self.num_positions = 0 if None in grids else max(max(grid) for grid in grids if grid is not None)
-        self.max_length = max((trial.length for trial in self._trials["fit"]), default=0)
-        self._describe(found, folder, dataset, facts, rule)
+        self._looks = Looks.of(found, folder, objects, features, target_from, crops, cache == "memory")
+        if self._looks.width is not None:
+            self.in_channels = self._looks.width
+        elif hide > 0:
+            raise ConfigError(f"hide={hide:g} hides vectors, but objects are crops: use 0")
+        self.num_objects = self.num_classes = max(len(scene.boxes) for scene in scenes)
+        self.num_positions = (
+            0 if any(scene.grid is None for scene in scenes) else max(max(s.grid or ()) for s in scenes)
+        )
+        trained = self._trials["fit"]
+        self.max_length = max((trial.length for trial in trained), default=0)
+        self._beginning = {
+            "given": bool(trained) and all(trial.given > 0 for trial in trained),
+            "background": any(bool((trial.sequence == BACKGROUND).any()) for trial in trained),
+        }
+        self.protocol = {**source.facts(found, self.objects == "features"), **self._facts(facts)}
 
-    def _take_pictures(self, pictures: PictureScenes, crops: CropSettings) -> None:
+    def _facts(self, split: dict[str, Any]) -> dict[str, Any]:
+        """What the protocol says of the use that is made of the set."""
+        return {
+            "split": split,
+            "validation": "none" if not self._trials["validate"] else split["rule"],
+            "test_used_for_validation": False,
+            "counts": {stage: counts(self._recordings[stage]) for stage in STAGES},
+            "objects": self.objects,
+            "target_from": self.target_from,
+            "window": {
+                "length": {stage: self._windows.length(stage) for stage in STAGES},
+                "overlap": {stage: self._windows.overlap(stage) for stage in STAGES},
+            }
+            if self._windows.window
+            else None,
+            "augment": {"shift": self._augment.shift, "hide": self._augment.hide},
+            "max_length": self.max_length,
+        }
+
+    @property
+    def objects(self) -> Objects:
+        """What the network sees of an object: crops or vectors (features)."""
+        return self._looks.objects
+
+    @property
+    def target_from(self) -> TargetFrom:
+        """Whether the target token copies an object or is given apart."""
+        return self._looks.target_from
+
+    def _take_pictures(self, pictures: PictureScenes) -> None:
         """Predict on own pictures and nothing else."""
-        self.pictures, self._crops = pictures, crops
-        self.objects: Literal["crops", "features"] = "crops"
+        self.pictures = pictures
         self.num_objects = 0
         self.num_classes = 1  # the network has none; 0 would mean that the data cannot tell
         self.num_positions = max(pictures.settings.grid or (0,))
         self.protocol = {"dataset": "own pictures", "split": {"rule": "none"}, "counts": {}, "problems": {}}
 
-    def _look(
-        self,
-        found: ScanpathSet,
-        folder: Path,
-        objects: Literal["crops", "features"] | None,
-        features: str | None,
-        target_from: Literal["object", "given"] | None,
-        crops: CropSettings,
-        keep: bool,
-    ) -> None:
-        """Decide what objects and targets look like, and how wide their vectors are."""
-        find = vectors_of(None if features is None else folder / features)
-        scenes = [found.scenes[name] for name in sorted({trial.scene for trial in found.trials})]
-        chosen = objects or ("features" if features or all(scene.features for scene in scenes) else "crops")
-        if chosen == "crops" and features is not None:
-            raise ConfigError(f"features={features!r} with objects=crops: give one of them")
-        self.objects = chosen
-        if chosen == "features":
-            self.in_channels = read_vectors(find(scenes[0]), 2).shape[1]
-        searches = [trial for trial in found.trials if trial.condition is not Condition.FREE]
-        apart = [bool(trial.target_features if chosen == "features" else trial.target_image) for trial in searches]
-        usual: Literal["object", "given"] = "given" if apart and all(apart) and found.layout not in GRIDS else "object"
-        self.target_from = target_from or usual
-        if self.target_from == "given" and not all(apart):
-            raise DataError(
-                f"target_from=given, but {apart.count(False)} of {len(apart)} searches have no target "
-                f"{'vector' if chosen == 'features' else 'picture'} of their own: pass --data.target_from object"
-            )
-        if chosen == "crops" and self._augment.hide > 0:
-            raise ConfigError(f"hide={self._augment.hide:g} hides vectors, but objects are crops: use 0")
-        self._inputs = SceneInputs(crops if chosen == "crops" else None, find, keep)
-        self._crops = crops
-
-    def _describe(
-        self, found: ScanpathSet, folder: Path, dataset: str, split: dict[str, Any], rule: AssignRule
-    ) -> None:
-        used = {trial.scene for trial in found.trials}
-        files = {scene.image for name, scene in found.scenes.items() if name in used and scene.image}
-        if self.objects == "features":
-            files |= {trial.target_features for trial in found.trials if trial.target_features}
-        lists = [path for path in sorted(found.root.iterdir()) if path.suffix in (".json", ".jsonl", ".csv", ".xlsx")]
-        self.protocol = {
-            "dataset": dataset,
-            "root": str(folder),
-            "split": split,
-            "validation": "none" if not self._trials["validate"] else split["rule"],
-            "test_used_for_validation": False,
-            "counts": {stage: counts(self._recordings[stage]) for stage in ("fit", "validate", "test")},
-            "problems": {name: count for name, count in sorted(found.problems.items()) if count},
-            "assignment": {
-                "rule": rule.kind,
-                "max_offset": "half the object pitch" if rule.max_offset is None else rule.max_offset,
-                "unassigned": rule.unassigned,
-                "fractions": fractions(found.rules),
-            },
-            "durations": any((trial.duration == trial.duration).any() for trial in found.trials),
-            "conditions": sorted({Condition(trial.condition).name.lower() for trial in found.trials}),
-            "objects": self.objects,
-            "target_from": self.target_from,
-            "window": {"length": self._windows, "overlap": self._overlaps} if self._windows["test"] else None,
-            "augment": {"shift": self._augment.shift, "hide": self._augment.hide},
-            "max_length": self.max_length,
-            **found.notes,
-            "fingerprint": fingerprint(folder, [Record(str(path), -1) for path in [*sorted(files), *lists]]),
-        }
-
     @property
     def preprocessing(self) -> dict[str, Any]:
         """How objects become the network's input, in plain values."""
-        if self.objects == "features":
-            return {"objects": "features", "in_channels": self.in_channels, "target_from": self.target_from}
-        crops = self._crops
-        return {
-            "objects": "crops",
-            "crop_size": list(crops.size),
-            "mean": list(crops.mean),
-            "std": list(crops.std),
-            "target_from": self.target_from,
-        }
+        return self._looks.preprocessing
 
     def size(self, stage: Stage) -> int:
         """Number of trials (pieces, where recordings are cut) in a stage's list."""
@@ -358,15 +305,7 @@ class ScanpathData(BaseData):
                 continue
             if not self._trials[name]:
                 raise DataError(f"there is no trial to {name} on (split {self.protocol['split']}): choose other parts")
-            for scene in self.scenes(name).values():
-                width = self._inputs.objects(scene).shape[-1]
-                if self.objects == "features" and width != self.in_channels:
-                    raise DataError(f"scene {scene.name!r} has vectors of width {width}, others {self.in_channels}")
-            if self.target_from == "given":
-                for trial in self._recordings[name]:
-                    self._inputs.target(
-                        trial, [self.in_channels] if self.objects == "features" else [3, *self._crops.size]
-                    )
+            self._looks.read(list(self.scenes(name).values()), self._recordings[name])
         if stage == "fit":
             parts = "; ".join(
                 f"{name}: {c['trials']} trials on {c['scenes']} scenes" for name, c in self.protocol["counts"].items()
@@ -377,14 +316,41 @@ class ScanpathData(BaseData):
                 f"{self.num_objects} objects; problems: {problems}"
             )
 
+    def state_dict(self) -> dict[str, Any]:
+        """Also how paths begin, and which trials are trained on."""
+        keys = [] if self.pictures is not None else trial_keys(self._recordings["fit"])
+        return {**super().state_dict(), "beginning": self._beginning, "trained_on": sorted(keys)}
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Also take over how a checkpoint's objects were made, to make those of own pictures alike."""
+        """Also take over how a checkpoint's objects were made and paths began, to treat those of own pictures alike."""
         super().load_state_dict(state_dict)
         if self.pictures is None:
+            if "trained_on" in state_dict:
+                self._look_for_trained(set(state_dict["trained_on"]))
             return
         facts = state_dict["preprocessing"]
-        self.target_from = facts["target_from"]
-        self._crops = crops_of(facts)
+        self._looks = replace(self._looks, target_from=facts["target_from"], crops=crops_of(facts))
+        self._beginning = dict(state_dict.get("beginning", self._beginning))
+        if self._beginning["given"]:
+            # In place, for the list is that of a stage already.
+            self.pictures.trials[:] = [
+                begin_in_the_middle(trial, self._scenes[trial.scene], background=self._beginning["background"])
+                for trial in self.pictures.trials
+            ]
+
+    def _look_for_trained(self, keys: set[int]) -> None:
+        """Warn if a network is evaluated on what it was trained on, as by another fold than in training."""
+        if self.trainer is None or self.trainer.state.fn in (None, TrainerFn.FITTING):
+            return
+        (stage,) = stages_of(self.trainer.state.fn.value)
+        trials = self._recordings[stage]
+        known = len(keys.intersection(trial_keys(trials)))
+        self.protocol["split"] = {**self.protocol["split"], "trials_trained_on": known}
+        if known:
+            rank_zero_warn(
+                f"{known} of {len(trials)} trials to {stage} were trained on (same picture, person and task): give the "
+                "split, fold and split_seed of training, else nothing here says how the network does on new ones"
+            )
 
     def _read_pictures(self, stage: Stage) -> None:
         assert self.pictures is not None
@@ -401,17 +367,13 @@ class ScanpathData(BaseData):
 
     def _batches(self, stage: Stage, rank: int) -> ScanpathBatches:
         if self.pictures is not None:
-            return PictureBatches(self.pictures, self._crops, target_given=self.target_from == "given")
+            return PictureBatches(self.pictures, self._looks.crops, target_given=self.target_from == "given")
+        assert self._looks.inputs is not None
         return ScanpathBatches(
             self._trials[stage],
             self._scenes,
-            self._inputs,
+            self._looks.inputs,
             target_given=self.target_from == "given",
             augment=self._augment if stage == "fit" else None,
             seed=self.seed,
         )
-
-
-def with_task_vector(trial: Trial, folder: Path) -> Trial:
-    """A trial with the vector of its task; free viewing has none."""
-    return replace(trial, target_features=str(folder / f"{trial.task}.npy")) if trial.task else trial

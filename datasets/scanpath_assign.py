@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from vision_suite.datasets.scanpath_geometry import centres, object_pitch
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, check_choice
 from vision_suite.types import BACKGROUND
 
 Rule = Literal["first_box", "smallest_box"]
@@ -39,7 +39,9 @@ class AssignRule:
     unassigned: Unassigned = "background"
 
     def __post_init__(self) -> None:
-        """Refuse settings that do nothing."""
+        """Refuse settings that are unknown or do nothing."""
+        check_choice("assign", self.kind, get_args(Rule))
+        check_choice("unassigned", self.unassigned, get_args(Unassigned))
         if self.max_offset is not None and (self.kind == "first_box" or not self.max_offset >= 0):
             raise ConfigError(
                 f"max_offset={self.max_offset} with assign={self.kind}: first_box takes the nearest centre at any "

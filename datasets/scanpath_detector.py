@@ -28,7 +28,7 @@ class Detector:
         device: Where it runs: auto, cpu, cuda ...
 
     Raises:
-        ConfigError: There is no query, or the score is out of range, or the device is not known.
+        ConfigError: There is no query, or the score is out of range, or the device is not there.
         MissingDependencyError: transformers is not installed.
         DataError: The model cannot be loaded.
     """
@@ -41,9 +41,10 @@ class Detector:
             raise ConfigError(f"min_score={min_score} must be from 0 to below 1")
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         try:
-            self.device = torch.device(chosen)
-        except RuntimeError:
-            raise ConfigError(f"device={device!r} is not known: choose auto, cpu or cuda") from None
+            self.device = torch.empty(0, device=chosen).device
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0][:80]
+            raise ConfigError(f"device={device!r} cannot be used ({reason}): choose auto, cpu or cuda") from None
         self.name, self.min_score = model, min_score
         self._processor, self._model = _load(model)
         self._model = self._model.to(self.device).eval()

@@ -21,11 +21,12 @@ _SHEET, _STRINGS = "xl/worksheets/sheet1.xml", "xl/sharedStrings.xml"
 
 
 def finite(value: Any) -> float:
-    """A number of a file, NaN for what is none: empty, ``.`` (EyeLink), text."""
+    """A number of a file, NaN for what is none: empty, ``.`` (EyeLink), text, infinity."""
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
         return math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def read_json(path: Path) -> Any:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from vision_suite.datasets.scanpath_assign import AssignRule
-from vision_suite.datasets.scanpath_records import Floats, Integers, Scene, seconds
+from vision_suite.datasets.scanpath_records import Floats, Integers, Scene, Trial, seconds
 from vision_suite.types import BACKGROUND
 
 GIVEN = "given_by_the_file"
 
 
 class GazePath(NamedTuple):
-    """Fixations as arrays of length L: objects, pixels and seconds; NaN where unknown."""
+    """Fixations as arrays of length L: objects, pixels, seconds (NaN where unknown), and their places in the file."""
 
     sequence: Integers
     xy: Floats
     duration: Floats
+    places: Integers
+
+    def given(self, count: int) -> int:
+        """How many of the first ``count`` fixations of the file are left; they are given, what follows is not."""
+        return int((self.places < count).sum())
 
 
 @dataclass
@@ -76,14 +81,14 @@ class PathBuilder:
             time = seconds(durations, self.problems, unit=unit)
         finite = np.asarray(np.isfinite(xy).all(axis=1))
         self.problems["fixations_without_place"] += int((~finite).sum())
-        xy, time = xy[finite], time[finite]
+        xy, time, places = xy[finite], time[finite], np.flatnonzero(finite)
         outside = np.asarray(((xy < 0) | (xy > np.array(scene.size))).any(axis=1))
         self.problems["fixations_outside"] += int(outside.sum())
         if self.first_to_middle and len(xy) and outside[0]:
             self.problems["first_fixations_moved_to_the_middle"] += 1
             xy[0], outside[0] = np.array(scene.size) / 2, False
         if self.drop_outside:
-            xy, time = xy[~outside], time[~outside]
+            xy, time, places = xy[~outside], time[~outside], places[~outside]
         if not len(xy):
             self.problems["trials_without_fixation"] += 1
             return None
@@ -91,11 +96,11 @@ class PathBuilder:
         self.rules += used
         if self.rule.unassigned == "drop":
             kept = sequence != BACKGROUND
-            sequence, xy, time = sequence[kept], xy[kept], time[kept]
+            sequence, xy, time, places = sequence[kept], xy[kept], time[kept], places[kept]
             if not len(sequence):
                 self.problems["trials_without_fixation_on_an_object"] += 1
                 return None
-        return GazePath(sequence, xy.astype(np.float32), time)
+        return GazePath(sequence, xy.astype(np.float32), time, places)
 
     def from_objects(
         self,
@@ -132,4 +137,17 @@ class PathBuilder:
         if not there.any():
             self.problems["trials_without_fixation"] += 1
             return None
-        return GazePath(sequence[there], xy[there], time[there])
+        return GazePath(sequence[there], xy[there], time[there], np.flatnonzero(there))
+
+
+def begin_in_the_middle(trial: Trial, scene: Scene, *, background: bool) -> Trial:
+    """The trial with one given fixation, the middle of the scene, for networks that never predicted a first one.
+
+    Args:
+        trial: Without a path.
+        scene: Its scene.
+        background: Whether a middle far from every object is the background; else it is the nearest object.
+    """
+    middle = np.array([[side / 2 for side in scene.size]], dtype=np.float32)
+    sequence, _ = AssignRule("smallest_box", None if background else np.inf)(middle, scene.boxes)
+    return replace(trial, sequence=sequence, xy=middle, duration=np.full(1, np.nan, dtype=np.float32), given=1)

@@ -52,6 +52,8 @@ class Scene:
         """Refuse what no reader may hand on."""
         if self.boxes.ndim != 2 or self.boxes.shape[1:] != (4,) or not len(self.boxes):
             raise DataError(f"scene {self.name!r} has boxes of shape {self.boxes.shape}: N x 4 with N of 1 or more")
+        if not all(0 < side < math.inf for side in self.size):
+            raise DataError(f"scene {self.name!r} has size {self.size}: a width and height above 0 are needed")
         if not np.isfinite(self.boxes).all() or (self.boxes[:, 2:] < self.boxes[:, :2]).any():
             raise DataError(f"scene {self.name!r} has a box that is no x1, y1, x2, y2 with x1 <= x2 and y1 <= y2")
         if len(self.labels) != len(self.boxes):
@@ -195,42 +197,6 @@ def drop_long(found: ScanpathSet, deviations: float) -> None:
     found.notes["length_filter"] = {"deviations": deviations, "low": low, "high": high, "trials": len(lengths)}
     found.problems["trials_of_unusual_length"] += len(found.trials) - len(kept)
     found.trials = kept
-
-
-def cut_windows(trials: Sequence[Trial], window: int, overlap: int) -> tuple[list[Trial], int]:
-    """Pieces of at most ``window`` fixations.
-
-    With an overlap of 1 or more every piece begins with the last ``overlap`` fixations of the one before, which are
-    given; so every fixation but the first is predicted exactly once, and the last piece may be shorter. Without
-    overlap the first fixation of each piece is given, and only whole pieces are kept.
-
-    Args:
-        trials: Whole recordings.
-        window: Most fixations of a piece, 2 or more.
-        overlap: 0 to window - 1.
-
-    Returns:
-        The pieces, with ``recording`` and ``first`` set, and how many fixations lie in no piece.
-    """
-    pieces: list[Trial] = []
-    lost = 0
-    for place, trial in enumerate(trials):
-        whole = replace(trial, recording=place, first=0)
-        if overlap == 0:
-            pieces += [whole.part(n * window, (n + 1) * window, 1) for n in range(trial.length // window)]
-            lost += trial.length % window
-            continue
-        given = max(1, trial.given)
-        if trial.length <= given:
-            lost += trial.length
-            continue
-        last = min(max(window, given + 1), trial.length)
-        pieces.append(whole.part(0, last, given))
-        while last < trial.length:
-            begin = last - overlap
-            last = min(begin + window, trial.length)
-            pieces.append(whole.part(begin, last, overlap))
-    return pieces, lost
 
 
 def seconds(durations: Sequence[float], problems: Counter[str], *, unit: str = "auto") -> Floats:

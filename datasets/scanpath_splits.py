@@ -11,16 +11,18 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from vision_suite.datasets.scanpath_records import ScanpathSet, Scene, Trial
-from vision_suite.errors import ConfigError, DataError
+from vision_suite.errors import ConfigError, DataError, check_choice
 
 SplitRule = Literal["image", "target", "subject", "combination", "official"]
 IMAGE_FOLDS = 10
 STAGES = ("fit", "validate", "test")
+# Parts that are taken where nothing is said; data without them are still of use.
+USUALLY_THERE = (("validate", "valid"), ("test", "test"))
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class SplitSettings:
     subsets: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse numbers out of range."""
+        """Refuse unknown rules and numbers out of range."""
+        check_choice("split", self.rule, get_args(SplitRule))
         if not 0 <= self.validation_share < 1:
             raise ConfigError(f"validation_share={self.validation_share}: use 0 or more and less than 1")
         if self.folds is not None and self.folds < 2:
@@ -111,7 +114,8 @@ def _official(trials: Sequence[Trial], settings: SplitSettings) -> tuple[dict[st
     if not known:
         raise ConfigError("split=official, but the data name no parts: split by image, target, subject or combination")
     wanted = [name for stage in STAGES for name in settings.subsets[stage]]
-    if unknown := [name for name in settings.subsets["fit"] if name not in known]:
+    asked = [name for stage in STAGES for name in settings.subsets[stage] if (stage, name) not in USUALLY_THERE]
+    if unknown := [name for name in asked if name not in known]:
         raise DataError(f"the data have no part {unknown[0]!r}: they have {', '.join(known)}")
     if len(set(wanted)) < len(wanted):
         raise ConfigError(f"parts {sorted(wanted)} name one part twice: each stage has its own")
@@ -184,3 +188,9 @@ def _unit(rule: SplitRule) -> Callable[[Trial], str]:
         "combination": lambda trial: f"{trial.task} in {trial.scene}",
     }
     return units[rule]
+
+
+def trial_keys(trials: Sequence[Trial]) -> list[int]:
+    """A number for each trial that tells its picture, person and task from others."""
+    names = (repr((trial.scene, trial.subject, trial.task)) for trial in trials)
+    return [int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest(), "big") for name in names]

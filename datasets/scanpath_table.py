@@ -58,7 +58,7 @@ def read_scanpath_table(folder: Path, rule: AssignRule = RULE) -> ScanpathSet:
     trial_rows = read_json_lines(folder / TRIALS) if lines else _fixations(folder / FIXATIONS)
     scenes: dict[str, Scene] = {}
     for number, row in enumerate(scene_rows, start=1):
-        scene = _scene(folder, number, row)
+        scene = _scene(folder / (SCENES if lines else BOXES), number, row)
         if scene.name in scenes:
             raise DataError(f"{str(folder)!r}: scene {scene.name!r} is described twice")
         scenes[scene.name] = scene
@@ -71,8 +71,8 @@ def read_scanpath_table(folder: Path, rule: AssignRule = RULE) -> ScanpathSet:
     return ScanpathSet("table", folder, scenes, trials, builder.problems, builder.rules, notes)
 
 
-def _scene(folder: Path, number: int, row: Mapping[str, Any]) -> Scene:
-    where = f"{str(folder / SCENES)!r} row {number}"
+def _scene(path: Path, number: int, row: Mapping[str, Any]) -> Scene:
+    folder, where = path.parent, f"{str(path)!r} scene {number}"
     try:
         name = str(row["image"])
         boxes = np.array(row["boxes"], dtype=np.float32).reshape(-1, 4)
@@ -91,6 +91,10 @@ def _scene(folder: Path, number: int, row: Mapping[str, Any]) -> Scene:
             raise DataError(f"{where}: picture {name!r} is missing, so give width and height")
         opened = open_picture(str(picture))
         size = (float(opened.width), float(opened.height))
+    outside = (boxes[:, 2:] <= 0).any(axis=1) | (boxes[:, :2] >= np.array(size)).any(axis=1)
+    if outside.any():
+        box = boxes[outside.argmax()].tolist()
+        raise DataError(f"{where}: box {box} lies outside the picture of {size[0]:g} x {size[1]:g} pixels: mend it")
     features = _inside(folder, row.get("features"), where)
     image = str(picture) if has_picture else ""
     return Scene(name, size, boxes, labels, image, grid=grid, features=features, fold=fold)
@@ -109,22 +113,23 @@ def _trial(
     condition = CONDITIONS[word]
     try:
         given = row.get("target")
-        targets = () if given is None else tuple(int(n) for n in (given if isinstance(given, list) else [given]))
+        targets = () if given is None else tuple(_whole(n) for n in (given if isinstance(given, list) else [given]))
         fixations = [[finite(value) for value in fixation] for fixation in row.get("fixations") or ()]
-        target = int(row.get("target_object", targets[0] if len(targets) == 1 else -1))
-        objects = None if row.get("objects") is None else [int(n) for n in row["objects"]]
-        first = int(row.get("given", 0))
+        target = _whole(row.get("target_object", targets[0] if len(targets) == 1 else -1))
+        objects = None if row.get("objects") is None else [_whole(n) for n in row["objects"]]
+        first = _whole(row.get("given", 0))
     except (TypeError, ValueError) as error:
         raise DataError(f"{where} is garbled: {error}") from None
     if any(len(fixation) not in (2, 3) for fixation in fixations):
         raise DataError(f"{where} has a fixation that is neither [x, y] nor [x, y, duration]")
     if condition is Condition.PRESENT and not targets:
         raise DataError(f"{where} has no target: name its objects, or say condition absent or free")
-    if min(targets, default=0) < 0:
-        raise DataError(f"{where} has target {min(targets)}: objects are numbered from 0")
+    if min(targets, default=0) < 0 or target < -1:
+        raise DataError(f"{where} has target {min(*targets, target)}: objects are numbered from 0")
+    if first < 0:
+        raise DataError(f"{where} has given={first}: it is the number of first fixations that are given")
     x, y = [f[0] for f in fixations], [f[1] for f in fixations]
-    timed = bool(fixations) and all(len(f) == 3 for f in fixations)
-    times = [f[2] for f in fixations] if timed else None
+    times = [f[2] if len(f) == 3 else math.nan for f in fixations] if any(len(f) == 3 for f in fixations) else None
     if objects is None:
         found = builder.from_pixels(scene, x, y, times)
     else:
@@ -141,12 +146,23 @@ def _trial(
         sequence=found.sequence,
         xy=found.xy,
         duration=found.duration,
-        given=min(first, len(found.sequence)),
+        given=found.given(first),
         terminated=bool(row.get("terminated", True)),
         subset=str(row.get("subset") or ""),
         target_image=_inside(folder, row.get("target_image"), where),
         target_features=_inside(folder, row.get("target_features"), where),
     )
+
+
+def _whole(value: Any) -> int:
+    """A whole number, also as text.
+
+    Raises:
+        ValueError: It is another. TypeError: It is none.
+    """
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(f"{value} is no whole number")
+    return int(value)
 
 
 def _inside(folder: Path, name: object, where: str) -> str:
@@ -174,9 +190,11 @@ def box_rows(path: Path) -> list[dict[str, Any]]:
 def _fixations(path: Path) -> list[dict[str, Any]]:
     """Rows of fixations as one row per trial: image, subject, trial and task together tell one from another."""
     trials: dict[Sequence[str], dict[str, Any]] = {}
+    first: dict[Sequence[str], dict[str, str]] = {}
     for row in read_table(path, ("image", "subject", "x", "y")):
         key = tuple(row.get(name, "") for name in ("image", "subject", "trial", "task"))
         trial = trials.get(key)
+        first.setdefault(key, row)
         if trial is None:
             facts: dict[str, Any] = {
                 name: row[name] for name in ("image", "subject", "task", "condition", "subset") if name in row
@@ -186,6 +204,12 @@ def _fixations(path: Path) -> list[dict[str, Any]]:
                 trial["target"] = row["target"].split()
             if "object" in row:
                 trial["objects"] = []
+        for name in ("target", "condition", "subset"):
+            if row.get(name) and row[name] != first[key][name]:
+                raise DataError(
+                    f"table {str(path)!r}: {name} is {first[key][name]!r} and {row[name]!r} in rows of one trial of "
+                    f"subject {row['subject']!r} on {row['image']!r}: repeat it, or tell trials apart by a column trial"
+                )
         trial["fixations"].append([row["x"], row["y"], *([row["duration"]] if "duration" in row else [])])
         if "object" in row:
             trial["objects"].append(row["object"])

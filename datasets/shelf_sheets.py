@@ -107,7 +107,7 @@ def _trial(
         builder.problems["trials_without_target_slot"] += 1
         return None
     choices = [finite(row["Choice"]) for row in rows]
-    objects = [int(choice) - 1 if choice == choice and choice >= 1 else len(scene.boxes) for choice in choices]
+    objects = [int(c) - 1 if c >= 1 and c.is_integer() else len(scene.boxes) for c in choices]
     timed = next((name for name in DURATIONS if name in rows[0]), None)
     found = builder.from_objects(
         scene,

@@ -12,10 +12,11 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from vision_suite.errors import ConfigError, DataError
+from vision_suite.errors import ConfigError, DataError, check_choice
 from vision_suite.lit_modules.base import LitBase
 from vision_suite.losses.scanpath import scanpath_loss
 from vision_suite.metrics.scanpath import Scanpath
+from vision_suite.metrics.scanpath_pairs import PAIR_SCORES
 from vision_suite.metrics.scanpath_paths import LONGEST_FIXATION
 from vision_suite.metrics.scanpath_report import SCORES, scanpath_report
 from vision_suite.metrics.tad_metric import SequenceRows
@@ -73,6 +74,11 @@ class LitOAT(LitBase):
                 f"samples={samples}, temperature={temperature}, duration_weight={duration_weight}: use 1 or more "
                 "samples, a temperature above 0 and a weight of 0 or more"
             )
+        for name in scores:
+            # Clusters come from a file that a test does not have: `vision_suite.metrics.scanpath.scanpath_scores`.
+            check_choice("scores", name, (known for known in PAIR_SCORES if not known.startswith("cluster_")))
+        if resamples < 1:
+            raise ConfigError(f"resamples={resamples}: give 1 draw or more")
         self.model = OAT(feature_dim=in_channels or None, max_positions=max(num_positions, 2), **network)
         self.max_length, self.samples, self.temperature = max_length, samples, temperature
         self.scores, self.include_given, self.resamples = tuple(scores), include_given, resamples

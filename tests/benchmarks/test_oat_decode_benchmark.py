@@ -13,5 +13,8 @@ def test_cached_decoding_gives_the_paths_of_the_loop():
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert [line.split(" | ")[0] for line in done.stdout.splitlines()[2:]] == ["| table"]
+    lines = done.stdout.splitlines()
+    assert [line.split(" | ")[0] for line in lines[2 : lines.index("")]] == ["| table"]
     assert "scaled" not in done.stdout
+    scores = [line for line in lines if "56 of 56" in line]
+    assert [line.split(" | ")[0] for line in scores][:2] == ["| MultiMatch", "| MultiMatch, simplified"]

@@ -13,8 +13,9 @@ import pytest
 ORIGIN = {"command": "python x", "commit": "abc"}
 
 
-def run_of(data="onestop", by="image", fold=2, position="gauss_hermite", seed=1, split="test"):
-    return oat_results.Run(split, data, by, fold, position, seed, "as configured")
+def run_of(data="onestop", by="image", fold=2, position="gauss_hermite", seed=1, split="test", relative=None):
+    relative = 24 * (data == "onestop") if relative is None else relative
+    return oat_results.Run(split, data, by, fold, position, relative, seed, "as configured")
 
 
 def options(**changes):
@@ -25,9 +26,9 @@ def options(**changes):
 def test_seeds_are_outermost_and_runs_differ():
     runs = list(oat_results.planned(options()))
     assert [run.seed for run in runs] == sorted(run.seed for run in runs)
-    assert len({run.key for run in runs}) == len(runs) == 2 * (5 + 3 + 4)
+    assert len({run.key for run in runs}) == len(runs) == 2 * (6 + 3 + 4)
     assert {run.fold for run in runs if run.data == "amazon"} == {0, 1}
-    assert len(list(oat_results.planned(options(data=["onestop"], seeds=[3])))) == 5
+    assert len(list(oat_results.planned(options(data=["onestop"], seeds=[3])))) == 6
 
 
 def test_extra_flags_name_a_run():
@@ -65,10 +66,13 @@ def test_means_are_over_folds_then_over_seeds():
 
 @pytest.mark.parametrize(("nats", "verdict"), [(2.20, "better than"), (2.30, "not better than")])
 def test_the_published_fold_is_compared_honestly(nats, verdict):
-    table = oat_tables.table(made({(0, 1): 1.0, (2, 1): nats, (2, 2): nats}))
+    alone = oat_results.records_of(run_of(relative=0), {"nats_per_fixation": 2.5}, ORIGIN)
+    table = oat_tables.table(made({(0, 1): 1.0, (2, 1): nats, (2, 2): nats}) + alone)
     line = next(line for line in table.splitlines() if line.startswith("Pages of the third fold"))
     assert f"OAT {nats:.3f} ± 0.000 nats" in line
     assert f", {verdict} the 2.244" in line
+    assert line.endswith("(192 wide, two layers): 2.500.")
+    assert "2.5" not in next(line for line in table.splitlines() if line.startswith("| OAT, sampled"))
 
 
 def test_position_codes_have_a_table_of_their_own_beside_the_usual_row():

@@ -178,6 +178,38 @@ def test_own_pictures_by_the_command_line(trained, tmp_path):
     assert drawn.width > 3 * 500, "two paths and the heat map"
 
 
+@pytest.mark.parametrize(("background", "first"), [(True, BACKGROUND), (False, 1)])
+def test_a_first_fixation_that_was_always_given_is_given_in_own_pictures(tmp_path, background, first):
+    """A network that never predicted one cannot say where gaze begins: it begins in the middle, as in training."""
+    root = write_desk_set(tmp_path / "set")
+    lines = [json.loads(line) for line in (root / "trials.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["fixations"] = [[*point, 0.2] for point in ([160, 100] if background else [145, 43], *line["fixations"])]
+        line["given"] = 1
+    (root / "trials.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = desk_config(root)
+    config["model"]["init_args"] |= {"background": background, "duration": True}
+    config["data"]["init_args"]["max_offset"] = 1.0
+    (tmp_path / "desk.yaml").write_text(yaml.safe_dump(config))
+    assert main(["fit", "-c", str(tmp_path / "desk.yaml"), f"--trainer.default_root_dir={tmp_path / 'runs'}"]) == 0
+    given = (tmp_path / "desk.yaml", next((tmp_path / "runs").rglob("last.ckpt")))
+    draw_desk(tmp_path / "a.png", 40)
+    boxes = [[20, 20, 60, 60, "cup"], [20, 80, 60, 120, "book"]]
+    (tmp_path / "boxes.json").write_text(json.dumps({"a.png": boxes}))
+    code, folder = run(
+        given, tmp_path / "out", f"--data.predict_inputs={tmp_path / 'a.png'}", "--data.target=cup",
+        f"--data.boxes={tmp_path / 'boxes.json'}",
+    )  # fmt: skip
+    assert code == 0
+    (entry,) = json.loads((folder / "scanpaths.json").read_text())["scanpaths"]
+    assert entry["given"] == 1
+    for path in (entry["likeliest"], *entry["samples"]):
+        assert path["objects"][0] == first
+        assert path["duration"] is None or path["duration"][0] is None
+        assert all(value > 0 for value in (path["duration"] or [0])[1:])
+    assert any(len(path["objects"]) > 1 and path["duration"] for path in entry["samples"])
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

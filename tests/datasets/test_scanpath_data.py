@@ -1,11 +1,13 @@
 """ScanpathData: padded batches, crops and vectors, pieces, what it refuses, and that a restart sees the same."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pytorch_lightning.trainer.states import TrainerFn
 from scanpath_fixture import COCO_BOX, amazon, coco, picture, table, trial
 
 from vision_suite.datasets.scanpath import ScanpathData
@@ -237,6 +239,19 @@ def test_an_image_in_two_parts_stops_the_run(root):
         make(root, split="official", folds=None)
 
 
+@pytest.mark.parametrize(("fold", "known"), [(0, 0), (1, 4)])
+def test_a_checkpoint_tells_trials_that_it_was_trained_on(root, recwarn, fold, known):
+    trained, tested = (make(root, validation_share=0.0, fold=number) for number in (0, fold))
+    state = trained.state_dict()
+    assert len(set(state["trained_on"])) == 8
+    tested.trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.TESTING))
+    tested.load_state_dict(state)
+    assert tested.protocol["split"]["trials_trained_on"] == known
+    said = [str(warning.message) for warning in recwarn if "were trained on" in str(warning.message)]
+    assert len(said) == (known > 0)
+    assert not known or "4 of 4 trials to test were trained on" in said[0]
+
+
 def test_training_pieces_may_be_longer(tmp_path):
     table(tmp_path, scenes=9)  # of 2 to 4 fixations
     settings = {"dataset": "table", "root": str(tmp_path), "folds": 3, "train_overlap": 1, "test_overlap": 1}
@@ -247,3 +262,20 @@ def test_training_pieces_may_be_longer(tmp_path):
         ScanpathData(**settings, train_window=4)
     with pytest.raises(ConfigError, match="windows of 2 or more"):
         ScanpathData(**settings, window=4, train_window=1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset": "amazon_cover"},
+        {"split": "item"},
+        {"assign": "first_bx"},
+        {"unassigned": "drp"},
+        {"objects": "crop"},
+    ],
+)
+def test_unknown_words_are_refused_in_python_too(root, changes):
+    """An unknown rule would otherwise be taken for the last one in line."""
+    (name, value), *_ = changes.items()
+    with pytest.raises(ConfigError, match=f"{name}={value!r} is not known: choose one of"):
+        make(root, **changes)

@@ -97,6 +97,7 @@ def test_what_cannot_be_loaded_is_said_in_one_line(tmp_path, monkeypatch):
         ({"min_score": 1.0}, "min_score"),
         ({"queries": []}, "words"),
         ({"device": "abacus"}, "device"),
+        *([] if torch.cuda.is_available() else [({"device": "cuda"}, "device='cuda' cannot be used")]),
     ):
         with pytest.raises(ConfigError, match=said):
             Detector(**{"model": "x", "queries": ["cup"], "min_score": 0.1, "device": "cpu", **wrong})

@@ -1,6 +1,7 @@
-"""Readers of covers, shelves, COCO scanpaths and tables on generated sets in the layouts of the real ones."""
+"""Readers of covers, shelves and COCO scanpaths on generated sets in the layouts of the real ones."""
 
 import json
+import math
 import zipfile
 
 import numpy as np
@@ -21,6 +22,7 @@ from scanpath_fixture import (
 
 from vision_suite.datasets.amazon_covers import read_amazon_covers
 from vision_suite.datasets.coco_search import read_coco_scanpaths
+from vision_suite.datasets.scanpath_assign import AssignRule
 from vision_suite.datasets.scanpath_files import read_table
 from vision_suite.datasets.scanpath_table import read_scanpath_table
 from vision_suite.datasets.shelf_sheets import SHELVES, read_shelf_sheets
@@ -73,6 +75,19 @@ def test_broken_covers_are_one_line(tmp_path):
     (tmp_path / "Amazon.json").write_text('{"1.jpg": {"size": {}}}')
     with pytest.raises(DataError, match=r"collage '1.jpg' lacks or garbles 'width'"):
         read_amazon_covers(tmp_path)
+    amazon(tmp_path / "own")
+    contents = json.loads((tmp_path / "own" / "Amazon.json").read_text())
+    box = {"xmin": 900, "ymin": 0, "xmax": 930, "ymax": 5}
+    for changes, said in (
+        ({"ground_truth": [box]}, r"target box \[900.*of collage '1.jpg' is on none of its covers"),
+        ({"ground_truth": [{**box, "xmin": math.nan}]}, "is on none of its covers"),
+        ({"fixations": {"1": None}}, r"subject 1 of collage '1.jpg' has a fixation that is no \[x, y\]"),
+        ({"size": {"width": 0, "height": 60}}, r"scene '1.jpg' has size \(0.0, 60.0\)"),
+    ):
+        changed = {**contents, "1.jpg": {**contents["1.jpg"], **changes}}
+        (tmp_path / "own" / "Amazon.json").write_text(json.dumps(changed))
+        with pytest.raises(DataError, match=said):
+            read_amazon_covers(tmp_path / "own")
     (tmp_path / "Amazon.json").write_text("{")
     with pytest.raises(DataError, match="is not JSON"):
         read_amazon_covers(tmp_path)
@@ -121,6 +136,13 @@ def test_shelf_traps(tmp_path):
     write_csv(tmp_path / "a.csv", SHELF_HEADER, [[0, 1, "Q9_1", "T", 1, 1, 0, 0]])
     with pytest.raises(DataError, match="Question='Q9_1' begins with none of Q1, Q2, Q3"):
         read_shelf_sheets(tmp_path)
+
+
+def test_a_choice_that_is_no_whole_number_is_no_slot(tmp_path):
+    rows = shelf_rows()
+    rows[0][5], rows[1][5] = "inf", 2.5
+    write_csv(tmp_path / "a.csv", SHELF_HEADER, rows)
+    assert real(read_shelf_sheets(tmp_path).problems) == {"fixations_on_no_such_object": 2}
 
 
 def test_workbooks_are_data(tmp_path):
@@ -187,6 +209,29 @@ def test_coco_conditions(tmp_path):
     }
 
 
+def test_a_coco_trial_of_two_files_counts_once(tmp_path):
+    """The set is distributed in parts, and once more with its training part dealt anew."""
+    coco(tmp_path, [trial(), trial(subject=2)])
+    (tmp_path / "coco_search18_fixations_TP_train_split1.json").write_text(json.dumps([trial(subject=2)]))
+    found = read_coco_scanpaths(tmp_path, "coco_search18")
+    assert [t.subject for t in found.trials] == ["1", "2"]
+    assert found.problems["trials_read_twice"] == 1
+    (tmp_path / "coco_search18_fixations_TP_train_split1.json").write_text(json.dumps([trial(split="valid")]))
+    with pytest.raises(DataError, match="is in the parts 'train' and 'valid' of two files: name those to read"):
+        read_coco_scanpaths(tmp_path, "coco_search18")
+
+
+def test_what_was_given_and_left_out_is_not_given(tmp_path):
+    """Else the first fixation on an object, which people chose, would count as told."""
+    found = read_coco_scanpaths(coco(tmp_path), "coco_search18", rule=AssignRule("smallest_box", unassigned="drop"))
+    assert (found.trials[0].sequence.tolist(), found.trials[0].given) == ([0, 1], 0)
+    assert "left out" in found.notes["first_fixation"]
+    table(tmp_path / "own")
+    row = {"image": "s1.png", "objects": [9, 0, 2], "target": 2, "given": 2}
+    (tmp_path / "own" / "trials.jsonl").write_text(json.dumps(row) + "\n")
+    assert read_scanpath_table(tmp_path / "own").trials[0].given == 1
+
+
 def test_coco_keeps_the_hundred_largest(tmp_path):
     notes = [{"image_id": 1, "category_id": 5, "bbox": COCO_BOX, "iscrowd": 0}]
     notes += [{"image_id": 1, "category_id": 6, "bbox": [0, 0, 20 + n, 20], "iscrowd": 0} for n in range(120)]
@@ -205,89 +250,9 @@ def test_coco_in_other_coordinates_is_refused(tmp_path):
     coco(tmp_path, [trial(condition="asleep")])
     with pytest.raises(DataError, match="condition 'asleep': choose of present, absent, freeview"):
         read_coco_scanpaths(tmp_path, "coco_search18")
+    for key, value in (("X", 5), ("T", "200"), ("bbox", 7)):
+        coco(tmp_path, [trial(**{key: value})])
+        with pytest.raises(DataError, match=f"'000000000001.jpg' has {key}={value!r} where a list is expected"):
+            read_coco_scanpaths(tmp_path, "coco_search18")
     with pytest.raises(DataError, match="holds no fixation file"):
         read_coco_scanpaths(tmp_path / "nowhere", "coco_freeview")
-
-
-def test_tables_of_json_lines(tmp_path):
-    found = read_scanpath_table(table(tmp_path))
-    found.check()
-    assert [len(scene.boxes) for scene in found.scenes.values()] == [2, 3, 4, 2, 3, 4]
-    assert found.trials[2].sequence.tolist() == [0, 1, 2]
-    np.testing.assert_allclose(found.trials[2].duration, [0.2, 0.3, 0.4], rtol=1e-6)
-    assert (found.trials[2].target, found.trials[2].subset) == (2, "train")
-    assert found.trials[2].target_features.endswith("t1.npy")
-
-
-def test_tables_name_objects_and_conditions(tmp_path):
-    table(tmp_path)
-    rows = [
-        {"image": "s1.png", "objects": [0, -2, 2, 9], "target": [0, 2], "terminated": False, "given": 1},
-        {"image": "s1.png", "fixations": [[5, 5], [None, 5]], "condition": "free"},
-        {"image": "s1.png", "fixations": [[85, 25]], "condition": "absent", "task": "cup"},
-        {"image": "s1.png", "fixations": [], "condition": "free"},
-    ]
-    (tmp_path / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = read_scanpath_table(tmp_path)
-    first, free, absent = found.trials
-    assert (first.sequence.tolist(), first.target, first.targets) == ([0, BACKGROUND, 2], -1, (0, 2))
-    assert (first.terminated, first.given) == (False, 1)
-    assert np.isnan(first.xy).all()
-    assert (free.condition, absent.condition) == (Condition.FREE, Condition.ABSENT)
-    problems = {"fixations_on_no_such_object": 1, "fixations_without_place": 1, "trials_without_fixation": 1}
-    assert real(found.problems) == problems
-
-
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ({"image": "x.png"}, "is on 'x.png', which no scene describes"),
-        (
-            {"image": "s0.png", "fixations": [[1, 2]]},
-            "has no target: name its objects, or say condition absent or free",
-        ),
-        ({"image": "s0.png", "fixations": [[1]], "target": 0}, r"neither \[x, y\] nor \[x, y, duration\]"),
-        ({"image": "s0.png", "fixations": [[1, 2]], "target": -1}, "has target -1: objects are numbered from 0"),
-        ({"image": "s0.png", "fixations": [[1, 2]], "target": "cup"}, "is garbled"),
-        ({"image": "s0.png", "condition": "asleep"}, "condition 'asleep': choose of present, absent, free"),
-        ({"image": "s0.png", "fixations": [[1, 2]], "target": 0, "target_image": "no.png"}, "names 'no.png', which is"),
-    ],
-)
-def test_broken_table_rows_are_one_line(tmp_path, row, said):
-    table(tmp_path)
-    (tmp_path / "trials.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(DataError, match=said):
-        read_scanpath_table(tmp_path)
-
-
-def test_broken_tables_are_one_line(tmp_path):
-    with pytest.raises(DataError, match=r"neither scenes.jsonl with trials.jsonl nor boxes.csv with fixations.csv"):
-        read_scanpath_table(tmp_path)
-    table(tmp_path, scenes=1)
-    line = (tmp_path / "scenes.jsonl").read_text()
-    (tmp_path / "scenes.jsonl").write_text(line * 2)
-    with pytest.raises(DataError, match="described twice"):
-        read_scanpath_table(tmp_path)
-    (tmp_path / "scenes.jsonl").write_text('{"image": "s0.png", "boxes": [[0, 0, 1, 1]]}\n')
-    with pytest.raises(DataError, match="so give width and height"):
-        read_scanpath_table(tmp_path)
-    (tmp_path / "scenes.jsonl").write_text("[]\n")
-    with pytest.raises(DataError, match="row 1 is not a JSON object"):
-        read_scanpath_table(tmp_path)
-
-
-def test_tables_of_csv(tmp_path):
-    picture(tmp_path / "shop.png", (60, 40))
-    (tmp_path / "boxes.csv").write_text("image,x1,y1,x2,y2,label\nshop.png,0,0,20,20,cup\nshop.png,30,0,50,20,jug\n")
-    (tmp_path / "fixations.csv").write_text(
-        "image,subject,trial,x,y,duration,target\n"
-        "shop.png,anna,1,5,5,200,1\nshop.png,anna,1,40,5,.,1\nshop.png,anna,2,5,5,200,0 1\nshop.png,ben,1,40,5,180,1\n"
-    )
-    found = read_scanpath_table(tmp_path)
-    found.check()
-    assert [t.sequence.tolist() for t in found.trials] == [[0, 1], [0], [1]]
-    assert [t.targets for t in found.trials] == [(1,), (0, 1), (1,)]
-    assert found.scenes["shop.png"].size == (60, 40)
-    assert found.scenes["shop.png"].labels == ("cup", "jug")
-    assert found.trials[0].duration[0] == pytest.approx(0.2)
-    assert np.isnan(found.trials[0].duration[1])

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from vision_suite.datasets.scanpath_assign import AssignRule
 from vision_suite.datasets.scanpath_geometry import grid_boxes
 from vision_suite.datasets.scanpath_paths import PathBuilder
-from vision_suite.datasets.scanpath_records import ScanpathSet, Scene, Trial, cut_windows, drop_long, seconds
+from vision_suite.datasets.scanpath_records import ScanpathSet, Scene, Trial, drop_long, seconds
+from vision_suite.datasets.scanpath_windows import cut_windows
 from vision_suite.errors import DataError
 from vision_suite.types import BACKGROUND, Condition
 

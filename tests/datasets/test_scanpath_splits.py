@@ -73,6 +73,8 @@ def test_official_parts(tmp_path):
     assert facts["trials_in_no_part"] == 0
     with pytest.raises(DataError, match="no part 'trian': they have test, train, valid"):
         split_trials(found, SplitSettings("official", subsets={**OFFICIAL, "fit": ["trian"]}))
+    with pytest.raises(DataError, match="no part 'vaild'"):
+        split_trials(found, SplitSettings("official", subsets={**OFFICIAL, "validate": ["vaild"]}))
     with pytest.raises(ConfigError, match="name one part twice"):
         split_trials(found, SplitSettings("official", subsets={**OFFICIAL, "test": ["train"]}))
 
@@ -107,3 +109,5 @@ def test_what_cannot_be_split_is_one_line(covers):
         SplitSettings(validation_share=1)
     with pytest.raises(ConfigError, match="folds=1"):
         SplitSettings(folds=1)
+    with pytest.raises(ConfigError, match="split='item' is not known"):
+        SplitSettings("item")

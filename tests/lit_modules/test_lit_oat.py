@@ -275,8 +275,10 @@ def test_crops_that_the_network_cannot_read(tmp_path):
     [
         ({"max_length": 0}, "the data names no longest scanpath"),
         ({"samples": 0}, "samples=0"),
+        ({"scores": ("sequence_score", "beauty")}, "scores='beauty' is not known: choose one of sequence_score"),
         ({"temperature": 0.0}, "temperature above 0"),
         ({"duration_weight": -1.0}, "a weight of 0 or more"),
+        ({"resamples": 0}, "resamples=0"),
     ],
 )
 def test_settings_out_of_range(settings, match):

@@ -1,7 +1,10 @@
 """Delta and kinds of objects against hand oracles."""
 
+import pickle
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +35,17 @@ def test_oracle():
     assert tuple(result.terms) == BEHAVIOURS
     assert (result.skipped, result.trials, result.skipped_trials, result.empty_paths) == ((), 2, 0, 0)
     np.testing.assert_allclose(delta_of_means(result.human_trials.mean(0), result.model_trials.mean(0)), result.delta)
+
+
+def test_delta_is_a_number():
+    result = behaviour_delta(HUMAN, MODEL)
+    assert result == result.delta
+    assert result < 0.4
+    assert f"{result:.3f}" == "0.375"
+    assert round(result - 0.375, 3) == 0
+    again = pickle.loads(pickle.dumps(result))
+    assert (again, again.terms) == (result, result.terms)
+    assert "delta=0.375" in repr(result)
 
 
 def test_single_paths_need_no_list():
@@ -66,10 +80,19 @@ def test_trials_without_fixations_are_counted():
     assert (result.trials, result.skipped_trials, result.empty_paths) == (2, 2, 3)
     with pytest.raises(DataError, match="none of 1 trials"):
         behaviour_delta([[([], 9)]], [[([1], 9)]])
+    for wrong in ([3], [[([1], 9, 1)]], [[([1],)]]):
+        with pytest.raises(DataError, match=r"a trial is .*: give a list of \(sequence, target\) for each"):
+            behaviour_delta(wrong, [[([1], 9)]])
     with pytest.raises(DataError, match="2 human trials, 1 of the model"):
         behaviour_delta(HUMAN, MODEL[:1])
     with pytest.raises(DataError, match="holds padding"):
         behaviour_delta([[([1, PADDING], 9)]], [[([1], 9)]])
+
+
+def test_targets_of_any_kind():
+    for target in (2, np.int64(2), np.array(2), torch.tensor(2), {2, 5}, [5, 2], torch.tensor([2]), "2"):
+        assert behaviour([1, 2], target)[0] == 1
+    assert behaviour([1, 2], [])[0] == 0
 
 
 def test_weights():

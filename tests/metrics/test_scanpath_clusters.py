@@ -119,3 +119,5 @@ def test_degenerate_stimuli():
         build_clusters({"a": [[], []]})
     with pytest.raises(ConfigError, match="factors='new'"):
         build_clusters({"a": HUMANS}, "new")
+    with pytest.raises(ConfigError, match="quantile=5 must be above 0 and at most 1"):
+        build_clusters({"a": [[(1, 1)]]}, quantile=5)

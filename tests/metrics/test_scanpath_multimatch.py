@@ -1,5 +1,6 @@
-"""MultiMatch against the numbers of multimatch_gaze 0.1.3, hand calculations, and the package if it is installed."""
+"""MultiMatch against the numbers of multimatch_gaze 0.1.3, hand calculations, and the package itself."""
 
+import multimatch_gaze
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -147,7 +148,6 @@ def test_malformed_paths_are_refused(path, message):
 
 @pytest.mark.parametrize("simplify", [None, GROUP, Simplify(60, 0.2, 250)])
 def test_equals_the_package(simplify):
-    package = pytest.importorskip("multimatch_gaze", reason="the reference package is not installed")
     generator = np.random.default_rng(7)
     kinds = [("start_x", float), ("start_y", float), ("duration", float)]
     compared = 0
@@ -156,9 +156,24 @@ def test_equals_the_package(simplify):
         records = [np.array([tuple(row) for row in path], dtype=kinds) for path in (a, b)]
         limits = {} if simplify is None else {"grouping": True, **vars(simplify)}
         try:
-            expected = package.docomparison(*records, [800, 800], **limits)
+            expected = multimatch_gaze.docomparison(*records, [800, 800], **limits)
         except IndexError:  # its simplification fails on a single short saccade
             continue
         np.testing.assert_allclose(multimatch(a, b, (800, 800), simplify), expected, atol=1e-12)
         compared += 1
     assert compared > 40
+
+
+def test_thresholds_by_name_or_in_order():
+    expected = multimatch(G1, G2, (1280, 720), GROUP)
+    assert multimatch(G1, G2, (1280, 720), {"TDir": 45, "TDur": 0.3, "TAmp": 100}) == expected
+    assert multimatch(G1, G2, (1280, 720), (45, 0.3, 100)) == expected
+    for wrong in (True, {"TDirection": 45}, (1, 2, 3, 4)):
+        with pytest.raises(ConfigError, match="is unknown: give Simplify"):
+            multimatch(G1, G2, (1280, 720), wrong)
+
+
+@pytest.mark.parametrize("path", ["abc", [(1, 2), (1, 2, 3)], [None, 1]])
+def test_what_is_no_table_of_numbers_is_one_line(path):
+    with pytest.raises(DataError, match=r"scanpath 0 (is no table of numbers|has shape)"):
+        multimatch(path, [(1, 1, 0.1)] * 3, (100, 100))

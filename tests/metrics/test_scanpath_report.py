@@ -99,6 +99,18 @@ def test_scores_are_those_of_the_metric_library_on_centres():
     assert centres_of(np.array([BACKGROUND, 0]), SCENES["s"]).tolist() == [[200, 150], [10, 10]]
 
 
+def test_categories_are_the_labels_of_the_scene():
+    scenes = {"s": row_of(4, labels=("cup", "fork", "cup", "fork"))}
+    trials = [StubTrial([0, 1, 2]), StubTrial([2, 3, 1], subject="b")]
+    samples = [paths([2, 3, 0]), paths([2, 3, 0])]
+    names = ["semantic_sequence_score", "semantic_edit_distance"]
+    report = scanpath_report(trials, scenes, samples, scores=names, **QUICK)
+    assert report.metrics["semantic_sequence_score"] == pytest.approx((1 + 2 / 3) / 2)
+    assert report.metrics["human/semantic_edit_distance"] == 1
+    with pytest.raises(DataError, match="needs the categories of every stimulus"):
+        scanpath_report(trials, {"s": row_of(4, labels=("cup", "", "", ""))}, samples, scores=names, **QUICK)
+
+
 def test_short_paths_have_no_multimatch_and_are_counted():
     trials = [StubTrial([1, 2, 3]), StubTrial([1, 2, 4], subject="b")]
     report = scanpath_report(trials, SCENES, [paths([1, 2, 3]), paths([1])], scores=["multimatch"], **QUICK)
@@ -206,6 +218,34 @@ def test_pieces_meet_windows_of_other_people():
     assert report.metrics["human/sequence_score"] == pytest.approx((1 / 2 + 0) / 2)
     assert "windows of other people" in report.protocol["ceiling"]
     assert report.protocol["paths"] == "1 pieces of 1 recordings"
+
+
+def test_an_unseen_person_meets_the_people_of_the_training_part():
+    """A split by subject leaves one person a stimulus, who would have no human ceiling."""
+    trials = [StubTrial([5, 1, 2], given=1), StubTrial([3, 2], scene="t")]
+    training = [StubTrial([5, 1, 4], given=1, subject="b"), StubTrial([6, 9, 9], given=1, subject="c"),
+                StubTrial([5, 1, 2], given=1, subject="b", task="fork"), StubTrial([5, 1, 2], given=1)]  # fmt: skip
+    samples = [paths([5, 1, 2]), paths([0])]
+    make = {"training": training, "scores": ["sequence_score"], **QUICK}
+    report = scanpath_report(trials, SCENES, samples, **make)
+    assert report.metrics["human/sequence_score"] == pytest.approx((1 / 2 + 0) / 2)
+    assert report.pairs["human"]["sequence_score"] == (2, 0)
+    assert "people of the training part" in report.protocol["ceiling"]
+    included = scanpath_report(trials, SCENES, samples, include_given=True, **make)
+    assert included.metrics["human/sequence_score"] == pytest.approx((2 / 3 + 0) / 2)
+    usual = scanpath_report(
+        [*trials, StubTrial([5, 7, 7], given=1, subject="d")], SCENES, [*samples, paths([5])], **make
+    )
+    assert usual.metrics["human/sequence_score"] == 0, "people of one stimulus meet each other alone"
+    assert "all ordered pairs" in usual.protocol["ceiling"]
+
+
+def test_pieces_of_an_unseen_reader_meet_windows_of_the_training_part():
+    piece = [StubTrial([1, 2, 3], given=1, recording=0, first=0, terminated=False)]
+    whole, other = [StubTrial([1, 2, 3])], [StubTrial([0, 1, 2, 9], subject="b")]
+    make = {"recordings": whole, "scores": ["sequence_score"], **QUICK}
+    report = scanpath_report(piece, SCENES, [paths([1, 2, 3])], training=other, **make)
+    assert report.metrics["human/sequence_score"] == pytest.approx(1 / 2)
 
 
 def test_records_are_plain_and_seeds_decide():

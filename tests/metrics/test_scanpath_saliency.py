@@ -108,3 +108,14 @@ def test_objects():
     assert np.isnan(top_k_accuracy(np.empty((0, 4)), []))
     with pytest.raises(DataError, match="columns below K"):
         true_rank(table, [1, 4])
+
+
+def test_nothing_that_is_no_number_is_scored():
+    maps = np.full((2, 3, 4), 1 / 12)
+    with pytest.raises(DataError, match="1 of 2 points lie outside"):
+        conditional_auc(maps, [(np.nan, 0), (1, 1)])
+    with pytest.raises(DataError, match="no numbers"):
+        conditional_auc(maps * np.nan, [(0, 0), (1, 1)])
+    with pytest.raises(DataError, match=r"baseline \(5, 5\) for maps \(2, 3, 4\)"):
+        conditional_information_gain(maps, [(0, 0), (1, 1)], np.full((5, 5), 1 / 25))
+    assert conditional_auc(np.zeros((0, 3, 4)), np.zeros((0, 2))).shape == (0,)

@@ -34,6 +34,8 @@ def loop_scanmatch(a, b, gains, threshold, gap):
         ({}, 0.7428571429),
         ({"temp_bin": 0.1}, 0.7532467532),
         ({"temp_bin": 0.05}, 0.7467532468),
+        ({"temp_bin": 100}, 0.7532467532),
+        ({"temp_bin": 50}, 0.7467532468),
         ({"gap": -1}, 0.6285714286),
     ],
 )
@@ -114,10 +116,12 @@ def test_many_pairs_equal_a_loop(seed, gap, temp_bin):
 @pytest.mark.parametrize(
     ("settings_", "error", "message"),
     [
-        ({"temp_bin": 50}, ConfigError, "temp_bin=50 must be in seconds"),
+        ({"temp_bin": 20_000}, ConfigError, "temp_bin=20 must be in seconds"),
         ({"temp_bin": 0}, ConfigError, "temp_bin=0 must be in seconds"),
         ({"gap": 1}, ConfigError, "rewards gaps"),
         ({"bins": (0, 8)}, ConfigError, r"bins=\(0, 8\)"),
+        ({"bins": (1.5, 8)}, ConfigError, r"bins=\(1.5, 8\)"),
+        ({"bins": 5}, ConfigError, "bins=5"),
         ({"threshold": 0}, ConfigError, "threshold=0"),
         ({"screen_size": (-1, 5)}, DataError, "screen_size"),
     ],

@@ -1,9 +1,11 @@
-"""String metrics against hand oracles and plain loops over one pair."""
+"""String metrics against hand oracles, rapidfuzz, and plain loops over one pair."""
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rapidfuzz.distance import LCSseq, Levenshtein
 
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath import (
@@ -53,9 +55,15 @@ def test_hand_oracles(a, b, score, distance):
     assert sequence_score(list(a), tuple(b)) == sequence_score(a, b)
 
 
+def test_a_table_is_no_list_of_symbols():
+    with pytest.raises(DataError, match=r"cannot be compared .*: give a flat list"):
+        sequence_score(np.zeros((2, 2)), [1])
+
+
 def test_any_hashable_is_a_symbol():
     assert sequence_score([("cup", 1), None, 3], [("cup", 1), 3]) == pytest.approx(2 / 3)
     assert sequence_score(np.array([5, 1, 9]), [5, 9]) == pytest.approx(2 / 3)
+    assert edit_distance(torch.tensor([5, 1, 9]), [5, 9]) == 1, "elements of a tensor are equal only to themselves"
 
 
 @settings(max_examples=40, deadline=None)
@@ -156,3 +164,11 @@ def test_grid_letters_oracle():
     assert grid_letters([], (1024, 768)) == ""
     with pytest.raises(ConfigError, match="cells=6"):
         grid_letters(first, (1024, 768), 6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(WORDS, WORDS)
+def test_equal_rapidfuzz(a, b):
+    assert edit_distance(a, b) == Levenshtein.distance(a, b)
+    if a or b:  # two empty paths are equal there
+        assert sequence_score(a, b) == pytest.approx(LCSseq.normalized_similarity(a, b))

@@ -21,6 +21,8 @@ def sharpen(model, factor=3.0):
     with torch.no_grad():
         for layer in [*model.pointer.row, *model.pointer.state]:
             layer.weight.mul_(factor)
+        if model.relative is not None:  # it starts at 0
+            torch.nn.init.normal_(model.relative.net[-1].weight)
     return model
 
 

@@ -27,7 +27,7 @@ def as_batch(batch, paths, number):
     return {**out, "duration": paths.duration[:, number]}
 
 
-@pytest.mark.parametrize("switches", [{}, {"pointer_heads": 1}, EVERYTHING])
+@pytest.mark.parametrize("switches", [{}, {"pointer_heads": 1}, EVERYTHING, {**EVERYTHING, "relative": 8}])
 def test_cached_steps_are_the_teacher_forced_pass(switches):
     model, batch = sharpen(tiny(**switches)), scenes()
     paths = sample(model, batch, 15, 6, generator=seeded())
@@ -223,6 +223,16 @@ def test_impossible_wishes_are_refused():
     batch["given"][:] = 2
     with pytest.raises(ConfigError, match="2 given"):
         greedy(model, batch, 1)
+    with pytest.raises(ConfigError, match="temperature=inf"):
+        sample(model, batch, 4, temperature=math.inf)
     batch["given"][:] = 6
     with pytest.raises(DataError, match="given counts more"):
         greedy(model, batch, 9)
+
+
+@pytest.mark.parametrize("decode", [greedy, sample, beam_search])
+def test_broken_weights_are_said(decode):
+    model = tiny()
+    model.pointer.readout.weight.data.fill_(torch.nan)
+    with pytest.raises(DataError, match="its weights or input are broken"):
+        decode(model, scenes(), 4)

@@ -263,6 +263,8 @@ def test_a_wide_scene_is_shrunk_to_the_codes_reach():
         ({"sequence": torch.tensor([[PADDING, 1]])}, "padding between"),
         ({"present": torch.arange(7)[None] < 3, "sequence": torch.tensor([[5, 1]])}, "lacks"),
         ({"features": torch.zeros(1, 7, 5)}, "feature_dim=6"),
+        ({"target": torch.tensor([7])}, "lacks its target; objects are 0 to 6"),
+        ({"target": torch.tensor([6]), "present": torch.arange(7)[None] < 6}, "lacks its target"),
     ],
 )
 def test_malformed_batches_are_refused(change, message):
@@ -270,11 +272,20 @@ def test_malformed_batches_are_refused(change, message):
         tiny()({**scenes(counts=(7,)), **change})
 
 
+@pytest.mark.parametrize("name", ["position", "start", "target", "sequence"])
+def test_what_a_batch_lacks_is_named(name):
+    batch = scenes()
+    del batch[name]
+    with pytest.raises(DataError, match=f"the batch has no {name}"):
+        tiny()(batch)
+
+
 @pytest.mark.parametrize(
     "setting",
     [
         {"appearance": "resnet"}, {"appearance": "table", "feature_dim": None}, {"appearance": "timm:nothing_there"},
         {"embed_dim": 33}, {"num_heads": 5}, {"pointer_heads": 0}, {"dropout": 1.0}, {"target_token": "word"},
+        {"num_heads": 0}, {"ff_dim": 0}, {"decoder_layers": 0}, {"encoder_layers": -1},
     ],
 )  # fmt: skip
 def test_settings_are_checked(setting):

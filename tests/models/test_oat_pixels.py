@@ -2,20 +2,24 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from oat_tiny import scenes, sharpen, tiny
 
 from vision_suite.errors import ConfigError, DataError
+from vision_suite.metrics.scanpath import conditional_auc, conditional_information_gain, conditional_nss
 from vision_suite.models.oat import (
     Spread,
     fit_spread,
     move_object,
     pixel_log_density,
     pixel_map,
+    sample,
     search_time,
     swap_objects,
 )
+from vision_suite.types import PADDING
 
 BOXES = torch.tensor([[[10.0, 10, 30, 50], [60, 20, 100, 40]]])
 SIZE = torch.tensor([[120.0, 60.0]])
@@ -56,6 +60,22 @@ def test_padding_and_columns():
     )
     with pytest.raises(DataError, match="3 columns"):
         pixel_map(probability, BOXES, SIZE, (6, 12), background=True)
+
+
+def test_maps_compare_with_models_of_pixels():
+    """Metrics of pixel models read the map; its information gain over evenly spread gaze is that of the density."""
+    probability = torch.tensor([[[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]]])
+    xy = torch.tensor([[[21.5, 30.5], [79.5, 31.5]]])  # the middle of pixels
+    maps = pixel_map(probability, BOXES, SIZE, (60, 120))[0].numpy()
+    even = np.full((60, 120), 1 / (60 * 120))
+    gain = conditional_information_gain(maps, xy[0].numpy(), even)
+    density = pixel_log_density(probability, xy, BOXES, SIZE)[0]
+    np.testing.assert_allclose(gain, ((density + math.log(60 * 120)) / math.log(2)).numpy(), atol=0.02)
+    assert (gain > 1).all()
+    assert (conditional_nss(maps, xy[0].numpy()) > 2).all()
+    assert (conditional_auc(maps, xy[0].numpy()) > 0.9).all()
+    far = np.array([[100.5, 50.5]] * 2)
+    assert (conditional_information_gain(maps, far, even) < 0).all()
 
 
 def test_the_spread_is_fitted():
@@ -114,6 +134,8 @@ def test_moving_an_object_takes_its_box_along():
         move_object(batch, torch.tensor([0, 10]), torch.zeros(2, 2))
     with pytest.raises(DataError, match="objects 0 to 11"):
         swap_objects(batch, torch.tensor([0, 12]), torch.tensor([0, 0]))
+    with pytest.raises(DataError, match="one for each scene"):
+        move_object(batch, torch.tensor([0]), torch.zeros(1, 2))
 
 
 def test_search_time_of_a_network_without_preference():
@@ -133,3 +155,17 @@ def test_search_time_of_a_network_without_preference():
     batch["targets"][:] = False
     with pytest.raises(DataError, match="no target"):
         search_time(model, batch, 5)
+    alone = search_time(model, scenes(counts=(4,)), 200, 1)
+    assert torch.isnan(alone.standard_error).all(), "one path says nothing of the spread"
+
+
+def test_given_fixations_begin_the_search_of_the_changed_scene_too():
+    model, batch = sharpen(tiny()), scenes()
+    batch["given"] = torch.tensor([1, 0, 2])
+    moved = move_object(batch, torch.tensor([0, 0, 0]), batch["position"][:, 0])
+    assert "terminated" not in moved
+    assert "xy" not in moved
+    paths, before = (sample(model, scene, 6, 5, generator=torch.Generator().manual_seed(0)) for scene in (moved, batch))
+    assert torch.equal(paths.sequence, before.sequence), "nothing has moved"
+    assert (paths.sequence[2, :, :2] == batch["sequence"][2, :2]).all()
+    assert moved["sequence"].tolist()[1] == [PADDING, PADDING]

@@ -38,9 +38,10 @@ class ScanpathWriter(Callback):
     ``scanpaths.json`` has an entry for each trial: the picture (``image``, ``size``), the ``target`` (its number, every
     object that counts as found, how it was chosen), the objects' ``boxes`` and ``labels``, the path of the
     ``likeliest`` steps and the drawn ``samples``. A path is ``objects`` (numbers of boxes, -2 for the background),
-    ``xy`` in pixels (their centres), ``duration`` in seconds or null, ``log_prob`` in nats and ``terminated`` (false:
-    cut at the greatest length). ``overlays/*.png`` show them on the picture, ``summary.json`` has counts, and pictures
-    that failed with the reason.
+    ``xy`` in pixels (their centres), ``duration`` in seconds or null (one of them null where unknown), ``log_prob`` in
+    nats and ``terminated`` (false: cut at the greatest length). The first ``given`` fixations are not predicted: on own
+    pictures one in the middle, if all of the network's training paths began with a given one. ``overlays/*.png`` show
+    them on the picture, ``summary.json`` has counts, and pictures that failed with the reason.
 
     Args:
         overlays: Trials to draw, the first so many; -1 draws all, 0 none.
@@ -177,13 +178,13 @@ def entry_of(
 def _path(row: Floats, scene: Scene) -> dict[str, Any]:
     objects, seconds, terminated, log_prob = path_of(row)
     points = centres_of(np.array(objects, dtype=np.int64), scene)
-    known = len(seconds) > 0 and bool(np.isfinite(seconds).all())
+    times = [float(value) if math.isfinite(value) else None for value in seconds]
     if not math.isfinite(log_prob):
         raise DataError(f"the model gives a path in {scene.name!r} no probability ({log_prob}): its weights are broken")
     return {
         "objects": objects,
         "xy": [[round(float(x), 3), round(float(y), 3)] for x, y in points],
-        "duration": [float(value) for value in seconds] if known else None,
+        "duration": None if all(value is None for value in times) else times,
         "log_prob": log_prob,
         "terminated": terminated,
     }
@@ -194,7 +195,7 @@ def _points(path: Mapping[str, Any]) -> Floats:
 
 
 def _gaze(name: str, path: Mapping[str, Any], given: int) -> Gaze:
-    duration = None if path["duration"] is None else np.array(path["duration"])
+    duration = None if path["duration"] is None else np.array(path["duration"], dtype=np.float64)
     return Gaze(_points(path), f"{name} ({path['log_prob']:.1f} nats)", MODEL, duration, given)
 
 

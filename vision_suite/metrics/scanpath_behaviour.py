@@ -5,7 +5,7 @@ Delta is the behavioural metric of OAT (Fang et al., ECCV 2024), computed as in 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -23,9 +23,9 @@ Target: TypeAlias = int | np.integer[Any] | Collection[int] | None
 Path: TypeAlias = tuple[Sequence[int] | Ints, Target]
 
 
-@dataclass(frozen=True)
-class BehaviourDelta:
-    """Delta and what it is made of; ``float(...)`` is the number.
+@dataclass(frozen=True, eq=False)
+class BehaviourDelta(float):
+    """Delta, a number like any other, and what it is made of.
 
     Attributes:
         delta: Mean of the kept terms; 0 for people, lower is better; NaN if none could be kept.
@@ -49,9 +49,9 @@ class BehaviourDelta:
     model_trials: Floats = field(repr=False)
     weights: Floats = field(repr=False)
 
-    def __float__(self) -> float:
-        """Delta."""
-        return self.delta
+    def __new__(cls, delta: float, *parts: object, **named: object) -> BehaviourDelta:
+        """The number; its parts are set as of any dataclass."""
+        return super().__new__(cls, delta)
 
 
 def behaviour(sequence: Sequence[int] | Ints, target: Target) -> Floats:
@@ -76,9 +76,9 @@ def behaviour(sequence: Sequence[int] | Ints, target: Target) -> Floats:
         raise DataError(f"a sequence of {len(objects)} objects is empty or holds padding ({PADDING}): cut it first")
     runs = objects[np.flatnonzero(np.diff(objects, prepend=objects[0] - 1))]
     search = len(np.unique(runs))
-    wanted: set[int] = (
-        set() if target is None else {int(target)} if isinstance(target, int | np.integer) else set(target)
-    )
+    # A number may also be that of an array or tensor without dimensions, which is no collection.
+    named = () if target is None else target if isinstance(target, Set) else np.ravel(np.asarray(target))
+    wanted = {int(number) for number in named}
     correct = float(objects[-1] != BACKGROUND and int(objects[-1]) in wanted)
     shares = np.array([search, len(objects) - len(runs), len(runs) - search]) / len(objects)
     return np.array([correct, len(objects), *shares])
@@ -216,7 +216,14 @@ def fixation_proportions(sequences: Sequence[Sequence[int] | Ints], kinds: Seque
 
 
 def _paths(trial: Sequence[Path] | Path) -> Sequence[Path]:
-    """The paths of a trial; a bare (sequence, target) is told by its target, which is no pair."""
-    if len(trial) == 2 and (trial[1] is None or isinstance(trial[1], int | np.integer | set | frozenset)):
+    """The paths of a trial; a bare (sequence, target) is told by its target, which is no pair.
+
+    Raises:
+        DataError: It is neither.
+    """
+    pair = isinstance(trial, Sequence) and len(trial) == 2
+    if pair and (trial[1] is None or isinstance(trial[1], int | np.integer | set | frozenset)):
         return [trial]  # type: ignore[list-item]
+    if not isinstance(trial, Sequence) or not all(isinstance(path, Sequence) and len(path) == 2 for path in trial):
+        raise DataError(f"a trial is {repr(trial)[:60]}: give a list of (sequence, target) for each")
     return trial  # type: ignore[return-value]

@@ -142,12 +142,14 @@ def build_clusters(
         note: Kept in the file.
 
     Raises:
-        ConfigError: ``factors`` is unknown.
+        ConfigError: ``factors`` is unknown, or ``quantile`` out of range.
         DataError: A stimulus has no fixation.
         MissingDependencyError: scikit-learn is not installed.
     """
     if factors not in FACTORS:
         raise ConfigError(f"factors={factors!r} is unknown: use one of {', '.join(FACTORS)}")
+    if not 0 < quantile <= 1:
+        raise ConfigError(f"quantile={quantile} must be above 0 and at most 1")
     stimuli = {name: cluster_stimulus(paths, FACTORS[factors], quantile, name) for name, paths in humans.items()}
     return ClusterFile(stimuli, factors, quantile, note)
 

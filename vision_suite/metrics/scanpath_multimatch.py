@@ -6,8 +6,8 @@ al., Behavior Research Methods 44, 2012. Numbers follow the package multimatch_g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,9 @@ from vision_suite.metrics.scanpath_paths import (
     padded,
     screen_sizes,
 )
-from vision_suite.metrics.scanpath_simplify import Simplify, saccades_of
+from vision_suite.metrics.scanpath_simplify import Simplify, as_simplify, saccades_of
 
+Thresholds: TypeAlias = Simplify | Mapping[str, float] | Sequence[float] | None
 Short = Literal["nan", "pad_ones"]
 FEWEST = 3  # fixations
 
@@ -43,7 +44,7 @@ def multimatch(
     a: npt.ArrayLike,
     b: npt.ArrayLike,
     screen_size: tuple[float, float],
-    simplify: Simplify | None = None,
+    simplify: Thresholds = None,
     *,
     short: Short = "nan",
 ) -> MultiMatch:
@@ -57,12 +58,13 @@ def multimatch(
         a: [n, 3] x, y in pixels and duration in seconds; [n, 2] makes the duration NaN.
         b: [m, 3].
         screen_size: Width, height in pixels.
-        simplify: Merge small and straight steps first; None as in papers on scanpath prediction.
+        simplify: Merge small and straight steps first, by thresholds as a `Simplify`, or a dictionary or triple of its
+            TDir, TDur, TAmp; None as in papers on scanpath prediction.
         short: ``nan``: fewer than three fixations give NaN. ``pad_ones``: fill them up with fixations at (1, 1), as the
             copies of the code in HAT, Gazeformer, IRL and OAT do. That invents saccades: only to reproduce numbers.
 
     Raises:
-        ConfigError: ``short`` is unknown.
+        ConfigError: ``short`` or ``simplify`` is unknown.
         DataError: A path is malformed or its durations look like milliseconds.
     """
     return MultiMatch(*multimatches([a, b], [(0, 1)], screen_size, simplify, short=short)[0].tolist())
@@ -72,7 +74,7 @@ def multimatches(
     paths: Sequence[npt.ArrayLike],
     pairs: npt.ArrayLike,
     screen_size: npt.ArrayLike,
-    simplify: Simplify | None = None,
+    simplify: Thresholds = None,
     *,
     short: Short = "nan",
 ) -> Floats:
@@ -92,6 +94,7 @@ def multimatches(
         ConfigError: As for `multimatch`.
         DataError: As for `multimatch`.
     """
+    limits = as_simplify(simplify)
     if short not in ("nan", "pad_ones"):
         raise ConfigError(f"short={short!r} is unknown: use 'nan' or 'pad_ones'")
     index = as_pairs(pairs, len(paths))
@@ -100,7 +103,7 @@ def multimatches(
     if short == "pad_ones":
         fixations = [np.concatenate([path, np.ones((max(FEWEST - len(path), 0), 3))]) for path in fixations]
     enough = np.array([len(path) >= FEWEST for path in fixations], dtype=np.bool_)
-    saccades, lengths = padded([saccades_of(path, simplify) for path in fixations], 5)
+    saccades, lengths = padded([saccades_of(path, limits) for path in fixations], 5)
     out = np.full((len(index), 5), np.nan)
     usable = np.flatnonzero(enough[index].all(axis=1))
     length_a, length_b = lengths[index[usable]].T

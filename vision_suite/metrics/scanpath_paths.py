@@ -138,7 +138,10 @@ def as_fixations(path: npt.ArrayLike, name: str) -> Floats:
     Raises:
         DataError: The shape is another, a coordinate is not finite, or a duration is negative or looks like ms.
     """
-    array = np.asarray(path, dtype=np.float64)
+    try:
+        array = np.asarray(path, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} is no table of numbers ({error}): give [n, 3] or [n, 2]") from None
     if array.size == 0:
         return np.empty((0, 3))
     if array.ndim != 2 or array.shape[1] not in (2, 3):

@@ -10,15 +10,9 @@ import numpy as np
 
 from vision_suite.metrics.scanpath_baselines import OffsetHistogram
 from vision_suite.metrics.scanpath_paths import Floats, Scanpath
-from vision_suite.metrics.scanpath_scores import CEILING
 from vision_suite.metrics.scanpath_strings import edit_distances, sequence_scores
 from vision_suite.metrics.scanpath_trials import TrialLike
 from vision_suite.types import BACKGROUND, Condition
-
-WINDOWS = (
-    "human ceiling of each piece against the windows of other people's recordings that begin with the same given "
-    "fixations, as long as the piece; pieces without one left out"
-)
 
 
 def said(
@@ -26,7 +20,7 @@ def said(
     groups: Sequence[Sequence[int]],
     *,
     include_given: bool,
-    windows: bool,
+    ceiling: str,
     histogram: OffsetHistogram | None,
     samples: Sequence[int],
     baseline_samples: int,
@@ -39,7 +33,7 @@ def said(
         trials: People's.
         groups: Places of the trials of each stimulus.
         include_given: Whether given fixations count.
-        windows: Whether the ceiling of pieces takes windows of whole recordings.
+        ceiling: What the human ceiling compares.
         histogram: The offset histogram, if there is one.
         samples: Of the model per trial.
         baseline_samples: Of the random and the offset predictor per trial.
@@ -61,7 +55,7 @@ def said(
         if pieces
         else "whole recordings",
         "model": f"{_range(samples)} samples per trial, each against every person of its stimulus, mean over stimuli",
-        "ceiling": WINDOWS if windows else CEILING,
+        "ceiling": ceiling,
         "points": "ScanMatch and MultiMatch on the centres of the objects, of people as of predictors"
         + (f"; {background} fixations of people on no object stand in the middle" if background else ""),
         "ends": f"{open_ends} of {len(trials)} recordings go on behind their cut: there predictions are cut to the "

@@ -17,6 +17,7 @@ from vision_suite.metrics.scanpath_baselines import (
     uniform_log_probabilities,
 )
 from vision_suite.metrics.scanpath_behaviour import behaviour_delta, delta_of_means
+from vision_suite.metrics.scanpath_company import company
 from vision_suite.metrics.scanpath_forced import Forced, Table, forced_scores, next_probabilities
 from vision_suite.metrics.scanpath_hits import hit_curve
 from vision_suite.metrics.scanpath_multimatch import FEWEST
@@ -31,8 +32,8 @@ from vision_suite.metrics.scanpath_trials import (
     check_scenes,
     human_path,
     sampled_path,
+    score_scene,
     stimuli,
-    windows_like,
     without_first,
 )
 from vision_suite.types import BACKGROUND, ScanpathReport
@@ -72,7 +73,8 @@ def scanpath_report(
             included: N objects, the background, the end; -inf for what cannot come; no column for padding.
         greedy: By trial the model's likeliest path, scored as a predictor of its own.
         sample_log_probs: By trial log probabilities of its samples, kept for the files.
-        training: Whole recordings of the training part, for the offset histogram; without any it is left out.
+        training: Whole recordings of the training part, for the offset histogram; without any it is left out. Where
+            they are other people's on the same stimuli, as in a split by subject, the human ceiling takes them too.
         recordings: Whole recordings of the evaluated split; where trials are pieces, the human ceiling takes windows of
             these, since pieces of two people seldom begin alike.
         protocol: What the data module knows.
@@ -91,7 +93,7 @@ def scanpath_report(
     lengths = {name: len(part) for name, part in parts.items() if part is not None and len(part) != len(trials)}
     if lengths:
         raise DataError(f"there are {len(trials)} trials, but {lengths}: give one entry for each trial")
-    test = _Test(trials, scenes, recordings, include_given, tuple(scores), resamples, seed)
+    test = _Test(trials, scenes, recordings, training, include_given, tuple(scores), resamples, seed)
     choices = Choices.of([*trials, *training])
     histogram = fit_offsets(training, choices) if training else None
     places = [scenes[trial.scene] for trial in trials]
@@ -116,7 +118,7 @@ def scanpath_report(
                 trials,
                 test.groups,
                 include_given=include_given,
-                windows=test.windows,
+                ceiling=test.ceiling,
                 histogram=histogram,
                 samples=[len(own) for own in samples],
                 baseline_samples=baseline_samples,
@@ -152,6 +154,7 @@ class _Test:
     trials: Sequence[TrialLike]
     scenes: Mapping[str, SceneLike]
     recordings: Sequence[TrialLike]
+    training: Sequence[TrialLike]
     include_given: bool
     scores: tuple[str, ...]
     resamples: int
@@ -164,9 +167,11 @@ class _Test:
     def __post_init__(self) -> None:
         self.settings = PairSettings()
         self.groups = stimuli(self.trials)
-        self.windows = bool(self.recordings) and all(trial.recording >= 0 for trial in self.trials)
         self.people = [[human_path(trial, self.scenes[trial.scene])] for trial in self.trials]
-        self.sizes = [Scene(screen_size=self.scenes[self.trials[group[0]].scene].size) for group in self.groups]
+        self.company, self.ceiling = company(
+            self.trials, self.groups, self.scenes, self.recordings, self.training, self.include_given
+        )
+        self.sizes = [score_scene(self.scenes[self.trials[group[0]].scene]) for group in self.groups]
         # Where nothing counts as found, such as in free viewing, there is no correct end.
         self.searched = [group for group in self.groups if self.trials[group[0]].targets]
 
@@ -174,7 +179,7 @@ class _Test:
         """Score the paths of a predictor, and with the first one the people."""
         table = self._scored(self._gathered(self.people), self._gathered(paths), self.sizes)
         if "human" not in self.rows:
-            self._store("human", self._ceiling() if self.windows else table)
+            self._store("human", table if self.company is None else self._against(self.company))
             self.counts["human"] = self._count(self.people)
         self._store(name, table)
         self.counts[name] = self._count(paths)
@@ -188,18 +193,16 @@ class _Test:
             people, paths, self.scores, scenes=sizes, settings=self.settings, resamples=self.resamples, seed=self.seed
         )
 
-    def _ceiling(self) -> ScanpathScores:
-        """Pieces against windows of other people's recordings."""
-        people, others = [], []
-        for trial, own in zip(self.trials, self.people, strict=True):
-            drop = 0 if self.include_given else trial.given
-            found = windows_like(trial, self.recordings, self.scenes[trial.scene])
-            people.append([without_first(path, drop) for path in own])
-            others.append([without_first(path, drop) for path in found])
-        return self._scored(people, others, [Scene(self.scenes[trial.scene].size) for trial in self.trials])
+    def _against(self, others: list[list[Scanpath]]) -> ScanpathScores:
+        """Each person against their company."""
+        people = [
+            [path if self.include_given else without_first(path, trial.given) for path in own]
+            for trial, own in zip(self.trials, self.people, strict=True)
+        ]
+        return self._scored(people, others, [score_scene(self.scenes[trial.scene]) for trial in self.trials])
 
     def _store(self, name: str, table: ScanpathScores) -> None:
-        person = name == "human" and not self.windows
+        person = name == "human" and self.company is None
         values = {
             score.replace("/", "_"): (row.human, row.human_pairs, row.human_nan_pairs)
             if person

@@ -7,6 +7,7 @@ programs disagree.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,10 @@ def conditional_information_gain(maps: Maps, xy: npt.ArrayLike, baseline: Maps) 
         DataError: Shapes disagree, or a map is no distribution.
     """
     at = _looked_up(maps, xy)
+    if np.shape(baseline) not in (np.shape(maps), np.shape(maps)[1:]):
+        raise DataError(
+            f"baseline {np.shape(baseline)} for maps {np.shape(maps)}: give (H, W) or (T, H, W) of one size"
+        )
     prior = np.broadcast_to(baseline, np.shape(maps))
     for name, array in (("maps", maps), ("baseline", prior)):
         sums = np.asarray(array, dtype=np.float64).sum(axis=(1, 2))
@@ -173,7 +178,7 @@ def fixation_prior(xy: npt.ArrayLike, shape: tuple[int, int], sigma: float = 24.
 def _looked_up_and_flat(maps: Maps, xy: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Values (T,) at the fixations, and each map (T, H * W) as a row."""
     at = _looked_up(maps, xy)
-    return at, np.asarray(maps, dtype=np.float64).reshape(len(at), -1)
+    return at, np.asarray(maps, dtype=np.float64).reshape(len(at), math.prod(np.shape(maps)[1:]))
 
 
 def _looked_up(maps: Maps, xy: npt.ArrayLike) -> Floats:
@@ -182,13 +187,15 @@ def _looked_up(maps: Maps, xy: npt.ArrayLike) -> Floats:
         raise DataError(
             f"maps of shape {np.shape(maps)} for {len(points)} fixations: give (T, H, W), a map per fixation"
         )
+    if np.isnan(maps).any():
+        raise DataError("maps hold values that are no numbers: look at what predicted them")
     column, row = _pixels(points, np.shape(maps)[1:])
     return np.asarray(maps[np.arange(len(points)), row, column], dtype=np.float64)
 
 
 def _pixels(points: Floats, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     floored = np.floor(points)
-    outside = ((floored < 0) | (floored >= np.array(shape[::-1]))).any(axis=1)
+    outside = ~((floored >= 0) & (floored < np.array(shape[::-1]))).all(axis=1)
     if outside.any():
         raise DataError(f"{int(outside.sum())} of {len(points)} points lie outside the map: drop them and report it")
     column, row = floored.astype(np.int64).T

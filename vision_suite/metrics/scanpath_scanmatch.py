@@ -14,7 +14,7 @@ import numpy.typing as npt
 from vision_suite.errors import ConfigError
 from vision_suite.metrics.scanpath_paths import Floats, as_fixations, as_pairs, screen_sizes
 from vision_suite.metrics.scanpath_strings import align
-from vision_suite.metrics.scanpath_symbols import check_step, grid_cells, repeats
+from vision_suite.metrics.scanpath_symbols import LONGEST_STEP, check_step, grid_cells, repeats
 
 
 def scanmatch(
@@ -40,7 +40,7 @@ def scanmatch(
         bins: Columns, rows of the grid.
         threshold: Gain of equal bins (3.5 in the paper: pairs of bins farther apart lose).
         temp_bin: Seconds per symbol, 50 ms being 0.05: each bin is repeated round(duration / temp_bin) times, halves to
-            even. None writes each fixation once.
+            even. Above 10 it is taken as the milliseconds of ScanMatch's own TempBin. None writes each fixation once.
         gap: Gain of a gap, 0 or less. The reference programs start the table with one gap too many, so that below 0 a
             path scores less than 1 against itself; kept.
 
@@ -48,7 +48,7 @@ def scanmatch(
         At most 1; 1 for two empty paths, 0 if one is empty, NaN if ``temp_bin`` meets an unknown duration.
 
     Raises:
-        ConfigError: A setting is out of range, or ``temp_bin`` looks like milliseconds.
+        ConfigError: A setting is out of range.
         DataError: A path is malformed or its durations look like milliseconds.
     """
     return float(scanmatches([a, b], [(0, 1)], screen_size, bins, threshold, temp_bin, gap)[0])
@@ -84,6 +84,7 @@ def scanmatches(
     if threshold <= 0:
         raise ConfigError(f"threshold={threshold:g} must be above 0: it is the gain of equal bins")
     if temp_bin is not None:
+        temp_bin = temp_bin / 1000 if temp_bin > LONGEST_STEP else temp_bin
         check_step(temp_bin, "temp_bin")
     index = as_pairs(pairs, len(paths))
     sizes = screen_sizes(screen_size, len(paths))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from vision_suite.errors import ConfigError
 from vision_suite.metrics.scanpath_paths import Floats
 
 
@@ -25,6 +27,22 @@ class Simplify:
     TDir: float = 45.0
     TDur: float = 0.3
     TAmp: float = 100.0
+
+
+def as_simplify(given: Simplify | Mapping[str, float] | Sequence[float] | None) -> Simplify | None:
+    """Thresholds by name or in the order of `Simplify`, as one.
+
+    Raises:
+        ConfigError: They are no such thing.
+    """
+    if given is None or isinstance(given, Simplify):
+        return given
+    try:
+        return Simplify(**given) if isinstance(given, Mapping) else Simplify(*given)
+    except TypeError:
+        raise ConfigError(
+            f"simplify={given!r} is unknown: give Simplify(TDir=45, TDur=0.3, TAmp=100), a dictionary of these, or None"
+        ) from None
 
 
 def saccades_of(fixations: Floats, simplify: Simplify | None = None) -> Floats:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath_paths import Bools, Floats, Ints, as_pairs, chunks
 
-Symbols = Sequence[Hashable]
+Symbols = Sequence[Hashable] | npt.NDArray[Any]
 FEW = 32  # pairs; above it a loop over cells beats NumPy's accumulate, which walks memory pair by pair
 
 
@@ -26,7 +26,7 @@ def sequence_score(a: Symbols, b: Symbols) -> float:
     That is Needleman-Wunsch with match 1, mismatch 0 and gap 0, as in OAT, HAT, Gazeformer and IRL.
 
     Args:
-        a: Symbols, any hashables; a ``str`` is a list of letters.
+        a: Symbols, any hashables; a ``str`` is a list of letters. Arrays and tensors of one dimension will do.
         b: Symbols.
 
     Returns:
@@ -39,7 +39,7 @@ def edit_distance(a: Symbols, b: Symbols) -> float:
     """Levenshtein distance of two strings with unit costs, not normalised (FED, SED, SemFED).
 
     Args:
-        a: Symbols, any hashables; a ``str`` is a list of letters.
+        a: Symbols, any hashables; a ``str`` is a list of letters. Arrays and tensors of one dimension will do.
         b: Symbols.
     """
     return float(edit_distances([a, b], [(0, 1)])[0])
@@ -81,12 +81,20 @@ def encode(paths: Sequence[Symbols]) -> tuple[Ints, Ints]:
 
     Returns:
         (N, L) int64, equal numbers for equal symbols, -1 behind the end; (N,) int64 lengths.
+
+    Raises:
+        DataError: A symbol is not hashable, such as the rows of a table.
     """
     lengths = np.array([len(path) for path in paths], dtype=np.int64)
     codes = np.full((len(paths), int(lengths.max(initial=0))), -1, dtype=np.int64)
     number: dict[Hashable, int] = {}
     for row, path in zip(codes, paths, strict=True):
-        row[: len(path)] = [number.setdefault(symbol, len(number)) for symbol in path]
+        # Elements of a tensor are tensors, each of which is another symbol.
+        symbols: Sequence[Hashable] = path if isinstance(path, Sequence) else np.asarray(path).tolist()
+        try:
+            row[: len(path)] = [number.setdefault(symbol, len(number)) for symbol in symbols]
+        except TypeError as error:
+            raise DataError(f"a symbol of a scanpath cannot be compared ({error}): give a flat list") from None
     return codes, lengths
 
 

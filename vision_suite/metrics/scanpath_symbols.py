@@ -119,8 +119,8 @@ def grid_cells(xy: Floats, screen_size: Floats, bins: tuple[int, int]) -> Ints:
     Raises:
         ConfigError: There is no column or no row.
     """
-    if min(bins) < 1:
-        raise ConfigError(f"bins={bins} must be at least one column and one row")
+    if np.shape(bins) != (2,) or min(bins) < 1 or any(number != int(number) for number in bins):
+        raise ConfigError(f"bins={bins} must be whole numbers of columns and rows, 1 or more")
     pixel = np.trunc(np.clip(xy, 0, screen_size - 1))
     column, row = np.minimum(np.floor(pixel * bins / screen_size), np.array(bins) - 1).astype(np.int64).T
     cells: Ints = row * bins[0] + column

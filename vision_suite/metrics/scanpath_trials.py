@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import DataError
+from vision_suite.metrics.scanpath_pairs import Scene
 from vision_suite.metrics.scanpath_paths import Floats, Scanpath
 from vision_suite.types import BACKGROUND
 
@@ -103,8 +104,13 @@ def stimuli(trials: Sequence[TrialLike]) -> list[list[int]]:
     groups: defaultdict[Hashable, list[int]] = defaultdict(list)
     for place, trial in enumerate(trials):
         begin = tuple(trial.sequence[: trial.given].tolist()) if trial.recording >= 0 else None
-        groups[(trial.scene, int(trial.condition), trial.task, trial.target, tuple(trial.targets), begin)].append(place)
+        groups[(*stimulus_of(trial), begin)].append(place)
     return list(groups.values())
+
+
+def stimulus_of(trial: TrialLike) -> tuple[Hashable, ...]:
+    """What whole recordings of one stimulus have in common."""
+    return (trial.scene, int(trial.condition), trial.task, trial.target, tuple(trial.targets))
 
 
 def human_path(trial: TrialLike, scene: SceneLike) -> Scanpath:
@@ -141,6 +147,11 @@ def centres_of(objects: npt.NDArray[np.int64], scene: SceneLike) -> Floats:
     places = np.append((boxes[:, :2] + boxes[:, 2:]) / 2, [np.array(scene.size, dtype=np.float64) / 2], axis=0)
     found: Floats = places[np.where(objects == BACKGROUND, len(boxes), objects)]
     return found
+
+
+def score_scene(scene: SceneLike) -> Scene:
+    """What scores of pairs read of a scene; categories are its labels, if every object has one."""
+    return Scene(scene.size, scene.labels if scene.labels and all(scene.labels) else None)
 
 
 def without_first(path: Scanpath, count: int) -> Scanpath:

@@ -26,15 +26,21 @@ def hit_curves(curves: Mapping[str, Floats], *, title: str) -> Image.Image:
         curves: Of ``model`` and ``human`` (3, K) share and the ends of its interval, NaN for none.
         title: Heading.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure, (axes,) = canvas.new_figure(7.2, 4.4)
-    for name, (share, low, high) in curves.items():
-        fixations = np.arange(1, len(share) + 1)
+    longest = max(2, *(curve.shape[1] for curve in curves.values()))
+    for name, curve in curves.items():
+        # Half a fixation more, so that the last step shows.
+        share, low, high = np.concatenate([curve, curve[:, -1:]], axis=1)
+        fixations = np.append(np.arange(1, len(share)), len(share) - 0.5)
         axes.fill_between(fixations, 100 * low, 100 * high, step="post", color=COLOURS[name], alpha=0.16, linewidth=0)
         style = "-" if name == "model" else "--"
-        label = f"{NAMES.get(name, name)}, {100 * share[-1]:.0f}% by fixation {len(share)}"
+        label = f"{NAMES.get(name, name)}, {100 * share[-1]:.0f}% by fixation {curve.shape[1]}"
         axes.step(fixations, 100 * share, where="post", color=COLOURS[name], linestyle=style, linewidth=2, label=label)
     axes.set_ylim(0, 103)
-    axes.set_xlim(1, max(2, *(curve.shape[1] for curve in curves.values())))
+    axes.set_xlim(1, longest + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("fixation (the first one counts)")
     axes.set_ylabel("target has been fixated, % of paths")
     axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, frameon=False)

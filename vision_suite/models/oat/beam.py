@@ -9,6 +9,7 @@ from vision_suite.errors import ConfigError
 from vision_suite.models.oat.decoding import seconds
 from vision_suite.models.oat.generated import Prefix, Record, Scanpaths, evaluating, first_without_end
 from vision_suite.models.oat.network import OAT
+from vision_suite.models.oat.relative import MEMORY
 from vision_suite.models.oat.transformer import Past
 from vision_suite.types import ScanpathBatch
 
@@ -45,10 +46,11 @@ def beam_search(
         total[:, 0] = 0.0
         done = torch.zeros_like(total, dtype=torch.bool)
         inputs = scenes.start[:, None].expand(-1, num_beams, -1)
+        recent = torch.full((*total.shape, MEMORY), width, device=total.device)
         place = torch.arange(count, device=total.device)[:, None]
         for step in range(max_length):
             states = model.step(scenes, inputs, past)
-            logits = first_without_end(model.pointer(states, scenes.keys, scenes.usable), step)
+            logits = first_without_end(model.score(states, scenes, recent), step)
             gain = logits.float().log_softmax(dim=-1)
             forced = step < prefix.given
             if step < prefix.columns.shape[1]:
@@ -79,6 +81,7 @@ def beam_search(
             done = finished | (column == record.end) | ~total.isfinite()
             if bool(done.all()):
                 break
+            recent = torch.cat([column[..., None], recent[place, parent, :-1]], dim=-1)
             inputs = scenes.fixated.gather(1, column[..., None].expand(-1, -1, model.embed_dim))
         record.clear(~total.isfinite())
         return record.finish(model, batch)

@@ -16,7 +16,7 @@ from torch import Tensor
 from vision_suite.errors import DataError
 from vision_suite.models.oat.decoding import sample
 from vision_suite.models.oat.network import OAT
-from vision_suite.types import ScanpathBatch
+from vision_suite.types import PADDING, ScanpathBatch
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class SearchTime:
         steps: (B,) mean fixations until the first on a target, paths that never find one counting ``max_length``.
         steps_if_found: (B,) mean over the paths that find one, NaN for none.
         found: (B,) share of the paths that find one.
-        standard_error: (B,) of ``steps``, over the sampled paths.
+        standard_error: (B,) of ``steps``, over the sampled paths; NaN for one path.
     """
 
     steps: Tensor
@@ -63,7 +63,7 @@ def search_time(
         steps.mean(dim=1),
         torch.where(found, first, torch.nan).nanmean(dim=1),
         found.double().mean(dim=1),
-        steps.std(dim=1, unbiased=num_samples > 1) / num_samples**0.5,
+        steps.std(dim=1) / num_samples**0.5 if num_samples > 1 else torch.full_like(steps[:, 0], torch.nan),
     )
 
 
@@ -71,7 +71,8 @@ def move_object(batch: ScanpathBatch, number: Tensor, position: Tensor) -> Scanp
     """The scenes with one object elsewhere; its box goes along, keeping its size.
 
     Args:
-        batch: Scenes; it is not changed. Recorded paths do not belong to the new scenes and are left out.
+        batch: Scenes; it is not changed. Recorded paths do not belong to the new scenes and are left out, but for
+            the given fixations that a search begins with, which stay on their objects.
         number: (B,) int64 the object to move.
         position: (B, 2) its new row and column, in object pitches.
 
@@ -94,7 +95,8 @@ def swap_objects(batch: ScanpathBatch, first: Tensor, second: Tensor) -> Scanpat
     """The scenes with two objects in each other's place; both keep their number, look and box size.
 
     Args:
-        batch: Scenes; it is not changed. Recorded paths do not belong to the new scenes and are left out.
+        batch: Scenes; it is not changed. Recorded paths do not belong to the new scenes and are left out, but for
+            the given fixations that a search begins with, which stay on their objects.
         first: (B,) int64 object.
         second: (B,) int64 object.
     """
@@ -145,15 +147,24 @@ def _targets(batch: ScanpathBatch) -> Tensor:
 
 
 def _scenes(batch: ScanpathBatch) -> ScanpathBatch:
-    """The batch without its recorded paths."""
+    """The batch without its recorded paths; a network that was always told how they begin needs that still."""
     out = batch.copy()
     for name in ("sequence", "xy", "duration", "given", "terminated"):
         out.pop(name, None)  # type: ignore[misc]
+    if "given" in batch and bool((batch["given"] > 0).any()):
+        out["given"] = batch["given"]
+        most = int(out["given"].max())
+        known = torch.arange(most, device=out["given"].device) < out["given"][:, None]
+        out["sequence"] = torch.where(known, batch["sequence"][:, :most], PADDING)
+        if "duration" in batch:
+            out["duration"] = torch.where(known, batch["duration"][:, :most], torch.nan)
     return out
 
 
 def _check(batch: ScanpathBatch, number: Tensor) -> None:
-    count = batch["position"].shape[1]
+    scenes, count = batch["position"].shape[:2]
+    if number.shape != (scenes,):
+        raise DataError(f"{tuple(number.shape)} object numbers for {scenes} scenes: give one for each scene")
     if bool(((number < 0) | (number >= count)).any()):
         raise DataError(f"object {number.tolist()}: scenes have objects 0 to {count - 1}")
     if "present" in batch and not bool(batch["present"].gather(1, number[:, None]).all()):

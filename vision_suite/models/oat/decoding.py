@@ -13,6 +13,7 @@ from torch import Tensor
 from vision_suite.errors import ConfigError
 from vision_suite.models.oat.generated import Prefix, Record, Scanpaths, evaluating, first_without_end
 from vision_suite.models.oat.network import OAT
+from vision_suite.models.oat.relative import MEMORY
 from vision_suite.models.oat.transformer import Past
 from vision_suite.types import ScanpathBatch
 
@@ -57,10 +58,10 @@ def sample(
             batch it is in.
 
     Raises:
-        ConfigError: The temperature is not above 0, a number is too small, or there are not B generators.
+        ConfigError: The temperature is not finite and above 0, a number is too small, or there are not B generators.
     """
-    if not temperature > 0:
-        raise ConfigError(f"temperature={temperature} must be above 0; greedy() is its limit at 0")
+    if not 0 < temperature < float("inf"):
+        raise ConfigError(f"temperature={temperature} must be a finite number above 0; greedy() is its limit at 0")
     if num_samples < 1 or max_length < 1:
         raise ConfigError(f"num_samples={num_samples} and max_length={max_length} must be 1 or more")
     count = len(batch["position"])
@@ -110,9 +111,10 @@ def _roll_out(
         )
         live = torch.ones_like(scene, dtype=torch.bool)
         inputs = scenes.start[:, None].expand(-1, num_paths, -1)
+        recent = torch.full((*scene.shape, MEMORY), scenes.usable.shape[1], device=scene.device)
         for step in range(max_length):
             states = model.step(scenes, inputs, past)
-            logits = first_without_end(model.pointer(states, scenes.keys, scenes.usable), step)
+            logits = first_without_end(model.score(states, scenes, recent), step)
             if draws is None:
                 column = logits.argmax(dim=-1)
             else:
@@ -135,6 +137,7 @@ def _roll_out(
             live = live & (column != record.end)
             if not bool(live.any()):
                 break
+            recent = torch.cat([column[..., None], recent[..., :-1]], dim=-1)
             inputs = scenes.fixated.gather(1, column[..., None].expand(-1, -1, model.embed_dim))
             most = int(live.sum(dim=1).max())
             if most <= PACK_BELOW * live.shape[1] or bool((~live.any(dim=1)).any()):
@@ -142,7 +145,9 @@ def _roll_out(
                 order = (~live[kept]).long().argsort(dim=1, stable=True)[:, :most]
                 for layer in past:
                     layer.select((kept[:, None] * live.shape[1] + order).flatten())
-                scene, path, live, inputs = (values[kept[:, None], order] for values in (scene, path, live, inputs))
+                scene, path, live, inputs, recent = (
+                    values[kept[:, None], order] for values in (scene, path, live, inputs, recent)
+                )
                 scenes = scenes.select(kept)
         return record.finish(model, batch)
 

@@ -171,7 +171,16 @@ def evaluating(model: OAT) -> Iterator[None]:
 
 
 def first_without_end(logits: Tensor, step: int) -> Tensor:
-    """Logits (B, K, C) of one step of K paths; at step 0 no path can end."""
+    """Logits (B, K, C) of one step of K paths; at step 0 no path can end.
+
+    Raises:
+        DataError: There is no distribution, as after a training that diverged.
+    """
+    if not bool(logits.amax(dim=-1).isfinite().all()):
+        raise DataError(
+            "the network gives the next fixation no probability (NaN or infinity): its weights or input are broken; "
+            "if training diverged, lower the learning rate or clip gradients"
+        )
     if step > 0:
         return logits
     return torch.cat([logits[..., :-1], torch.full_like(logits[..., -1:], -torch.inf)], dim=-1)

@@ -13,6 +13,7 @@ from vision_suite.models.oat.appearance import build_appearance
 from vision_suite.models.oat.paths import IGNORED, read_paths
 from vision_suite.models.oat.pointer import PointerHead
 from vision_suite.models.oat.positions import Position, build_position, sinusoid, sinusoid_frequency
+from vision_suite.models.oat.relative import MEMORY, Places, RelativeBias
 from vision_suite.models.oat.scene import SceneEmbedding, TargetToken
 from vision_suite.models.oat.transformer import DecoderLayer, EncoderLayer, KeysValues, Past
 from vision_suite.types import ScanpathBatch
@@ -27,7 +28,7 @@ class EncodedScenes:
         keys: (B, S, heads * E) what the pointer compares with.
         cross: By decoder layer the scene's keys and values.
         fixated: (B, S, E) decoder input behind a fixation on each row. start: (B, E) its first input.
-        usable: (B, S) bool.
+        usable: (B, S) bool. places: Where rows stand.
     """
 
     memory: Tensor
@@ -36,13 +37,14 @@ class EncodedScenes:
     fixated: Tensor
     start: Tensor
     usable: Tensor
+    places: Places
 
     def select(self, scenes: Tensor) -> EncodedScenes:
         """Some scenes, (B',) int64."""
         cross = [(key[scenes], value[scenes]) for key, value in self.cross]
         tensors = (self.memory, self.keys, self.fixated, self.start, self.usable)
         memory, keys, fixated, start, usable = (tensor[scenes] for tensor in tensors)
-        return EncodedScenes(memory, keys, cross, fixated, start, usable)
+        return EncodedScenes(memory, keys, cross, fixated, start, usable, self.places.select(scenes))
 
 
 class OATOutput(NamedTuple):
@@ -90,6 +92,7 @@ class OAT(nn.Module):
         decoder_layers: Number of decoder layers.
         dropout: Rate.
         pointer_heads: Full-width heads of the object attention.
+        relative: Hidden width of what objects gain by their displacement from the last fixations; 0 is OAT.
         appearance: ``cnn``, ``table`` for given features, ``timm:<model>`` or ``clip:<model>/<weights>``.
         feature_dim: Width of given features, for ``table``; comes from the data on the command line.
         crop_size: Height and width of crops in pixels, for ``cnn``.
@@ -115,6 +118,7 @@ class OAT(nn.Module):
         decoder_layers: int = 4,
         dropout: float = 0.1,
         pointer_heads: int = 2,
+        relative: int = 0,
         appearance: str = "cnn",
         feature_dim: int | None = None,
         crop_size: tuple[int, int] = (150, 93),
@@ -131,6 +135,11 @@ class OAT(nn.Module):
         super().__init__()
         if embed_dim < 4 or embed_dim % 2:
             raise ConfigError(f"embed_dim={embed_dim} must be even, one half each for appearance and position")
+        least = {"num_heads": 1, "ff_dim": 1, "decoder_layers": 1, "encoder_layers": 0, "relative": 0}
+        given = dict(zip(least, (num_heads, ff_dim, decoder_layers, encoder_layers, relative), strict=True))
+        for name, value in given.items():
+            if value < least[name]:
+                raise ConfigError(f"{name}={value} must be {least[name]} or more")
         if not 0 <= dropout < 1:
             raise ConfigError(f"dropout={dropout} must be from 0 to below 1")
         half = embed_dim // 2
@@ -145,6 +154,7 @@ class OAT(nn.Module):
         self.encoder = nn.ModuleList(EncoderLayer(*settings) for _ in range(encoder_layers))
         self.decoder = nn.ModuleList(DecoderLayer(*settings) for _ in range(decoder_layers))
         self.pointer = PointerHead(embed_dim, pointer_heads)
+        self.relative = RelativeBias(relative) if relative else None
         self.timing = (
             nn.Sequential(nn.Linear(2 * embed_dim, embed_dim), nn.ReLU(), nn.Linear(embed_dim, 2)) if duration else None
         )
@@ -154,6 +164,9 @@ class OAT(nn.Module):
             # Trained encoders keep their weights, and Fourier frequencies their scale in pitches.
             if parameter.ndim > 1 and parameter.requires_grad and not name.startswith("embedding.position."):
                 nn.init.xavier_uniform_(parameter)
+        if self.relative is not None:
+            for parameter in self.relative.net[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, batch: ScanpathBatch) -> OATOutput:
         """Logits and labels of recorded paths, each step knowing the true fixations before it.
@@ -164,7 +177,8 @@ class OAT(nn.Module):
         scenes = self.encode(batch)
         paths = read_paths(batch, self.has_background)
         states = self.decode(scenes, paths.columns)
-        logits = self.pointer.with_padding(self.pointer(states, scenes.keys, scenes.usable))
+        behind = nn.functional.pad(paths.columns, (MEMORY, 0), value=scenes.usable.shape[1])
+        logits = self.pointer.with_padding(self.score(states, scenes, behind.unfold(1, MEMORY, 1).flip(-1)))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.timing is None:
             return OATOutput(logits, paths.labels, None, None)
@@ -203,7 +217,15 @@ class OAT(nn.Module):
         for layer in self.encoder:
             memory = layer(memory, seen)
         cross = [layer.prepare(memory) for layer in self.decoder if isinstance(layer, DecoderLayer)]
-        return EncodedScenes(memory, self.pointer.keys(memory), cross, tokens.fixated, tokens.start, tokens.usable)
+        return EncodedScenes(
+            memory,
+            self.pointer.keys(memory),
+            cross,
+            tokens.fixated,
+            tokens.start,
+            tokens.usable,
+            Places.of(batch, tokens),
+        )
 
     def decode(self, scenes: EncodedScenes, columns: Tensor) -> Tensor:
         """Decoder states of known paths.
@@ -239,6 +261,20 @@ class OAT(nn.Module):
             assert isinstance(layer, DecoderLayer)
             x = layer.step(x, cross, seen, before)
         return x
+
+    def score(self, states: Tensor, scenes: EncodedScenes, recent: Tensor) -> Tensor:
+        """Logits of every row, without the padding class.
+
+        Args:
+            states: (B, T, E) decoder states.
+            scenes: B encoded scenes.
+            recent: (B, T, MEMORY) int64 rows of the fixations before each decision, the newest first, S for none.
+
+        Returns:
+            (B, T, S).
+        """
+        logits: Tensor = self.pointer(states, scenes.keys, scenes.usable)
+        return logits if self.relative is None else logits + self.relative(scenes.places, recent)
 
     def at_step(self, inputs: Tensor, first: int) -> Tensor:
         """Add the sinusoidal code of the step to inputs (..., T, E) that begin at step ``first`` (0-based)."""

@@ -49,6 +49,8 @@ def read_paths(batch: ScanpathBatch, background: bool) -> Paths:
         DataError: A path names an object that does not exist, or the background where there is none, or has padding
             before its end.
     """
+    if "sequence" not in batch:
+        raise DataError("the batch has no sequence, the recorded path: greedy, sample and beam_search do without")
     sequence = batch["sequence"]
     count = batch["position"].shape[1]
     step = torch.arange(sequence.shape[1] + 1, device=sequence.device)

@@ -69,8 +69,13 @@ def pixel_map(
         background: Whether there is a background column.
 
     Returns:
-        (B, T, rows, columns), sums of 1.
+        (B, T, rows, columns), sums of 1; NaN where the end has probability 1.
+
+    Raises:
+        ConfigError: The grid has no cell.
     """
+    if min(shape) < 1:
+        raise ConfigError(f"shape={tuple(shape)}: a grid has 1 row and 1 column or more")
     weight, back = _shares(probability, boxes.shape[1], background)
     centre, scale = _components(boxes, spread or Spread())
     mass = []

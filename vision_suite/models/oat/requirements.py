@@ -58,7 +58,8 @@ def check_inputs(model: OAT, looks: Mapping[str, Any], num_positions: int) -> No
             )
     elif not appearance.takes_crops:
         raise ConfigError(
-            "appearance=table reads vectors, but the data give crops: pass --model.appearance cnn, or --data.features"
+            "appearance=table reads vectors, but the data give crops: train with --model.appearance cnn, or pass "
+            "--data.features; pictures of your own need a network that was trained on crops"
         )
     elif isinstance(appearance, CropCNN) and list(appearance.crop_size) != list(looks["crop_size"]):
         raise ConfigError(
@@ -107,7 +108,7 @@ def check_trials(model: OAT, trials: Sequence[Recorded], part: str) -> None:
         if other:
             raise ConfigError(
                 f"{other} of {len(trials)} trials to {part} are target-absent or free viewing: pass "
-                "--model.conditions true"
+                "--model.conditions true in training, or name what is searched for in own pictures by --data.target"
             )
     if model.embedding.target_token == "object":
         unknown = sum(trial.condition == Condition.PRESENT and trial.target < 0 for trial in trials)

@@ -76,9 +76,12 @@ class SceneEmbedding(nn.Module):
         Raises:
             DataError: The batch lacks what the settings ask for.
         """
+        if lacking := [name for name in ("position", "start", "target") if name not in batch]:
+            raise DataError(f"the batch has no {', '.join(lacking)}: see vision_suite.types.ScanpathBatch")
         present = present_objects(batch)
+        _check_target(batch["target"], present)
         looks = self._objects(batch, present)
-        place, start, size = self._coordinates(batch, present)
+        place, start, size = self.coordinates(batch, self.position.reach)
         mark = self._marks(batch, present)
         zero, one, plain = torch.zeros_like(start[:, 0]), torch.ones_like(start[:, 0]), torch.zeros_like(start)
         seen = torch.cat([looks, self.position(place, torch.zeros_like(place[..., 0]), size)], dim=-1)
@@ -163,17 +166,24 @@ class SceneEmbedding(nn.Module):
         number = torch.arange(present.shape[1], device=present.device)
         return (number == batch["target"][:, None]).float()
 
-    def _coordinates(self, batch: ScanpathBatch, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Positions of objects and start, in pitches, and log sizes; all of padding is 0."""
+    @staticmethod
+    def coordinates(batch: ScanpathBatch, reach: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Positions (B, N, 2) and start (B, 2), in pitches, and log sizes (B, N, 2); all of padding is 0.
+
+        Args:
+            batch: Scenes.
+            reach: Largest extent in pitches; wider scenes are shrunk.
+        """
+        present = present_objects(batch)
         place = torch.where(present[..., None], batch["position"], 0.0)
         start = batch["start"]
-        if self.position.reach < float("inf"):
+        if reach < float("inf"):
             both = torch.cat([torch.where(present[..., None], place, torch.nan), start[:, None]], dim=1)
             low = torch.where(both.isnan(), torch.inf, both).amin(dim=1)
             high = torch.where(both.isnan(), -torch.inf, both).amax(dim=1)
             extent = (high - low).amax(dim=1).clamp(min=1e-6)
             # A wider scene would look periodic to the code.
-            shrink = (self.position.reach / extent).clamp(max=1.0)
+            shrink = (reach / extent).clamp(max=1.0)
             place, start = place * shrink[:, None, None], start * shrink[:, None]
         size = torch.zeros_like(place)
         if "boxes" in batch:
@@ -181,6 +191,13 @@ class SceneEmbedding(nn.Module):
             middle = torch.where(present[..., None], sides, torch.nan).nanmedian(dim=1, keepdim=True).values
             size = torch.where(present[..., None], sides - middle, 0.0)
         return place, start, size
+
+
+def _check_target(target: Tensor, present: Tensor) -> None:
+    count = present.shape[1]
+    there = present.gather(1, target.clamp(0, count - 1)[:, None])[:, 0]
+    if bool(((target >= count) | ((target >= 0) & ~there)).any()):
+        raise DataError(f"target {target.tolist()}: a scene lacks its target; objects are 0 to {count - 1}, -1 is none")
 
 
 def _condition(batch: ScanpathBatch) -> Tensor:

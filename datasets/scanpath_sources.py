@@ -1,0 +1,95 @@
+"""From the folder of a scanpath data set to its scenes and trials, by its layout, and what a protocol says of that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from vision_suite.datasets.amazon_covers import LENGTH_DEVIATIONS, read_amazon_covers
+from vision_suite.datasets.coco_search import read_coco_scanpaths
+from vision_suite.datasets.records import Record, fingerprint
+from vision_suite.datasets.scanpath_assign import AssignRule, Rule, Unassigned, fractions
+from vision_suite.datasets.scanpath_records import ScanpathSet, Trial, drop_long
+from vision_suite.datasets.scanpath_table import read_scanpath_table
+from vision_suite.datasets.shelf_sheets import read_shelf_sheets
+from vision_suite.types import Condition
+
+Layout = Literal["amazon_covers", "shelf_sheets", "coco_search18", "coco_freeview", "table"]
+GRIDS = ("amazon_covers", "shelf_sheets")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set on disk; the arguments of `vision_suite.datasets.scanpath.ScanpathData` say what each means."""
+
+    layout: Layout
+    folder: Path
+    annotations: list[str] | None
+    instances: list[str] | None
+    images: str
+    task_features: str | None
+    assign: Rule | None
+    max_offset: float | None
+    unassigned: Unassigned
+    length_deviations: float | None
+
+    @property
+    def rule(self) -> AssignRule:
+        """From pixels to objects."""
+        usual: Rule = "first_box" if self.layout in GRIDS else "smallest_box"
+        return AssignRule(self.assign or usual, self.max_offset, self.unassigned)
+
+    def read(self) -> ScanpathSet:
+        """Everything, without the trials that are too long or too short for the set.
+
+        Raises:
+            DataError: Files are missing or malformed.
+        """
+        folder, rule = self.folder, self.rule
+        coco = (self.annotations, self.instances, self.images, rule)
+        readers: dict[Layout, Callable[[], ScanpathSet]] = {
+            "amazon_covers": lambda: read_amazon_covers(folder, rule),
+            "shelf_sheets": lambda: read_shelf_sheets(folder, self.annotations, self.images),
+            "coco_search18": lambda: read_coco_scanpaths(folder, "coco_search18", *coco),
+            "coco_freeview": lambda: read_coco_scanpaths(folder, "coco_freeview", *coco),
+            "table": lambda: read_scanpath_table(folder, rule),
+        }
+        found = readers[self.layout]()
+        found.check()
+        if self.task_features is not None:
+            found.trials = [with_task_vector(trial, folder / self.task_features) for trial in found.trials]
+        usual = LENGTH_DEVIATIONS if self.layout == "amazon_covers" else 0.0
+        deviations = usual if self.length_deviations is None else self.length_deviations
+        if deviations > 0:
+            drop_long(found, deviations)
+        return found
+
+    def facts(self, found: ScanpathSet, vectors: bool) -> dict[str, Any]:
+        """What a protocol says of the set; ``vectors``: targets are read from files of vectors."""
+        used = {trial.scene for trial in found.trials}
+        files = {scene.image for name, scene in found.scenes.items() if name in used and scene.image}
+        if vectors:
+            files |= {trial.target_features for trial in found.trials if trial.target_features}
+        lists = [path for path in sorted(found.root.iterdir()) if path.suffix in (".json", ".jsonl", ".csv", ".xlsx")]
+        return {
+            "dataset": self.layout,
+            "root": str(self.folder),
+            "problems": {name: count for name, count in sorted(found.problems.items()) if count},
+            "assignment": {
+                "rule": self.rule.kind,
+                "max_offset": "half the object pitch" if self.max_offset is None else self.max_offset,
+                "unassigned": self.unassigned,
+                "fractions": fractions(found.rules),
+            },
+            "durations": any((trial.duration == trial.duration).any() for trial in found.trials),
+            "conditions": sorted({Condition(trial.condition).name.lower() for trial in found.trials}),
+            **found.notes,
+            "fingerprint": fingerprint(self.folder, [Record(str(path), -1) for path in [*sorted(files), *lists]]),
+        }
+
+
+def with_task_vector(trial: Trial, folder: Path) -> Trial:
+    """A trial with the vector of its task; free viewing has none."""
+    return replace(trial, target_features=str(folder / f"{trial.task}.npy")) if trial.task else trial
