@@ -70,12 +70,12 @@ def test_labels_are_those_of_scikit_learn():
 
 def test_file_round_trip(tmp_path):
     built = build_clusters({"a.jpg/cup": HUMANS, "b.jpg/cup": HUMANS[:1]}, note="training part")
-    built.save(tmp_path / "clusters.json")
-    read = ClusterFile.load(tmp_path / "clusters.json")
+    built.save(tmp_path / "made" / "clusters.json")
+    read = ClusterFile.load(tmp_path / "made" / "clusters.json")
     assert (read.factors, read.quantile, read.note) == ("current", 0.3, "training part")
     np.testing.assert_array_equal(read["a.jpg/cup"].centers, built["a.jpg/cup"].centers)
     assert read["a.jpg/cup"].string(PREDICTION) == built["a.jpg/cup"].string(PREDICTION)
-    data = json.loads((tmp_path / "clusters.json").read_text())
+    data = json.loads((tmp_path / "made" / "clusters.json").read_text())
     assert data["version"] == 1
     assert data["factor_list"] == list(FACTORS["current"])
     with pytest.raises(DataError, match="stimulus 'c' is not among the 2"):

@@ -80,7 +80,7 @@ class ClusterFile:
         return self.stimuli[name]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file as JSON."""
+        """Write the file as JSON; its folder is made."""
         data = {
             "format": FORMAT,
             "version": VERSION,
@@ -100,6 +100,7 @@ class ClusterFile:
                 for name, clusters in sorted(self.stimuli.items())
             },
         }
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
