@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from tests.ops.reference import heads, moved
-from tests.ops.test_integration import EACH, operands, positional
-from vision_suite.ops._register import inverse_lists
+from tests.ops.test_integration import EACH, own_checks
 from vision_suite.ops.attention import attention_rollout, choose, cross_attention, pair_attention, status
 
 pytestmark = [
@@ -22,24 +21,7 @@ def on_gpu(rows=(33, 70, 70), dtype=torch.bfloat16, batch=4):
 
 @pytest.mark.parametrize("more", EACH.values(), ids=EACH)
 def test_pytorchs_own_checks(more):
-    ops = torch.ops.vision_suite
-    more = {name: moved(value, "cuda") for name, value in more.items()}
-    arguments = positional(more)
-    leaves = [x.detach().cuda().requires_grad_() for x in operands()]
-    torch.library.opcheck(ops.attention_fwd, (*leaves, *arguments, "partner" not in more))
-    q, k, v = (x.detach() for x in leaves)
-    out, lse, extra, _ = ops.attention_fwd(q, k, v, *arguments, False)
-    partner = more.get("partner")
-    lists = (None, None) if partner is None else inverse_lists(partner)
-    torch.library.opcheck(
-        ops.attention_bwd,
-        (torch.randn_like(out), torch.randn_like(lse), torch.randn_like(extra) if extra.numel() else None, q, k, v,
-         out, lse, extra, partner, *lists, *arguments[1:]),
-    )  # fmt: skip
-    torch.library.opcheck(ops.mean_map, (q, k, lse, more.get("key_bias"), 0.25, False))
-    square = [heads(9, 16, seed=s).cuda() for s in range(2)]
-    lse = ops.attention_fwd(square[0], square[1], square[1], None, None, None, 0.25, False, False)[1]
-    torch.library.opcheck(ops.rollout, ([square[0]] * 2, [square[1]] * 2, [lse] * 2, None, 0.25, 0.5, 0))
+    own_checks({name: moved(value, "cuda") for name, value in more.items()}, "cuda")
 
 
 @pytest.mark.parametrize("partner", [None, [1, 0], [1, 1], [0, -1]])

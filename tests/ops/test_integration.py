@@ -31,12 +31,13 @@ def positional(more):
     return (more.get("partner"), more.get("key_bias"), more.get("readout"), 0.25, more.get("causal", False))
 
 
-@pytest.mark.parametrize("more", EACH.values(), ids=EACH)
-def test_pytorchs_own_checks(more):
+def own_checks(more, device):
+    """PyTorch's checks of each operator's schema, gradient and shapes."""
     ops = torch.ops.vision_suite
     arguments = positional(more)
-    torch.library.opcheck(ops.attention_fwd, (*operands(), *arguments, "partner" not in more))
-    q, k, v = operands(requires_grad=False)
+    leaves = [x.detach().to(device).requires_grad_() for x in operands()]
+    torch.library.opcheck(ops.attention_fwd, (*leaves, *arguments, "partner" not in more))
+    q, k, v = (x.detach() for x in leaves)
     out, lse, extra, _ = ops.attention_fwd(q, k, v, *arguments, False)
     partner = more.get("partner")
     lists = (None, None) if partner is None else inverse_lists(partner)
@@ -46,9 +47,14 @@ def test_pytorchs_own_checks(more):
          out, lse, extra, partner, *lists, *arguments[1:]),
     )  # fmt: skip
     torch.library.opcheck(ops.mean_map, (q, k, lse, more.get("key_bias"), 0.25, False))
-    square = [heads(9, 16, seed=s) for s in range(2)]
+    square = [heads(9, 16, seed=s).to(device) for s in range(2)]
     lse = ops.attention_fwd(square[0], square[1], square[1], None, None, None, 0.25, False, False)[1]
     torch.library.opcheck(ops.rollout, ([square[0]] * 2, [square[1]] * 2, [lse] * 2, None, 0.25, 0.5, 0))
+
+
+@pytest.mark.parametrize("more", EACH.values(), ids=EACH)
+def test_pytorchs_own_checks(more):
+    own_checks(more, "cpu")
 
 
 @pytest.mark.parametrize("more", EACH.values(), ids=EACH)
