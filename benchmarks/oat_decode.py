@@ -5,8 +5,8 @@ decoder over all fixations so far. Both sides take the same random numbers, and 
 equal: where rounding moves a number across a step of the cumulative distribution, the run stops and says so. Times are
 CPU time of one thread; with ``--device cuda`` they are wall-clock time until the GPU is done. With ``--loop-samples``
 below ``--samples`` the loop walks the first paths only and its time is scaled by fixations, which is said in the table.
-On a CPU the metric library is compared, too, in `oat_references`, whose packages are not needed by anything else: pip
-install --no-deps multimatch-gaze==0.1.3 rapidfuzz==3.14.6 GazeParser==0.12.3
+On a CPU the metric library is compared, too, in `oat_references`. GazeParser is needed by nothing else: pip install
+--no-deps GazeParser==0.12.3
 
 Run: python benchmarks/oat_decode.py [--samples 100] [--loop-samples 4] [--device cuda]
 Writes docs/results/oat_decode.md and docs/results/oat_decode.json, on a GPU oat_decode_cuda.md and .json.

@@ -52,7 +52,7 @@ CONFIGS = {"amazon": "oat/amazon_covers_small", "onestop": "oat/onestop_mini"}
 AMAZON_SPLITS = ("image", "target", "subject")
 PAGES, READERS = 3, 2
 RELATIVE = 24
-# What does best on the pages of the other folds without the part by displacement; less wide or deep it is worse.
+# The best of four settings on the pages of the other folds, without the part by displacement.
 ALONE = ("embed_dim=192", "ff_dim=384", "encoder_layers=2", "decoder_layers=2")
 ALONE_HIDE = 0.3
 

@@ -120,7 +120,7 @@ def published(records: Sequence[Record]) -> list[str]:
         f"Pages of the third fold alone, 1,203 transitions: OAT {cell('nats_per_fixation', mine.values())} nats "
         f"(seeds: {seeds}), {verdict} than the {SCORER} of a hand-made scorer of 30 features; word-offset histogram "
         f"{HISTOGRAM:.3f}, pixel-based baseline {cell('nats_per_fixation', pixels.values())}. "
-        "OAT alone, without the learned part by displacement, in the best setting found for it on the other folds (192 "
+        "OAT alone, without the learned part by displacement, in the best of four settings on the other folds (192 "
         f"wide, two layers): {cell('nats_per_fixation', alone.values())}.",
         "",
     ]

@@ -28,7 +28,7 @@ class EncodedScenes:
         keys: (B, S, heads * E) what the pointer compares with.
         cross: By decoder layer the scene's keys and values.
         fixated: (B, S, E) decoder input behind a fixation on each row. start: (B, E) its first input.
-        usable: (B, S) bool. places: Where rows stand.
+        usable: (B, S) bool. places: Where rows stand, for `OAT.relative`.
     """
 
     memory: Tensor
@@ -37,14 +37,15 @@ class EncodedScenes:
     fixated: Tensor
     start: Tensor
     usable: Tensor
-    places: Places
+    places: Places | None
 
     def select(self, scenes: Tensor) -> EncodedScenes:
         """Some scenes, (B',) int64."""
         cross = [(key[scenes], value[scenes]) for key, value in self.cross]
         tensors = (self.memory, self.keys, self.fixated, self.start, self.usable)
         memory, keys, fixated, start, usable = (tensor[scenes] for tensor in tensors)
-        return EncodedScenes(memory, keys, cross, fixated, start, usable, self.places.select(scenes))
+        places = None if self.places is None else self.places.select(scenes)
+        return EncodedScenes(memory, keys, cross, fixated, start, usable, places)
 
 
 class OATOutput(NamedTuple):
@@ -217,15 +218,9 @@ class OAT(nn.Module):
         for layer in self.encoder:
             memory = layer(memory, seen)
         cross = [layer.prepare(memory) for layer in self.decoder if isinstance(layer, DecoderLayer)]
-        return EncodedScenes(
-            memory,
-            self.pointer.keys(memory),
-            cross,
-            tokens.fixated,
-            tokens.start,
-            tokens.usable,
-            Places.of(batch, tokens),
-        )
+        keys = self.pointer.keys(memory)
+        places = None if self.relative is None else Places.of(batch, tokens)
+        return EncodedScenes(memory, keys, cross, tokens.fixated, tokens.start, tokens.usable, places)
 
     def decode(self, scenes: EncodedScenes, columns: Tensor) -> Tensor:
         """Decoder states of known paths.
@@ -274,7 +269,10 @@ class OAT(nn.Module):
             (B, T, S).
         """
         logits: Tensor = self.pointer(states, scenes.keys, scenes.usable)
-        return logits if self.relative is None else logits + self.relative(scenes.places, recent)
+        if self.relative is None or scenes.places is None:
+            return logits
+        out: Tensor = logits + self.relative(scenes.places, recent)
+        return out
 
     def at_step(self, inputs: Tensor, first: int) -> Tensor:
         """Add the sinusoidal code of the step to inputs (..., T, E) that begin at step ``first`` (0-based)."""
