@@ -1,0 +1,50 @@
+"""Checkpoints and configurations that earlier versions wrote keep working, with the same numbers."""
+
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+
+from vision_suite.callbacks.run_dir import run_dir
+from vision_suite.cli.train import run
+from vision_suite.datasets.synthetic import write_market
+from vision_suite.datasets.synthetic_sets import write_cub
+from vision_suite.datasets.synthetic_tad import write_feature_set
+
+BEFORE = Path(__file__).resolve().parents[1] / "support" / "before"
+NAMES = sorted(path.name for path in BEFORE.iterdir() if path.is_dir())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The generated data that the saved configurations name."""
+    root = tmp_path_factory.mktemp("before")
+    write_market(root / "market", train_ids=8, test_ids=4, val_ids=2)
+    write_cub(root / "cub")
+    write_feature_set(root / "videos", videos=8)
+    return root
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_run_gives_the_same_metrics(name, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    checkpoint = folder / f"{name}.ckpt"
+    checkpoint.write_bytes(lzma.decompress((BEFORE / name / "last.ckpt.xz").read_bytes()))
+    cli = run(["test", "-c", str(BEFORE / name / "config.yaml"), f"--ckpt_path={checkpoint}"])
+    record = json.loads((run_dir(cli.trainer) / "test" / "metrics.json").read_text(encoding="utf-8"))
+    expected = json.loads((BEFORE / name / "metrics.json").read_text(encoding="utf-8"))
+    found = record["metrics"]
+    assert list(found) == list(expected)
+    assert [key for key in found if found[key] is None] == [key for key in expected if expected[key] is None]
+    for key in (key for key in expected if expected[key] is not None):
+        # Sums of floats may differ in the last digits on another processor.
+        assert found[key] == pytest.approx(expected[key], rel=1e-9, abs=1e-12), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_run_can_be_repeated(name, folder, monkeypatch):
+    """A saved configuration trains a step as it is."""
+    monkeypatch.chdir(folder)
+    cli = run(["fit", "-c", str(BEFORE / name / "config.yaml"), "--trainer.max_steps=1", "--trainer.max_epochs=1"])
+    assert cli.trainer.global_step == 1
