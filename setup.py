@@ -99,7 +99,7 @@ setup(
     package_data={
         "vision_suite": ["py.typed"],
         "vision_suite.configs": ["**/*.yaml"],
-        "vision_suite.datasets": ["*.yaml"],
+        "vision_suite.datasets": ["**/*.yaml"],
     },
     ext_modules=operators(),
     cmdclass={"build_ext": BuildOperators},
