@@ -31,6 +31,7 @@ BASE = [
     "pyarrow>=15",
     "PyYAML>=6",
     "filelock>=3.13",
+    "lazy-loader>=0.4",
     "platformdirs>=4",
     "resvg-py==0.5.0",
     "scikit-image>=0.24",

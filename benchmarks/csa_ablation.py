@@ -29,7 +29,7 @@ from statistics import mean, stdev
 from results import command_line, describe_run, git_commit, write_results
 from tqdm import tqdm
 
-from vision_suite.datasets.fetch import data_dir
+from vision_suite.datasets.prepare.fetch import data_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 STEM = ROOT / "docs" / "results" / "csa"

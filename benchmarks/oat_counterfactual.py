@@ -23,14 +23,14 @@ import yaml
 from PIL import Image, ImageDraw
 from results import describe_run, write_results
 
-from vision_suite.datasets.grid_scanpaths import GridScanpathData
+from vision_suite.datasets.scanpath.grid import GridScanpathData
 from vision_suite.lit_modules.oat import LitOAT
 from vision_suite.models.oat import OAT, greedy, search_time, swap_objects
 from vision_suite.optim import OptimConfig
 from vision_suite.types import PADDING, ScanpathBatch
 from vision_suite.viz.canvas import CURVES
-from vision_suite.viz.scanpath_counterfactual import Search, counterfactual_picture
-from vision_suite.viz.scanpath_stage import MODEL, Gaze, Stage
+from vision_suite.viz.scanpath.counterfactual import Search, counterfactual_picture
+from vision_suite.viz.scanpath.stage import MODEL, Gaze, Stage
 
 ROOT = Path(__file__).resolve().parents[1]
 STEM = ROOT / "docs" / "results" / "oat_counterfactual"

@@ -34,10 +34,10 @@ from results import command_line, describe_run, git_commit, write_results
 from tqdm import tqdm
 
 from vision_suite.datasets.base import Stage
-from vision_suite.datasets.scanpath import ScanpathData
-from vision_suite.metrics.scanpath_baselines import Choices
-from vision_suite.metrics.scanpath_pixels import fit_pixels
-from vision_suite.metrics.scanpath_report import scanpath_report
+from vision_suite.datasets.scanpath.data import ScanpathData
+from vision_suite.metrics.scanpath.report.baselines import Choices
+from vision_suite.metrics.scanpath.report.build import scanpath_report
+from vision_suite.metrics.scanpath.report.pixel_baseline import fit_pixels
 
 ROOT = Path(__file__).resolve().parents[1]
 STEM = ROOT / "docs" / "results" / "oat"

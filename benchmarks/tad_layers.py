@@ -25,9 +25,9 @@ import torch
 from results import describe_run, write_results
 
 from vision_suite.layers.proposal_map import ProposalMap
-from vision_suite.losses.tad_targets import iou_targets
-from vision_suite.metrics.tad import ACTIVITYNET, average_recall, mean_average_precision
-from vision_suite.models.csa.matching import DenseSampledConvolution, SampledConvolution
+from vision_suite.losses.tad.targets import iou_targets
+from vision_suite.metrics.tad.scoring import ACTIVITYNET, average_recall, mean_average_precision
+from vision_suite.models.csa.boundary_matching import DenseSampledConvolution, SampledConvolution
 from vision_suite.models.csa.sampling import bmn_weights
 from vision_suite.ops.segments import soft_nms
 

@@ -26,8 +26,8 @@ def resolve_root(root: str) -> Path:
     Raises:
         DataError: It's in neither place; names the command that prepares it if there is one.
     """
-    from vision_suite.datasets.catalog import prepare_command
-    from vision_suite.datasets.fetch import data_dir
+    from vision_suite.datasets.prepare.catalog import prepare_command
+    from vision_suite.datasets.prepare.fetch import data_dir
 
     path = Path(root).expanduser()
     places = [path] if path.is_absolute() else [Path.cwd() / path, data_dir() / path]

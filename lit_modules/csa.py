@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from vision_suite.errors import DataError, check_choice
 from vision_suite.lit_modules.base import LitBase
-from vision_suite.losses.tad import DetectionLoss, segment_classification, video_classification
-from vision_suite.losses.tad_targets import detection_targets
-from vision_suite.metrics.tad import ACTIVITYNET
-from vision_suite.metrics.tad_metric import SequenceRows
-from vision_suite.metrics.tad_report import detection_report
+from vision_suite.losses.tad.detection import DetectionLoss, segment_classification, video_classification
+from vision_suite.losses.tad.targets import detection_targets
+from vision_suite.metrics.rows import SequenceRows
+from vision_suite.metrics.tad.report import detection_report
+from vision_suite.metrics.tad.scoring import ACTIVITYNET
 from vision_suite.models.csa import CSAConfig, CSADetector, DetectorOutput
 from vision_suite.models.csa.detections import detect, extended, position_curve, proposal_rows, video_rows, video_scores
 from vision_suite.models.csa.network import annotated_logits, another_video, video_logits
@@ -125,7 +125,7 @@ class LitCSA(LitBase):
 
     def configure_callbacks(self) -> list[Callback]:
         """A writer of detections, unless the trainer has one."""
-        from vision_suite.callbacks.detection_writer import DetectionWriter
+        from vision_suite.callbacks.predict.tad import DetectionWriter
 
         there = any(isinstance(callback, DetectionWriter) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
         return [] if there else [DetectionWriter()]

@@ -12,9 +12,9 @@ from vision_suite.errors import DataError
 from vision_suite.lit_modules.base import LitBase
 from vision_suite.losses.multi_branch import MultiBranchLoss, Weighting
 from vision_suite.metrics.classification import ClassificationMetric
-from vision_suite.metrics.ranking import APConvention
+from vision_suite.metrics.reid.protocols import Protocol
+from vision_suite.metrics.reid.ranking import APConvention
 from vision_suite.metrics.reid_metric import ReIDMetric
-from vision_suite.metrics.trials import Protocol
 from vision_suite.models.dcal import DCAL, DCALOutput
 from vision_suite.models.dcal.network import Task
 from vision_suite.optim import OptimConfig

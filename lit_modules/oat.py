@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from vision_suite.errors import ConfigError, DataError, check_choice
 from vision_suite.lit_modules.base import LitBase
 from vision_suite.losses.scanpath import scanpath_loss
+from vision_suite.metrics.rows import SequenceRows
 from vision_suite.metrics.scanpath import Scanpath
-from vision_suite.metrics.scanpath_pairs import PAIR_SCORES
-from vision_suite.metrics.scanpath_paths import LONGEST_FIXATION
-from vision_suite.metrics.scanpath_report import SCORES, scanpath_report
-from vision_suite.metrics.tad_metric import SequenceRows
+from vision_suite.metrics.scanpath.pairwise.scores import PAIR_SCORES
+from vision_suite.metrics.scanpath.paths import LONGEST_FIXATION
+from vision_suite.metrics.scanpath.report.build import SCORES, scanpath_report
 from vision_suite.models.oat import OAT, OATOutput, Scanpaths, greedy, sample
-from vision_suite.models.oat.requirements import check_inputs, check_trials
+from vision_suite.models.oat.data_checks import check_inputs, check_trials
 from vision_suite.models.oat.rows import logit_rows, path_of, path_rows, split_rows
 from vision_suite.optim import OptimConfig
 
@@ -38,7 +38,7 @@ class LitOAT(LitBase):
         optim: Optimiser and schedule.
         samples: Paths drawn for each trial in tests and predictions.
         temperature: Of the draws.
-        scores: What is compared with people, see `vision_suite.metrics.scanpath_pairs.PAIR_SCORES`.
+        scores: What is compared with people, see `vision_suite.metrics.scanpath.pairwise.scores.PAIR_SCORES`.
         include_given: Count given fixations as if they had been predicted.
         resamples: Bootstrap draws of the intervals.
         duration_weight: Factor on the loss of durations.
@@ -138,7 +138,7 @@ class LitOAT(LitBase):
 
     def configure_callbacks(self) -> list[Callback]:
         """A writer of scanpaths, unless the trainer has one."""
-        from vision_suite.callbacks.scanpath_writer import ScanpathWriter
+        from vision_suite.callbacks.predict.scanpath import ScanpathWriter
 
         there = any(isinstance(callback, ScanpathWriter) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
         return [] if there else [ScanpathWriter()]

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.base import LitBase
-from vision_suite.metrics.tad import ACTIVITYNET
-from vision_suite.metrics.tad_metric import SequenceRows
-from vision_suite.metrics.tad_report import detection_report
+from vision_suite.metrics.rows import SequenceRows
+from vision_suite.metrics.tad.report import detection_report
+from vision_suite.metrics.tad.scoring import ACTIVITYNET
 from vision_suite.models.csa.recognizer import SequenceRecognizer, averaged, runs, step_labels
 from vision_suite.ops.segments import Floats
 from vision_suite.optim import OptimConfig

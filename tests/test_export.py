@@ -10,14 +10,14 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from synthetic import write_market
+from synthetic_sets import write_cub
 from torch import nn
 
 from vision_suite.cli import main
-from vision_suite.cli.export import load_network
-from vision_suite.datasets.fgvc import FGVCData
-from vision_suite.datasets.reid import ReIDData
-from vision_suite.datasets.synthetic import write_market
-from vision_suite.datasets.synthetic_sets import write_cub
+from vision_suite.cli.commands.export import load_network
+from vision_suite.datasets.fgvc.data import FGVCData
+from vision_suite.datasets.reid.data import ReIDData
 from vision_suite.errors import CheckpointError, ExportError, MissingDependencyError
 from vision_suite.export import compare, export_network, load_exported
 from vision_suite.lit_modules.dcal import LitDCAL

@@ -12,10 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vision_suite.datasets.archives import sha256_of
-from vision_suite.datasets.emoji_draw import Drawing, Drawn, draw_all, drawings
-from vision_suite.datasets.emoji_recipe import Recipe
-from vision_suite.datasets.emoji_rules import (
+from vision_suite.datasets.emoji.draw import Drawing, Drawn, draw_all, drawings
+from vision_suite.datasets.emoji.recipe import Recipe
+from vision_suite.datasets.emoji.rules import (
     PROTOCOLS,
     PROTOCOLS_C,
     Picture,
@@ -29,7 +28,7 @@ from vision_suite.datasets.emoji_rules import (
     without_gendered,
     without_twins,
 )
-from vision_suite.datasets.emoji_write import (
+from vision_suite.datasets.emoji.write import (
     Linker,
     count_files,
     digest_of_folder,
@@ -37,8 +36,9 @@ from vision_suite.datasets.emoji_write import (
     write_cub,
     write_market,
 )
-from vision_suite.datasets.fetch import data_dir, fetch_members
-from vision_suite.datasets.prepared import MANIFEST, Progress, VerifyReport, as_json, load_manifest, prepare_once
+from vision_suite.datasets.prepare.archives import sha256_of
+from vision_suite.datasets.prepare.base import MANIFEST, Progress, VerifyReport, as_json, load_manifest, prepare_once
+from vision_suite.datasets.prepare.fetch import data_dir, fetch_members
 from vision_suite.errors import ConfigError, DataError
 
 DEFAULT_SIZE = 64

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from vision_suite.datasets.fetch import Archive
+from vision_suite.datasets.prepare.fetch import Archive
 
 DEFAULT_RECIPE = Path(__file__).with_name("emoji_reid.yaml")
 

@@ -10,9 +10,9 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from vision_suite.datasets.archives import sha256_of
-from vision_suite.datasets.emoji_draw import Drawn
-from vision_suite.datasets.emoji_rules import ClassifiedPicture, Picture
+from vision_suite.datasets.emoji.draw import Drawn
+from vision_suite.datasets.emoji.rules import ClassifiedPicture, Picture
+from vision_suite.datasets.prepare.archives import sha256_of
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
-from vision_suite.datasets import fgvc_layouts as layouts
-from vision_suite.datasets.images import Interpolation
-from vision_suite.datasets.pictures import PictureData, Validation
-from vision_suite.datasets.records import Listing, Record, check_counts
+from vision_suite.datasets.fgvc import layouts
+from vision_suite.datasets.pictures.data import PictureData, Validation
+from vision_suite.datasets.pictures.images import Interpolation
+from vision_suite.datasets.pictures.records import Listing, Record, check_counts
+from vision_suite.datasets.pictures.transforms import CROP_AND_FLIP, Augment
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
-from vision_suite.datasets.transforms import CROP_AND_FLIP, Augment
 from vision_suite.errors import ConfigError, DataError
 
 FGVCDataset = Literal[

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pytorch_lightning.utilities import rank_zero_info
 
-from vision_suite.datasets.images import BadPicture, check_pictures
 from vision_suite.datasets.loading import available_cores
+from vision_suite.datasets.pictures.images import BadPicture, check_pictures
 
 REMEMBER_FROM = 1000  # pictures; checking fewer takes a second or two
 
@@ -34,7 +34,7 @@ def find_bad(paths: Sequence[str]) -> list[BadPicture]:
 
 
 def _memo(paths: Sequence[str]) -> Path:
-    from vision_suite.datasets.fetch import data_dir
+    from vision_suite.datasets.prepare.fetch import data_dir
 
     digest = hashlib.sha256()
     for path in paths:

@@ -13,12 +13,13 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from vision_suite.datasets.base import BaseData, Stage, stages_of
-from vision_suite.datasets.checks import find_bad
-from vision_suite.datasets.images import BadPicture, Interpolation, Reader, load_pictures
-from vision_suite.datasets.loading import PictureBatches, available_cores
-from vision_suite.datasets.manifest import expand_inputs
-from vision_suite.datasets.records import Listing, Record, fingerprint
-from vision_suite.datasets.transforms import Augment, Prepare, center_crop
+from vision_suite.datasets.loading import available_cores
+from vision_suite.datasets.pictures.batches import PictureBatches
+from vision_suite.datasets.pictures.checks import find_bad
+from vision_suite.datasets.pictures.images import BadPicture, Interpolation, Reader, load_pictures
+from vision_suite.datasets.pictures.manifest import expand_inputs
+from vision_suite.datasets.pictures.records import Listing, Record, fingerprint
+from vision_suite.datasets.pictures.transforms import Augment, Prepare, center_crop
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types import Role
 

@@ -62,7 +62,7 @@ def open_picture(address: str) -> Image.Image:
     """
     try:
         if CONTAINER in address:
-            from vision_suite.datasets.cuhk03 import read_picture
+            from vision_suite.datasets.pictures.containers import read_picture
 
             return Image.fromarray(read_picture(address))
         with Image.open(address) as image:

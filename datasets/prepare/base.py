@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vision_suite.datasets.archives import sha256_of
-from vision_suite.datasets.fetch import Archive, building, locked
+from vision_suite.datasets.prepare.archives import sha256_of
+from vision_suite.datasets.prepare.fetch import Archive, building, locked
 from vision_suite.errors import DataError
 
 logger = logging.getLogger(__name__)

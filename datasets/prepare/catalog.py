@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vision_suite.datasets.fetch import data_dir
-from vision_suite.datasets.prepared import progress_bars
+from vision_suite.datasets.prepare.base import progress_bars
+from vision_suite.datasets.prepare.fetch import data_dir
 from vision_suite.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from vision_suite.datasets.prepared import VerifyReport
+    from vision_suite.datasets.prepare.base import VerifyReport
 
 EMOJI = "emoji-reid"
 EMOJI_SIZE = 64
@@ -76,8 +76,10 @@ def prepare(
         ConfigError: There is no such set, or the size or number of workers is out of range.
         DataError: The set cannot be had (no client, no answer, a wrong checksum) or written (disk full, no rights).
     """
-    from vision_suite.datasets import emoji, onestop, watch_tad
-    from vision_suite.datasets.emoji_recipe import load_recipe
+    from vision_suite.datasets.emoji import build as emoji
+    from vision_suite.datasets.emoji.recipe import load_recipe
+    from vision_suite.datasets.scanpath import onestop
+    from vision_suite.datasets.tad import watch_tad
 
     size = _size_of(name, image_size)
     if workers is not None and workers < 1:
@@ -108,8 +110,10 @@ def verify(name: str, *, image_size: int | None = None, quiet: bool = False) -> 
         ConfigError: There is no such set.
         DataError: It is not prepared, or its manifest cannot be read.
     """
-    from vision_suite.datasets import emoji, onestop, watch_tad
-    from vision_suite.datasets.emoji_recipe import load_recipe
+    from vision_suite.datasets.emoji import build as emoji
+    from vision_suite.datasets.emoji.recipe import load_recipe
+    from vision_suite.datasets.scanpath import onestop
+    from vision_suite.datasets.tad import watch_tad
 
     size = _size_of(name, image_size)
     folders = {WATCH: watch_tad.folder_of, ONESTOP: onestop.folder_of}

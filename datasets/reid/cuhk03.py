@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-import h5py
 import numpy as np
 
-from vision_suite.datasets.matfile import read_mat
-from vision_suite.datasets.records import Listing, Record
-from vision_suite.datasets.reid_layouts import MARKET_FOLDERS, read_folders
+from vision_suite.datasets.pictures.containers import open_container
+from vision_suite.datasets.pictures.matfile import read_mat
+from vision_suite.datasets.pictures.records import Listing, Record
+from vision_suite.datasets.reid.layouts import MARKET_FOLDERS, read_folders
 from vision_suite.errors import DataError
 from vision_suite.types import Role
 
@@ -104,7 +103,7 @@ def _fields(name: str, source: Path) -> tuple[int, int, int, int]:
 
 def _read_classic(root: Path, boxes: Boxes, trial: int) -> Listing:
     container = _find_container(root)
-    file = _open(str(container), os.getpid())
+    file = open_container(str(container), os.getpid())
     sets = file["testsets"][0]
     if not 0 <= trial < len(sets):
         raise DataError(f"cuhk03_trial={trial}: {str(container)!r} has test sets 0 to {len(sets) - 1}")
@@ -124,31 +123,3 @@ def _read_classic(root: Path, boxes: Boxes, trial: int) -> Listing:
     listing.splits = {"train": train, "query": queries, "gallery": test}
     listing.expected = {"train": (None, 1_367), "query": (None, 100), "gallery": (None, 100)}
     return listing
-
-
-def read_picture(address: str) -> np.ndarray:
-    """One picture, (h, w, 3) uint8, at ``FILE.mat::BOXES/PAIR/IDENTITY/PICTURE`` with numbers from 1.
-
-    Raises:
-        DataError: There is no such picture in the container.
-    """
-    path, _, place = address.partition("::")
-    boxes, *numbers = place.split("/")
-    try:
-        pair, identity, picture = (int(number) - 1 for number in numbers)
-        file = _open(path, os.getpid())
-        pixels = np.asarray(file[file[file[boxes][0, pair]][picture, identity]])
-    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
-        raise DataError(f"not in the container ({error})") from None
-    if pixels.ndim != 3 or pixels.dtype != np.uint8:
-        raise DataError("an empty cell of the container")
-    return np.ascontiguousarray(pixels.transpose(2, 1, 0))  # MATLAB stores columns first
-
-
-@lru_cache(maxsize=2)
-def _open(path: str, process: int) -> h5py.File:
-    """The open container; one per process, because HDF5 handles don't survive a fork."""
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise DataError(f"{path!r} cannot be read as a MATLAB 7.3 container: {error}") from None

@@ -10,15 +10,14 @@ import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
-from vision_suite.datasets import reid_layouts as layouts
-from vision_suite.datasets import reid_lists as lists
-from vision_suite.datasets.cuhk03 import read_cuhk03
-from vision_suite.datasets.images import Interpolation
-from vision_suite.datasets.pictures import PictureData, Validation, hold_out, with_role
-from vision_suite.datasets.records import Listing, Record, check_counts, relabel
+from vision_suite.datasets.pictures.data import PictureData, Validation, hold_out, with_role
+from vision_suite.datasets.pictures.images import Interpolation
+from vision_suite.datasets.pictures.records import Listing, Record, check_counts, relabel
+from vision_suite.datasets.pictures.transforms import TRANSREID, Augment
+from vision_suite.datasets.reid import layouts, lists
+from vision_suite.datasets.reid.cuhk03 import read_cuhk03
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.samplers import IdentityBatchSampler
-from vision_suite.datasets.transforms import TRANSREID, Augment
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types import Role
 

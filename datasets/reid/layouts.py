@@ -10,8 +10,8 @@ import json
 import re
 from pathlib import Path
 
-from vision_suite.datasets.manifest import read_manifest
-from vision_suite.datasets.records import Listing, Record, find_folder, list_pictures
+from vision_suite.datasets.pictures.manifest import read_manifest
+from vision_suite.datasets.pictures.records import Listing, Record, find_folder, list_pictures
 from vision_suite.errors import DataError
 from vision_suite.types import Role
 

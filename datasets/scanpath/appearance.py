@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from vision_suite.datasets.scanpath_records import ScanpathSet, Scene, Trial
-from vision_suite.datasets.scanpath_scenes import CropSettings, SceneInputs, read_vectors, vectors_of
-from vision_suite.datasets.scanpath_sources import GRIDS
+from vision_suite.datasets.scanpath.records import ScanpathSet, Scene, Trial
+from vision_suite.datasets.scanpath.scenes import CropSettings, SceneInputs, read_vectors, vectors_of
+from vision_suite.datasets.scanpath.sources import GRIDS
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types import Condition
 

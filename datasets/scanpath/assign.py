@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from vision_suite.datasets.scanpath_geometry import centres, object_pitch
+from vision_suite.datasets.scanpath.geometry import centres, object_pitch
 from vision_suite.errors import ConfigError, check_choice
 from vision_suite.types import BACKGROUND
 

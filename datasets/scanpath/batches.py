@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vision_suite.datasets.loading import BatchKey
-from vision_suite.datasets.scanpath_augment import SceneAugment
-from vision_suite.datasets.scanpath_records import Scene, Trial
-from vision_suite.datasets.scanpath_scenes import SceneInputs
+from vision_suite.datasets.scanpath.augment import SceneAugment
+from vision_suite.datasets.scanpath.records import Scene, Trial
+from vision_suite.datasets.scanpath.scenes import SceneInputs
 from vision_suite.types import PADDING
 
 

@@ -12,17 +12,17 @@ from vision_suite.datasets.base import BaseData, Stage, stages_of
 from vision_suite.datasets.loading import available_cores
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
-from vision_suite.datasets.scanpath_assign import Rule, Unassigned
-from vision_suite.datasets.scanpath_augment import SceneAugment
-from vision_suite.datasets.scanpath_batches import ScanpathBatches
-from vision_suite.datasets.scanpath_inputs import PictureBatches, PictureScenes, PictureSettings
-from vision_suite.datasets.scanpath_looks import Looks, Objects, TargetFrom
-from vision_suite.datasets.scanpath_paths import begin_in_the_middle
-from vision_suite.datasets.scanpath_records import Scene, Trial, counts
-from vision_suite.datasets.scanpath_scenes import CropSettings, crops_of
-from vision_suite.datasets.scanpath_sources import Layout, Source
-from vision_suite.datasets.scanpath_splits import SplitRule, SplitSettings, split_trials, trial_keys
-from vision_suite.datasets.scanpath_windows import Windows
+from vision_suite.datasets.scanpath.appearance import Looks, Objects, TargetFrom
+from vision_suite.datasets.scanpath.assign import Rule, Unassigned
+from vision_suite.datasets.scanpath.augment import SceneAugment
+from vision_suite.datasets.scanpath.batches import ScanpathBatches
+from vision_suite.datasets.scanpath.paths import begin_in_the_middle
+from vision_suite.datasets.scanpath.predict.pictures import PictureBatches, PictureScenes, PictureSettings
+from vision_suite.datasets.scanpath.records import Scene, Trial, counts
+from vision_suite.datasets.scanpath.scenes import CropSettings, crops_of
+from vision_suite.datasets.scanpath.sources import Layout, Source
+from vision_suite.datasets.scanpath.splits import SplitRule, SplitSettings, split_trials, trial_keys
+from vision_suite.datasets.scanpath.windows import Windows
 from vision_suite.errors import ConfigError, DataError, check_choice
 from vision_suite.types import BACKGROUND
 

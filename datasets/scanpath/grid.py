@@ -17,9 +17,9 @@ from torch.utils.data import Dataset
 from vision_suite.datasets.base import BaseData, Stage
 from vision_suite.datasets.loading import BatchKey
 from vision_suite.datasets.samplers import ShuffledBatchSampler
-from vision_suite.datasets.scanpath_batches import pad_trials
-from vision_suite.datasets.scanpath_geometry import grid_boxes
-from vision_suite.datasets.scanpath_records import Floats, Scene, Trial, counts
+from vision_suite.datasets.scanpath.batches import pad_trials
+from vision_suite.datasets.scanpath.geometry import grid_boxes
+from vision_suite.datasets.scanpath.records import Floats, Scene, Trial, counts
 from vision_suite.errors import ConfigError
 from vision_suite.types import Condition
 

@@ -17,10 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from vision_suite.datasets.archives import sha256_of
-from vision_suite.datasets.fetch import Archive, data_dir, fetch_members
-from vision_suite.datasets.onestop_recipe import ATTRIBUTION, EXPECTED, LICENCE, MEMBERS, NORMS, PAGES
-from vision_suite.datasets.prepared import (
+from vision_suite.datasets.prepare.archives import sha256_of
+from vision_suite.datasets.prepare.base import (
     MANIFEST,
     Progress,
     VerifyReport,
@@ -31,8 +29,10 @@ from vision_suite.datasets.prepared import (
     prepare_once,
     source_of,
 )
-from vision_suite.datasets.sentence_vectors import ARCHIVE as SENTENCES
-from vision_suite.datasets.sentence_vectors import can_embed, sentence_vectors
+from vision_suite.datasets.prepare.fetch import Archive, data_dir, fetch_members
+from vision_suite.datasets.scanpath.onestop_recipe import ATTRIBUTION, EXPECTED, LICENCE, MEMBERS, NORMS, PAGES
+from vision_suite.datasets.scanpath.sentence_vectors import ARCHIVE as SENTENCES
+from vision_suite.datasets.scanpath.sentence_vectors import can_embed, sentence_vectors
 from vision_suite.errors import DataError
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vision_suite.datasets.scanpath_assign import AssignRule
-from vision_suite.datasets.scanpath_records import Floats, Integers, Scene, Trial, seconds
+from vision_suite.datasets.scanpath.assign import AssignRule
+from vision_suite.datasets.scanpath.records import Floats, Integers, Scene, Trial, seconds
 from vision_suite.types import BACKGROUND
 
 GIVEN = "given_by_the_file"

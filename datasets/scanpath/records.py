@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vision_suite.datasets.scanpath_geometry import centres, grid_positions, object_pitch
+from vision_suite.datasets.scanpath.geometry import centres, grid_positions, object_pitch
 from vision_suite.errors import DataError
 from vision_suite.types import BACKGROUND, Condition
 

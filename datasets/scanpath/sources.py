@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from vision_suite.datasets.amazon_covers import LENGTH_DEVIATIONS, read_amazon_covers
-from vision_suite.datasets.coco_search import read_coco_scanpaths
-from vision_suite.datasets.records import Record, fingerprint
-from vision_suite.datasets.scanpath_assign import AssignRule, Rule, Unassigned, fractions
-from vision_suite.datasets.scanpath_records import ScanpathSet, Trial, drop_long
-from vision_suite.datasets.scanpath_table import read_scanpath_table
-from vision_suite.datasets.shelf_sheets import read_shelf_sheets
+from vision_suite.datasets.pictures.records import Record, fingerprint
+from vision_suite.datasets.scanpath.assign import AssignRule, Rule, Unassigned, fractions
+from vision_suite.datasets.scanpath.readers.amazon_covers import LENGTH_DEVIATIONS, read_amazon_covers
+from vision_suite.datasets.scanpath.readers.coco_search import read_coco_scanpaths
+from vision_suite.datasets.scanpath.readers.shelf_sheets import read_shelf_sheets
+from vision_suite.datasets.scanpath.readers.table import read_scanpath_table
+from vision_suite.datasets.scanpath.records import ScanpathSet, Trial, drop_long
 from vision_suite.types import Condition
 
 Layout = Literal["amazon_covers", "shelf_sheets", "coco_search18", "coco_freeview", "table"]
@@ -22,7 +22,7 @@ GRIDS = ("amazon_covers", "shelf_sheets")
 
 @dataclass(frozen=True)
 class Source:
-    """A data set on disk; the arguments of `vision_suite.datasets.scanpath.ScanpathData` say what each means."""
+    """A data set on disk; the arguments of `vision_suite.datasets.scanpath.data.ScanpathData` say what each means."""
 
     layout: Layout
     folder: Path

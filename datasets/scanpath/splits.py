@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from vision_suite.datasets.scanpath_records import ScanpathSet, Scene, Trial
+from vision_suite.datasets.scanpath.records import ScanpathSet, Scene, Trial
 from vision_suite.errors import ConfigError, DataError, check_choice
 
 SplitRule = Literal["image", "target", "subject", "combination", "official"]

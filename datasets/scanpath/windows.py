@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vision_suite.datasets.base import Stage
-from vision_suite.datasets.scanpath_records import Trial
+from vision_suite.datasets.scanpath.records import Trial
 from vision_suite.errors import ConfigError
 
 

@@ -14,17 +14,17 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from vision_suite.datasets.base import BaseData, Stage, stages_of
 from vision_suite.datasets.loading import available_cores
-from vision_suite.datasets.records import Record, fingerprint
+from vision_suite.datasets.pictures.records import Record, fingerprint
 from vision_suite.datasets.roots import find_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
-from vision_suite.datasets.tad_annotations import Annotations, Video, ground_truth, read_annotations
-from vision_suite.datasets.tad_features import FeatureSource, Floats, Join
-from vision_suite.datasets.tad_inputs import VideoFiles
-from vision_suite.datasets.tad_sampling import FeatureInfo, read_joined
-from vision_suite.datasets.tad_scores import read_scores
-from vision_suite.datasets.tad_sequences import SequenceBatches, VideoRows
-from vision_suite.datasets.tad_stream import StreamBatches
-from vision_suite.datasets.tad_windows import Window, compare_lengths, sequences_of, stride_of
+from vision_suite.datasets.tad.annotations import Annotations, Video, ground_truth, read_annotations
+from vision_suite.datasets.tad.features import FeatureSource, Floats, Join
+from vision_suite.datasets.tad.inputs import VideoFiles
+from vision_suite.datasets.tad.sampling import FeatureInfo, read_joined
+from vision_suite.datasets.tad.scores import read_scores
+from vision_suite.datasets.tad.sequences import SequenceBatches, VideoRows
+from vision_suite.datasets.tad.stream import StreamBatches
+from vision_suite.datasets.tad.windows import Window, compare_lengths, sequences_of, stride_of
 from vision_suite.errors import ConfigError, DataError, check_choice
 
 Mode = Literal["resize", "window"]

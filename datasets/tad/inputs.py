@@ -8,9 +8,9 @@ from typing import Literal
 
 from pytorch_lightning.utilities import rank_zero_warn
 
-from vision_suite.datasets.tad_annotations import Video
-from vision_suite.datasets.tad_features import Floats
-from vision_suite.datasets.tad_sampling import FeatureInfo
+from vision_suite.datasets.tad.annotations import Video
+from vision_suite.datasets.tad.features import Floats
+from vision_suite.datasets.tad.sampling import FeatureInfo
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.video.decode import duration_of, list_videos
 

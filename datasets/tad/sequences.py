@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vision_suite.datasets.loading import BatchKey
-from vision_suite.datasets.tad_annotations import Video
-from vision_suite.datasets.tad_features import FeatureSource, Floats, resize_rows
-from vision_suite.datasets.tad_windows import Window
+from vision_suite.datasets.tad.annotations import Video
+from vision_suite.datasets.tad.features import FeatureSource, Floats, resize_rows
+from vision_suite.datasets.tad.windows import Window
 from vision_suite.errors import DataError
 
 RECENT = 4  # videos kept by a reader without memory: windows of one video follow one another in evaluation

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vision_suite.datasets.tad_annotations import Video
-from vision_suite.datasets.tad_features import Floats, resize_rows
-from vision_suite.datasets.tad_sampling import FeatureInfo
-from vision_suite.datasets.tad_windows import Clock, row_clock, whole_clock
+from vision_suite.datasets.tad.annotations import Video
+from vision_suite.datasets.tad.features import Floats, resize_rows
+from vision_suite.datasets.tad.sampling import FeatureInfo
+from vision_suite.datasets.tad.windows import Clock, row_clock, whole_clock
 from vision_suite.errors import DataError
 from vision_suite.ops.windows import WindowCutter
 
@@ -36,7 +36,7 @@ def windows_of(
 ) -> Iterator[StreamWindow]:
     """Cut rows that arrive in chunks into windows, whatever the chunks' sizes.
 
-    The windows are those of `vision_suite.datasets.tad_windows.window_starts` for the whole video.
+    The windows are those of `vision_suite.datasets.tad.windows.window_starts` for the whole video.
 
     Args:
         chunks: Rows (n, C) in order.

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vision_suite.datasets.archives import sha256_of
-from vision_suite.datasets.array_pickle import load_array_pickle
-from vision_suite.datasets.fetch import Archive, data_dir, fetch_members
-from vision_suite.datasets.prepared import (
+from vision_suite.datasets.prepare.archives import sha256_of
+from vision_suite.datasets.prepare.array_pickle import load_array_pickle
+from vision_suite.datasets.prepare.base import (
     MANIFEST,
     Progress,
     VerifyReport,
@@ -26,8 +25,9 @@ from vision_suite.datasets.prepared import (
     prepare_once,
     source_of,
 )
-from vision_suite.datasets.tad_annotations import Action, Video, write_annotations
-from vision_suite.datasets.tad_sampling import FeatureInfo, write_info
+from vision_suite.datasets.prepare.fetch import Archive, data_dir, fetch_members
+from vision_suite.datasets.tad.annotations import Action, Video, write_annotations
+from vision_suite.datasets.tad.sampling import FeatureInfo, write_info
 from vision_suite.errors import DataError
 
 NAME = "watch-tad"

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vision_suite.datasets.tad_annotations import Video
-from vision_suite.datasets.tad_sampling import FeatureInfo
+from vision_suite.datasets.tad.annotations import Video
+from vision_suite.datasets.tad.sampling import FeatureInfo
 from vision_suite.errors import ConfigError, DataError
 
 WRONG_SHARE = 0.1  # of a video: rows that end so far from its end have another clock

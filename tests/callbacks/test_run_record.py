@@ -49,9 +49,9 @@ def test_a_development_run_stays_apart(tmp_path):
 
 def test_two_offline_wandb_runs_keep_two_configurations(tmp_path, monkeypatch):
     import wandb
+    from synthetic import write_market
 
-    from vision_suite.cli.train import run
-    from vision_suite.datasets.synthetic import write_market
+    from vision_suite.cli.commands.train import run
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VISION_SUITE_DATA", str(tmp_path / "cache"))

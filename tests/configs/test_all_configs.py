@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import synthetic
+import synthetic_sets
 import torch
 import yaml
 
-from vision_suite.callbacks.predictions import PredictionWriter
-from vision_suite.callbacks.report import ReportWriter
+from vision_suite.callbacks.predict.pictures import PredictionWriter
+from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.callbacks.run_dir import run_dir
+from vision_suite.cli.commands.train import run
 from vision_suite.cli.configs import named_configs
-from vision_suite.cli.train import run
-from vision_suite.datasets import synthetic, synthetic_sets
 from vision_suite.types import ClassificationReport, RetrievalReport
 
 CONF = Path(__file__).parents[1] / "conf"

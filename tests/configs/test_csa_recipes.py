@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from synthetic_tad import write_feature_set
 
 from vision_suite.callbacks.run_dir import run_dir
+from vision_suite.cli.commands.train import run
 from vision_suite.cli.configs import named_configs
-from vision_suite.cli.train import run
-from vision_suite.datasets.synthetic_tad import write_feature_set
 from vision_suite.types import DetectionReport
 
 NAMES = [name for name in named_configs() if name.startswith("csa/")]

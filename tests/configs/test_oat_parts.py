@@ -9,8 +9,8 @@ import yaml
 
 from vision_suite.callbacks.run_dir import run_dir
 from vision_suite.cli import main
+from vision_suite.cli.commands.train import run
 from vision_suite.cli.configs import named_configs
-from vision_suite.cli.train import run
 from vision_suite.types import ScanpathReport
 
 

@@ -1,20 +1,16 @@
 """Every configuration of OAT trains a step, is tested and predicts, on generated sets in the layout it names."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
+import scanpath_fixture
 import torch
 import yaml
 
 from vision_suite.callbacks.run_dir import run_dir
+from vision_suite.cli.commands.train import run
 from vision_suite.cli.configs import named_configs
-from vision_suite.cli.train import run
 from vision_suite.types import ScanpathReport
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
-import scanpath_fixture
 
 NAMES = sorted(name for name in named_configs() if name.startswith("oat/"))
 

@@ -9,9 +9,9 @@ import warnings
 import pytest
 import pytorch_lightning as pl
 import torch
+from synthetic import write_market
 
-from vision_suite.datasets.reid import ReIDData
-from vision_suite.datasets.synthetic import write_market
+from vision_suite.datasets.reid.data import ReIDData
 
 
 class Recorder(pl.LightningModule):

@@ -11,12 +11,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from synthetic import write_market
+from synthetic_sets import write_image_folder
 
-from vision_suite.datasets.fgvc import FGVCData
-from vision_suite.datasets.reid import ReIDData
-from vision_suite.datasets.synthetic import write_market
-from vision_suite.datasets.synthetic_sets import write_image_folder
-from vision_suite.datasets.transforms import LIGHT
+from vision_suite.datasets.fgvc.data import FGVCData
+from vision_suite.datasets.pictures.transforms import LIGHT
+from vision_suite.datasets.reid.data import ReIDData
 
 STEPS_PER_EPOCH = 6
 EPOCHS = 3

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from synthetic_desks import draw_desk
 
-from vision_suite.datasets.scanpath_detector import Detector
-from vision_suite.datasets.scanpath_inputs import PictureScenes, PictureSettings
-from vision_suite.datasets.synthetic_desks import draw_desk
+from vision_suite.datasets.scanpath.predict.pictures import PictureScenes, PictureSettings
+from vision_suite.detectors.zero_shot import Detector
 from vision_suite.errors import ConfigError, DataError
 
 transformers = pytest.importorskip("transformers")

@@ -4,8 +4,8 @@ from PIL import Image
 from sklearn.covariance import empirical_covariance
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from vision_suite.datasets.pixel_baselines import WithinIdentityWhitening, pixel_baselines
 from vision_suite.errors import DataError
+from vision_suite.extract.pixels import WithinIdentityWhitening, pixel_baselines
 
 
 @pytest.fixture

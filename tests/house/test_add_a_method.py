@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 from documents import blocks
-
-from vision_suite.datasets.synthetic import save, write_market
+from synthetic import save, write_market
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = blocks(ROOT / "docs/add-a-method.md")

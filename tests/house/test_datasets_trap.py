@@ -47,7 +47,7 @@ def test_hugging_face_wins_at_the_root():
 def test_any_regular_package_wins_at_the_root(tmp_path):
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets" / "__init__.py").write_text("Dataset = 'theirs'\n")
-    code = "import datasets, vision_suite.datasets.records as ours; print(datasets.Dataset, ours.__file__)"
+    code = "import datasets, vision_suite.datasets.pictures.records as ours; print(datasets.Dataset, ours.__file__)"
     theirs, ours = run_at_the_root(code, PYTHONPATH=str(tmp_path)).split()
     assert theirs == "theirs"
     assert Path(ours).resolve() == ROOT / "datasets" / "records.py"
@@ -64,11 +64,15 @@ def test_a_checkout_without_links_still_finds_its_rooms(tmp_path):
         (package / name).write_text(target)
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     code = (
-        "import vision_suite.datasets.records as a, vision_suite.cli.configs as c;"
+        "import vision_suite.datasets.pictures.records as a, vision_suite.cli.configs as c;"
         "print(a.__file__, c.configs_folder(), len(c.named_configs()) > 0)"
     )
     command = [sys.executable, "-P", "-c", code]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=False)
     reader, configs, any_named = done.stdout.split()
-    assert (reader, configs, any_named) == (str(tmp_path / "datasets/records.py"), str(tmp_path / "configs"), "True")
+    assert (reader, configs, any_named) == (
+        str(tmp_path / "datasets/pictures/records.py"),
+        str(tmp_path / "configs"),
+        "True",
+    )

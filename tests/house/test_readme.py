@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 from documents import blocks
+from synthetic import save, write_market
 
 from vision_suite.cli import TRAINER_COMMANDS, main
-from vision_suite.datasets.synthetic import save, write_market
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 BLOCKS = blocks(README)

@@ -2,17 +2,17 @@
 
 import json
 import lzma
-from pathlib import Path
 
 import pytest
+from folders import SUPPORT
+from synthetic import write_market
+from synthetic_sets import write_cub
+from synthetic_tad import write_feature_set
 
 from vision_suite.callbacks.run_dir import run_dir
-from vision_suite.cli.train import run
-from vision_suite.datasets.synthetic import write_market
-from vision_suite.datasets.synthetic_sets import write_cub
-from vision_suite.datasets.synthetic_tad import write_feature_set
+from vision_suite.cli.commands.train import run
 
-BEFORE = Path(__file__).resolve().parents[1] / "support" / "before"
+BEFORE = SUPPORT / "before"
 NAMES = sorted(path.name for path in BEFORE.iterdir() if path.is_dir())
 
 

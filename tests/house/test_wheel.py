@@ -42,7 +42,7 @@ def test_a_wheel_holds_every_room_once(wheel):
     configs = {f"vision_suite/configs/{path.relative_to(folder)}" for path in folder.rglob("*.yaml")}
     assert configs
     assert configs <= set(names)
-    assert {"vision_suite/py.typed", "vision_suite/datasets/emoji_reid.yaml"} <= set(names)
+    assert {"vision_suite/py.typed", "vision_suite/datasets/emoji/emoji_reid.yaml"} <= set(names)
     roots = {name.split("/")[0] for name in names}
     assert {root for root in roots if not root.endswith(".dist-info")} == {"vision_suite"}
 

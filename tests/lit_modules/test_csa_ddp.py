@@ -6,10 +6,10 @@ from pathlib import Path
 import children
 import pytest
 import pytorch_lightning as pl
+from synthetic_tad import write_feature_set
 
 from vision_suite.callbacks.run_dir import run_dir
-from vision_suite.datasets.synthetic_tad import write_feature_set
-from vision_suite.datasets.tad import TADData
+from vision_suite.datasets.tad.data import TADData
 from vision_suite.lit_modules.csa import LitCSA
 from vision_suite.models.csa.postprocess import PostProcess
 

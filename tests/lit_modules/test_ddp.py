@@ -7,11 +7,11 @@ import lit_training
 import pytest
 import pytorch_lightning as pl
 import torch
+from synthetic import write_market
+from synthetic_sets import write_cub
 
 from vision_suite.callbacks.ema import EMA
-from vision_suite.datasets.fgvc import FGVCData
-from vision_suite.datasets.synthetic import write_market
-from vision_suite.datasets.synthetic_sets import write_cub
+from vision_suite.datasets.fgvc.data import FGVCData
 from vision_suite.lit_modules.dcal import LitDCAL
 
 pytestmark = pytest.mark.dist

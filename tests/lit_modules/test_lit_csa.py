@@ -9,17 +9,17 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from synthetic_tad import Action, write_feature_set, write_video, write_video_set
 
-from vision_suite.callbacks.report import ReportWriter
+from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.callbacks.run_dir import file_stem, run_dir
 from vision_suite.cli import main
-from vision_suite.cli.train import run
-from vision_suite.datasets.synthetic_tad import Action, write_feature_set, write_video, write_video_set
-from vision_suite.datasets.tad import TADData
+from vision_suite.cli.commands.train import run
+from vision_suite.datasets.tad.data import TADData
 from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.csa import LitCSA
 from vision_suite.lit_modules.recognizer import LitRecognizer
-from vision_suite.metrics.tad import mean_average_precision
+from vision_suite.metrics.tad.scoring import mean_average_precision
 from vision_suite.models.csa import CSAConfig
 from vision_suite.models.csa.postprocess import PostProcess
 from vision_suite.models.csa.streaming import StreamingDetector

@@ -8,11 +8,11 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from lit_training import NETWORK, market_data, module, trainer
+from synthetic import write_market
+from synthetic_sets import write_cub
 
 from vision_suite.callbacks.ema import EMA
-from vision_suite.datasets.fgvc import FGVCData
-from vision_suite.datasets.synthetic import write_market
-from vision_suite.datasets.synthetic_sets import write_cub
+from vision_suite.datasets.fgvc.data import FGVCData
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.lit_modules.base import LitBase, plain
 from vision_suite.lit_modules.dcal import LitDCAL

@@ -9,11 +9,11 @@ import torch
 from oat_data import beside, covers, lit, reading, searches, table_lit, trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from vision_suite.callbacks.report import ReportWriter
+from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.callbacks.run_dir import run_dir
-from vision_suite.cli.train import run
-from vision_suite.datasets.grid_scanpaths import GridScanpathData
-from vision_suite.datasets.scanpath import ScanpathData
+from vision_suite.cli.commands.train import run
+from vision_suite.datasets.scanpath.data import ScanpathData
+from vision_suite.datasets.scanpath.grid import GridScanpathData
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.lit_modules.oat import LitOAT
 from vision_suite.metrics.scanpath import sequence_score

@@ -6,8 +6,7 @@ import children
 import lit_training
 import pytest
 import torch
-
-from vision_suite.datasets.synthetic import write_market
+from synthetic import write_market
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 from oat_data import lit, searches, table_lit
 
-from vision_suite.datasets.grid_scanpaths import GridScanpathData
+from vision_suite.datasets.scanpath.grid import GridScanpathData
 
 pytestmark = pytest.mark.dist
 

@@ -9,8 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics import ranking
-from vision_suite.metrics.reid import evaluate, evaluate_features, evaluate_single_shot, rerank, verification
+from vision_suite.metrics.reid import evaluate, evaluate_features, evaluate_single_shot, ranking, rerank, verification
 from vision_suite.metrics.reid_metric import ReIDMetric
 from vision_suite.types import Role
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import BACKENDS, COMPILED, attention_rollout, cross_attention, dense, heads
 
-from tests.ops.reference import BACKENDS, COMPILED, attention_rollout, cross_attention, dense, heads
 from vision_suite.ops.attention import merge_attention, pair_attention, pair_order
 
 ALL = ("out", "lse", "extra", "mean_map")

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 import torch
+from reference import heads
 
-from tests.ops.reference import heads
 from vision_suite.ops import _arguments, attention
 from vision_suite.ops.attention import (
     choose,

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from reference import heads, moved
 
-from tests.ops.reference import heads, moved
 from tests.ops.test_integration import EACH, own_checks
 from vision_suite.ops.attention import attention_rollout, choose, cross_attention, pair_attention, status
 

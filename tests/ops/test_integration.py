@@ -4,11 +4,11 @@ import multiprocessing
 
 import pytest
 import torch
+from reference import heads
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
-from tests.ops.reference import heads
 from vision_suite.ops._register import inverse_lists
 from vision_suite.ops.attention import attention_rollout, cross_attention, status
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from reference import BACKENDS, COMPILED, attention_rollout, cross_attention, heads
 
-from tests.ops.reference import BACKENDS, COMPILED, attention_rollout, cross_attention, heads
 from vision_suite.ops.attention import status
 
 each_backend = pytest.mark.parametrize("backend", BACKENDS)

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
+from reference import BACKENDS, attention_rollout, cross_attention
 
-from tests.ops.reference import BACKENDS, attention_rollout, cross_attention
 from vision_suite.ops.attention import rollout_from_maps
 
 pytestmark = pytest.mark.parametrize("backend", BACKENDS)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from vision_suite.datasets.emoji_recipe import Recipe, load_recipe
+from vision_suite.datasets.emoji.recipe import Recipe, load_recipe
 
 DESIGNS = [f"design{camera}" for camera in range(8)]
 # 48 plain names, plus what each rule removes.

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 
 from vision_suite.callbacks.ema import EMA
-from vision_suite.datasets.reid import ReIDData
+from vision_suite.datasets.reid.data import ReIDData
 from vision_suite.lit_modules.dcal import LitDCAL
 from vision_suite.optim import OptimConfig
 

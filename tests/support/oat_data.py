@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytorch_lightning as pl
 
-from vision_suite.datasets.scanpath import ScanpathData
+from vision_suite.datasets.scanpath.data import ScanpathData
 from vision_suite.lit_modules.oat import LitOAT
 from vision_suite.optim import OptimConfig
 

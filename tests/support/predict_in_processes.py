@@ -5,8 +5,8 @@ import sys
 import pytorch_lightning as pl
 from stub_method import LitStub, table
 
-from vision_suite.callbacks.predictions import PredictionWriter
-from vision_suite.datasets.reid import ReIDData
+from vision_suite.callbacks.predict.pictures import PredictionWriter
+from vision_suite.datasets.reid.data import ReIDData
 
 if __name__ == "__main__":
     devices, folder, inputs, gallery = sys.argv[1:]

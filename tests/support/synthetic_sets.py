@@ -7,8 +7,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-
-from vision_suite.datasets.synthetic import draw, save
+from synthetic import draw, save
 
 
 def write_msmt17(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_suite.datasets.tad_annotations import Action, Video, write_annotations
-from vision_suite.datasets.tad_sampling import FeatureInfo, write_info
+from vision_suite.datasets.tad.annotations import Action, Video, write_annotations
+from vision_suite.datasets.tad.sampling import FeatureInfo, write_info
 
 LABELS = ("circle", "square")
 SIDE = 48

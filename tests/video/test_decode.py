@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from synthetic_tad import Action, write_video
 
-from vision_suite.datasets.synthetic_tad import Action, write_video
 from vision_suite.errors import DataError
 from vision_suite.video.decode import clips, duration_of, frames_at, list_videos, thumbnails, timed_frames
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from synthetic_tad import Action, write_feature_set, write_video
 from torchvision.models.video import r3d_18
 
 from vision_suite.cli import main
-from vision_suite.datasets.synthetic_tad import Action, write_feature_set, write_video
-from vision_suite.datasets.tad_inputs import VideoFiles
-from vision_suite.datasets.tad_sampling import read_info
+from vision_suite.datasets.tad.inputs import VideoFiles
+from vision_suite.datasets.tad.sampling import read_info
 from vision_suite.errors import CheckpointError, ConfigError, DataError
 from vision_suite.extract.sequences import extract_sequences
 from vision_suite.models.csa.recognizer import SequenceRecognizer

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
-from vision_suite.viz.classification import Confusion, ConfusionRow, confusion_sheet, most_confused, readable
+from vision_suite.viz.fgvc import Confusion, ConfusionRow, confusion_sheet, most_confused, readable
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60), st.integers(1, 30))

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 from vision_suite.viz import canvas
-from vision_suite.viz.retrieval import RankedRow, Shown, cmc_curves, gallery_strip
+from vision_suite.viz.reid import RankedRow, Shown, cmc_curves, gallery_strip
 
 COLOURS = {"green": canvas.CORRECT, "red": canvas.WRONG, "grey": canvas.NEUTRAL, "blue": canvas.QUERY}
 

@@ -71,7 +71,7 @@ def _dispatch(arguments: list[str]) -> int:
             f"unknown command '{command}'{did_you_mean(command, names)} ('vision-suite --help' lists all)"
         )
     try:
-        commands = importlib.import_module(f"vision_suite.cli.{module}")
+        commands = importlib.import_module(f"vision_suite.cli.commands.{module}")
     except (ImportError, RuntimeError) as error:  # torchvision of another build than torch raises RuntimeError
         raise SuiteError(f"'{command}' cannot start ({error}): 'vision-suite doctor' says how to mend it") from error
     status: int = commands.main(rest)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import vision_suite
 from vision_suite.cli.hints import did_you_mean, nearest
-from vision_suite.cli.light_parser import LightParser
 from vision_suite.errors import ConfigError
 
 PARTS = "_base"
@@ -83,14 +81,3 @@ def experiment_name(file: str | None) -> str:
     path = Path(file).resolve()
     folder = configs_folder().resolve()
     return path.relative_to(folder).with_suffix("").as_posix() if path.is_relative_to(folder) else path.stem
-
-
-def main(argv: Sequence[str]) -> int:
-    """Print the named configurations, one a line."""
-    parser = LightParser(prog="vision-suite configs", description="List the named configurations.")
-    parser.parse_args(argv)
-    known = named_configs()
-    width = max((len(name) for name in known), default=0)
-    for name, path in known.items():
-        print(f"{name:<{width}}  {description(path)}".rstrip())
-    return 0

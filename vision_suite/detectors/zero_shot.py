@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vision_suite.datasets.scanpath_boxes import Boxes
+from vision_suite.datasets.scanpath.predict.boxes import Boxes
 from vision_suite.errors import ConfigError, DataError, MissingDependencyError
 
 MOST = 100  # objects of a picture, as for COCO

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vision_suite.datasets.records import Record
-from vision_suite.datasets.reid_layouts import read_market_folder
+from vision_suite.datasets.pictures.records import Record
+from vision_suite.datasets.reid.layouts import read_market_folder
 from vision_suite.errors import DataError
 
 Array = NDArray[np.float64]

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vision_suite.datasets.tad_features import read_rows
-from vision_suite.datasets.tad_sampling import FeatureInfo, read_info, write_info
+from vision_suite.datasets.tad.features import read_rows
+from vision_suite.datasets.tad.sampling import FeatureInfo, read_info, write_info
 from vision_suite.errors import CheckpointError, DataError
 from vision_suite.models.csa.recognizer import SequenceRecognizer
 from vision_suite.video.store import Store, checksum

@@ -13,9 +13,10 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.distances import COSINE, cosine_blocks, inverse_norms
 from vision_suite.metrics.gather import gather_rows
-from vision_suite.metrics.ranking import (
+from vision_suite.metrics.reid.distances import COSINE, cosine_blocks, inverse_norms
+from vision_suite.metrics.reid.protocols import PROTOCOLS, Pictures, Protocol, Trial, trials
+from vision_suite.metrics.reid.ranking import (
     AP_CONVENTIONS,
     TIES,
     APConvention,
@@ -28,11 +29,10 @@ from vision_suite.metrics.ranking import (
     score,
     summarise,
 )
-from vision_suite.metrics.reid import uniform_draws
-from vision_suite.metrics.rerank import SQUARED_EUCLIDEAN, Reranker, check_rerank
-from vision_suite.metrics.trials import PROTOCOLS, Pictures, Protocol, Trial, trials
-from vision_suite.metrics.truth import Truth
-from vision_suite.metrics.verification import PairTally, check_rates
+from vision_suite.metrics.reid.reranking import SQUARED_EUCLIDEAN, Reranker, check_rerank
+from vision_suite.metrics.reid.roc import PairTally, check_rates
+from vision_suite.metrics.reid.scoring import uniform_draws
+from vision_suite.metrics.reid.truth import Truth
 from vision_suite.types import RetrievalReport
 
 RANKS = (1, 5, 10, 20)

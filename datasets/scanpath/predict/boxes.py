@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from vision_suite.datasets.scanpath_files import finite, read_json
-from vision_suite.datasets.scanpath_records import Floats
-from vision_suite.datasets.scanpath_table import box_rows
+from vision_suite.datasets.scanpath.readers.files import finite, read_json
+from vision_suite.datasets.scanpath.readers.table import box_rows
+from vision_suite.datasets.scanpath.records import Floats
 from vision_suite.errors import DataError
 
 FORM = "give [x1, y1, x2, y2] or [x1, y1, x2, y2, label] in pixels"

@@ -14,16 +14,16 @@ from PIL import Image
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from vision_suite.datasets.images import open_picture
 from vision_suite.datasets.loading import BatchKey
-from vision_suite.datasets.manifest import expand_inputs
-from vision_suite.datasets.scanpath_batches import ScanpathBatches
-from vision_suite.datasets.scanpath_boxes import Boxes, match_names, read_boxes
-from vision_suite.datasets.scanpath_detector import Detector
-from vision_suite.datasets.scanpath_geometry import Doubles, grid_boxes
-from vision_suite.datasets.scanpath_records import Scene, Trial
-from vision_suite.datasets.scanpath_scenes import CropSettings, SceneInputs, cut
-from vision_suite.datasets.word_vectors import word_vector
+from vision_suite.datasets.pictures.images import open_picture
+from vision_suite.datasets.pictures.manifest import expand_inputs
+from vision_suite.datasets.scanpath.batches import ScanpathBatches
+from vision_suite.datasets.scanpath.geometry import Doubles, grid_boxes
+from vision_suite.datasets.scanpath.predict.boxes import Boxes, match_names, read_boxes
+from vision_suite.datasets.scanpath.predict.word_vectors import word_vector
+from vision_suite.datasets.scanpath.records import Scene, Trial
+from vision_suite.datasets.scanpath.scenes import CropSettings, SceneInputs, cut
+from vision_suite.detectors.zero_shot import Detector
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types import Condition
 
@@ -32,7 +32,7 @@ SIDE = 32  # pixels of crops that are compared with the target's picture
 
 @dataclass(frozen=True)
 class PictureSettings:
-    """What is predicted on; the arguments of `vision_suite.datasets.scanpath.ScanpathData` say what each means.
+    """What is predicted on; the arguments of `vision_suite.datasets.scanpath.data.ScanpathData` say what each means.
 
     Attributes:
         inputs: Pictures. boxes: File of boxes. detector: Open-vocabulary detector. queries: Its words.

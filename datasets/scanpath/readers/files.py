@@ -12,8 +12,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from vision_suite.datasets.archives import read_members
-from vision_suite.datasets.records import read_lines
+from vision_suite.datasets.pictures.records import read_lines
+from vision_suite.datasets.prepare.archives import read_members
 from vision_suite.errors import DataError
 
 _NAMESPACE = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"

@@ -11,12 +11,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from vision_suite.datasets.records import PICTURE_SUFFIXES
-from vision_suite.datasets.scanpath_assign import AssignRule
-from vision_suite.datasets.scanpath_files import finite, read_table, whole
-from vision_suite.datasets.scanpath_geometry import grid_boxes
-from vision_suite.datasets.scanpath_paths import PathBuilder
-from vision_suite.datasets.scanpath_records import ScanpathSet, Scene, Trial
+from vision_suite.datasets.pictures.records import PICTURE_SUFFIXES
+from vision_suite.datasets.scanpath.assign import AssignRule
+from vision_suite.datasets.scanpath.geometry import grid_boxes
+from vision_suite.datasets.scanpath.paths import PathBuilder
+from vision_suite.datasets.scanpath.readers.files import finite, read_table, whole
+from vision_suite.datasets.scanpath.records import ScanpathSet, Scene, Trial
 from vision_suite.errors import DataError
 from vision_suite.types import Condition
 

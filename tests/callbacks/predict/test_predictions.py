@@ -11,16 +11,17 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import pytorch_lightning as pl
+from folders import SUPPORT
 from PIL import Image
 from stub_method import LitStub, table
+from synthetic import save
+from synthetic_sets import write_cub
 
-from vision_suite.callbacks import prediction_store
-from vision_suite.callbacks.prediction_store import PartWriter, merge
-from vision_suite.callbacks.predictions import PredictionWriter
-from vision_suite.datasets.fgvc import FGVCData
-from vision_suite.datasets.reid import ReIDData
-from vision_suite.datasets.synthetic import save
-from vision_suite.datasets.synthetic_sets import write_cub
+from vision_suite.callbacks.predict import store as prediction_store
+from vision_suite.callbacks.predict.pictures import PredictionWriter
+from vision_suite.callbacks.predict.store import PartWriter, merge
+from vision_suite.datasets.fgvc.data import FGVCData
+from vision_suite.datasets.reid.data import ReIDData
 from vision_suite.errors import ConfigError, DataError
 
 
@@ -184,7 +185,7 @@ def test_two_processes_write_what_one_writes(tmp_path):
     found = []
     for devices in (1, 2):
         folder = tmp_path / str(devices)
-        script = Path(__file__).with_name("predict_in_processes.py")
+        script = SUPPORT / "predict_in_processes.py"
         command = [sys.executable, str(script), str(devices), str(folder), str(tmp_path / "in"), str(tmp_path / "gal")]
         done = subprocess.run(
             command,

@@ -9,13 +9,13 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from PIL import Image
+from synthetic_desks import draw_desk, write_desk_set
 
-from vision_suite.callbacks.scanpath_writer import ScanpathWriter, entry_of
+from vision_suite.callbacks.predict.scanpath import ScanpathWriter, entry_of
 from vision_suite.cli import main
-from vision_suite.datasets.grid_scanpaths import GridScanpathData
-from vision_suite.datasets.scanpath import ScanpathData
-from vision_suite.datasets.scanpath_records import Scene, Trial
-from vision_suite.datasets.synthetic_desks import draw_desk, write_desk_set
+from vision_suite.datasets.scanpath.data import ScanpathData
+from vision_suite.datasets.scanpath.grid import GridScanpathData
+from vision_suite.datasets.scanpath.records import Scene, Trial
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.lit_modules.oat import LitOAT
 from vision_suite.models.oat.rows import split_rows
@@ -134,7 +134,7 @@ def desk_config(root):
         "seed_everything": 1,
         "trainer": trainer,
         "model": {"class_path": "vision_suite.lit_modules.oat.LitOAT", "init_args": network},
-        "data": {"class_path": "vision_suite.datasets.scanpath.ScanpathData", "init_args": data},
+        "data": {"class_path": "vision_suite.datasets.scanpath.data.ScanpathData", "init_args": data},
     }
 
 

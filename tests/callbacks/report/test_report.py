@@ -9,14 +9,15 @@ import pytorch_lightning as pl
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from stub_method import LitStub
+from synthetic import write_market
+from synthetic_sets import write_cub
 
-from vision_suite.callbacks import report as report_module
-from vision_suite.callbacks import report_pictures
-from vision_suite.callbacks.report import ReportWriter, metrics_record, read_log, table_rows
-from vision_suite.datasets.fgvc import FGVCData
-from vision_suite.datasets.reid import ReIDData
-from vision_suite.datasets.synthetic import write_market
-from vision_suite.datasets.synthetic_sets import write_cub
+from vision_suite.callbacks.report import fgvc as fgvc_view
+from vision_suite.callbacks.report import reid as reid_view
+from vision_suite.callbacks.report import writer as report_module
+from vision_suite.callbacks.report.writer import ReportWriter, metrics_record, read_log, table_rows
+from vision_suite.datasets.fgvc.data import FGVCData
+from vision_suite.datasets.reid.data import ReIDData
 from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.dcal import LitDCAL
 from vision_suite.metrics.reid_metric import ReIDMetric
@@ -55,10 +56,8 @@ def trainer(folder: Path, callback: ReportWriter, logger: object = False, **more
 
 def test_retrieval_report_is_stored_printed_and_drawn(tmp_path, market, capsys, monkeypatch):
     strips = []
-    draw = report_pictures.gallery_strip
-    monkeypatch.setattr(
-        report_pictures, "gallery_strip", lambda rows, **text: (strips.append(rows), draw(rows, **text))[1]
-    )
+    draw = reid_view.gallery_strip
+    monkeypatch.setattr(reid_view, "gallery_strip", lambda rows, **text: (strips.append(rows), draw(rows, **text))[1])
     report = retrieval_report(market)
     trainer(tmp_path, ReportWriter(queries=3)).test(LitStub(made=report), market)
     stored = json.loads((tmp_path / "test/metrics.json").read_text())
@@ -95,7 +94,7 @@ def test_retrieval_report_is_stored_printed_and_drawn(tmp_path, market, capsys, 
 
 def test_drawn_pictures_are_the_originals(market):
     report = retrieval_report(market)
-    row = report_pictures._ranked(report, market, "test", 4)
+    row = reid_view._ranked(report, market, "test", 4)
     for shown, index in zip(row.entries, report.ranked_index[4], strict=True):
         path, identity, camera = market.record("test", int(index))
         np.testing.assert_array_equal(np.asarray(shown.picture), np.asarray(Image.open(path).convert("RGB")))
@@ -143,7 +142,7 @@ def test_no_mistake_no_picture(tmp_path):
     data = FGVCData("cub_folder", str(write_cub(tmp_path / "cub")), image_size=(16, 16), resize=(16, 16))
     label = np.array([0, 0, 1, 1, 2, 2])
     made = ClassificationReport({"top1": 1.0}, {}, np.arange(6), label, label, np.ones(6, dtype=np.float32))
-    assert report_pictures.classification_pictures(made, data, "test", "T", pairs=3) == {}
+    assert fgvc_view.classification_pictures(made, data, "test", "T", pairs=3) == {}
 
 
 def test_confusions_show_surest_mistakes_and_the_predicted_class(tmp_path):
@@ -153,10 +152,10 @@ def test_confusions_show_surest_mistakes_and_the_predicted_class(tmp_path):
     confidence = np.array([0.1, 0.9, 0.5, 0.2, *[0.5] * 8], dtype=np.float32)
     made = ClassificationReport({"top1": 0.5}, {}, np.arange(12), label, prediction, confidence)
     rows = []
-    original = report_pictures.confusion_sheet
+    original = fgvc_view.confusion_sheet
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report_pictures, "confusion_sheet", lambda r, **text: (rows.extend(r), original(r, **text))[1])
-        assert set(report_pictures.classification_pictures(made, data, "test", "T", pairs=5)) == {"confusions"}
+        patch.setattr(fgvc_view, "confusion_sheet", lambda r, **text: (rows.extend(r), original(r, **text))[1])
+        assert set(fgvc_view.classification_pictures(made, data, "test", "T", pairs=5)) == {"confusions"}
     assert [(r.confusion.label, r.confusion.prediction, r.confusion.count) for r in rows] == [(0, 1, 3), (1, 0, 1)]
     assert rows[0].label_name == data.class_names[0]
     expected = {"mistaken": [1, 3, 0], "predicted_class": [4, 5, 7]}

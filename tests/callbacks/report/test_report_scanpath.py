@@ -9,12 +9,12 @@ import pytest
 import pytorch_lightning as pl
 from stub_method import LitStub
 
-from vision_suite.callbacks.report import ReportWriter, table_rows
-from vision_suite.callbacks.report_scanpath import ScanpathView
-from vision_suite.callbacks.report_views import Shown, view_of
-from vision_suite.datasets.scanpath import ScanpathData
+from vision_suite.callbacks.report.base import Shown, view_of
+from vision_suite.callbacks.report.scanpath import ScanpathView
+from vision_suite.callbacks.report.writer import ReportWriter, table_rows
+from vision_suite.datasets.scanpath.data import ScanpathData
 from vision_suite.metrics.scanpath import Scanpath
-from vision_suite.metrics.scanpath_report import scanpath_report
+from vision_suite.metrics.scanpath.report.build import scanpath_report
 from vision_suite.types import BACKGROUND
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vision_suite.cli.demo import SHORTER, schedule
+from vision_suite.cli.commands.demo import SHORTER, schedule
 
 
 @pytest.mark.parametrize(

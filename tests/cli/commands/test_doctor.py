@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vision_suite.cli import doctor
+from vision_suite.cli.commands import doctor
 
 TORCH = """
 __version__ = "{version}"
@@ -25,7 +25,7 @@ def run_doctor(folder: Path, **packages: str) -> subprocess.CompletedProcess:
     """Run the command in a child process that sees fake packages first."""
     for name, text in packages.items():
         (folder / f"{name}.py").write_text(text)
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{root}", "VISION_SUITE_DATA": str(folder / "data")}
     command = [sys.executable, "-m", "vision_suite", "doctor"]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

@@ -66,7 +66,7 @@ def test_mistakes_are_one_line(capsys, monkeypatch, tmp_path, argv, line):
 def test_data_verify_tells_problems_by_its_status(capsys, monkeypatch, tmp_path):
     from types import SimpleNamespace
 
-    from vision_suite.datasets import catalog
+    from vision_suite.datasets.prepare import catalog
 
     for problems, status in (((), 0), (("a/query: one picture is missing",), 1)):
         monkeypatch.setattr(catalog, "verify", lambda name, quiet, found=problems: SimpleNamespace(problems=found))

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision_suite.cli import arguments
+from vision_suite.cli.trainer import arguments
 
 
 def test_flags_before_a_config_are_found():

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from folders import SUPPORT
+from synthetic import write_market
 
 from vision_suite.cli import main
-from vision_suite.datasets.synthetic import write_market
 
 TRAINER = {
     "accelerator": "cpu",
@@ -31,7 +32,7 @@ def toy(tmp_path, monkeypatch):
     config = {
         "trainer": TRAINER,
         "model": {"class_path": "toy_method.LitToy", "init_args": {"width": 6}},
-        "data": {"class_path": "vision_suite.datasets.reid.ReIDData", "init_args": {"num_workers": 0, **data}},
+        "data": {"class_path": "vision_suite.datasets.reid.data.ReIDData", "init_args": {"num_workers": 0, **data}},
     }
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(config))
     return "toy.yaml"
@@ -240,8 +241,8 @@ def test_progress_bars_by_name(toy):
 
 
 def test_every_run_has_its_callbacks_once(toy):
-    from vision_suite.callbacks.report import ReportWriter
-    from vision_suite.cli.train import run
+    from vision_suite.callbacks.report.writer import ReportWriter
+    from vision_suite.cli.commands.train import run
 
     argv = ["fit", "-c", toy, "--trainer.callbacks+=ReportWriter", "--trainer.callbacks.queries=3"]
     callbacks = run(argv).trainer.callbacks
@@ -265,7 +266,7 @@ def test_two_processes_share_one_run_folder(toy):
     import subprocess
     import sys
 
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(SUPPORT), "OMP_NUM_THREADS": "1"}
     two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2", "--trainer.max_epochs=2"]
     command = [sys.executable, "-m", "vision_suite", "fit", "-c", toy, *two]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -5,14 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from folders import SUPPORT
+from synthetic import write_market
 
 from vision_suite.cli import main
-from vision_suite.datasets.synthetic import write_market
 
 CONFIG = {
     "seed_everything": 3,
@@ -90,7 +90,7 @@ def test_killed_and_resumed_equals_uninterrupted(place, resume_from):
     assert steps >= 4
     kill_at = steps + steps // 2  # in the middle of the second epoch
     killer = ["--trainer.callbacks+=killer.KillBeforeStep", f"--trainer.callbacks.step={kill_at}"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(SUPPORT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "vision_suite", "fit", "-c", "dcal.yaml", *killer]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr

@@ -22,7 +22,7 @@ def test_a_replaced_method_is_the_one_that_was_read(method):
     digest = hashlib.sha256(inspect.getsource(method).encode()).hexdigest()[:16]
     assert digest == SEEN[method], (
         f"{method.__qualname__} changed in this Lightning version: compare it with what "
-        f"vision_suite/cli/suite_cli.py replaces, then store {digest}"
+        f"vision_suite/cli/trainer/suite_cli.py replaces, then store {digest}"
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision_suite.cli.messages import LONGEST, explain
+from vision_suite.cli.trainer.messages import LONGEST, explain
 
 
 class Known:

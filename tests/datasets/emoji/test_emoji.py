@@ -8,20 +8,21 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 from emoji_fixture import DESIGNS, PLAIN, bucket, icon_sets, make_fake_set, silent
+from folders import SUPPORT
 from PIL import Image
 
-from vision_suite.datasets import emoji, emoji_draw
-from vision_suite.datasets import prepared as prepared_sets
-from vision_suite.datasets.emoji import prepare, verify, why_not_ready
-from vision_suite.datasets.emoji_draw import Drawing, draw_all, drawings, rasterise
-from vision_suite.datasets.emoji_recipe import load_recipe
-from vision_suite.datasets.emoji_write import Linker, count_files, digest_of_folder, list_digest
-from vision_suite.datasets.reid_layouts import read_market_folder
+from vision_suite.datasets.emoji import build as emoji
+from vision_suite.datasets.emoji import draw as emoji_draw
+from vision_suite.datasets.emoji.build import prepare, verify, why_not_ready
+from vision_suite.datasets.emoji.draw import Drawing, draw_all, drawings, rasterise
+from vision_suite.datasets.emoji.recipe import load_recipe
+from vision_suite.datasets.emoji.write import Linker, count_files, digest_of_folder, list_digest
+from vision_suite.datasets.prepare import base as prepared_sets
+from vision_suite.datasets.reid.layouts import read_market_folder
 from vision_suite.errors import ConfigError, DataError
 
 PARTS = ["a", "b", *(f"c{camera}" for camera in range(8)), "fgvc", "closed"]
@@ -307,8 +308,8 @@ CHILD = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from vision_suite.datasets.emoji import prepare
-from vision_suite.datasets.emoji_recipe import load_recipe
+from vision_suite.datasets.emoji.build import prepare
+from vision_suite.datasets.emoji.recipe import load_recipe
 
 def progress(stage, done, total):
     print(stage, done, flush=True)
@@ -326,8 +327,7 @@ def child(tmp_path, fake, stop_at, workers=1):
     script = tmp_path / "child.py"
     script.write_text(textwrap.dedent(CHILD))
     recipe = fake.archives.parent / "recipe.yaml"
-    here = Path(__file__).parent
-    command = [sys.executable, script, here, recipe, fake.archives, stop_at, tmp_path / "go", workers]
+    command = [sys.executable, script, SUPPORT, recipe, fake.archives, stop_at, tmp_path / "go", workers]
     environment = {**os.environ, "VISION_SUITE_DATA": str(tmp_path / "cache")}
     return subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True, env=environment)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from vision_suite.datasets.fetch import data_dir
-from vision_suite.datasets.fgvc import FGVCData
-from vision_suite.datasets.reid import ReIDData
+from vision_suite.datasets.fgvc.data import FGVCData
+from vision_suite.datasets.prepare.fetch import data_dir
+from vision_suite.datasets.reid.data import ReIDData
 
 PREPARED = (data_dir() / "emoji-reid-64" / "MANIFEST.json").is_file()
 pytestmark = [

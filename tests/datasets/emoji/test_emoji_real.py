@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vision_suite.datasets import catalog
-from vision_suite.datasets.clients import RegistryError
-from vision_suite.datasets.pixel_baselines import pixel_baselines
-from vision_suite.datasets.reid_layouts import read_market_folder
+from vision_suite.datasets.prepare import catalog
+from vision_suite.datasets.prepare.clients import RegistryError
+from vision_suite.datasets.reid.layouts import read_market_folder
+from vision_suite.extract.pixels import pixel_baselines
 from vision_suite.metrics.reid import evaluate_features
 
 pytestmark = pytest.mark.real_data

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision_suite.datasets.emoji_rules import (
+from vision_suite.datasets.emoji.rules import (
     PROTOCOLS,
     Picture,
     closed_task,

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-from vision_suite.datasets.fgvc import FGVCData
-from vision_suite.datasets.synthetic_sets import (
+from synthetic_sets import (
     write_aircraft,
     write_cars,
     write_cub,
     write_image_folder,
     write_nabirds,
 )
+
+from vision_suite.datasets.fgvc.data import FGVCData
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types import FGVCBatch
 

@@ -5,17 +5,17 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-
-from vision_suite.datasets import fgvc_layouts as layouts
-from vision_suite.datasets.fgvc import FGVCData
-from vision_suite.datasets.records import check_counts
-from vision_suite.datasets.synthetic_sets import (
+from synthetic_sets import (
     write_aircraft,
     write_cars,
     write_cub,
     write_image_folder,
     write_nabirds,
 )
+
+from vision_suite.datasets.fgvc import layouts
+from vision_suite.datasets.fgvc.data import FGVCData
+from vision_suite.datasets.pictures.records import check_counts
 from vision_suite.errors import DataError
 
 

@@ -6,10 +6,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from synthetic import draw
 
-from vision_suite.datasets import images
-from vision_suite.datasets.images import Reader, check_pictures, load_pictures, open_picture
-from vision_suite.datasets.synthetic import draw
+from vision_suite.datasets.pictures import images
+from vision_suite.datasets.pictures.images import Reader, check_pictures, load_pictures, open_picture
 from vision_suite.errors import ConfigError, DataError
 
 

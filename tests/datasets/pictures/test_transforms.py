@@ -11,9 +11,9 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 from timm.data.random_erasing import RandomErasing
 
-from vision_suite.datasets import transforms
-from vision_suite.datasets.images import Interpolation, Reader
-from vision_suite.datasets.transforms import LIGHT, TRANSREID, Augment, Prepare
+from vision_suite.datasets.pictures import transforms
+from vision_suite.datasets.pictures.images import Interpolation, Reader
+from vision_suite.datasets.pictures.transforms import LIGHT, TRANSREID, Augment, Prepare
 from vision_suite.errors import ConfigError
 
 HALF = (0.5, 0.5, 0.5)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision_suite.datasets.archives import _leaves_folder, read_members, sha256_of
+from vision_suite.datasets.prepare.archives import _leaves_folder, read_members, sha256_of
 from vision_suite.errors import DataError
 
 

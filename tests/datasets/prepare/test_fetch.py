@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from emoji_fixture import tar_of
 
-from vision_suite.datasets import fetch
-from vision_suite.datasets.fetch import Archive, building, data_dir, fetch_members, locked
+from vision_suite.datasets.prepare import fetch
+from vision_suite.datasets.prepare.fetch import Archive, building, data_dir, fetch_members, locked
 from vision_suite.errors import DataError
 
 ICONS = b'{"icons": {}}'
@@ -183,7 +183,7 @@ def test_a_second_process_waits_for_the_lock(cache, tmp_path):
         """
         import sys
         from pathlib import Path
-        from vision_suite.datasets.fetch import data_dir, locked
+        from vision_suite.datasets.prepare.fetch import data_dir, locked
         target = data_dir() / "set"
         print("asking", flush=True)
         with locked(target):

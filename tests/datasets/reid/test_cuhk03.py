@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from synthetic import draw, write_market
+from synthetic_sets import write_cuhk03
 
-from vision_suite.datasets.cuhk03 import read_cuhk03, read_picture
-from vision_suite.datasets.images import check_pictures, open_picture
-from vision_suite.datasets.records import check_counts
-from vision_suite.datasets.synthetic import draw, write_market
-from vision_suite.datasets.synthetic_sets import write_cuhk03
+from vision_suite.datasets.pictures.containers import read_picture
+from vision_suite.datasets.pictures.images import check_pictures, open_picture
+from vision_suite.datasets.pictures.records import check_counts
+from vision_suite.datasets.reid.cuhk03 import read_cuhk03
 from vision_suite.errors import DataError
 from vision_suite.types import Role
 

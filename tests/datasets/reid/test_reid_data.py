@@ -7,12 +7,12 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 from PIL import Image
+from synthetic import save, write_market
+from synthetic_sets import write_cuhk03, write_msmt17, write_vehicleid, write_veri776
 
-from vision_suite.datasets import checks
-from vision_suite.datasets.reid import ReIDData
-from vision_suite.datasets.synthetic import save, write_market
-from vision_suite.datasets.synthetic_sets import write_cuhk03, write_msmt17, write_vehicleid, write_veri776
-from vision_suite.datasets.transforms import LIGHT, Augment
+from vision_suite.datasets.pictures import checks
+from vision_suite.datasets.pictures.transforms import LIGHT, Augment
+from vision_suite.datasets.reid.data import ReIDData
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types import ReIDBatch, Role
 

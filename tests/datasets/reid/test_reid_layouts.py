@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from synthetic import save, write_market
 
-from vision_suite.datasets import reid_layouts as layouts
-from vision_suite.datasets.records import check_counts, fingerprint, relabel
-from vision_suite.datasets.synthetic import save, write_market
+from vision_suite.datasets.pictures.records import check_counts, fingerprint, relabel
+from vision_suite.datasets.reid import layouts
 from vision_suite.errors import DataError
 from vision_suite.types import Role
 

@@ -3,11 +3,11 @@
 import shutil
 
 import pytest
+from synthetic import save, write_market
+from synthetic_sets import write_msmt17, write_vehicleid, write_veri776
 
-from vision_suite.datasets import reid_lists as lists
-from vision_suite.datasets.records import check_counts, relabel
-from vision_suite.datasets.synthetic import save, write_market
-from vision_suite.datasets.synthetic_sets import write_msmt17, write_vehicleid, write_veri776
+from vision_suite.datasets.pictures.records import check_counts, relabel
+from vision_suite.datasets.reid import lists
 from vision_suite.errors import DataError
 from vision_suite.types import Role
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision_suite.datasets.grid_scanpaths import GridRule, GridScanpathData, draw_scene
+from vision_suite.datasets.scanpath.grid import GridRule, GridScanpathData, draw_scene
 from vision_suite.errors import ConfigError
 from vision_suite.types import PADDING, ScanpathBatch
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vision_suite.datasets import onestop, sentence_vectors
-from vision_suite.datasets.fetch import data_dir
-from vision_suite.datasets.scanpath import ScanpathData
+from vision_suite.datasets.prepare.fetch import data_dir
+from vision_suite.datasets.scanpath import onestop, sentence_vectors
+from vision_suite.datasets.scanpath.data import ScanpathData
 from vision_suite.errors import DataError, MissingDependencyError
 
 PAGES = ("2_1_1_Ele", "2_2_5_Adv")

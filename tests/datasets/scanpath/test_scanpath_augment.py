@@ -5,8 +5,8 @@ import scanpath_fixture
 import torch
 
 from vision_suite.datasets.loading import BatchKey
-from vision_suite.datasets.scanpath import ScanpathData
-from vision_suite.datasets.scanpath_augment import SceneAugment
+from vision_suite.datasets.scanpath.augment import SceneAugment
+from vision_suite.datasets.scanpath.data import ScanpathData
 from vision_suite.errors import ConfigError
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from pytorch_lightning.trainer.states import TrainerFn
 from scanpath_fixture import COCO_BOX, amazon, coco, picture, table, trial
 
-from vision_suite.datasets.scanpath import ScanpathData
+from vision_suite.datasets.scanpath.data import ScanpathData
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types import PADDING, Condition, ScanpathBatch
 

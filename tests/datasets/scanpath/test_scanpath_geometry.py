@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision_suite.datasets.scanpath_assign import INSIDE, NEAREST, OUTSIDE, AssignRule, fractions
-from vision_suite.datasets.scanpath_geometry import grid_boxes, grid_positions, letterbox, object_pitch, overlap
+from vision_suite.datasets.scanpath.assign import INSIDE, NEAREST, OUTSIDE, AssignRule, fractions
+from vision_suite.datasets.scanpath.geometry import grid_boxes, grid_positions, letterbox, object_pitch, overlap
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types import BACKGROUND
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision_suite.datasets.scanpath_assign import AssignRule
-from vision_suite.datasets.scanpath_geometry import grid_boxes
-from vision_suite.datasets.scanpath_paths import PathBuilder
-from vision_suite.datasets.scanpath_records import ScanpathSet, Scene, Trial, drop_long, seconds
-from vision_suite.datasets.scanpath_windows import cut_windows
+from vision_suite.datasets.scanpath.assign import AssignRule
+from vision_suite.datasets.scanpath.geometry import grid_boxes
+from vision_suite.datasets.scanpath.paths import PathBuilder
+from vision_suite.datasets.scanpath.records import ScanpathSet, Scene, Trial, drop_long, seconds
+from vision_suite.datasets.scanpath.windows import cut_windows
 from vision_suite.errors import DataError
 from vision_suite.types import BACKGROUND, Condition
 

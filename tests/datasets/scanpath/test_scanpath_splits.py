@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scanpath_fixture import amazon, picture, table
 
-from vision_suite.datasets.amazon_covers import read_amazon_covers
-from vision_suite.datasets.scanpath_splits import SplitSettings, split_trials
-from vision_suite.datasets.scanpath_table import read_scanpath_table
+from vision_suite.datasets.scanpath.readers.amazon_covers import read_amazon_covers
+from vision_suite.datasets.scanpath.readers.table import read_scanpath_table
+from vision_suite.datasets.scanpath.splits import SplitSettings, split_trials
 from vision_suite.errors import ConfigError, DataError
 
 OFFICIAL = {"fit": ["train"], "validate": ["valid"], "test": ["test"]}

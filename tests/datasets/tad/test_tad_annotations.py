@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from vision_suite.datasets.tad_annotations import Action, Video, ground_truth, read_annotations, write_annotations
+from vision_suite.datasets.tad.annotations import Action, Video, ground_truth, read_annotations, write_annotations
 from vision_suite.errors import DataError
-from vision_suite.metrics.tad import mean_average_precision
+from vision_suite.metrics.tad.scoring import mean_average_precision
 
 
 def write(path, database, **more):

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from synthetic_tad import write_feature_set
 
-from vision_suite.datasets.synthetic_tad import write_feature_set
-from vision_suite.datasets.tad import TADData
-from vision_suite.datasets.tad_scores import THUMOS_CLASSES, read_scores, write_scores
-from vision_suite.datasets.tad_windows import window_starts
+from vision_suite.datasets.tad.data import TADData
+from vision_suite.datasets.tad.scores import THUMOS_CLASSES, read_scores, write_scores
+from vision_suite.datasets.tad.windows import window_starts
 from vision_suite.errors import ConfigError, DataError
 
 

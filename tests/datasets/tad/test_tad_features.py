@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from vision_suite.datasets.array_pickle import load_array_pickle
-from vision_suite.datasets.tad_features import FeatureSource, read_rows, resize_rows
-from vision_suite.datasets.tad_sampling import FeatureInfo, read_info, read_joined, write_info
+from vision_suite.datasets.prepare.array_pickle import load_array_pickle
+from vision_suite.datasets.tad.features import FeatureSource, read_rows, resize_rows
+from vision_suite.datasets.tad.sampling import FeatureInfo, read_info, read_joined, write_info
 from vision_suite.errors import ConfigError, DataError
 
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vision_suite.datasets.tad_annotations import Video
-from vision_suite.datasets.tad_sampling import FeatureInfo
-from vision_suite.datasets.tad_stream import windows_of
-from vision_suite.datasets.tad_windows import compare_lengths, row_clock, stride_of, whole_clock, window_starts
+from vision_suite.datasets.tad.annotations import Video
+from vision_suite.datasets.tad.sampling import FeatureInfo
+from vision_suite.datasets.tad.stream import windows_of
+from vision_suite.datasets.tad.windows import compare_lengths, row_clock, stride_of, whole_clock, window_starts
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.ops.windows import WindowCutter
 

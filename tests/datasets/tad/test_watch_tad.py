@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from vision_suite.datasets import watch_tad
-from vision_suite.datasets.fetch import data_dir
+from vision_suite.datasets.prepare.fetch import data_dir
+from vision_suite.datasets.tad import watch_tad
 from vision_suite.errors import DataError
 
 

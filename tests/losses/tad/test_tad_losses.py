@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vision_suite.layers.proposal_map import Convention, ProposalMap
-from vision_suite.losses.tad import (
+from vision_suite.losses.tad.detection import (
     DetectionLoss,
     balanced_logistic,
     overlap_regression,
     segment_classification,
     video_classification,
 )
-from vision_suite.losses.tad_targets import boundary_targets, detection_targets, iou_targets
+from vision_suite.losses.tad.targets import boundary_targets, detection_targets, iou_targets
 
 ONE = torch.tensor([[[2.0, 5.0]]])
 HERE = torch.tensor([[True]])

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics import ranking
-from vision_suite.metrics.reid import evaluate, evaluate_features, evaluate_single_shot
+from vision_suite.metrics.reid import evaluate, evaluate_features, evaluate_single_shot, ranking
 
 GALLERY_IDS = [1, 1, 2, 0, -1, 2, 1, 3]
 GALLERY_CAMS = [1, 2, 1, 3, 2, 3, 3, 1]

@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics import ranking
-from vision_suite.metrics import rerank as rerank_module
-from vision_suite.metrics.reid import evaluate, rerank
+from vision_suite.metrics.reid import evaluate, ranking, rerank
+from vision_suite.metrics.reid import reranking as rerank_module
 
 
 def dense(query, gallery, k1, k2, lambda_):

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics import ranking
-from vision_suite.metrics.reid import verification
+from vision_suite.metrics.reid import ranking, verification
 
 
 @settings(max_examples=60, deadline=None)

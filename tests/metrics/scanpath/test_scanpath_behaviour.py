@@ -17,7 +17,7 @@ from vision_suite.metrics.scanpath import (
     fixation_proportions,
     object_kinds,
 )
-from vision_suite.metrics.scanpath_behaviour import delta_of_means
+from vision_suite.metrics.scanpath.behaviours import delta_of_means
 from vision_suite.types import BACKGROUND, PADDING
 
 HUMAN = [[([3, 3, 7, 2, 7, 9], 9)], [([5, 1, 1, 9], 9)]]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "oat.md"
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "oat.md"
 
 
 def run(word):

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tad_reference import loop_map, loop_recall
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.tad import ACTIVITYNET, THUMOS, average_recall, mean_average_precision
-from vision_suite.metrics.tad_errors import analyse_errors
+from vision_suite.metrics.tad.errors import analyse_errors
+from vision_suite.metrics.tad.scoring import ACTIVITYNET, THUMOS, average_recall, mean_average_precision
 
 
 def truth(**videos):

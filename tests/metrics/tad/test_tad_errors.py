@@ -6,10 +6,10 @@ import torch
 from test_tad import found, truth
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.tad import mean_average_precision
-from vision_suite.metrics.tad_errors import analyse_errors
-from vision_suite.metrics.tad_metric import SequenceRows
-from vision_suite.metrics.tad_report import detection_report
+from vision_suite.metrics.rows import SequenceRows
+from vision_suite.metrics.tad.errors import analyse_errors
+from vision_suite.metrics.tad.report import detection_report
+from vision_suite.metrics.tad.scoring import mean_average_precision
 
 
 def test_each_kind_of_error_is_told():

@@ -8,8 +8,8 @@ from torchvision.ops import roi_align
 from vision_suite.errors import ConfigError
 from vision_suite.layers.proposal_map import ProposalMap, convert_layout
 from vision_suite.models.csa import CSADetector
+from vision_suite.models.csa.boundary_matching import DenseSampledConvolution, SampledConvolution
 from vision_suite.models.csa.hosts import BMN, GTAD, neighbours
-from vision_suite.models.csa.matching import DenseSampledConvolution, SampledConvolution
 from vision_suite.models.csa.sampling import align_weights, bmn_weights, dense
 
 

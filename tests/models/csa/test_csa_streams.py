@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from vision_suite.callbacks import detection_writer
-from vision_suite.callbacks.detection_writer import _Open
-from vision_suite.datasets.tad_windows import window_starts
+from vision_suite.callbacks.predict import tad as detection_writer
+from vision_suite.callbacks.predict.tad import _Open
+from vision_suite.datasets.tad.windows import window_starts
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.models.csa import CSADetector
 from vision_suite.models.csa.detections import detect, proposal_rows, video_rows

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vision_suite.viz import scanpath_counterfactual
-from vision_suite.viz.scanpath_counterfactual import Search, counterfactual_picture
-from vision_suite.viz.scanpath_prediction import prediction_picture
-from vision_suite.viz.scanpath_stage import MODEL, Gaze, Stage
+from vision_suite.viz.scanpath import counterfactual as scanpath_counterfactual
+from vision_suite.viz.scanpath.counterfactual import Search, counterfactual_picture
+from vision_suite.viz.scanpath.prediction import prediction_picture
+from vision_suite.viz.scanpath.stage import MODEL, Gaze, Stage
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "oat.md"
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "oat.md"
 
 
 def search(target, steps, error):

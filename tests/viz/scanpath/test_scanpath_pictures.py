@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vision_suite.viz.scanpath import gaussian_map, heat_maps, scanpath_picture
-from vision_suite.viz.scanpath_scores import behaviour_bars, film, hit_curves
-from vision_suite.viz.scanpath_stage import (
+from vision_suite.viz.scanpath.panels import gaussian_map, heat_maps, scanpath_picture
+from vision_suite.viz.scanpath.scores import behaviour_bars, film, hit_curves
+from vision_suite.viz.scanpath.stage import (
     HUMAN,
     MARGIN,
     MODEL,

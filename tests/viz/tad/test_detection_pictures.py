@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from vision_suite.viz.detection import error_analysis, tiou_curves
-from vision_suite.viz.timeline import Timeline, timeline
+from vision_suite.viz.tad.curves import error_analysis, tiou_curves
+from vision_suite.viz.tad.timeline import Timeline, timeline
 
 
 def entry(start, end, score=1.0, label="run"):

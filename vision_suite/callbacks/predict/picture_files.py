@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from vision_suite.callbacks.prediction_store import Ints, Predictions
-from vision_suite.metrics.distances import COSINE, cosine_blocks
-from vision_suite.metrics.ranking import Floats, nearest, row_blocks
+from vision_suite.callbacks.predict.store import Ints, Predictions
+from vision_suite.metrics.reid.distances import COSINE, cosine_blocks
+from vision_suite.metrics.reid.ranking import Floats, nearest, row_blocks
 from vision_suite.types import Role
 
 

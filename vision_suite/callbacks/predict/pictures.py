@@ -14,21 +14,21 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_info
 
-from vision_suite.callbacks.prediction_files import (
+from vision_suite.callbacks.predict.picture_files import (
     inputs_and_gallery,
     ranked,
     write_classes,
     write_features,
     write_rank_lists,
 )
-from vision_suite.callbacks.prediction_store import Ints, PartWriter, clear, fresh_folders, merge, require_keys
+from vision_suite.callbacks.predict.store import Ints, PartWriter, clear, fresh_folders, merge, require_keys
 from vision_suite.datasets.base import BaseData
-from vision_suite.datasets.pictures import PictureData
+from vision_suite.datasets.pictures.data import PictureData
 from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.base import LitBase
-from vision_suite.metrics.ranking import Floats
+from vision_suite.metrics.reid.ranking import Floats
 from vision_suite.types import Role
-from vision_suite.viz.retrieval import RankedRow, Shown, gallery_strip
+from vision_suite.viz.reid import RankedRow, Shown, gallery_strip
 from vision_suite.viz.rollout import rollout_panel
 
 PARTS = ".parts"

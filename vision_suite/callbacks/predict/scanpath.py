@@ -13,19 +13,19 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_info
 
-from vision_suite.callbacks.prediction_store import clear, fresh_folders, require_keys
+from vision_suite.callbacks.predict.store import clear, fresh_folders, require_keys
 from vision_suite.callbacks.run_dir import file_stem
-from vision_suite.datasets.grid_scanpaths import GridScanpathData
-from vision_suite.datasets.images import open_picture
-from vision_suite.datasets.records import is_picture
-from vision_suite.datasets.scanpath import ScanpathData
-from vision_suite.datasets.scanpath_records import Scene, Trial
+from vision_suite.datasets.pictures.images import open_picture
+from vision_suite.datasets.pictures.records import is_picture
+from vision_suite.datasets.scanpath.data import ScanpathData
+from vision_suite.datasets.scanpath.grid import GridScanpathData
+from vision_suite.datasets.scanpath.records import Scene, Trial
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.scanpath_trials import centres_of
+from vision_suite.metrics.scanpath.report.trials import centres_of
 from vision_suite.models.oat.rows import Floats, path_of, split_rows
 from vision_suite.types import Condition
-from vision_suite.viz.scanpath_prediction import prediction_picture
-from vision_suite.viz.scanpath_stage import MODEL, Gaze, Stage
+from vision_suite.viz.scanpath.prediction import prediction_picture
+from vision_suite.viz.scanpath.stage import MODEL, Gaze, Stage
 
 PARTS = ".parts"
 KEYS = {"trial", "values", "likeliest"}

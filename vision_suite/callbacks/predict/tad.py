@@ -13,16 +13,16 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_info
 
-from vision_suite.callbacks.prediction_store import clear, fresh_folders, require_keys
-from vision_suite.callbacks.report_detection import best
+from vision_suite.callbacks.predict.store import clear, fresh_folders, require_keys
+from vision_suite.callbacks.report.tad import best
 from vision_suite.callbacks.run_dir import file_stem
-from vision_suite.datasets.tad import TADData
+from vision_suite.datasets.tad.data import TADData
 from vision_suite.errors import ConfigError
 from vision_suite.models.csa.detections import CELLS, class_probabilities, to_proposals
 from vision_suite.models.csa.merging import VideoMerger
 from vision_suite.models.csa.postprocess import PostProcess, label
 from vision_suite.video.decode import thumbnails
-from vision_suite.viz.timeline import Timeline, timeline
+from vision_suite.viz.tad.timeline import Timeline, timeline
 
 PARTS = ".parts"
 KEYS = {"sequence", "values", "index", "classes", "curves"}

@@ -1,4 +1,4 @@
-"""How each kind of report is shown: one view a kind, found by itself in the modules ``report_*`` of this folder."""
+"""How each kind of report is shown: one view a kind, found by itself in the modules of this folder."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from vision_suite.datasets.base import BaseData
 
 ReportT = TypeVar("ReportT")
 Rows = list[list[str]]
+# Names of a network's branches in tables.
+BRANCHES = {"": "fused", "sa": "SA only", "glca": "GLCA only", "rerank": "fused, re-ranked"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Shown:
 
 
 class ReportView(ABC, Generic[ReportT]):
-    """Shows the reports of one class; a subclass in a module ``report_<task>`` of this folder is enough to have one.
+    """Shows the reports of one class; a subclass in a module of this folder is enough to have one.
 
     Attributes:
         kind: The class of its reports. task: The word in ``metrics.json``.
@@ -65,13 +67,13 @@ def view_of(report: Any) -> ReportView[Any]:
     Raises:
         TypeError: No module of this folder shows such reports.
     """
-    for module in pkgutil.iter_modules(importlib.import_module("vision_suite.callbacks").__path__):
-        if module.name.startswith("report_"):
-            importlib.import_module(f"vision_suite.callbacks.{module.name}")
+    folder = importlib.import_module("vision_suite.callbacks.report")
+    for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
+        importlib.import_module(module.name)
     for view in ReportView.__subclasses__():
         if isinstance(report, view.kind):
             return view()
-    raise TypeError(f"no view shows a {type(report).__name__}: add a ReportView in callbacks/report_<task>.py")
+    raise TypeError(f"no view shows a {type(report).__name__}: add a ReportView in callbacks/report/<task>.py")
 
 
 def branch_rows(

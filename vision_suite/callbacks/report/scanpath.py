@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vision_suite.callbacks.report_views import ReportView, Rows, Shown, percent
+from vision_suite.callbacks.report.base import ReportView, Rows, Shown, percent
 from vision_suite.datasets.base import BaseData
-from vision_suite.datasets.images import open_picture
+from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.metrics.scanpath import BEHAVIOURS
-from vision_suite.metrics.scanpath_trials import centres_of
+from vision_suite.metrics.scanpath.report.trials import centres_of
 from vision_suite.types import BACKGROUND, ScanpathReport
-from vision_suite.viz.scanpath import heat_maps, scanpath_picture
-from vision_suite.viz.scanpath_scores import behaviour_bars, film, hit_curves
-from vision_suite.viz.scanpath_stage import HUMAN, MODEL, Gaze, Stage
+from vision_suite.viz.scanpath.panels import heat_maps, scanpath_picture
+from vision_suite.viz.scanpath.scores import behaviour_bars, film, hit_curves
+from vision_suite.viz.scanpath.stage import HUMAN, MODEL, Gaze, Stage
 
 PREDICTORS = {
     "model": "model",

@@ -9,12 +9,12 @@ import json
 import numpy as np
 from PIL import Image
 
-from vision_suite.callbacks.report_views import ReportView, Rows, Shown, percent
+from vision_suite.callbacks.report.base import ReportView, Rows, Shown, percent
 from vision_suite.callbacks.run_dir import file_stem
 from vision_suite.datasets.base import BaseData
 from vision_suite.types import DetectionReport
-from vision_suite.viz.detection import error_analysis, tiou_curves
-from vision_suite.viz.timeline import Timeline, timeline
+from vision_suite.viz.tad.curves import error_analysis, tiou_curves
+from vision_suite.viz.tad.timeline import Timeline, timeline
 
 CLASSES_PRINTED = 30
 

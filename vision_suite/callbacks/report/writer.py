@@ -18,7 +18,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 
 from vision_suite import __version__
-from vision_suite.callbacks.report_views import Shown, view_of
+from vision_suite.callbacks.report.base import Shown, view_of
 from vision_suite.callbacks.run_dir import run_dir
 from vision_suite.datasets.base import BaseData
 from vision_suite.errors import ConfigError

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vision_suite.cli.light_parser import LightParser
-from vision_suite.datasets import catalog
-from vision_suite.datasets.fetch import data_dir
+from vision_suite.datasets.prepare import catalog
+from vision_suite.datasets.prepare.fetch import data_dir
 
 CHECK_FAILED = 1
 

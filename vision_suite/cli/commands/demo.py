@@ -36,8 +36,8 @@ def main(argv: Sequence[str]) -> int:
     start = time.perf_counter(), time.process_time()
 
     from vision_suite.callbacks.run_dir import run_dir
-    from vision_suite.cli.train import run
-    from vision_suite.datasets import catalog
+    from vision_suite.cli.commands.train import run
+    from vision_suite.datasets.prepare import catalog
 
     _say("1/5 prepare Emoji-ReID")
     catalog.prepare("emoji-reid", source=options.source)
@@ -101,8 +101,8 @@ def pixel_rows() -> dict[str, dict[str, float]]:
     """Scores of features without a network, recomputed on the prepared pictures."""
     import torch
 
-    from vision_suite.datasets.fetch import data_dir
-    from vision_suite.datasets.pixel_baselines import pixel_baselines
+    from vision_suite.datasets.prepare.fetch import data_dir
+    from vision_suite.extract.pixels import pixel_baselines
     from vision_suite.metrics.reid_metric import ReIDMetric
     from vision_suite.types import Role
 
@@ -132,7 +132,7 @@ def fused(report: object, prefix: str = "") -> dict[str, float]:
 
 def prediction_inputs(output: Path, count: int) -> list[str]:
     """Flags that predict the first test pictures against the test gallery."""
-    from vision_suite.datasets.fetch import data_dir
+    from vision_suite.datasets.prepare.fetch import data_dir
 
     folder = data_dir() / ROOT
     manifest = output / "predict_inputs.csv"

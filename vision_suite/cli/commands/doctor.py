@@ -196,8 +196,8 @@ def tools() -> Iterator[Finding]:
 def data_cache() -> Iterator[Finding]:
     """The cache folder, the space left in it, and the prepared sets."""
     try:
-        from vision_suite.datasets import catalog
-        from vision_suite.datasets.fetch import data_dir
+        from vision_suite.datasets.prepare import catalog
+        from vision_suite.datasets.prepare.fetch import data_dir
 
         folder = data_dir()
         entries = catalog.entries()

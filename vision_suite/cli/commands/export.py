@@ -80,7 +80,7 @@ def load_network(path: Path, model: str | None = None) -> tuple[Exportable, dict
         CheckpointError: The file is broken, names an unknown class, or does not fit its class.
         ConfigError: The class has no network that can be exported.
     """
-    from vision_suite.cli.checkpoint import load
+    from vision_suite.cli.trainer.checkpoint import load
     from vision_suite.export import Exportable
 
     contents = load(path)
@@ -111,7 +111,7 @@ def load_network(path: Path, model: str | None = None) -> tuple[Exportable, dict
 
 def _find_class(named: str | None, model: str | None, path: Path) -> type[LitBase]:
     """The class a checkpoint names, looked up among those that are known; never imported because a file says so."""
-    from vision_suite.cli.plugins import import_plugins, import_rooms
+    from vision_suite.cli.trainer.plugins import import_plugins, import_rooms
 
     import_rooms()
     import_plugins()

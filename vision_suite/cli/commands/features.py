@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vision_suite.cli.light_parser import LightParser
-from vision_suite.datasets.prepared import progress_bars
+from vision_suite.datasets.prepare.base import progress_bars
 from vision_suite.errors import ConfigError
 
 SOME_FAILED = 1
@@ -70,7 +70,7 @@ def _videos(options: argparse.Namespace, progress: Callable[[str, int, int], Non
 def _sequences(
     options: argparse.Namespace, progress: Callable[[str, int, int], None]
 ) -> tuple[int, int, dict[str, str]]:
-    from vision_suite.cli.checkpoint import load
+    from vision_suite.cli.trainer.checkpoint import load
     from vision_suite.datasets.roots import resolve_root
     from vision_suite.extract.sequences import extract_sequences, recognizer_from
 

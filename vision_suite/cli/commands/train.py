@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from vision_suite.callbacks.predictions import PredictionWriter
-from vision_suite.callbacks.report import ReportWriter
-from vision_suite.cli import arguments
-from vision_suite.cli.plugins import import_plugins, import_rooms
-from vision_suite.cli.suite_cli import SuiteCLI, warn
+from vision_suite.callbacks.predict.pictures import PredictionWriter
+from vision_suite.callbacks.report.writer import ReportWriter
+from vision_suite.cli.trainer import arguments
+from vision_suite.cli.trainer.plugins import import_plugins, import_rooms
+from vision_suite.cli.trainer.suite_cli import SuiteCLI, warn
 from vision_suite.errors import CheckpointError, ConfigError
 
 

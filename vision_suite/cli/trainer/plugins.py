@@ -20,9 +20,9 @@ GROUP = "vision_suite.plugins"
 def import_rooms() -> list[str]:
     """Import every module of these rooms and return their names."""
     names = [
-        f"{room}.{module.name}"
+        module.name
         for room in ROOMS
-        for module in pkgutil.iter_modules(importlib.import_module(room).__path__)
+        for module in pkgutil.walk_packages(importlib.import_module(room).__path__, f"{room}.")
     ]
     for name in names:
         importlib.import_module(name)

@@ -22,11 +22,12 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from vision_suite import __version__
 from vision_suite.callbacks.run_record import RunRecord
-from vision_suite.cli import TRAINER_COMMANDS, arguments
-from vision_suite.cli.checkpoint import WORDS, SavedModel, find, saved_model
+from vision_suite.cli import TRAINER_COMMANDS
 from vision_suite.cli.configs import experiment_name
-from vision_suite.cli.messages import explain
-from vision_suite.cli.vocabulary import ParserNames, class_settings
+from vision_suite.cli.trainer import arguments
+from vision_suite.cli.trainer.checkpoint import WORDS, SavedModel, find, saved_model
+from vision_suite.cli.trainer.messages import explain
+from vision_suite.cli.trainer.vocabulary import ParserNames, class_settings
 from vision_suite.datasets.base import BaseData
 from vision_suite.errors import CheckpointError, ConfigError, SuiteError
 from vision_suite.lit_modules.base import LitBase

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vision_suite.losses.tad_targets import DetectionTargets
+from vision_suite.losses.tad.targets import DetectionTargets
 
 EPSILON = 1e-6
 BOUNDARY_POSITIVE, PROPOSAL_POSITIVE = 0.5, 0.9

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.ranking import Block
+from vision_suite.metrics.reid.ranking import Block
 
 COSINE = "1 - cosine"
 
@@ -62,7 +62,7 @@ def cosine_blocks(query: Tensor, gallery: Tensor, ranges: Iterable[tuple[int, in
     Args:
         query: (Q, D) features, any length; column slices of a larger matrix are read in place.
         gallery: (G, D) features on the same device.
-        ranges: Row ranges of the queries, usually from `vision_suite.metrics.ranking.row_blocks`.
+        ranges: Row ranges of the queries, usually from `vision_suite.metrics.reid.ranking.row_blocks`.
 
     Raises:
         DataError: NaN or infinity in the features.

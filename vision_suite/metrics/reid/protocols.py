@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.truth import JUNK, Truth
+from vision_suite.metrics.reid.truth import JUNK, Truth
 from vision_suite.types import Role
 
 Ints = npt.NDArray[np.int64]

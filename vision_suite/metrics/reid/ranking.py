@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.truth import Truth
+from vision_suite.metrics.reid.truth import Truth
 
 Floats = npt.NDArray[np.floating]
 Float64s = npt.NDArray[np.float64]

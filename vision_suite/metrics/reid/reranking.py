@@ -17,8 +17,8 @@ from scipy import sparse
 from torch import Tensor
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.distances import as_features, exact_products, inverse_norms
-from vision_suite.metrics.ranking import Block, Floats, Ints, for_rows, nearest, row_blocks
+from vision_suite.metrics.reid.distances import as_features, exact_products, inverse_norms
+from vision_suite.metrics.reid.ranking import Block, Floats, Ints, for_rows, nearest, row_blocks
 
 SQUARED_EUCLIDEAN = "squared Euclidean of L2-normalised features, each row divided by its maximum"
 # Floats gathered at once for the distances of listed pairs (64 MiB for each side of the pairs in float32).

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.ranking import Block, Floats
-from vision_suite.metrics.truth import Truth
+from vision_suite.metrics.reid.ranking import Block, Floats
+from vision_suite.metrics.reid.truth import Truth
 
 
 class PairTally:

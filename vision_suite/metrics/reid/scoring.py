@@ -2,7 +2,7 @@
 
 Protocol (single query, multi-shot gallery): junk (identity -1) and entries with the identity and camera of the query
 are removed, the rest is ranked by distance with ties broken by gallery index; queries without a correct entry are left
-out of every mean, and ``num_valid`` counts the others. See `vision_suite.metrics.ranking` for the rule itself.
+out of every mean, and ``num_valid`` counts the others. See `vision_suite.metrics.reid.ranking` for the rule itself.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.distances import as_features, cosine_blocks
-from vision_suite.metrics.ranking import (
+from vision_suite.metrics.reid.distances import as_features, cosine_blocks
+from vision_suite.metrics.reid.ranking import (
     APConvention,
     Block,
     Floats,
@@ -26,11 +26,8 @@ from vision_suite.metrics.ranking import (
     score,
     summarise,
 )
-from vision_suite.metrics.rerank import rerank
-from vision_suite.metrics.truth import Labels, Truth
-from vision_suite.metrics.verification import PairTally
-
-__all__ = ["evaluate", "evaluate_features", "evaluate_single_shot", "rerank", "verification"]
+from vision_suite.metrics.reid.roc import PairTally
+from vision_suite.metrics.reid.truth import Labels, Truth
 
 Matrix = npt.ArrayLike | torch.Tensor
 

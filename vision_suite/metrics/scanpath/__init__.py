@@ -3,7 +3,7 @@
 Units are pixels and seconds throughout. Nothing here needs a model: arrays and lists in, numbers out.
 """
 
-from vision_suite.metrics.scanpath_behaviour import (
+from vision_suite.metrics.scanpath.behaviours import (
     BEHAVIOURS,
     KINDS,
     BehaviourDelta,
@@ -12,15 +12,30 @@ from vision_suite.metrics.scanpath_behaviour import (
     fixation_proportions,
     object_kinds,
 )
-from vision_suite.metrics.scanpath_clusters import FACTORS, ClusterFile, Clusters, build_clusters, cluster_stimulus
-from vision_suite.metrics.scanpath_embedding import stde, stdes, time_delay_embedding
-from vision_suite.metrics.scanpath_likelihood import Likelihood, likelihood, step_log_probabilities
-from vision_suite.metrics.scanpath_multimatch import MultiMatch, multimatch, multimatches
-from vision_suite.metrics.scanpath_objects import object_information_gain, top_k_accuracy, true_probability, true_rank
-from vision_suite.metrics.scanpath_pairs import PAIR_SCORES, PairSettings, Scene, pair_scores
-from vision_suite.metrics.scanpath_paths import Scanpath, unpadded
-from vision_suite.metrics.scanpath_protocol import Interval, balanced_mean, bootstrap, human_pairs
-from vision_suite.metrics.scanpath_saliency import (
+from vision_suite.metrics.scanpath.objects import object_information_gain, top_k_accuracy, true_probability, true_rank
+from vision_suite.metrics.scanpath.pairwise.clusters import (
+    FACTORS,
+    ClusterFile,
+    Clusters,
+    build_clusters,
+    cluster_stimulus,
+)
+from vision_suite.metrics.scanpath.pairwise.embedding import stde, stdes, time_delay_embedding
+from vision_suite.metrics.scanpath.pairwise.multimatch import MultiMatch, multimatch, multimatches
+from vision_suite.metrics.scanpath.pairwise.scanmatch import scanmatch, scanmatches, substitution_matrix
+from vision_suite.metrics.scanpath.pairwise.scores import PAIR_SCORES, PairSettings, Scene, pair_scores
+from vision_suite.metrics.scanpath.pairwise.simplify import Simplify
+from vision_suite.metrics.scanpath.pairwise.strings import (
+    edit_distance,
+    edit_distances,
+    sequence_score,
+    sequence_scores,
+)
+from vision_suite.metrics.scanpath.pairwise.symbols import grid_letters, labels_at, object_labels, repeat_by_duration
+from vision_suite.metrics.scanpath.paths import Scanpath, unpadded
+from vision_suite.metrics.scanpath.report.protocol import Interval, balanced_mean, bootstrap, human_pairs
+from vision_suite.metrics.scanpath.report.table import ScanpathScores, ScoreRow, scanpath_scores
+from vision_suite.metrics.scanpath.saliency import (
     conditional_auc,
     conditional_auc_hat,
     conditional_information_gain,
@@ -29,18 +44,14 @@ from vision_suite.metrics.scanpath_saliency import (
     sampled_nss,
     similarity,
 )
-from vision_suite.metrics.scanpath_scanmatch import scanmatch, scanmatches, substitution_matrix
-from vision_suite.metrics.scanpath_scores import ScanpathScores, ScoreRow, scanpath_scores
-from vision_suite.metrics.scanpath_search import (
+from vision_suite.metrics.scanpath.search import (
     SearchEfficiency,
     scanpath_ratio,
     search_efficiency,
     steps_to_box,
     steps_to_objects,
 )
-from vision_suite.metrics.scanpath_simplify import Simplify
-from vision_suite.metrics.scanpath_strings import edit_distance, edit_distances, sequence_score, sequence_scores
-from vision_suite.metrics.scanpath_symbols import grid_letters, labels_at, object_labels, repeat_by_duration
+from vision_suite.metrics.scanpath.step_likelihood import Likelihood, likelihood, step_log_probabilities
 
 __all__ = [
     "BEHAVIOURS",

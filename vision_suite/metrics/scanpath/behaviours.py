@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.scanpath_paths import Floats, Ints
+from vision_suite.metrics.scanpath.paths import Floats, Ints
 from vision_suite.types import BACKGROUND, PADDING
 
 BEHAVIOURS = ("correct", "length", "search", "refix", "revisit")

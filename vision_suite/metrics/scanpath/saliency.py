@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.scanpath_paths import Floats
+from vision_suite.metrics.scanpath.paths import Floats
 
 EPSILON = 2.2204e-16  # HAT's; keeps the logarithm of an empty pixel finite
 Maps = npt.NDArray[np.floating[Any]]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.scanpath_paths import Floats, Ints, as_fixations
+from vision_suite.metrics.scanpath.paths import Floats, Ints, as_fixations
 
 
 @dataclass(frozen=True)

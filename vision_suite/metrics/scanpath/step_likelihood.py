@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.scanpath_paths import Floats
+from vision_suite.metrics.scanpath.paths import Floats
 
 
 @dataclass(frozen=True)

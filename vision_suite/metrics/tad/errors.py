@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from vision_suite.metrics.tad import average_precision, matched
-from vision_suite.metrics.tad_matching import pairs
-from vision_suite.metrics.tad_tables import Found, Truth, read_found, read_truth
+from vision_suite.metrics.tad.matching import pairs
+from vision_suite.metrics.tad.scoring import average_precision, matched
+from vision_suite.metrics.tad.tables import Found, Truth, read_found, read_truth
 from vision_suite.ops.segments import Floats, Ints, paired_tiou
 
 KINDS = ("true positive", "double detection", "wrong label", "localisation", "confusion", "background")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.tad import average_recall, mean_average_precision
-from vision_suite.metrics.tad_errors import analyse_errors
+from vision_suite.metrics.tad.errors import analyse_errors
+from vision_suite.metrics.tad.scoring import average_recall, mean_average_precision
 from vision_suite.types import DetectionReport
 
 ERROR_TIOU = 0.5

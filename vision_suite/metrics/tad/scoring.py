@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.tad_matching import match, pairs
-from vision_suite.metrics.tad_tables import Found, Invalid, Truth, check_thresholds, read_found, read_truth
+from vision_suite.metrics.tad.matching import match, pairs
+from vision_suite.metrics.tad.tables import Found, Invalid, Truth, check_thresholds, read_found, read_truth
 from vision_suite.ops.segments import Floats, paired_tiou
 
 # Literal decimals: a computed 0.3 + 0.1 is not 0.4 and turns a match of exactly 0.4 into a miss.

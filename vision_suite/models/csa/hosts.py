@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vision_suite.layers.proposal_map import Convention, ProposalMap
-from vision_suite.models.csa.matching import DenseSampledConvolution, SampledConvolution
+from vision_suite.models.csa.boundary_matching import DenseSampledConvolution, SampledConvolution
 from vision_suite.models.csa.sampling import ALIGN_BINS, BMN_BINS, align_weights, bmn_weights
 
 WIDTH = 256

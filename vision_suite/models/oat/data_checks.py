@@ -16,7 +16,7 @@ from vision_suite.types import BACKGROUND, Condition
 
 
 class Recorded(Protocol):
-    """What is read of a trial; `vision_suite.datasets.scanpath_records.Trial` is one."""
+    """What is read of a trial; `vision_suite.datasets.scanpath.records.Trial` is one."""
 
     @property
     def condition(self) -> int:

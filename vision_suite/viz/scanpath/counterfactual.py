@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from vision_suite.viz.scanpath import sheet
-from vision_suite.viz.scanpath_stage import MODEL, Gaze, Stage, background, draw_path
+from vision_suite.viz.scanpath.panels import sheet
+from vision_suite.viz.scanpath.stage import MODEL, Gaze, Stage, background, draw_path
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from vision_suite.viz import canvas
-from vision_suite.viz.scanpath_stage import Floats, Gaze, Stage, background, draw_path
+from vision_suite.viz.scanpath.stage import Floats, Gaze, Stage, background, draw_path
 
 GAP, HEADING = 16, 34
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from vision_suite.viz.scanpath import heat_panel, sheet, usual_sigma
-from vision_suite.viz.scanpath_stage import MODEL, Floats, Gaze, Stage, background, draw_path
+from vision_suite.viz.scanpath.panels import heat_panel, sheet, usual_sigma
+from vision_suite.viz.scanpath.stage import MODEL, Floats, Gaze, Stage, background, draw_path
 
 
 def prediction_picture(

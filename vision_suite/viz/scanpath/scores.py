@@ -10,8 +10,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from vision_suite.viz import canvas
-from vision_suite.viz.scanpath import sheet
-from vision_suite.viz.scanpath_stage import HUMAN, MODEL, TARGET, Gaze, Stage, background, draw_path
+from vision_suite.viz.scanpath.panels import sheet
+from vision_suite.viz.scanpath.stage import HUMAN, MODEL, TARGET, Gaze, Stage, background, draw_path
 
 Floats = npt.NDArray[np.float64]
 COLOURS = {"model": MODEL, "human": HUMAN}

@@ -59,7 +59,7 @@ def error_analysis(errors: Mapping[str, Any], *, title: str) -> Image.Image:
     """Kinds of predictions among the best of each class, and what is missed at each length.
 
     Args:
-        errors: What `vision_suite.metrics.tad_errors.analyse_errors` gives.
+        errors: What `vision_suite.metrics.tad.errors.analyse_errors` gives.
         title: Heading.
     """
     figure, (left, right) = canvas.new_figure(11, 4.2, 2)

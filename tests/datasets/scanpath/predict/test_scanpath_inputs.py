@@ -10,12 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from synthetic_desks import draw_desk
 
-from vision_suite.datasets.scanpath import ScanpathData
-from vision_suite.datasets.scanpath_boxes import boxes_of, match_names, read_boxes
-from vision_suite.datasets.scanpath_detector import nearest_query
-from vision_suite.datasets.scanpath_inputs import PictureScenes, PictureSettings
-from vision_suite.datasets.synthetic_desks import draw_desk
+from vision_suite.datasets.scanpath.data import ScanpathData
+from vision_suite.datasets.scanpath.predict.boxes import boxes_of, match_names, read_boxes
+from vision_suite.datasets.scanpath.predict.pictures import PictureScenes, PictureSettings
+from vision_suite.detectors.zero_shot import nearest_query
 from vision_suite.errors import ConfigError, DataError, MissingDependencyError
 from vision_suite.types import Condition
 

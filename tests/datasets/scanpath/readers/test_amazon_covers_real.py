@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vision_suite.datasets.amazon_covers import read_amazon_covers
-from vision_suite.datasets.scanpath import ScanpathData
+from vision_suite.datasets.scanpath.data import ScanpathData
+from vision_suite.datasets.scanpath.readers.amazon_covers import read_amazon_covers
 
-HERE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "amazon_covers"
+HERE = Path(__file__).resolve().parents[4].parent / "shared" / "data" / "amazon_covers"
 FOLDER = Path(os.environ.get("AMAZON_COVERS", HERE))
 pytestmark = [
     pytest.mark.real_data,

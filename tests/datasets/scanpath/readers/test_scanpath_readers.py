@@ -20,12 +20,12 @@ from scanpath_fixture import (
     write_xlsx,
 )
 
-from vision_suite.datasets.amazon_covers import read_amazon_covers
-from vision_suite.datasets.coco_search import read_coco_scanpaths
-from vision_suite.datasets.scanpath_assign import AssignRule
-from vision_suite.datasets.scanpath_files import read_table
-from vision_suite.datasets.scanpath_table import read_scanpath_table
-from vision_suite.datasets.shelf_sheets import SHELVES, read_shelf_sheets
+from vision_suite.datasets.scanpath.assign import AssignRule
+from vision_suite.datasets.scanpath.readers.amazon_covers import read_amazon_covers
+from vision_suite.datasets.scanpath.readers.coco_search import read_coco_scanpaths
+from vision_suite.datasets.scanpath.readers.files import read_table
+from vision_suite.datasets.scanpath.readers.shelf_sheets import SHELVES, read_shelf_sheets
+from vision_suite.datasets.scanpath.readers.table import read_scanpath_table
 from vision_suite.errors import DataError
 from vision_suite.types import BACKGROUND, Condition
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scanpath_fixture import picture, table
 
-from vision_suite.datasets.scanpath_table import read_scanpath_table
+from vision_suite.datasets.scanpath.readers.table import read_scanpath_table
 from vision_suite.errors import DataError
 from vision_suite.types import BACKGROUND, Condition
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath import Simplify, multimatch, multimatches
-from vision_suite.metrics.scanpath_multimatch import _cheapest_ways
-from vision_suite.metrics.scanpath_simplify import saccades_of
+from vision_suite.metrics.scanpath.pairwise.multimatch import _cheapest_ways
+from vision_suite.metrics.scanpath.pairwise.simplify import saccades_of
 
 P1 = [(100, 100, 0.20), (300, 150, 0.25), (350, 400, 0.15), (700, 420, 0.30), (640, 200, 0.22)]
 P2 = [(120, 110, 0.22), (310, 170, 0.20), (600, 400, 0.35), (660, 220, 0.25)]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath import scanmatch, scanmatches, substitution_matrix
-from vision_suite.metrics.scanpath_symbols import grid_cells, repeats
+from vision_suite.metrics.scanpath.pairwise.symbols import grid_cells, repeats
 
 P1 = [(100, 100, 0.20), (300, 150, 0.25), (350, 400, 0.15), (700, 420, 0.30), (640, 200, 0.22)]
 P2 = [(120, 110, 0.22), (310, 170, 0.20), (600, 400, 0.35), (660, 220, 0.25)]

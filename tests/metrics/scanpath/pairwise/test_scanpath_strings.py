@@ -18,7 +18,7 @@ from vision_suite.metrics.scanpath import (
     sequence_score,
     sequence_scores,
 )
-from vision_suite.metrics.scanpath_strings import align
+from vision_suite.metrics.scanpath.pairwise.strings import align
 from vision_suite.types import BACKGROUND
 
 WORDS = st.lists(st.integers(0, 4), max_size=9)
@@ -99,7 +99,7 @@ def test_bundles_do_not_change_scores(monkeypatch):
     words = [generator.integers(0, 5, generator.integers(0, 30)).tolist() for _ in range(20)]
     pairs = generator.integers(0, 20, (200, 2))
     whole = sequence_scores(words, pairs), edit_distances(words, pairs)
-    from vision_suite.metrics import scanpath_paths
+    from vision_suite.metrics.scanpath import paths as scanpath_paths
 
     monkeypatch.setattr(scanpath_paths.chunks, "__defaults__", (200,))
     np.testing.assert_array_equal(whole, (sequence_scores(words, pairs), edit_distances(words, pairs)))

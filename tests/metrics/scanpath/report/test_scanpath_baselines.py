@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scanpath_trial_stub import StubTrial, row_of
 
-from vision_suite.datasets.amazon_covers import LENGTH_DEVIATIONS, read_amazon_covers
-from vision_suite.datasets.fetch import data_dir
-from vision_suite.datasets.scanpath import ScanpathData
-from vision_suite.datasets.scanpath_records import drop_long
+from vision_suite.datasets.prepare.fetch import data_dir
+from vision_suite.datasets.scanpath.data import ScanpathData
+from vision_suite.datasets.scanpath.readers.amazon_covers import LENGTH_DEVIATIONS, read_amazon_covers
+from vision_suite.datasets.scanpath.records import drop_long
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath import Scanpath, likelihood, step_log_probabilities
-from vision_suite.metrics.scanpath_baselines import (
+from vision_suite.metrics.scanpath.report.baselines import (
     Choices,
     baseline_paths,
     fit_offsets,
@@ -24,11 +24,11 @@ from vision_suite.metrics.scanpath_baselines import (
     random_paths,
     uniform_log_probabilities,
 )
-from vision_suite.metrics.scanpath_report import scanpath_report
-from vision_suite.metrics.scanpath_trials import windows_like
+from vision_suite.metrics.scanpath.report.build import scanpath_report
+from vision_suite.metrics.scanpath.report.trials import windows_like
 from vision_suite.types import BACKGROUND
 
-HERE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "amazon_covers"
+HERE = Path(__file__).resolve().parents[4].parent / "shared" / "data" / "amazon_covers"
 AMAZON = Path(os.environ.get("AMAZON_COVERS", HERE))
 NOTHING_ELSE = Choices(background=False, ends=False)
 

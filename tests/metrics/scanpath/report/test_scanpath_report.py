@@ -10,9 +10,9 @@ from scanpath_trial_stub import StubTrial, row_of
 
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath import Scanpath, Scene, scanpath_scores
-from vision_suite.metrics.scanpath_forced import expected_top_k, forced_scores, next_probabilities
-from vision_suite.metrics.scanpath_report import scanpath_report
-from vision_suite.metrics.scanpath_trials import centres_of, stimuli, windows_like
+from vision_suite.metrics.scanpath.report.build import scanpath_report
+from vision_suite.metrics.scanpath.report.teacher_forced import expected_top_k, forced_scores, next_probabilities
+from vision_suite.metrics.scanpath.report.trials import centres_of, stimuli, windows_like
 from vision_suite.types import BACKGROUND, Condition
 
 SCENES = {"s": row_of(10), "t": row_of(4)}

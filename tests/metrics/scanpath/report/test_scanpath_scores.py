@@ -23,8 +23,8 @@ from vision_suite.metrics.scanpath import (
     stde,
     unpadded,
 )
-from vision_suite.metrics.scanpath_clusters import FACTORS
-from vision_suite.metrics.scanpath_protocol import best_by, mean_by
+from vision_suite.metrics.scanpath.pairwise.clusters import FACTORS
+from vision_suite.metrics.scanpath.report.protocol import best_by, mean_by
 from vision_suite.types import BACKGROUND, PADDING
 
 SCREEN = (800.0, 600.0)

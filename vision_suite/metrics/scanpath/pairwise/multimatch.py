@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import ConfigError
-from vision_suite.metrics.scanpath_paths import (
+from vision_suite.metrics.scanpath.pairwise.simplify import Simplify, as_simplify, saccades_of
+from vision_suite.metrics.scanpath.paths import (
     Bools,
     Floats,
     Ints,
@@ -23,7 +24,6 @@ from vision_suite.metrics.scanpath_paths import (
     padded,
     screen_sizes,
 )
-from vision_suite.metrics.scanpath_simplify import Simplify, as_simplify, saccades_of
 
 Thresholds: TypeAlias = Simplify | Mapping[str, float] | Sequence[float] | None
 Short = Literal["nan", "pad_ones"]

@@ -9,14 +9,14 @@ from typing import Literal
 import numpy as np
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.scanpath_clusters import Clusters
-from vision_suite.metrics.scanpath_embedding import stdes
-from vision_suite.metrics.scanpath_multimatch import FEWEST, MultiMatch, Short, multimatches
-from vision_suite.metrics.scanpath_paths import Floats, Ints, Scanpath
-from vision_suite.metrics.scanpath_scanmatch import scanmatches
-from vision_suite.metrics.scanpath_simplify import Simplify
-from vision_suite.metrics.scanpath_strings import Symbols, edit_distances, sequence_scores
-from vision_suite.metrics.scanpath_symbols import grid_letters, object_labels, repeat_by_duration
+from vision_suite.metrics.scanpath.pairwise.clusters import Clusters
+from vision_suite.metrics.scanpath.pairwise.embedding import stdes
+from vision_suite.metrics.scanpath.pairwise.multimatch import FEWEST, MultiMatch, Short, multimatches
+from vision_suite.metrics.scanpath.pairwise.scanmatch import scanmatches
+from vision_suite.metrics.scanpath.pairwise.simplify import Simplify
+from vision_suite.metrics.scanpath.pairwise.strings import Symbols, edit_distances, sequence_scores
+from vision_suite.metrics.scanpath.pairwise.symbols import grid_letters, object_labels, repeat_by_duration
+from vision_suite.metrics.scanpath.paths import Floats, Ints, Scanpath
 
 
 @dataclass(frozen=True)

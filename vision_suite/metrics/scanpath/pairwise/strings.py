@@ -2,7 +2,7 @@
 
 Object level: symbols are object numbers (OAT's evaluation). Other symbols give the other forms of the literature:
 labels of mean-shift clusters (Sequence Score, FED), semantic labels (SemSS, SemFED), grid letters (SED), grid bins
-(ScanMatch). See `vision_suite.metrics.scanpath_symbols`.
+(ScanMatch). See `vision_suite.metrics.scanpath.pairwise.symbols`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.scanpath_paths import Bools, Floats, Ints, as_pairs, chunks
+from vision_suite.metrics.scanpath.paths import Bools, Floats, Ints, as_pairs, chunks
 
 Symbols = Sequence[Hashable] | npt.NDArray[Any]
 FEW = 32  # pairs; above it a loop over cells beats NumPy's accumulate, which walks memory pair by pair

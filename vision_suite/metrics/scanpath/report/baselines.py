@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.scanpath_paths import Floats, Ints, Scanpath
-from vision_suite.metrics.scanpath_trials import SceneLike, TrialLike, sampled_path
+from vision_suite.metrics.scanpath.paths import Floats, Ints, Scanpath
+from vision_suite.metrics.scanpath.report.trials import SceneLike, TrialLike, sampled_path
 from vision_suite.types import BACKGROUND
 
 SMOOTHING = 0.05

@@ -9,24 +9,23 @@ from typing import Any
 import numpy as np
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.scanpath_baselines import (
+from vision_suite.metrics.scanpath.behaviours import behaviour_delta, delta_of_means
+from vision_suite.metrics.scanpath.pairwise.multimatch import FEWEST
+from vision_suite.metrics.scanpath.pairwise.scores import PairSettings, Scene, describe
+from vision_suite.metrics.scanpath.paths import Floats, Scanpath
+from vision_suite.metrics.scanpath.report.baselines import (
     Choices,
     OffsetHistogram,
     baseline_paths,
     fit_offsets,
     uniform_log_probabilities,
 )
-from vision_suite.metrics.scanpath_behaviour import behaviour_delta, delta_of_means
-from vision_suite.metrics.scanpath_company import company
-from vision_suite.metrics.scanpath_forced import Forced, Table, forced_scores, next_probabilities
-from vision_suite.metrics.scanpath_hits import hit_curve
-from vision_suite.metrics.scanpath_multimatch import FEWEST
-from vision_suite.metrics.scanpath_pairs import PairSettings, Scene, describe
-from vision_suite.metrics.scanpath_paths import Floats, Scanpath
-from vision_suite.metrics.scanpath_protocol import bootstrap
-from vision_suite.metrics.scanpath_records import said, trial_record
-from vision_suite.metrics.scanpath_scores import ScanpathScores, scanpath_scores
-from vision_suite.metrics.scanpath_trials import (
+from vision_suite.metrics.scanpath.report.ceiling import company
+from vision_suite.metrics.scanpath.report.hits import hit_curve
+from vision_suite.metrics.scanpath.report.protocol import bootstrap
+from vision_suite.metrics.scanpath.report.table import ScanpathScores, scanpath_scores
+from vision_suite.metrics.scanpath.report.teacher_forced import Forced, Table, forced_scores, next_probabilities
+from vision_suite.metrics.scanpath.report.trials import (
     SceneLike,
     TrialLike,
     check_scenes,
@@ -36,6 +35,7 @@ from vision_suite.metrics.scanpath_trials import (
     stimuli,
     without_first,
 )
+from vision_suite.metrics.scanpath.report.words import said, trial_record
 from vision_suite.types import BACKGROUND, ScanpathReport
 
 SCORES = ("sequence_score", "edit_distance", "scanmatch", "multimatch")
@@ -62,7 +62,7 @@ def scanpath_report(
     """Score a model's samples and its likelihood beside people and simple predictors.
 
     All predictors meet the same people under the same protocol. Trials are gathered to stimuli
-    (`vision_suite.metrics.scanpath_trials.stimuli`); each sample meets every person of its stimulus.
+    (`vision_suite.metrics.scanpath.report.trials.stimuli`); each sample meets every person of its stimulus.
 
     Args:
         trials: People's, of the evaluated split.

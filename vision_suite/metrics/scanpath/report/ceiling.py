@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from vision_suite.metrics.scanpath_paths import Scanpath
-from vision_suite.metrics.scanpath_protocol import human_pairs
-from vision_suite.metrics.scanpath_scores import CEILING
-from vision_suite.metrics.scanpath_trials import (
+from vision_suite.metrics.scanpath.paths import Scanpath
+from vision_suite.metrics.scanpath.report.protocol import human_pairs
+from vision_suite.metrics.scanpath.report.table import CEILING
+from vision_suite.metrics.scanpath.report.trials import (
     SceneLike,
     TrialLike,
     human_path,

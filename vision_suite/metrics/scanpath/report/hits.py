@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vision_suite.metrics.scanpath_paths import Floats, Scanpath
-from vision_suite.metrics.scanpath_protocol import bootstrap
-from vision_suite.metrics.scanpath_search import steps_to_objects
-from vision_suite.metrics.scanpath_trials import TrialLike
+from vision_suite.metrics.scanpath.paths import Floats, Scanpath
+from vision_suite.metrics.scanpath.report.protocol import bootstrap
+from vision_suite.metrics.scanpath.report.trials import TrialLike
+from vision_suite.metrics.scanpath.search import steps_to_objects
 
 LONGEST = 50  # fixations
 

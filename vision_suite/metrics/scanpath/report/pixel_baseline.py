@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.scanpath_baselines import SMOOTHING, Choices, chain_paths
-from vision_suite.metrics.scanpath_paths import Floats, Scanpath
-from vision_suite.metrics.scanpath_trials import SceneLike, TrialLike, centres_of
+from vision_suite.metrics.scanpath.paths import Floats, Scanpath
+from vision_suite.metrics.scanpath.report.baselines import SMOOTHING, Choices, chain_paths
+from vision_suite.metrics.scanpath.report.trials import SceneLike, TrialLike, centres_of
 
 RESOLUTION = 128  # cells along the longest side of the largest scene
 BANDWIDTHS = (0.5, 1.0, 2.0, 4.0, 8.0)  # cells

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.scanpath_paths import Floats, Ints
+from vision_suite.metrics.scanpath.paths import Floats, Ints
 
 Balance = Literal["stimulus", "task", "trial"]
 BALANCES: dict[str, str] = {

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.scanpath_behaviour import BehaviourDelta, Target, behaviour_delta, delta_of_means
-from vision_suite.metrics.scanpath_multimatch import FEWEST
-from vision_suite.metrics.scanpath_pairs import PAIR_SCORES, PairSettings, Scene, describe, pair_scores
-from vision_suite.metrics.scanpath_paths import Floats, Ints, Scanpath
-from vision_suite.metrics.scanpath_protocol import (
+from vision_suite.metrics.scanpath.behaviours import BehaviourDelta, Target, behaviour_delta, delta_of_means
+from vision_suite.metrics.scanpath.pairwise.multimatch import FEWEST
+from vision_suite.metrics.scanpath.pairwise.scores import PAIR_SCORES, PairSettings, Scene, describe, pair_scores
+from vision_suite.metrics.scanpath.paths import Floats, Ints, Scanpath
+from vision_suite.metrics.scanpath.report.protocol import (
     BALANCES,
     Balance,
     Interval,

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.scanpath_likelihood import likelihood, step_log_probabilities
-from vision_suite.metrics.scanpath_paths import Floats, Ints
-from vision_suite.metrics.scanpath_protocol import bootstrap
-from vision_suite.metrics.scanpath_trials import TrialLike
+from vision_suite.metrics.scanpath.paths import Floats, Ints
+from vision_suite.metrics.scanpath.report.protocol import bootstrap
+from vision_suite.metrics.scanpath.report.trials import TrialLike
+from vision_suite.metrics.scanpath.step_likelihood import likelihood, step_log_probabilities
 from vision_suite.types import BACKGROUND
 
 Table = npt.NDArray[np.floating[Any]]

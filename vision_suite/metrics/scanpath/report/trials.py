@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.scanpath_pairs import Scene
-from vision_suite.metrics.scanpath_paths import Floats, Scanpath
+from vision_suite.metrics.scanpath.pairwise.scores import Scene
+from vision_suite.metrics.scanpath.paths import Floats, Scanpath
 from vision_suite.types import BACKGROUND
 
 
 class TrialLike(Protocol):
-    """Where one person looked; `vision_suite.datasets.scanpath_records.Trial` is one."""
+    """Where one person looked; `vision_suite.datasets.scanpath.records.Trial` is one."""
 
     @property
     def scene(self) -> str:
@@ -72,7 +72,7 @@ class TrialLike(Protocol):
 
 
 class SceneLike(Protocol):
-    """A picture with its objects; `vision_suite.datasets.scanpath_records.Scene` is one."""
+    """A picture with its objects; `vision_suite.datasets.scanpath.records.Scene` is one."""
 
     @property
     def size(self) -> tuple[float, float]:

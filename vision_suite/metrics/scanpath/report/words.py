@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from vision_suite.metrics.scanpath_baselines import OffsetHistogram
-from vision_suite.metrics.scanpath_paths import Floats, Scanpath
-from vision_suite.metrics.scanpath_strings import edit_distances, sequence_scores
-from vision_suite.metrics.scanpath_trials import TrialLike
+from vision_suite.metrics.scanpath.pairwise.strings import edit_distances, sequence_scores
+from vision_suite.metrics.scanpath.paths import Floats, Scanpath
+from vision_suite.metrics.scanpath.report.baselines import OffsetHistogram
+from vision_suite.metrics.scanpath.report.trials import TrialLike
 from vision_suite.types import BACKGROUND, Condition
 
 

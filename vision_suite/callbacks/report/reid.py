@@ -1,24 +1,20 @@
-"""Reports on pictures: their tables, which queries and confusions to show, and the originals."""
+"""Reports of re-identification: the table, and which queries to show with their ranked galleries."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, cast
 
 import numpy as np
 from PIL import Image
 
-from vision_suite.callbacks.report_views import ReportView, Rows, branch_rows
-from vision_suite.callbacks.report_views import Shown as ShownSettings
+from vision_suite.callbacks.report.base import BRANCHES, ReportView, Rows, branch_rows
+from vision_suite.callbacks.report.base import Shown as ShownSettings
 from vision_suite.datasets.base import BaseData
-from vision_suite.datasets.pictures import PictureData
-from vision_suite.types import ClassificationReport, RetrievalReport
-from vision_suite.viz.classification import ConfusionRow, confusion_sheet, most_confused
-from vision_suite.viz.retrieval import RankedRow, Shown, cmc_curves, gallery_strip
+from vision_suite.datasets.pictures.data import PictureData
+from vision_suite.types import RetrievalReport
+from vision_suite.viz.reid import RankedRow, Shown, cmc_curves, gallery_strip
 
 Stage = Literal["validate", "test"]
-EXAMPLES = 3
-BRANCHES = {"": "fused", "sa": "SA only", "glca": "GLCA only", "rerank": "fused, re-ranked"}
 
 
 class RetrievalView(ReportView[RetrievalReport]):
@@ -45,29 +41,6 @@ class RetrievalView(ReportView[RetrievalReport]):
         if not isinstance(data, PictureData):
             return {}
         return retrieval_pictures(report, data, stage, title, queries=shown.queries, seed=shown.seed)
-
-
-class ClassificationView(ReportView[ClassificationReport]):
-    """Shows classification."""
-
-    kind = ClassificationReport
-    task = "classification"
-
-    def table(self, report: ClassificationReport) -> tuple[list[str], Rows]:
-        """Top-1 and top-5 of each branch."""
-        return branch_rows(report.metrics, {"top1": "top-1", "top5": "top-5"}, BRANCHES)
-
-    def note(self, report: ClassificationReport) -> str:
-        """Number of pictures."""
-        return f"{report.protocol['num_pictures']} pictures"
-
-    def pictures(
-        self, report: ClassificationReport, data: BaseData, stage: str, title: str, shown: ShownSettings
-    ) -> dict[str, Image.Image]:
-        """The classes most often confused."""
-        if not isinstance(data, PictureData):
-            return {}
-        return classification_pictures(report, data, stage, title, pairs=shown.pairs)
 
 
 def retrieval_pictures(
@@ -118,51 +91,3 @@ def _ranked(report: RetrievalReport, data: PictureData, stage: Stage, query: int
         entries.append(Shown(data.picture(stage, index), its_identity, its_camera, distance, match))
     asked = Shown(data.picture(stage, int(report.query_index[query])), identity, camera)
     return RankedRow(asked, entries, float(report.average_precision[query]))
-
-
-def classification_pictures(
-    report: ClassificationReport, data: PictureData, stage: str, title: str, *, pairs: int
-) -> dict[str, Image.Image]:
-    """The classes most often taken for one another; no picture if there is no mistake.
-
-    Args:
-        report: The evaluation.
-        data: Gives the original pictures and the class names.
-        stage: ``validate`` or ``test``.
-        title: Heading.
-        pairs: Rows of the picture.
-
-    Returns:
-        Pictures by name.
-    """
-    rows = []
-    for confusion in most_confused(report.label, report.prediction, pairs):
-        mistaken = (report.label == confusion.label) & (report.prediction == confusion.prediction)
-        # The surest mistakes first: they tell most about what the network looks at.
-        order = np.argsort(-report.confidence[mistaken], kind="stable")[:EXAMPLES]
-        of_class = report.label == confusion.prediction
-        right_first = np.argsort(report.prediction[of_class] != confusion.prediction, kind="stable")[:EXAMPLES]
-        rows.append(
-            ConfusionRow(
-                confusion,
-                _name(data, confusion.label),
-                _name(data, confusion.prediction),
-                _originals(data, cast(Stage, stage), report.index[mistaken][order].tolist()),
-                _originals(data, cast(Stage, stage), report.index[of_class][right_first].tolist()),
-            )
-        )
-    if not rows:
-        return {}
-    wrong = int((report.label != report.prediction).sum())
-    facts = f"top-1 {100 * report.metrics['top1']:.1f} % · {wrong:,} of {len(report.label):,} pictures mistaken"
-    return {"confusions": confusion_sheet(rows, title=f"{title}: most confused classes", subtitle=facts)}
-
-
-def _originals(data: PictureData, stage: Stage, indices: Sequence[int]) -> list[Image.Image]:
-    """The original pictures at these positions."""
-    return [data.picture(stage, index) for index in indices]
-
-
-def _name(data: PictureData, label: int) -> str:
-    """A class's name, or its number where the data set has no names."""
-    return data.class_names[label] if label < len(data.class_names) else f"class {label}"

@@ -1,0 +1,1 @@
+"""Emoji-ReID: drawing it from public vector designs, and checking it."""

@@ -1,0 +1,10 @@
+"""Fine-grained classification: the datamodule and the layouts it reads. Names are loaded on first use."""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from vision_suite.datasets.fgvc.data import FGVCData as FGVCData
+else:
+    __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"data": ["FGVCData"]})

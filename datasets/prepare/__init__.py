@@ -1,0 +1,1 @@
+"""Preparing real data sets: fetching, checking, and the catalogue of what can be prepared."""

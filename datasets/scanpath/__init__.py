@@ -1,0 +1,17 @@
+"""Scanpaths over objects: the datamodules, scenes, trials and readers. Names are loaded on first use."""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from vision_suite.datasets.scanpath.data import ScanpathData as ScanpathData
+    from vision_suite.datasets.scanpath.grid import GridScanpathData as GridScanpathData
+else:
+    __getattr__, __dir__, __all__ = lazy_loader.attach(
+        __name__,
+        submod_attrs={
+            "data": ["ScanpathData"],
+            "grid": ["GridScanpathData"],
+        },
+    )

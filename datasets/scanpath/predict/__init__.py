@@ -1,0 +1,1 @@
+"""Pictures given to ``predict``: their boxes, targets and batches."""

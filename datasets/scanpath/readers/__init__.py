@@ -1,0 +1,1 @@
+"""Readers of scanpath data sets, one per layout on disk."""

@@ -1,0 +1,1 @@
+"""The commands of ``vision-suite``, one module each with a ``main``."""

@@ -1,0 +1,1 @@
+"""The trainer commands: parsing, links, checkpoints and messages around Lightning's CLI."""

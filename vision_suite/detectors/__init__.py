@@ -1,0 +1,1 @@
+"""Object detectors that give boxes to other tasks."""

@@ -1,0 +1,1 @@
+"""From trials and predictions to the table of an evaluation."""
