@@ -149,7 +149,7 @@ def scored_set(videos: int) -> tuple[dict[str, object], dict[str, object]]:
 
 def loops(videos: int, rounds: int) -> list[dict[str, object]]:
     """Vectorised code against loops on the same input."""
-    sys.path.insert(0, str(ROOT / "tests" / "metrics"))
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
     from tad_reference import loop_map, loop_recall
 
     rng = np.random.default_rng(0)

@@ -50,7 +50,7 @@ def test_any_regular_package_wins_at_the_root(tmp_path):
     code = "import datasets, vision_suite.datasets.pictures.records as ours; print(datasets.Dataset, ours.__file__)"
     theirs, ours = run_at_the_root(code, PYTHONPATH=str(tmp_path)).split()
     assert theirs == "theirs"
-    assert Path(ours).resolve() == ROOT / "datasets" / "records.py"
+    assert Path(ours).resolve() == ROOT / "datasets" / "pictures" / "records.py"
 
 
 def test_a_checkout_without_links_still_finds_its_rooms(tmp_path):
