@@ -47,7 +47,7 @@ demo: install
 	$(BIN)/vision-suite demo $(if $(filter-out 0,$(FAST)),--fast)
 
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

@@ -42,6 +42,7 @@ EXPORT = ["onnx>=1.16", "onnxscript>=0.3", "onnxruntime>=1.18"]
 CLIP = ["open_clip_torch>=2.24"]
 DEV = [
     "pytest>=8",
+    "pytest-xdist>=3.6",
     "hypothesis>=6.100",
     "mypy>=2.4",
     "ruff>=0.17",
