@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from vision_suite.datasets.scanpath.readers.files import finite, read_json
+from vision_suite.datasets.files import finite, read_json
 from vision_suite.datasets.scanpath.readers.table import box_rows
 from vision_suite.datasets.scanpath.records import Floats
 from vision_suite.errors import DataError

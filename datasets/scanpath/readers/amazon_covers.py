@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from vision_suite.datasets.files import finite, read_json
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.geometry import grid_boxes, overlap
 from vision_suite.datasets.scanpath.paths import PathBuilder
-from vision_suite.datasets.scanpath.readers.files import finite, read_json
 from vision_suite.datasets.scanpath.records import Floats, ScanpathSet, Scene, Trial
 from vision_suite.errors import DataError
 from vision_suite.types import Condition

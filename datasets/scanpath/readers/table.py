@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
+from vision_suite.datasets.files import finite, read_json_lines, read_table
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.paths import PathBuilder
-from vision_suite.datasets.scanpath.readers.files import finite, read_json_lines, read_table
 from vision_suite.datasets.scanpath.records import ScanpathSet, Scene, Trial
 from vision_suite.errors import DataError
 from vision_suite.types import Condition

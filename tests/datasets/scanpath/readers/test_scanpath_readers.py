@@ -23,7 +23,7 @@ from scanpath_fixture import (
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.readers.amazon_covers import read_amazon_covers
 from vision_suite.datasets.scanpath.readers.coco_search import read_coco_scanpaths
-from vision_suite.datasets.scanpath.readers.files import read_table
+from vision_suite.datasets.scanpath.readers.files import read_spreadsheet
 from vision_suite.datasets.scanpath.readers.shelf_sheets import SHELVES, read_shelf_sheets
 from vision_suite.datasets.scanpath.readers.table import read_scanpath_table
 from vision_suite.errors import DataError
@@ -149,15 +149,15 @@ def test_workbooks_are_data(tmp_path):
     path = tmp_path / "a.xlsx"
     path.write_bytes(b"no zip")
     with pytest.raises(DataError, match="not a readable archive"):
-        read_table(path, ())
+        read_spreadsheet(path, ())
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("xl/worksheets/sheet1.xml", '<!DOCTYPE x [<!ENTITY a "b">]><worksheet/>')
     with pytest.raises(DataError, match="holds a document type, which is refused"):
-        read_table(path, ())
+        read_spreadsheet(path, ())
     with pytest.raises(DataError, match=r"must be a .csv or .xlsx file: save an .xls"):
-        read_table(tmp_path / "a.xls", ())
+        read_spreadsheet(tmp_path / "a.xls", ())
     write_xlsx(path, ["a", "b", "c"], [["x", "", 3]])
-    assert read_table(path, ("a",)) == [{"a": "x", "b": "", "c": "3"}]
+    assert read_spreadsheet(path, ("a",)) == [{"a": "x", "b": "", "c": "3"}]
 
 
 def test_coco_objects_are_on_the_screen(tmp_path):
