@@ -119,7 +119,7 @@ def _trial(
     )
     if found is None:
         return None
-    return Trial(layout, subject, task, Condition.PRESENT, (target,), target, found.sequence, found.xy, found.duration)
+    return found.trial(layout, subject, task, Condition.PRESENT, (target,), target)
 
 
 def _scene(path: Path, layout: str, images: Path) -> Scene:

@@ -78,7 +78,7 @@ def test_broken_covers_are_one_line(tmp_path):
     amazon(tmp_path / "own")
     contents = json.loads((tmp_path / "own" / "Amazon.json").read_text())
     box = {"xmin": 900, "ymin": 0, "xmax": 930, "ymax": 5}
-    for changes, said in (
+    for changes, message in (
         ({"ground_truth": [box]}, r"target box \[900.*of collage '1.jpg' is on none of its covers"),
         ({"ground_truth": [{**box, "xmin": math.nan}]}, "is on none of its covers"),
         ({"fixations": {"1": None}}, r"subject 1 of collage '1.jpg' has a fixation that is no \[x, y\]"),
@@ -86,7 +86,7 @@ def test_broken_covers_are_one_line(tmp_path):
     ):
         changed = {**contents, "1.jpg": {**contents["1.jpg"], **changes}}
         (tmp_path / "own" / "Amazon.json").write_text(json.dumps(changed))
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             read_amazon_covers(tmp_path / "own")
     (tmp_path / "Amazon.json").write_text("{")
     with pytest.raises(DataError, match="is not JSON"):
@@ -222,7 +222,7 @@ def test_a_coco_trial_of_two_files_counts_once(tmp_path):
 
 
 def test_what_was_given_and_left_out_is_not_given(tmp_path):
-    """Else the first fixation on an object, which people chose, would count as told."""
+    """Else the first fixation on an object, which the subject chose, would count as given."""
     found = read_coco_scanpaths(coco(tmp_path), "coco_search18", rule=AssignRule("smallest_box", unassigned="drop"))
     assert (found.trials[0].sequence.tolist(), found.trials[0].given) == ([0, 1], 0)
     assert "left out" in found.notes["first_fixation"]
