@@ -33,7 +33,7 @@ class ScanpathPictureData(ScanpathBase):
 
     def __init__(
         self,
-        inputs: PictureSettings,
+        pictures: PictureSettings,
         crops: CropSettings | None = None,
         target_from: TargetFrom = "object",
         eval_batch_size: int = 20,
@@ -43,7 +43,7 @@ class ScanpathPictureData(ScanpathBase):
         """Find the pictures; they are read when prediction begins.
 
         Args:
-            inputs: Pictures, the source of their objects, and the target.
+            pictures: Pictures, the source of their objects, and the target.
             crops: Size and normalisation of crops, where no checkpoint tells.
             target_from: Source of the target token, where no checkpoint tells.
             eval_batch_size: Number of pictures per step and process.
@@ -56,10 +56,10 @@ class ScanpathPictureData(ScanpathBase):
         super().__init__(
             batch_size=eval_batch_size, eval_batch_size=eval_batch_size, num_workers=num_workers, seed=seed
         )
-        self.pictures = PictureScenes(inputs)
+        self.pictures = PictureScenes(pictures)
         self.appearance = ObjectAppearance("crops", None, target_from, crops or CropSettings(), None)
         self.num_classes = 1  # the network has none; 0 would mean that the data cannot tell
-        self.num_positions = max(inputs.grid or (0,))
+        self.num_positions = max(pictures.grid or (0,))
         self.protocol = {"dataset": "own pictures", "split": {"rule": "none"}, "counts": {}, "problems": {}}
         self._restored = False
 

@@ -155,7 +155,8 @@ def _whole(value: Any) -> int:
     """A whole number, also as text.
 
     Raises:
-        ValueError: It is another. TypeError: It is none.
+        ValueError: It is another number.
+        TypeError: It is none.
     """
     if isinstance(value, float) and not value.is_integer():
         raise ValueError(f"{value} is no whole number")

@@ -1,4 +1,4 @@
-"""What ``predict`` leaves of scanpaths, by the command line on pictures given to predict and in Python on a test split."""
+"""What ``predict`` leaves of scanpaths, by the command line on given pictures and in Python on a test split."""
 
 import json
 import math
@@ -157,7 +157,7 @@ def run(trained, tmp_path, *flags):
     return code, next(iter(sorted(tmp_path.rglob("predict"))), None)
 
 
-def test_own_pictures_by_the_command_line(trained, tmp_path):
+def test_given_pictures_by_the_command_line(trained, tmp_path):
     rows = {name: draw_desk(tmp_path / "in" / name, 40 + n) for n, name in enumerate(("a.png", "deep/b.png"))}
     (tmp_path / "in" / "torn.png").write_bytes(b"no picture")
     (tmp_path / "boxes.json").write_text(json.dumps(rows))
@@ -181,7 +181,7 @@ def test_own_pictures_by_the_command_line(trained, tmp_path):
 
 
 @pytest.mark.parametrize(("background", "first"), [(True, BACKGROUND), (False, 1)])
-def test_a_first_fixation_that_was_always_given_is_given_in_own_pictures(tmp_path, background, first):
+def test_a_first_fixation_that_was_always_given_is_given_in_pictures_to_predict(tmp_path, background, first):
     """A network that never predicted one cannot say where gaze begins: it begins in the middle, as in training."""
     root = write_desk_set(tmp_path / "set")
     lines = [json.loads(line) for line in (root / "trials.jsonl").read_text().splitlines()]
