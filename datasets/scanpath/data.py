@@ -1,4 +1,4 @@
-"""Scanpath data: scenes of objects, what is searched for, and the gaze of observers."""
+"""Scanpath data: scenes of objects, the targets of searches, and the gaze of observers."""
 
 from __future__ import annotations
 
@@ -219,12 +219,12 @@ class ScanpathData(ScanpathBase):
             rank_zero_info(summary(title, known["counts"], words, facts, known["problems"]))
 
     def state_dict(self) -> dict[str, Any]:
-        """Also how paths begin, and which trials are trained on."""
+        """State of every datamodule, facts about the beginning of paths, and the keys of the training trials."""
         keys = sorted(trial_keys(self._recordings["fit"]))
         return {**super().state_dict(), "beginning": self._beginning, "trained_on": keys}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Also compare with the trials that a checkpoint was trained on, or treat given pictures as its data."""
+        """Treat pictures given to predict like the checkpoint's data, or find trials that it was trained on."""
         super().load_state_dict(state_dict)
         if self._picture_data is not None:
             self._picture_data.load_state_dict(state_dict)
