@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from pytorch_lightning import LightningDataModule
@@ -141,6 +142,27 @@ class BaseData(LightningDataModule, ABC):
 def stages_of(function: str) -> list[Stage]:
     """The lists that a function of the trainer needs."""
     return ["fit", "validate"] if function == "fit" else [function]  # type: ignore[list-item]
+
+
+def summary(
+    title: str, counts: Mapping[str, Mapping[str, int]], words: str, facts: str, problems: Mapping[str, int]
+) -> str:
+    """One line about a data set at the start of a run.
+
+    Args:
+        title: Name of the data set.
+        counts: Numbers of each part by kind.
+        words: Text about a part with a kind in braces for its number, such as ``"{videos} videos"``.
+        facts: Further facts.
+        problems: Numbers of what was changed or left out, by kind.
+    """
+    parts = "; ".join(f"{name}: {words.format_map(numbers)}" for name, numbers in counts.items())
+    return f"{title}: {parts}; {facts}; problems: {problem_list(problems)}"
+
+
+def problem_list(problems: Mapping[str, int]) -> str:
+    """Numbers of problems by kind in words, "none" where there is none."""
+    return ", ".join(f"{count} {kind}" for kind, count in problems.items()) or "none"
 
 
 def _start() -> tuple[int, int]:

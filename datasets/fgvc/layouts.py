@@ -14,9 +14,10 @@ from typing import Literal
 
 import numpy as np
 
+from vision_suite.datasets.files import read_lines
 from vision_suite.datasets.pictures.manifest import read_manifest
 from vision_suite.datasets.pictures.matfile import read_mat, read_structs
-from vision_suite.datasets.pictures.records import Listing, Record, find_folder, list_pictures, read_lines
+from vision_suite.datasets.pictures.records import Listing, Record, find_folder, list_pictures
 from vision_suite.errors import DataError
 
 CUB_LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")

@@ -9,7 +9,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from vision_suite.datasets.pictures.records import PICTURE_SUFFIXES, is_picture, read_lines
+from vision_suite.datasets.files import read_lines
+from vision_suite.datasets.pictures.records import PICTURE_SUFFIXES, is_picture
 from vision_suite.errors import DataError
 
 SUFFIXES = (".csv", ".jsonl")

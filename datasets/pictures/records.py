@@ -110,21 +110,6 @@ def list_pictures(folder: Path) -> tuple[list[str], int]:
     return names, len(files) - len(names)
 
 
-def read_lines(path: Path) -> list[str]:
-    """Non-empty lines of a list file, without line ends.
-
-    Raises:
-        DataError: The file is missing or isn't text.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"list file {str(path)!r} is missing: unpack the data set completely") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"list file {str(path)!r} is not UTF-8 text ({error.reason})") from None
-    return [line for line in text.splitlines() if line.strip()]
-
-
 def check_counts(listing: Listing) -> None:
     """Compare what was found with the official numbers.
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from vision_suite.datasets.pictures.records import Listing, Record, find_folder, read_lines
+from vision_suite.datasets.files import read_lines
+from vision_suite.datasets.pictures.records import Listing, Record, find_folder
 from vision_suite.datasets.reid.layouts import MARKET_FOLDERS, read_folders
 from vision_suite.errors import DataError
 from vision_suite.types import Role

@@ -1,8 +1,8 @@
-"""What objects and targets of a scanpath data set look like to a network: crops of the picture or given vectors."""
+"""Appearance of the objects and targets of a scanpath data set: crops of the picture or given vectors."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +17,34 @@ TargetFrom = Literal["object", "given"]
 
 
 @dataclass(frozen=True)
-class Looks:
-    """How the network sees objects and targets.
+class AppearanceSettings:
+    """Settings of the appearance; the arguments of `vision_suite.datasets.scanpath.data.ScanpathData` explain them.
 
     Attributes:
-        objects: Crops or vectors. width: Of the vectors. target_from: A copy of an object, or given apart.
-        crops: How crops are cut. inputs: Where they come from, None for pictures of your own.
+        objects: Crops or vectors; None takes vectors where there are any.
+        features: Folder with the vectors, relative to the data set's; None takes the files that the data name.
+        target_from: Source of the target token; None decides by what the trials have.
+        crops: Size and normalisation of crops.
+        keep: Whether every crop and vector stays in memory.
+    """
+
+    objects: Objects | None = None
+    features: str | None = None
+    target_from: TargetFrom | None = None
+    crops: CropSettings = field(default_factory=CropSettings)
+    keep: bool = True
+
+
+@dataclass(frozen=True)
+class ObjectAppearance:
+    """Form in which a network sees objects and targets.
+
+    Attributes:
+        objects: Crops or vectors.
+        width: Length of the vectors, None for crops.
+        target_from: Source of the target token: a copy of an object, or a picture or vector given apart.
+        crops: Size and normalisation of crops.
+        inputs: Crops or vectors of the data set, None for pictures given to predict.
     """
 
     objects: Objects
@@ -32,38 +54,38 @@ class Looks:
     inputs: SceneInputs | None
 
     @classmethod
-    def of(
-        cls,
-        found: ScanpathSet,
-        folder: Path,
-        objects: Objects | None,
-        features: str | None,
-        target_from: TargetFrom | None,
-        crops: CropSettings,
-        keep: bool,
-    ) -> Looks:
+    def of(cls, found: ScanpathSet, folder: Path, settings: AppearanceSettings) -> ObjectAppearance:
         """Decide, from what is asked for and what there is.
+
+        Args:
+            found: Scenes and trials of the data set.
+            folder: Folder of the data set.
+            settings: Settings asked for.
 
         Raises:
             ConfigError: Vectors are named where crops are asked for.
             DataError: Vectors are unreadable, or searches lack a target of their own.
         """
+        features = settings.features
         find = vectors_of(None if features is None else folder / features)
         scenes = [found.scenes[name] for name in sorted({trial.scene for trial in found.trials})]
-        chosen = objects or ("features" if features or all(scene.features for scene in scenes) else "crops")
-        if chosen == "crops" and features is not None:
+        vectors = bool(features) or all(scene.features for scene in scenes)
+        objects: Objects = settings.objects or ("features" if vectors else "crops")
+        if objects == "crops" and features is not None:
             raise ConfigError(f"features={features!r} with objects=crops: give one of them")
-        width = read_vectors(find(scenes[0]), 2).shape[1] if chosen == "features" else None
+        width = read_vectors(find(scenes[0]), 2).shape[1] if objects == "features" else None
         searches = [trial for trial in found.trials if trial.condition is not Condition.FREE]
-        apart = [bool(trial.target_features if chosen == "features" else trial.target_image) for trial in searches]
+        apart = [bool(trial.target_features if objects == "features" else trial.target_image) for trial in searches]
         usual: TargetFrom = "given" if apart and all(apart) and found.layout not in GRIDS else "object"
-        target = target_from or usual
+        target = settings.target_from or usual
         if target == "given" and not all(apart):
             raise DataError(
                 f"target_from=given, but {apart.count(False)} of {len(apart)} searches have no target "
-                f"{'vector' if chosen == 'features' else 'picture'} of their own: pass --data.target_from object"
+                f"{'vector' if objects == 'features' else 'picture'} of their own: pass --data.target_from object"
             )
-        return cls(chosen, width, target, crops, SceneInputs(crops if chosen == "crops" else None, find, keep))
+        crops = settings.crops
+        inputs = SceneInputs(crops if objects == "crops" else None, find, settings.keep)
+        return cls(objects, width, target, crops, inputs)
 
     def read(self, scenes: list[Scene], trials: list[Trial]) -> None:
         """Read everything once, so that damaged files show before training.
@@ -82,7 +104,7 @@ class Looks:
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """How objects become the network's input, in plain values."""
+        """Steps from objects to the network's input, in plain values."""
         if self.objects == "features":
             return {"objects": "features", "in_channels": self.width, "target_from": self.target_from}
         crops = self.crops

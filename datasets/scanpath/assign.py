@@ -1,4 +1,4 @@
-"""From fixations in pixels to objects: the rules, and how often each of them decided."""
+"""Rules from fixations in pixels to objects, and the number of fixations that each decided."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INSIDE, NEAREST, OUTSIDE = "inside_a_box", "nearest", "unassigned"
 
 @dataclass(frozen=True)
 class AssignRule:
-    """Which object a fixation belongs to.
+    """Rule that gives a fixation its object.
 
     ``first_box`` is OAT's rule for grids (its fixation_to_patch): the first box in order that holds the point, edges
     included, else the box with the nearest centre; no fixation is ever without object. ``smallest_box`` is for natural
@@ -29,9 +29,9 @@ class AssignRule:
     edge within ``max_offset``, else none.
 
     Attributes:
-        kind: Which of the two.
-        max_offset: Pixels from the nearest edge within which a fixation still counts; unset is half the object pitch.
-        unassigned: What becomes of fixations without object: the background's number, or nothing.
+        kind: One of the two rules.
+        max_offset: Pixels from the nearest edge within which a fixation still counts; None takes half the object pitch.
+        unassigned: Treatment of fixations without object: the background's number, or left out.
     """
 
     kind: Rule = "first_box"

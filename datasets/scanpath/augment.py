@@ -1,4 +1,4 @@
-"""Changes to training scenes that leave the path what it was: moved as a whole, and objects that hide their vectors."""
+"""Changes to training scenes that keep the path: scenes moved as a whole, and objects that hide their vectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vision_suite.errors import ConfigError
 
 @dataclass(frozen=True)
 class SceneAugment:
-    """How training scenes vary; a network that saw few scenes would otherwise know each place by heart.
+    """Changes to training scenes; a network that saw few scenes would otherwise know each position by heart.
 
     Attributes:
         shift: Object pitches by which a scene is moved at most, down and right apart; whole pitches on grids would
@@ -32,11 +32,16 @@ class SceneAugment:
 
     @property
     def active(self) -> bool:
-        """Whether anything changes."""
+        """True if anything changes."""
         return self.shift > 0 or self.hide > 0
 
     def apply(self, batch: dict[str, Tensor], seed: Sequence[int]) -> dict[str, Tensor]:
-        """A changed copy of a `vision_suite.types.ScanpathBatch`; what changes depends on ``seed`` alone."""
+        """A changed copy of a `vision_suite.types.ScanpathBatch`.
+
+        Args:
+            batch: Batch of B trials.
+            seed: Numbers that alone decide the changes.
+        """
         rng, changed = np.random.default_rng(list(seed)), dict(batch)
         rows = len(batch["index"])
         moved = torch.from_numpy(rng.uniform(-self.shift, self.shift, (rows, 2))).float()

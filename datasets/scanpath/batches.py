@@ -20,9 +20,12 @@ class ScanpathBatches(Dataset[dict[str, Tensor]]):
     """Turns a `BatchKey` into a `vision_suite.types.ScanpathBatch`.
 
     Args:
-        trials: What there is. scenes: By name. inputs: Crops or vectors.
-        target_given: The target comes from its own file, not from an object of the scene.
-        augment: How scenes vary. seed: Of these changes, with the epoch and the trials of a batch.
+        trials: Trials that batches are made of.
+        scenes: Scenes by name.
+        inputs: Crops or vectors.
+        target_given: Whether the target comes from its own file, not from an object of the scene.
+        augment: Changes to the scenes.
+        seed: Seed of these changes, with the epoch and the trials of a batch.
     """
 
     def __init__(
@@ -66,12 +69,12 @@ class ScanpathBatches(Dataset[dict[str, Tensor]]):
 
 
 def pad_trials(trials: Sequence[Trial], scenes: Sequence[Scene], indices: Sequence[int]) -> dict[str, Tensor]:
-    """Everything of a `vision_suite.types.ScanpathBatch` but what objects look like.
+    """Everything of a `vision_suite.types.ScanpathBatch` but the crops or vectors of objects.
 
     Args:
         trials: B trials.
-        scenes: The scene of each.
-        indices: Their places in the list of trials.
+        scenes: Scene of each trial.
+        indices: Indices of the trials in their list.
     """
     present = pad([torch.ones(len(scene.boxes), dtype=torch.bool) for scene in scenes], False)
     targets = torch.zeros_like(present)

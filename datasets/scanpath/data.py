@@ -1,50 +1,39 @@
-"""Scanpath data: scenes of objects, what is searched for, and where people looked."""
+"""Scanpath data: scenes of objects, the targets of searches, and the gaze of observers."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
-from vision_suite.datasets.base import BaseData, Stage, stages_of
+from vision_suite.datasets.base import Stage, stages_of, summary
 from vision_suite.datasets.loading import available_cores
 from vision_suite.datasets.roots import resolve_root
-from vision_suite.datasets.samplers import ShuffledBatchSampler
-from vision_suite.datasets.scanpath.appearance import Looks, Objects, TargetFrom
+from vision_suite.datasets.scanpath.appearance import AppearanceSettings, Objects, TargetFrom
 from vision_suite.datasets.scanpath.assign import Rule, Unassigned
 from vision_suite.datasets.scanpath.augment import SceneAugment
+from vision_suite.datasets.scanpath.base import ScanpathBase
 from vision_suite.datasets.scanpath.batches import ScanpathBatches
-from vision_suite.datasets.scanpath.paths import begin_in_the_middle
-from vision_suite.datasets.scanpath.predict.pictures import PictureBatches, PictureScenes, PictureSettings
-from vision_suite.datasets.scanpath.records import Scene, Trial, counts
-from vision_suite.datasets.scanpath.scenes import CropSettings, crops_of
-from vision_suite.datasets.scanpath.sources import Layout, Source
-from vision_suite.datasets.scanpath.splits import SplitRule, SplitSettings, split_trials, trial_keys
+from vision_suite.datasets.scanpath.parts import ScanpathParts, longest, read_parts
+from vision_suite.datasets.scanpath.predict.data import ScanpathPictureData
+from vision_suite.datasets.scanpath.predict.settings import PictureSettings
+from vision_suite.datasets.scanpath.scenes import CropSettings
+from vision_suite.datasets.scanpath.sources import ScanpathLayout, Source
+from vision_suite.datasets.scanpath.splits import SplitRule, SplitSettings, official_parts, trial_keys
 from vision_suite.datasets.scanpath.windows import Windows
 from vision_suite.errors import ConfigError, DataError, check_choice
-from vision_suite.types import BACKGROUND
 
 Cache = Literal["memory", "none"]
 OnBadImage = Literal["error", "skip"]
-STAGES: tuple[Stage, ...] = ("fit", "validate", "test")
 
 
-class ScanpathData(BaseData):
-    """Scanpaths over objects: Amazon covers, shelf spreadsheets, COCO-Search18, COCO-FreeView, or tables of your own.
-
-    Attributes:
-        num_objects: Most objects of a scene.
-        num_positions: Rows or columns of the largest grid, whichever is more; 0 where objects stand freely.
-        max_length: Longest path of the training part, behind which a prediction stops.
-    """
-
-    items = "trials"
+class ScanpathData(ScanpathBase):
+    """Scanpaths over objects: Amazon covers, shelf spreadsheets, COCO-Search18, COCO-FreeView, or your own tables."""
 
     def __init__(
         self,
-        dataset: Layout | None = None,
+        dataset: ScanpathLayout | None = None,
         root: str | None = None,
         batch_size: int = 20,
         eval_batch_size: int = 20,
@@ -95,66 +84,67 @@ class ScanpathData(BaseData):
         """Read the lists and deal the trials out; pictures and vectors are checked when a stage begins.
 
         Args:
-            dataset: Which data set, by its on-disk layout; table is scenes.jsonl with trials.jsonl, or boxes.csv with
+            dataset: On-disk layout of the data set; table is scenes.jsonl with trials.jsonl, or boxes.csv with
                 fixations.csv.
-            root: The data set's folder, also relative to the data cache; other paths are relative to it.
-            batch_size: Training trials per step and process.
-            eval_batch_size: Trials per step and process in evaluation.
-            annotations: Fixation files of COCO, or spreadsheets; those with the usual names if unset.
-            instances: COCO instance files; those with the usual names if unset.
+            root: Folder of the data set, also relative to the data cache; other paths are relative to it.
+            batch_size: Number of training trials per step and process.
+            eval_batch_size: Number of trials per step and process in evaluation.
+            annotations: Fixation files of COCO, or spreadsheets; by default those with the usual names.
+            instances: COCO instance files; by default those with the usual names.
             images: Folder of the pictures (COCO and spreadsheets).
-            split: What a part never shares with another; official are the parts that the data name.
-            fold: Which part is the test part, from 0.
-            folds: Number of parts; unset takes the folds that the data name, else 10 for images and leave-one-out for
+            split: Units that a part never shares with another; official takes the parts that the data name.
+            fold: Index of the test part, from 0.
+            folds: Number of parts; by default the folds that the data name, else 10 for images and leave-one-out for
                 targets, subjects and combinations.
             validation_share: Share of the images (subjects) outside the test part to validate on; 0 for none.
             split_seed: Seed of the order in which images are dealt out.
-            train_on: Official parts to train on; train if unset.
-            validate_on: Official parts to validate on; valid if unset, an empty list for none.
-            test_on: Official parts to test on; test if unset.
-            objects: What the network sees of an object: a crop of the picture, or a vector; unset takes vectors where
+            train_on: Official parts to train on; by default train.
+            validate_on: Official parts to validate on; by default valid, an empty list for none.
+            test_on: Official parts to test on; by default test.
+            objects: Input of the network for an object: a crop of the picture, or a vector; by default vectors where
                 there are any.
             features: Folder with the vectors of each picture's objects, <picture>.npy (N, F), in place of the files
                 that the data name.
             task_features: Folder with a vector of each task, <task>.npy (F,), such as the text embedding of its name.
-            target_from: The target token is a copy of the target object, or the picture or vector given apart; unset
-                takes what is given apart if every trial has it, except on shelves and covers, as OAT.
+            target_from: Source of the target token: a copy of the target object, or the picture or vector given apart;
+                by default what is given apart if every trial has it, except on shelves and covers, as OAT.
             crop_size: Height and width of crops.
-            mean: Mean per channel to subtract, of values 0..1; ImageNet's, which frozen encoders take for granted.
-            std: Standard deviation per channel to divide by.
-            assign: From pixels to objects: first_box (else the nearest centre, OAT's rule for covers and shelves) or
-                smallest_box (else the nearest edge within max_offset); unset is the former for covers.
-            max_offset: Pixels; half the object pitch if unset.
-            unassigned: What becomes of a fixation on no object.
-            length_deviations: Leave out trials whose length is outside the mean +- so many standard deviations, before
-                the split; unset is 3 for Amazon covers as in OAT, 0 never does.
-            window: Cut recordings into pieces of so many fixations; unset keeps them whole.
-            train_window: Length of training pieces if it is another one; longer ones share the work of a scene.
+            mean: Mean of each channel, of values 0..1.
+            std: Standard deviation of each channel, of values 0..1.
+            assign: Rule from pixels to objects: first_box (else the nearest centre, OAT's rule for covers and shelves)
+                or smallest_box (else the nearest edge within max_offset); by default the former for covers.
+            max_offset: Largest distance from the nearest edge in pixels; by default half the object pitch.
+            unassigned: Treatment of a fixation on no object.
+            length_deviations: Number of standard deviations from the mean length beyond which trials are left out,
+                before the split; by default 3 for Amazon covers as in OAT, 0 never leaves any out.
+            window: Number of fixations of the pieces that recordings are cut into; by default they stay whole.
+            train_window: Number of fixations of training pieces if it is another one; longer ones share the work of a
+                scene.
             train_overlap: Fixations that a training piece repeats from the one before, given; 0 keeps whole pieces
                 only, with their first fixation given.
-            test_overlap: Likewise in evaluation.
-            shift: Move each training scene as a whole by up to so many object pitches, down and right apart; only
-                where objects stand freely.
+            test_overlap: Fixations that a piece repeats from the one before in evaluation.
+            shift: Number of object pitches by which each training scene is moved as a whole at most, down and right
+                apart; only where objects stand freely.
             hide: Share of the objects of a training scene whose vector becomes zeros.
-            cache: memory keeps crops and vectors; none reads them from disk each time.
+            cache: Place of crops and vectors: memory keeps them; none reads them from disk each time.
             num_workers: Worker processes of each loader; by default none with cache=memory, else up to 8.
-            predict_inputs: Pictures of your own for predict: a file, a folder, a glob or a manifest. The data set is
-                then not read, and crops are made as the checkpoint's data say. By default predict takes the test split.
+            predict_inputs: Pictures to predict on: a file, a folder, a glob or a manifest. The data set is then not
+                read, and crops are made as the checkpoint's data say. By default predict takes the test split.
             boxes: File with the objects of these pictures: .json {"desk.jpg": [[x1, y1, x2, y2, "cup"], ...]}, or .csv
                 with columns image,x1,y1,x2,y2 and label if wanted.
-            detector: Find the objects with a zero-shot detection model of transformers, a name on the hub or a folder.
+            detector: Zero-shot detection model of transformers that finds the objects, a name on the hub or a folder.
             queries: Words that the detector looks for; the target is added to them.
-            min_score: Keep detections above this score; 0.1 suits OWL-ViT, 0.3 Grounding DINO.
-            detector_device: Where the detector runs: auto, cpu, cuda ...
+            min_score: Score above which a detection counts; 0.1 suits OWL-ViT, 0.3 Grounding DINO.
+            detector_device: Device that the detector runs on: auto, cpu, cuda ...
             grid: Rows and columns, for networks trained on grids: boxes then stand row by row; without boxes every
                 picture is cut into equal cells.
-            target: What is searched for, by the label of its boxes; the best one is the target token.
-            target_box: Likewise by the number of its box, from 0.
-            target_crop: Likewise by a picture of it: the box that is most like it.
-            text_encoder: <model>/<weights> of open_clip that turns the target's word into a vector, for networks that
-                know their target apart from the scene (appearance clip, the same model).
-            on_bad_image: Stop at pictures that are unreadable, without usable boxes or without the target, or skip,
-                count and report them.
+            target: Word of the target, by the label of its boxes; the best one is the target token.
+            target_box: Index of the target's box, from 0.
+            target_crop: Picture of the target: the box that is most like it counts.
+            text_encoder: Model <model>/<weights> of open_clip that turns the target's word into a vector, for networks
+                that know their target apart from the scene (appearance clip, the same model).
+            on_bad_image: Action on pictures that are unreadable, without usable boxes or without the target: error
+                stops, skip leaves them out, counts and reports them.
             seed: Seed of the order; by default the run's seed.
 
         Raises:
@@ -163,180 +153,84 @@ class ScanpathData(BaseData):
         """
         workers = (0 if cache == "memory" else min(8, available_cores())) if num_workers is None else num_workers
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=workers, seed=seed)
-        self._windows = Windows(window, train_window, train_overlap, test_overlap)
+        windows = Windows(window, train_window, train_overlap, test_overlap)
         for name, value, choices in (
-            ("dataset", dataset, Layout), ("objects", objects, Objects), ("target_from", target_from, TargetFrom),
-            ("cache", cache, Cache), ("on_bad_image", on_bad_image, OnBadImage),
+            ("dataset", dataset, ScanpathLayout), ("objects", objects, Objects),
+            ("target_from", target_from, TargetFrom), ("cache", cache, Cache),
+            ("on_bad_image", on_bad_image, OnBadImage),
         ):  # fmt: skip
             if value is not None:
                 check_choice(name, value, get_args(choices))
-        if min(crop_size) < 1 or min(std) <= 0:
-            raise ConfigError(f"crop_size={list(crop_size)}, std={list(std)}: use numbers above 0")
         crops = CropSettings(crop_size, mean, std)
-        self.pictures: PictureScenes | None = None
-        self._beginning = {"given": False, "background": False}
-        self._scenes: dict[str, Scene] = {}
-        self._recordings: dict[str, list[Trial]] = {"fit": [], "validate": [], "test": [], "predict": []}
-        self._trials = dict(self._recordings)
+        self._augment = SceneAugment()
+        self._picture_data: ScanpathPictureData | None = None
         if predict_inputs is not None:
-            settings = PictureSettings(
+            inputs = PictureSettings(
                 predict_inputs, boxes, detector, tuple(queries or ()), min_score, detector_device,
                 None if grid is None else (grid[0], grid[1]), target, target_box, target_crop, text_encoder,
                 on_bad_image == "skip",
             )  # fmt: skip
-            self._looks = Looks("crops", None, target_from or "object", crops, None)
-            self._take_pictures(PictureScenes(settings))
+            self._picture_data = ScanpathPictureData(inputs, crops, target_from or "object", seed=seed)
+            self._follow(self._picture_data)
             return
         asked = (boxes, detector, queries, grid, target, target_box, target_crop, text_encoder)
         if any(value is not None for value in asked):
             raise ConfigError("boxes, detector, grid and target are for pictures of your own: give predict_inputs too")
         if dataset is None or root is None:
             raise ConfigError("no data set: give --data.dataset and --data.root, or --data.predict_inputs to predict")
-        folder = resolve_root(root)
         source = Source(
-            dataset, folder, annotations, instances, images, task_features, assign, max_offset, unassigned,
+            dataset, resolve_root(root), annotations, instances, images, task_features, assign, max_offset, unassigned,
             length_deviations,
         )  # fmt: skip
-        found = source.read()
-        subsets = {
-            "fit": ["train"] if train_on is None else train_on,
-            "validate": ["valid"] if validate_on is None else validate_on,
-            "test": ["test"] if test_on is None else test_on,
-        }
-        if split != "official" and (train_on or validate_on or test_on):
-            raise ConfigError(f"train_on, validate_on and test_on need split=official, not split={split}")
-        parts, facts = split_trials(found, SplitSettings(split, fold, folds, validation_share, split_seed, subsets))
-        self._scenes = found.scenes
-        self._recordings = {**parts, "predict": parts["test"]}
-        for stage in STAGES:
-            self._trials[stage], lost = self._windows.cut(parts[stage], stage)
-            found.problems[f"fixations_in_no_window_of_{stage}"] += lost
-        self._trials["predict"] = self._trials["test"]
-        scenes = found.scenes.values()
-        if shift > 0 and any(scene.grid is not None for scene in scenes):
-            raise ConfigError(f"shift={shift:g} would move objects off their grid: use 0 for {dataset}")
+        subsets = official_parts(split, train_on, validate_on, test_on)
+        splits = SplitSettings(split, fold, folds, validation_share, split_seed, subsets)
         self._augment = SceneAugment(shift, hide)
-        self._looks = Looks.of(found, folder, objects, features, target_from, crops, cache == "memory")
-        if self._looks.width is not None:
-            self.in_channels = self._looks.width
-        elif hide > 0:
-            raise ConfigError(f"hide={hide:g} hides vectors, but objects are crops: use 0")
-        self.num_objects = self.num_classes = max(len(scene.boxes) for scene in scenes)
-        self.num_positions = (
-            0 if any(scene.grid is None for scene in scenes) else max(max(s.grid or ()) for s in scenes)
-        )
-        trained = self._trials["fit"]
-        self.max_length = max((trial.length for trial in trained), default=0)
-        self._beginning = {
-            "given": bool(trained) and all(trial.given > 0 for trial in trained),
-            "background": any(bool((trial.sequence == BACKGROUND).any()) for trial in trained),
-        }
-        self.protocol = {**source.facts(found, self.objects == "features"), **self._facts(facts)}
+        appearance = AppearanceSettings(objects, features, target_from, crops, cache == "memory")
+        self._use(read_parts(source, splits, windows, self._augment, appearance))
 
-    def _facts(self, split: dict[str, Any]) -> dict[str, Any]:
-        """What the protocol says of the use that is made of the set."""
-        return {
-            "split": split,
-            "validation": "none" if not self._trials["validate"] else split["rule"],
-            "test_used_for_validation": False,
-            "counts": {stage: counts(self._recordings[stage]) for stage in STAGES},
-            "objects": self.objects,
-            "target_from": self.target_from,
-            "window": {
-                "length": {stage: self._windows.length(stage) for stage in STAGES},
-                "overlap": {stage: self._windows.overlap(stage) for stage in STAGES},
-            }
-            if self._windows.window
-            else None,
-            "augment": {"shift": self._augment.shift, "hide": self._augment.hide},
-            "max_length": self.max_length,
-        }
-
-    @property
-    def objects(self) -> Objects:
-        """What the network sees of an object: crops or vectors (features)."""
-        return self._looks.objects
-
-    @property
-    def target_from(self) -> TargetFrom:
-        """Whether the target token copies an object or is given apart."""
-        return self._looks.target_from
-
-    def _take_pictures(self, pictures: PictureScenes) -> None:
-        """Predict on own pictures and nothing else."""
-        self.pictures = pictures
-        self.num_objects = 0
-        self.num_classes = 1  # the network has none; 0 would mean that the data cannot tell
-        self.num_positions = max(pictures.settings.grid or (0,))
-        self.protocol = {"dataset": "own pictures", "split": {"rule": "none"}, "counts": {}, "problems": {}}
-
-    @property
-    def preprocessing(self) -> dict[str, Any]:
-        """How objects become the network's input, in plain values."""
-        return self._looks.preprocessing
-
-    def size(self, stage: Stage) -> int:
-        """Number of trials (pieces, where recordings are cut) in a stage's list."""
-        return len(self._trials[stage])
-
-    def trials(self, stage: Stage) -> list[Trial]:
-        """The trials of a stage, in the order that batches number them; pieces where recordings are cut."""
-        return self._trials[stage]
-
-    def recordings(self, stage: Stage) -> list[Trial]:
-        """The whole recordings of a stage; a piece's ``recording`` is its place here."""
-        return self._recordings[stage]
-
-    def scenes(self, stage: Stage) -> dict[str, Scene]:
-        """The scenes of a stage by name."""
-        return {name: self._scenes[name] for name in sorted({trial.scene for trial in self._recordings[stage]})}
+    def _use(self, parts: ScanpathParts) -> None:
+        self._scenes, self._recordings, self._trials = parts.scenes, parts.recordings, parts.trials
+        self._beginning, self.appearance, self.protocol = parts.beginning, parts.appearance, parts.protocol
+        self.in_channels = parts.appearance.width or 0
+        self.num_objects = self.num_classes = parts.num_objects
+        self.num_positions = parts.num_positions
+        self.max_length = longest(parts.trials["fit"])
 
     def setup(self, stage: str) -> None:
-        """Read what the objects of a stage look like once, so that damaged files show before training.
+        """Read the inputs of a stage once, so that damaged files show before training.
 
         Raises:
             DataError: A file is missing or damaged, or a stage has no trial.
         """
+        if self._picture_data is not None:
+            self._picture_data.setup(stage)
+            self._follow(self._picture_data)
+            return
         for name in stages_of(stage):
-            if self.pictures is not None:
-                self._read_pictures(name)
-                continue
             if not self._trials[name] and name == "validate":
                 continue
             if not self._trials[name]:
                 raise DataError(f"there is no trial to {name} on (split {self.protocol['split']}): choose other parts")
-            self._looks.read(list(self.scenes(name).values()), self._recordings[name])
+            self.appearance.read(list(self.scenes(name).values()), self._recordings[name])
         if stage == "fit":
-            parts = "; ".join(
-                f"{name}: {c['trials']} trials on {c['scenes']} scenes" for name, c in self.protocol["counts"].items()
-            )
-            problems = ", ".join(f"{count} {what}" for what, count in self.protocol["problems"].items()) or "none"
-            rank_zero_info(
-                f"{self.protocol['dataset']} split by {self.protocol['split']['rule']}: {parts}; up to "
-                f"{self.num_objects} objects; problems: {problems}"
-            )
+            known = self.protocol
+            title = f"{known['dataset']} split by {known['split']['rule']}"
+            words, facts = "{trials} trials on {scenes} scenes", f"up to {self.num_objects} objects"
+            rank_zero_info(summary(title, known["counts"], words, facts, known["problems"]))
 
     def state_dict(self) -> dict[str, Any]:
-        """Also how paths begin, and which trials are trained on."""
-        keys = [] if self.pictures is not None else trial_keys(self._recordings["fit"])
-        return {**super().state_dict(), "beginning": self._beginning, "trained_on": sorted(keys)}
+        """State of every datamodule, facts about the beginning of paths, and the keys of the training trials."""
+        keys = sorted(trial_keys(self._recordings["fit"]))
+        return {**super().state_dict(), "beginning": self._beginning, "trained_on": keys}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Also take over how a checkpoint's objects were made and paths began, to treat those of own pictures alike."""
+        """Treat pictures given to predict like the checkpoint's data, or find trials that it was trained on."""
         super().load_state_dict(state_dict)
-        if self.pictures is None:
-            if "trained_on" in state_dict:
-                self._look_for_trained(set(state_dict["trained_on"]))
-            return
-        facts = state_dict["preprocessing"]
-        self._looks = replace(self._looks, target_from=facts["target_from"], crops=crops_of(facts))
-        self._beginning = dict(state_dict.get("beginning", self._beginning))
-        if self._beginning["given"]:
-            # In place, for the list is that of a stage already.
-            self.pictures.trials[:] = [
-                begin_in_the_middle(trial, self._scenes[trial.scene], background=self._beginning["background"])
-                for trial in self.pictures.trials
-            ]
+        if self._picture_data is not None:
+            self._picture_data.load_state_dict(state_dict)
+            self._follow(self._picture_data)
+        elif "trained_on" in state_dict:
+            self._look_for_trained(set(state_dict["trained_on"]))
 
     def _look_for_trained(self, keys: set[int]) -> None:
         """Warn if a network is evaluated on what it was trained on, as by another fold than in training."""
@@ -348,31 +242,18 @@ class ScanpathData(BaseData):
         self.protocol["split"] = {**self.protocol["split"], "trials_trained_on": known}
         if known:
             rank_zero_warn(
-                f"{known} of {len(trials)} trials to {stage} were trained on (same picture, person and task): give the "
-                "split, fold and split_seed of training, else nothing here says how the network does on new ones"
+                f"{known} of {len(trials)} trials to {stage} were trained on (same picture, subject and task): give "
+                "the split, fold and split_seed of training, else nothing here says how the network does on new ones"
             )
 
-    def _read_pictures(self, stage: Stage) -> None:
-        assert self.pictures is not None
-        if stage != "predict":
-            raise DataError(f"predict_inputs is given, so there is no data set to {stage} on: leave it out")
-        self.pictures.read()
-        self._scenes = self.pictures.scenes
-        self._trials["predict"] = self._recordings["predict"] = self.pictures.trials
-        self.num_objects = max(len(scene.boxes) for scene in self._scenes.values())
-        self.protocol["problems"] = {name: count for name, count in sorted(self.pictures.problems.items()) if count}
-
-    def _train_sampler(self, rank: int, world_size: int) -> ShuffledBatchSampler:
-        return ShuffledBatchSampler(self.size("fit"), self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
-
     def _batches(self, stage: Stage, rank: int) -> ScanpathBatches:
-        if self.pictures is not None:
-            return PictureBatches(self.pictures, self._looks.crops, target_given=self.target_from == "given")
-        assert self._looks.inputs is not None
+        if self._picture_data is not None:
+            return self._picture_data._batches(stage, rank)
+        assert self.appearance.inputs is not None
         return ScanpathBatches(
             self._trials[stage],
             self._scenes,
-            self._looks.inputs,
+            self.appearance.inputs,
             target_given=self.target_from == "given",
             augment=self._augment if stage == "fit" else None,
             seed=self.seed,

@@ -81,11 +81,11 @@ class Letterbox(NamedTuple):
 
 
 def letterbox(width: int, height: int, screen: tuple[int, int] = (1680, 1050)) -> Letterbox:
-    """How COCO-Search18 shows a picture: as large as fits, in the middle, sizes cut to whole pixels.
+    """Scale and offset by which COCO-Search18 shows a picture: as large as fits, centred, sizes cut to whole pixels.
 
     Args:
-        width: Of the picture.
-        height: Of the picture.
+        width: Width of the picture.
+        height: Height of the picture.
         screen: Width and height of the screen.
 
     Raises:

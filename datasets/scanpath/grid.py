@@ -29,12 +29,15 @@ STREAMS = {"fit": 0, "validate": 1, "test": 2, "predict": 2}
 
 @dataclass(frozen=True)
 class GridRule:
-    """What scenes look like.
+    """Sizes of the scenes and vectors.
 
     Attributes:
-        rows: Of the grid. columns: Of the grid. classes: Appearance classes K.
-        width: Length of a vector. noise: Standard deviation around the prototypes, which are drawn from N(0, 1).
-        longest: Fixations after which a path is cut; it then does not end by itself.
+        rows: Rows of the grid.
+        columns: Columns of the grid.
+        classes: Number K of appearance classes.
+        width: Length of a vector.
+        noise: Standard deviation around the prototypes, which are drawn from N(0, 1).
+        longest: Number of fixations after which a path is cut; it then does not end by itself.
     """
 
     rows: int = 3
@@ -51,7 +54,14 @@ class GridRule:
 
 
 def draw_scene(rule: GridRule, prototypes: Floats, seed: list[int], name: str) -> tuple[Scene, Trial, Floats]:
-    """One scene, its path, and its objects' vectors (N, width) float32, from a seed."""
+    """One scene, its path, and its objects' vectors (N, width) float32.
+
+    Args:
+        rule: Sizes of the scenes and vectors.
+        prototypes: (K, width) float32 vectors of the classes.
+        seed: Seed of the scene.
+        name: Name of the scene.
+    """
     rng = np.random.default_rng(seed)
     count = rule.rows * rule.columns
     kinds = rng.integers(rule.classes, size=count)
@@ -86,7 +96,9 @@ class GridScanpathData(BaseData):
     """Fresh scenes in each training epoch, the same whenever it is run; fixed ones for validation and test.
 
     Attributes:
-        num_objects: Cells. num_positions: The grid's longer side. max_length: Longest path.
+        num_objects: Number of cells.
+        num_positions: Rows or columns of the grid, whichever is more.
+        max_length: Longest path.
     """
 
     items = "trials"
@@ -106,14 +118,15 @@ class GridScanpathData(BaseData):
         """Draw the fixed scenes; training scenes are drawn when they are asked for.
 
         Args:
-            rule: What scenes look like.
-            batch_size: Training scenes per step and process.
-            eval_batch_size: Scenes per step and process in evaluation.
-            train_scenes: Scenes of an epoch.
-            validation_scenes: Scenes to validate on.
-            test_scenes: Scenes to test on.
-            shuffle_targets: The control: every target is that of another scene, in target and in targets, so nothing
-                tells what is searched for, nor marks the fixation that ends the search. Trials keep the true ones.
+            rule: Sizes of the scenes and vectors.
+            batch_size: Number of training scenes per step and process.
+            eval_batch_size: Number of scenes per step and process in evaluation.
+            train_scenes: Number of scenes of an epoch.
+            validation_scenes: Number of scenes to validate on.
+            test_scenes: Number of scenes to test on.
+            shuffle_targets: Give every scene the target of another one, in target and in targets, so that nothing
+                tells what is searched for, nor marks the fixation that ends the search. This is the control; trials
+                keep the true targets.
             num_workers: Worker processes of each loader.
             seed: Seed of prototypes, scenes and order; by default the run's seed.
 
@@ -149,7 +162,7 @@ class GridScanpathData(BaseData):
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """What the network's input is, in plain values."""
+        """Facts of the network's input, in plain values."""
         return {"objects": "features", "in_channels": self.in_channels, "target_from": "object"}
 
     def size(self, stage: Stage) -> int:
@@ -180,13 +193,13 @@ class GridBatches(Dataset[dict[str, Tensor]]):
     """Turns a `BatchKey` into a `vision_suite.types.ScanpathBatch` by drawing its scenes.
 
     Args:
-        rule: What scenes look like.
-        prototypes: (K, width) of the classes.
-        seed: Of the scenes, with the stream, the epoch and the place in it.
-        stream: Tells training, validation and test apart.
+        rule: Sizes of the scenes and vectors.
+        prototypes: (K, width) float32 vectors of the classes.
+        seed: Seed of the scenes, with the stream, the epoch and the index in it.
+        stream: Number that tells training, validation and test apart.
         size: Number of scenes.
-        fresh: Other scenes in each epoch.
-        shuffle: Take each target token from the next scene.
+        fresh: Whether each epoch has other scenes.
+        shuffle: Whether each target token is that of the next scene.
     """
 
     def __init__(
@@ -199,7 +212,7 @@ class GridBatches(Dataset[dict[str, Tensor]]):
         return self._size
 
     def scene(self, epoch: int, index: int) -> tuple[Scene, Trial, Floats]:
-        """The scene at a place of an epoch, its path and its objects' vectors."""
+        """The scene at an index of an epoch, its path and its objects' vectors."""
         name = f"{self._stream}-{epoch}-{index}"
         return draw_scene(self._rule, self._prototypes, [self._seed, self._stream, epoch, index], name)
 

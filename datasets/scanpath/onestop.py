@@ -1,7 +1,7 @@
-"""OneStop-mini prepared once: two people reading twelve pages for the answer to a question, words as objects.
+"""OneStop-mini prepared once: two subjects reading twelve pages for the answer to a question, words as objects.
 
 Eye movements of OneStop (Berzak et al., 2025) as one Python package carries them. A proxy of two readers: it shows
-whether code learns, and cannot rank methods finely. Converted into the plain form of `scanpath_table`, and read by it.
+whether code learns, and cannot rank methods finely. Converted into the plain form of `readers.table`, and read by it.
 """
 
 from __future__ import annotations
@@ -56,9 +56,14 @@ class Page:
     """A page: its words in reading order, where they stand, and who read it.
 
     Attributes:
-        name: Such as 2_1_5_Adv. size: Width and height of the picture. question: What was to be found.
-        words: Labels. boxes: Of the words, in pixels of the picture. norms: Per word, see ``NORMS``. answer: Words of
-            the answer. readings: Per reader the words and x, y, duration in ms of the fixations.
+        name: Name of the page in the package.
+        size: Width and height of the picture in pixels.
+        question: Question that the readers answer.
+        words: Labels of the words.
+        boxes: x1, y1, x2, y2 of each word, in pixels of the picture.
+        norms: Values of each word, see ``NORMS``.
+        answer: Indices of the words of the answer.
+        readings: Words, and x, y, duration in ms, of the fixations by reader.
     """
 
     name: str
@@ -147,7 +152,7 @@ def convert(members: dict[str, bytes]) -> tuple[list[Page], int]:
         members: ``fixations.csv``, ``ia.csv`` and ``images/manifest.csv``.
 
     Returns:
-        The pages in order, and the number of fixations left out for they lie on no word.
+        The pages in order, and the number of fixations left out because they lie on no word.
 
     Raises:
         DataError: A table is malformed, or a fixation's word is not the one it names.
@@ -189,7 +194,7 @@ def _convert(members: dict[str, bytes]) -> tuple[list[Page], int]:
     fixations = _rows(members["fixations.csv"])
     for row in sorted(fixations, key=lambda row: (row["unique_trial_id"], int(row["CURRENT_FIX_INDEX"]))):
         page = pages[row["unique_paragraph_id"]]
-        objects, places = page.readings.setdefault(row["participant_id"], ([], []))
+        objects, points = page.readings.setdefault(row["participant_id"], ([], []))
         if row["CURRENT_FIX_INTEREST_AREA_ID"] == ".":
             without_word += 1
             continue
@@ -198,7 +203,7 @@ def _convert(members: dict[str, bytes]) -> tuple[list[Page], int]:
             raise DataError(f"{ARCHIVE.name}: word {word} of page {page.name} is not the one that a fixation names")
         objects.append(word)
         x, y = float(row["CURRENT_FIX_X"]) - float(row["image_x"]), float(row["CURRENT_FIX_Y"]) - float(row["image_y"])
-        places.append([x, y, float(row["CURRENT_FIX_DURATION"])])
+        points.append([x, y, float(row["CURRENT_FIX_DURATION"])])
     return list(pages.values()), without_word
 
 
@@ -226,11 +231,11 @@ def write(
     """Write the set into the empty path ``part``: scenes.jsonl, trials.jsonl, pictures, and vectors if there are any.
 
     Args:
-        part: Where.
-        pages: What `convert` found.
+        part: Empty path.
+        pages: Pages that `convert` found.
         members: The package's files, with the pictures.
-        vectors: Of the words and the question of each page, one page after another.
-        without_word: Fixations left out, for the manifest.
+        vectors: Vectors of the words and the question of each page, one page after another.
+        without_word: Number of fixations left out, for the manifest.
     """
     for name in ("pages", "questions", *(() if vectors is None else ("words", "words_norms"))):
         (part / name).mkdir(parents=True)

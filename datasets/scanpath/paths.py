@@ -1,4 +1,4 @@
-"""From the fixations of a file to a path over objects, with every trap handled, counted and none hidden."""
+"""Paths over objects from the fixations of a file, with every trap handled and counted."""
 
 from __future__ import annotations
 
@@ -11,34 +11,85 @@ import numpy as np
 
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.records import Floats, Integers, Scene, Trial, seconds
-from vision_suite.types import BACKGROUND
+from vision_suite.types import BACKGROUND, Condition
 
 GIVEN = "given_by_the_file"
 
 
 class GazePath(NamedTuple):
-    """Fixations as arrays of length L: objects, pixels, seconds (NaN where unknown), and their places in the file."""
+    """Fixations of one recording.
+
+    Attributes:
+        sequence: (L,) int64 objects or ``BACKGROUND``.
+        xy: (L, 2) float32 pixels, NaN where unknown.
+        duration: (L,) float32 seconds, NaN where unknown.
+        indices: (L,) int64 indices of the fixations in the file.
+    """
 
     sequence: Integers
     xy: Floats
     duration: Floats
-    places: Integers
+    indices: Integers
 
-    def given(self, count: int) -> int:
-        """How many of the first ``count`` fixations of the file are left; they are given, what follows is not."""
-        return int((self.places < count).sum())
+    def trial(
+        self,
+        scene: str,
+        subject: str,
+        task: str,
+        condition: Condition,
+        targets: tuple[int, ...],
+        target: int,
+        *,
+        given: int = 0,
+        terminated: bool = True,
+        subset: str = "",
+        target_image: str = "",
+        target_features: str = "",
+    ) -> Trial:
+        """A trial with this path.
+
+        Args:
+            scene: Name of the scene.
+            subject: Name of the subject.
+            task: Target in a word, empty in free viewing.
+            condition: Task of the subject.
+            targets: Objects that count as found.
+            target: Object whose copy is the target token, -1 for none.
+            given: Number of first fixations of the file that are given; of these, those that are left are.
+            terminated: Whether the path ended by itself behind the last fixation.
+            subset: The authors' own part.
+            target_image: Picture of the target apart from the scene.
+            target_features: File of the target's vector.
+        """
+        return Trial(
+            scene=scene,
+            subject=subject,
+            task=task,
+            condition=condition,
+            targets=targets,
+            target=target,
+            sequence=self.sequence,
+            xy=self.xy,
+            duration=self.duration,
+            given=int((self.indices < given).sum()),
+            terminated=terminated,
+            subset=subset,
+            target_image=target_image,
+            target_features=target_features,
+        )
 
 
 @dataclass
 class PathBuilder:
-    """Makes paths, and keeps the books.
+    """Makes paths, and counts what is changed or left out.
 
     Attributes:
-        rule: From pixels to objects.
-        drop_outside: Leave out fixations outside the screen; else they go to an object like all others.
-        first_to_middle: Where the first fixation lies outside, move it to the middle instead: people were made to look
-            there (COCO-Search18).
-        problems: What was mended or left out. rules: Fixations by the rule that gave them their object.
+        rule: Rule from pixels to objects.
+        drop_outside: Whether fixations outside the screen are left out; else they go to an object like all others.
+        first_to_middle: Whether a first fixation outside is moved to the middle instead, where subjects were made to
+            look (COCO-Search18).
+        problems: Number of what was changed or left out, by kind.
+        rules: Number of fixations by the rule that gave them their object.
     """
 
     rule: AssignRule
@@ -60,14 +111,14 @@ class PathBuilder:
 
         Coordinates of unequal number make a recording unusable; durations of another number are forgotten, for nobody
         can tell which belong together (an early public file of COCO-Search18 has fixations cut away but not their
-        times). Fixations without a finite place are left out.
+        times). Fixations without finite coordinates are left out.
 
         Args:
-            scene: Where the person looked.
-            x: Pixels.
-            y: Pixels.
-            durations: Of the fixations.
-            unit: Of the durations, s, ms or auto.
+            scene: Scene that the subject saw.
+            x: Horizontal coordinates in pixels.
+            y: Vertical coordinates in pixels.
+            durations: Durations of the fixations.
+            unit: Unit of the durations: s, ms or auto.
         """
         if len(x) != len(y):
             self.problems["trials_with_unequal_x_and_y"] += 1
@@ -81,14 +132,14 @@ class PathBuilder:
             time = seconds(durations, self.problems, unit=unit)
         finite = np.asarray(np.isfinite(xy).all(axis=1))
         self.problems["fixations_without_place"] += int((~finite).sum())
-        xy, time, places = xy[finite], time[finite], np.flatnonzero(finite)
+        xy, time, indices = xy[finite], time[finite], np.flatnonzero(finite)
         outside = np.asarray(((xy < 0) | (xy > np.array(scene.size))).any(axis=1))
         self.problems["fixations_outside"] += int(outside.sum())
         if self.first_to_middle and len(xy) and outside[0]:
             self.problems["first_fixations_moved_to_the_middle"] += 1
             xy[0], outside[0] = np.array(scene.size) / 2, False
         if self.drop_outside:
-            xy, time, places = xy[~outside], time[~outside], places[~outside]
+            xy, time, indices = xy[~outside], time[~outside], indices[~outside]
         if not len(xy):
             self.problems["trials_without_fixation"] += 1
             return None
@@ -96,11 +147,11 @@ class PathBuilder:
         self.rules += used
         if self.rule.unassigned == "drop":
             kept = sequence != BACKGROUND
-            sequence, xy, time, places = sequence[kept], xy[kept], time[kept], places[kept]
+            sequence, xy, time, indices = sequence[kept], xy[kept], time[kept], indices[kept]
             if not len(sequence):
                 self.problems["trials_without_fixation_on_an_object"] += 1
                 return None
-        return GazePath(sequence, xy.astype(np.float32), time, places)
+        return GazePath(sequence, xy.astype(np.float32), time, indices)
 
     def from_objects(
         self,
@@ -112,9 +163,17 @@ class PathBuilder:
         *,
         unit: str = "auto",
     ) -> GazePath | None:
-        """The path of a recording whose objects stand in the file, 0-based or ``BACKGROUND``.
+        """The path of a recording whose objects stand in the file; None if nothing usable is left, which is counted.
 
-        Objects that the scene does not have are left out and counted. Places and durations may be missing.
+        Objects that the scene does not have are left out and counted. Coordinates and durations may be missing.
+
+        Args:
+            scene: Scene that the subject saw.
+            objects: Objects from 0, or ``BACKGROUND``.
+            x: Horizontal coordinates in pixels.
+            y: Vertical coordinates in pixels.
+            durations: Durations of the fixations.
+            unit: Unit of the durations: s, ms or auto.
         """
         sequence = np.asarray(objects, dtype=np.int64)
         xy = np.full((len(sequence), 2), np.nan, dtype=np.float32)
@@ -144,8 +203,8 @@ def begin_in_the_middle(trial: Trial, scene: Scene, *, background: bool) -> Tria
     """The trial with one given fixation, the middle of the scene, for networks that never predicted a first one.
 
     Args:
-        trial: Without a path.
-        scene: Its scene.
+        trial: Trial without a path.
+        scene: Scene of the trial.
         background: Whether a middle far from every object is the background; else it is the nearest object.
     """
     middle = np.array([[side / 2 for side in scene.size]], dtype=np.float32)

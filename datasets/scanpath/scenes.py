@@ -1,4 +1,4 @@
-"""What the network sees of a scene: crops of its objects, or their vectors, prepared once and kept."""
+"""Inputs of the network from a scene: crops of its objects, or their vectors, prepared once and kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.scanpath.records import Scene, Trial
-from vision_suite.errors import DataError
+from vision_suite.errors import ConfigError, DataError
 
 GREY = 127  # of crops where the picture is absent
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -24,18 +24,24 @@ RECENT = 8  # scenes kept without memory: in evaluation the trials of one scene 
 
 @dataclass(frozen=True)
 class CropSettings:
-    """How crops become the network's input: RGB, resized whatever their shape, divided by 255, normalised.
+    """Steps from crops to the network's input: RGB, resized whatever their shape, divided by 255, normalised.
 
     OAT's own pipelines differ between its data sets (BGR of 0 to 255, RGB stretched crop by crop); this is one for all.
 
     Attributes:
-        size: Height and width, OAT's 150 x 93.
-        mean: Per channel, of values 0..1. std: Likewise.
+        size: Height and width in pixels, OAT's by default.
+        mean: Mean of each channel, of values 0..1.
+        std: Standard deviation of each channel, of values 0..1.
     """
 
-    size: tuple[int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    size: tuple[int, int] = (150, 93)
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        """Refuse sizes without a pixel and divisions by 0."""
+        if min(self.size) < 1 or min(self.std) <= 0:
+            raise ConfigError(f"crop_size={list(self.size)}, std={list(self.std)}: use numbers above 0")
 
     def normalise(self, crops: Tensor) -> Tensor:
         """(..., 3, h, w) uint8 as normalised float32."""
@@ -44,10 +50,13 @@ class CropSettings:
 
 
 def crops_of(facts: Mapping[str, Any]) -> CropSettings:
-    """How to make crops for a network, from what its checkpoint says of its data.
+    """Settings of crops for a network, from what its checkpoint says of its data.
 
     A network that was trained on vectors but can look at crops has a trained encoder of its own (timm, CLIP), which
     takes crops of any size normalised as for ImageNet.
+
+    Args:
+        facts: Preprocessing as `vision_suite.datasets.scanpath.appearance.ObjectAppearance` gives it.
     """
     if facts["objects"] != "crops":
         return CropSettings((224, 224), IMAGENET_MEAN, IMAGENET_STD)
@@ -59,9 +68,9 @@ class SceneInputs:
     """Crops or vectors of scenes and of targets, read when first asked for.
 
     Args:
-        crops: How crops are made; None for vectors.
-        features: Gives the file of a scene's vectors, empty for none.
-        keep: Keep every scene in memory.
+        crops: Size and normalisation of crops; None for vectors.
+        features: Function from a scene to the file of its vectors, empty for none.
+        keep: Whether every scene stays in memory.
     """
 
     def __init__(self, crops: CropSettings | None, features: Callable[[Scene], str], keep: bool) -> None:
@@ -77,14 +86,14 @@ class SceneInputs:
         return self._remembered(f"scene {scene.name}", lambda: self._scene(scene))
 
     def target(self, trial: Trial, shape: Sequence[int]) -> Tensor:
-        """What is searched for, given apart from the scene: (3, h, w) uint8 or (F,) float32 of zeros in free viewing.
+        """The target of a search, given apart from the scene: (3, h, w) uint8 or (F,) float32; zeros in free viewing.
 
         Vectors of targets may be narrower than those of objects, which then have columns that only objects have; they
         are filled up with zeros.
 
         Args:
-            trial: Whose target.
-            shape: Of an object of the scene.
+            trial: Trial that has the target.
+            shape: Shape of an object of the scene.
 
         Raises:
             DataError: A file is missing or damaged, or a vector is wider than those of objects.
@@ -150,7 +159,7 @@ def read_vectors(path: str, dimensions: int) -> np.ndarray:
 
 
 def vectors_of(folder: Path | None) -> Callable[[Scene], str]:
-    """Where a scene's vectors lie: in the file it names, or in ``<folder>/<picture without suffix>.npy``."""
+    """Finder of a scene's vectors: in the file it names, or in ``<folder>/<picture without suffix>.npy``."""
 
     def find(scene: Scene) -> str:
         return scene.features if folder is None else str(folder / f"{Path(scene.name).stem}.npy")

@@ -36,7 +36,7 @@ BATCH = 64
 
 
 def can_embed() -> bool:
-    """Whether the package that runs the network is installed."""
+    """True if the package that runs the network is installed."""
     return importlib.util.find_spec("transformers") is not None
 
 
@@ -45,8 +45,8 @@ def sentence_vectors(texts: Sequence[str], progress: Progress, source: Path | No
 
     Args:
         texts: Words or sentences; equal ones are computed once.
-        progress: Told how far it is.
-        source: The archive, or a folder of archives, to use instead of the registry.
+        progress: Callback that is told how far it is.
+        source: Archive, or a folder of archives, to use instead of the registry.
 
     Raises:
         MissingDependencyError: transformers is not installed.
@@ -78,6 +78,6 @@ def sentence_vectors(texts: Sequence[str], progress: Progress, source: Path | No
             mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
             parts.append(torch.nn.functional.normalize(mean, dim=1).numpy())
             progress("making vectors", min(start + BATCH, len(unique)), len(unique))
-    place = {text: row for row, text in enumerate(unique)}
+    rows = {text: row for row, text in enumerate(unique)}
     table = np.concatenate(parts)
-    return np.asarray(table[[place[text] for text in texts]], dtype=np.float32)
+    return np.asarray(table[[rows[text] for text in texts]], dtype=np.float32)

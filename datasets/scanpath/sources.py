@@ -1,4 +1,4 @@
-"""From the folder of a scanpath data set to its scenes and trials, by its layout, and what a protocol says of that."""
+"""Reading a scanpath data set by its layout, and the facts of that for the protocol."""
 
 from __future__ import annotations
 
@@ -16,15 +16,28 @@ from vision_suite.datasets.scanpath.readers.table import read_scanpath_table
 from vision_suite.datasets.scanpath.records import ScanpathSet, Trial, drop_long
 from vision_suite.types import Condition
 
-Layout = Literal["amazon_covers", "shelf_sheets", "coco_search18", "coco_freeview", "table"]
+ScanpathLayout = Literal["amazon_covers", "shelf_sheets", "coco_search18", "coco_freeview", "table"]
 GRIDS = ("amazon_covers", "shelf_sheets")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set on disk; the arguments of `vision_suite.datasets.scanpath.data.ScanpathData` say what each means."""
+    """A data set on disk; the arguments of `vision_suite.datasets.scanpath.data.ScanpathData` explain its settings.
 
-    layout: Layout
+    Attributes:
+        layout: On-disk layout.
+        folder: Folder of the data set.
+        annotations: Fixation files or spreadsheets; None for those with the usual names.
+        instances: COCO instance files; None for those with the usual names.
+        images: Folder of the pictures.
+        task_features: Folder with a vector of each task.
+        assign: Kind of rule from pixels to objects; None for the layout's usual one.
+        max_offset: Pixels from the nearest edge within which a fixation still counts.
+        unassigned: Treatment of fixations on no object.
+        length_deviations: Standard deviations of length beyond which trials are left out; None for the usual number.
+    """
+
+    layout: ScanpathLayout
     folder: Path
     annotations: list[str] | None
     instances: list[str] | None
@@ -37,19 +50,19 @@ class Source:
 
     @property
     def rule(self) -> AssignRule:
-        """From pixels to objects."""
+        """Rule from pixels to objects."""
         usual: Rule = "first_box" if self.layout in GRIDS else "smallest_box"
         return AssignRule(self.assign or usual, self.max_offset, self.unassigned)
 
     def read(self) -> ScanpathSet:
-        """Everything, without the trials that are too long or too short for the set.
+        """Scenes and trials, without the trials that are too long or too short for the set.
 
         Raises:
             DataError: Files are missing or malformed.
         """
         folder, rule = self.folder, self.rule
         coco = (self.annotations, self.instances, self.images, rule)
-        readers: dict[Layout, Callable[[], ScanpathSet]] = {
+        readers: dict[ScanpathLayout, Callable[[], ScanpathSet]] = {
             "amazon_covers": lambda: read_amazon_covers(folder, rule),
             "shelf_sheets": lambda: read_shelf_sheets(folder, self.annotations, self.images),
             "coco_search18": lambda: read_coco_scanpaths(folder, "coco_search18", *coco),
@@ -67,7 +80,12 @@ class Source:
         return found
 
     def facts(self, found: ScanpathSet, vectors: bool) -> dict[str, Any]:
-        """What a protocol says of the set; ``vectors``: targets are read from files of vectors."""
+        """Facts of the set for its protocol.
+
+        Args:
+            found: Scenes and trials as `read` gives them.
+            vectors: Whether targets are read from files of vectors.
+        """
         used = {trial.scene for trial in found.trials}
         files = {scene.image for name, scene in found.scenes.items() if name in used and scene.image}
         if vectors:

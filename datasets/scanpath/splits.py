@@ -1,7 +1,7 @@
 """Parts for training, validation and test: by image, target, subject, combination, or as the authors made them.
 
-OAT's own list was cut by item; six people's trials on one collage then lie in different parts, and every test collage
-is known from training. Nothing here splits by item.
+OAT's own list was cut by item; the trials of six subjects on one collage then lie in different parts, and every test
+collage is known from training. Nothing here splits by item.
 """
 
 from __future__ import annotations
@@ -15,29 +15,30 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from vision_suite.datasets.base import Stage
 from vision_suite.datasets.scanpath.records import ScanpathSet, Scene, Trial
 from vision_suite.errors import ConfigError, DataError, check_choice
 
 SplitRule = Literal["image", "target", "subject", "combination", "official"]
 IMAGE_FOLDS = 10
-STAGES = ("fit", "validate", "test")
-# Parts that are taken where nothing is said; data without them are still of use.
-USUALLY_THERE = (("validate", "valid"), ("test", "test"))
+STAGES: tuple[Stage, ...] = ("fit", "validate", "test")
+# Official parts that are taken by default; data without one to validate or test on are still of use.
+USUAL_PARTS = {"fit": "train", "validate": "valid", "test": "test"}
 
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """How trials are dealt out.
+    """Rule by which trials are dealt out.
 
     Attributes:
-        rule: What a part never shares with another: images; targets (the tasks' names); subjects; combinations of
+        rule: Units that a part never shares with another: images; targets (the tasks' names); subjects; combinations of
             target and image; or official, the parts that the data name.
-        fold: Which part is the test part, from 0.
-        folds: Number of parts; unset takes the folds that the data name, else 10 for images and one part for each
+        fold: Index of the test part, from 0.
+        folds: Number of parts; None takes the folds that the data name, else 10 for images and one part for each
             target, subject or combination (leave one out).
         validation_share: Share of the units outside the test part to validate on, at least one; 0 for none. The units
             are subjects with rule=subject, else images.
-        seed: Of the order in which units are dealt out.
+        seed: Seed of the order in which units are dealt out.
         subsets: Names of the official parts by stage.
     """
 
@@ -57,8 +58,28 @@ class SplitSettings:
             raise ConfigError(f"folds={self.folds}: use 2 or more")
 
 
+def official_parts(
+    rule: SplitRule, train_on: list[str] | None, validate_on: list[str] | None, test_on: list[str] | None
+) -> dict[str, list[str]]:
+    """Names of the official parts by stage: those asked for, else the usual ones.
+
+    Args:
+        rule: Rule of the split.
+        train_on: Parts to train on.
+        validate_on: Parts to validate on.
+        test_on: Parts to test on.
+
+    Raises:
+        ConfigError: Parts are named, but another rule deals the trials out.
+    """
+    asked = {"fit": train_on, "validate": validate_on, "test": test_on}
+    if rule != "official" and any(asked.values()):
+        raise ConfigError(f"train_on, validate_on and test_on need split=official, not split={rule}")
+    return {stage: [USUAL_PARTS[stage]] if names is None else names for stage, names in asked.items()}
+
+
 def split_trials(found: ScanpathSet, settings: SplitSettings) -> tuple[dict[str, list[Trial]], dict[str, Any]]:
-    """Trials by stage, and what a reader of the metrics must know about the split.
+    """Trials by stage, and the facts of the split that a reader of the metrics must know.
 
     Raises:
         ConfigError: There is no such fold, or too few units.
@@ -91,12 +112,13 @@ def check_disjoint(parts: Mapping[str, Sequence[Trial]], scenes: Mapping[str, Sc
             if before != stage:
                 same = "" if other == name else f" (the same picture as {other!r})"
                 raise DataError(
-                    f"image {name!r}{same} is in the parts {before!r} and {stage!r}: split by image, or mend the lists"
+                    f"image {name!r}{same} is in the parts {before!r} and {stage!r}: split by image, or "
+                    "correct the lists"
                 )
 
 
 def _digests(scenes: Sequence[Scene]) -> dict[str, str]:
-    """What tells pictures apart whatever their names; only files of equal size are read."""
+    """Checksums that tell pictures apart whatever their names; only files of equal size are read."""
     sizes: dict[int, list[Scene]] = defaultdict(list)
     for scene in scenes:
         if scene.image:
@@ -114,12 +136,14 @@ def _official(trials: Sequence[Trial], settings: SplitSettings) -> tuple[dict[st
     if not known:
         raise ConfigError("split=official, but the data name no parts: split by image, target, subject or combination")
     wanted = [name for stage in STAGES for name in settings.subsets[stage]]
-    asked = [name for stage in STAGES for name in settings.subsets[stage] if (stage, name) not in USUALLY_THERE]
-    if unknown := [name for name in asked if name not in known]:
+    needed = [n for stage in STAGES for n in settings.subsets[stage] if stage == "fit" or n != USUAL_PARTS[stage]]
+    if unknown := [name for name in needed if name not in known]:
         raise DataError(f"the data have no part {unknown[0]!r}: they have {', '.join(known)}")
     if len(set(wanted)) < len(wanted):
         raise ConfigError(f"parts {sorted(wanted)} name one part twice: each stage has its own")
-    parts = {stage: [t for t in trials if t.subset in settings.subsets[stage]] for stage in STAGES}
+    parts: dict[str, list[Trial]] = {
+        stage: [t for t in trials if t.subset in settings.subsets[stage]] for stage in STAGES
+    }
     unused = len(trials) - sum(len(part) for part in parts.values())
     return parts, {"subsets": {stage: list(settings.subsets[stage]) for stage in STAGES}, "trials_in_no_part": unused}
 
@@ -138,11 +162,11 @@ def _dealt(found: ScanpathSet, settings: SplitSettings) -> tuple[dict[str, list[
         count = settings.folds or (min(IMAGE_FOLDS, len(units)) if settings.rule == "image" else len(units))
         if count > len(units):
             raise ConfigError(f"folds={count} is more than the {len(units)} units of split={settings.rule}")
-        # Leaving one out goes by the sorted names, so that a fold's number tells which; parts of several are drawn.
+        # Leaving one out goes by the sorted names, so that the fold is an index into them; parts of several are drawn.
         drawn = list(range(len(units)))
         if count < len(units):
             drawn = np.random.default_rng(settings.seed).permutation(len(units)).tolist()
-        number = {units[place]: position * count // len(units) for position, place in enumerate(drawn)}
+        number = {units[index]: position * count // len(units) for position, index in enumerate(drawn)}
     if not 0 <= settings.fold < count:
         raise ConfigError(f"fold={settings.fold} is not one of 0 to {count - 1} with split={settings.rule}")
     test = [trial for trial in found.trials if number[unit(trial)] == settings.fold]
@@ -177,7 +201,7 @@ def _held(rest: Sequence[Trial], settings: SplitSettings) -> set[str]:
             f"split={settings.rule}, fold={settings.fold}: pass --data.validation_share 0"
         )
     order = np.random.default_rng([settings.seed, 1 + settings.fold]).permutation(len(units))
-    return {units[place] for place in order[:count].tolist()}
+    return {units[index] for index in order[:count].tolist()}
 
 
 def _unit(rule: SplitRule) -> Callable[[Trial], str]:
@@ -191,6 +215,6 @@ def _unit(rule: SplitRule) -> Callable[[Trial], str]:
 
 
 def trial_keys(trials: Sequence[Trial]) -> list[int]:
-    """A number for each trial that tells its picture, person and task from others."""
+    """A number for each trial that tells its picture, subject and task from others."""
     names = (repr((trial.scene, trial.subject, trial.task)) for trial in trials)
     return [int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest(), "big") for name in names]

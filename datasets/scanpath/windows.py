@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from vision_suite.datasets.base import Stage
 from vision_suite.datasets.scanpath.records import Trial
@@ -12,7 +13,14 @@ from vision_suite.errors import ConfigError
 
 @dataclass(frozen=True)
 class Windows:
-    """How the recordings of each stage are cut; the arguments of `ScanpathData` say what each means."""
+    """Lengths of the pieces of each stage's recordings.
+
+    Attributes:
+        window: Fixations of a piece, None where recordings stay whole.
+        train_window: Fixations of a training piece; None for the same number.
+        train_overlap: Fixations that a training piece repeats from the one before.
+        test_overlap: Fixations that a piece repeats from the one before in evaluation.
+    """
 
     window: int | None
     train_window: int | None
@@ -39,8 +47,17 @@ class Windows:
         """Fixations that a piece repeats from the one before."""
         return self.train_overlap if stage == "fit" else self.test_overlap
 
+    def facts(self, stages: Sequence[Stage]) -> dict[str, Any] | None:
+        """Lengths and overlaps by stage for the protocol, None where recordings stay whole."""
+        if not self.window:
+            return None
+        return {
+            "length": {stage: self.length(stage) for stage in stages},
+            "overlap": {stage: self.overlap(stage) for stage in stages},
+        }
+
     def cut(self, trials: list[Trial], stage: Stage) -> tuple[list[Trial], int]:
-        """The pieces of a stage's recordings, and how many fixations lie in none."""
+        """The pieces of a stage's recordings, and the number of fixations in none of them."""
         length = self.length(stage)
         return (trials, 0) if length is None else cut_windows(trials, length, self.overlap(stage))
 
@@ -58,12 +75,12 @@ def cut_windows(trials: Sequence[Trial], window: int, overlap: int) -> tuple[lis
         overlap: 0 to window - 1.
 
     Returns:
-        The pieces, with ``recording`` and ``first`` set, and how many fixations lie in no piece.
+        The pieces, with ``recording`` and ``first`` set, and the number of fixations in no piece.
     """
     pieces: list[Trial] = []
     lost = 0
-    for place, trial in enumerate(trials):
-        whole = replace(trial, recording=place, first=0)
+    for index, trial in enumerate(trials):
+        whole = replace(trial, recording=index, first=0)
         if overlap == 0:
             pieces += [whole.part(n * window, (n + 1) * window, 1) for n in range(trial.length // window)]
             lost += trial.length % window

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vision_suite.datasets.pictures.records import read_lines
+from vision_suite.datasets.files import read_lines
 from vision_suite.errors import DataError
 
 DUPLICATE_SECONDS = 1e-3

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
-from vision_suite.datasets.base import BaseData, Stage, stages_of
+from vision_suite.datasets.base import BaseData, Stage, stages_of, summary
 from vision_suite.datasets.loading import available_cores
 from vision_suite.datasets.pictures.records import Record, fingerprint
 from vision_suite.datasets.roots import find_root
@@ -240,14 +240,13 @@ class TADData(BaseData):
             rows = self._rows[name] = self._read(self._videos[name], self._cache == "memory")
             self._windows[name] = self._cut(name, rows)
         if stage == "fit":
-            counts = "; ".join(
-                f"{name}: {c['videos']} videos, {c['actions']} actions" for name, c in self.protocol["counts"].items()
+            facts = (
+                f"{self.num_classes} classes; training on {self.size('fit')} sequences of {self.num_cells} cells x "
+                f"{self.in_channels} channels"
             )
-            problems = ", ".join(f"{count} {what}" for what, count in self.protocol["problems"].items()) or "none"
-            rank_zero_info(
-                f"{self.protocol['dataset']}: {counts}; {self.num_classes} classes; training on {self.size('fit')} "
-                f"sequences of {self.num_cells} cells x {self.in_channels} channels; problems: {problems}"
-            )
+            known = self.protocol
+            words = "{videos} videos, {actions} actions"
+            rank_zero_info(summary(known["dataset"], known["counts"], words, facts, known["problems"]))
 
     def predict_dataloader(self) -> Any:
         """Windows of the videos one after another, each video by one process."""

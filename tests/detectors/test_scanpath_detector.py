@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from synthetic_desks import draw_desk
 
-from vision_suite.datasets.scanpath.predict.pictures import PictureScenes, PictureSettings
+from vision_suite.datasets.scanpath.predict.pictures import PictureScenes
+from vision_suite.datasets.scanpath.predict.settings import PictureSettings
 from vision_suite.detectors.zero_shot import Detector
 from vision_suite.errors import ConfigError, DataError
 
@@ -93,11 +94,11 @@ def test_what_cannot_be_loaded_is_said_in_one_line(tmp_path, monkeypatch):
         with pytest.raises(DataError, match="cannot be loaded") as caught:
             Detector(name, ["cup"], 0.1, "cpu")
         assert "\n" not in str(caught.value)
-    for wrong, said in (
+    for wrong, message in (
         ({"min_score": 1.0}, "min_score"),
         ({"queries": []}, "words"),
         ({"device": "abacus"}, "device"),
         *([] if torch.cuda.is_available() else [({"device": "cuda"}, "device='cuda' cannot be used")]),
     ):
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             Detector(**{"model": "x", "queries": ["cup"], "min_score": 0.1, "device": "cpu", **wrong})

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vision_suite.datasets.scanpath.predict.boxes import Boxes
+from vision_suite.detectors.boxes import ObjectBoxes
 from vision_suite.errors import ConfigError, DataError, MissingDependencyError
 
 MOST = 100  # objects of a picture, as for COCO
@@ -23,9 +23,9 @@ class Detector:
 
     Args:
         model: Name on the hub, or a local folder.
-        queries: Words for what to look for.
-        min_score: Keep boxes above this score.
-        device: Where it runs: auto, cpu, cuda ...
+        queries: Words for the objects to look for.
+        min_score: Score above which a box is kept.
+        device: Device that it runs on: auto, cpu, cuda ...
 
     Raises:
         ConfigError: There is no query, or the score is out of range, or the device is not there.
@@ -49,11 +49,11 @@ class Detector:
         self._processor, self._model = _load(model)
         self._model = self._model.to(self.device).eval()
 
-    def __call__(self, picture: Image.Image) -> Boxes:
+    def __call__(self, picture: Image.Image) -> ObjectBoxes:
         """Objects of an RGB picture, best first.
 
-        Of boxes that overlap by more than half the best stays, whatever its word: a thing is one object. Those left
-        out are counted as ``detections_of_the_same_object`` and ``detections_beyond_100``.
+        Of boxes that overlap by more than half, the best one stays, whatever its word: a thing is one object. The
+        others are counted as ``detections_of_the_same_object`` and ``detections_beyond_100``.
         """
         from torchvision.ops import nms  # type: ignore[import-untyped, unused-ignore]
 
@@ -78,14 +78,14 @@ class Detector:
         }
         kept = kept[:MOST]
         labels = tuple(nearest_query(found["text_labels"][n], self.queries) for n in kept.tolist())
-        return Boxes(corners[kept].numpy(), labels, scores[kept].numpy().astype(np.float32), notes)
+        return ObjectBoxes(corners[kept].numpy(), labels, scores[kept].numpy().astype(np.float32), notes)
 
 
 def nearest_query(text: str, queries: Sequence[str]) -> str:
-    """The query that a detector's text stands for; Grounding DINO answers with some of its words, in lower case.
+    """The query that shares the largest part of its words with a detector's text, the first of equals.
 
-    The query that shares the largest part of its words with the text, the first of equals; the text itself if none
-    shares any.
+    Grounding DINO answers with some words of a query, in lower case. The text itself is returned if no query shares a
+    word with it.
     """
     words = set(text.lower().split())
     shares = [len(words & set(query.lower().split())) / len(words | set(query.lower().split())) for query in queries]

@@ -1,6 +1,6 @@
-"""Boxes of objects in pictures of your own: read from a file, checked against the picture, found again by name.
+"""Boxes of objects read from a file, for pictures given to predict.
 
-JSON: by picture a list of boxes in pixels, each with a label if wanted::
+JSON: a list of boxes in pixels for each picture, each box with a label if wanted::
 
     {"desk.jpg": [[12, 40, 90, 160, "cup"], [200, 30, 420, 200]], "shelf/left.jpg": [[0, 0, 50, 80]]}
 
@@ -10,69 +10,26 @@ folder that is predicted on, or by their file name alone. Boxes are numbered fro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vision_suite.datasets.scanpath.readers.files import finite, read_json
+from vision_suite.datasets.files import finite, read_json
 from vision_suite.datasets.scanpath.readers.table import box_rows
-from vision_suite.datasets.scanpath.records import Floats
+from vision_suite.detectors.boxes import ObjectBoxes
 from vision_suite.errors import DataError
 
 FORM = "give [x1, y1, x2, y2] or [x1, y1, x2, y2, label] in pixels"
 
 
-@dataclass(frozen=True, eq=False)
-class Boxes:
-    """Objects of one picture.
-
-    Attributes:
-        corners: (N, 4) float32 x1, y1, x2, y2 in pixels.
-        labels: N names, empty where unknown.
-        scores: (N,) float32 of a detector, 1 where a file gives the boxes.
-        notes: What was left out or changed, by kind, and how often.
-    """
-
-    corners: Floats
-    labels: tuple[str, ...]
-    scores: Floats
-    notes: Mapping[str, int] = field(default_factory=dict)
-
-    def labelled(self, word: str) -> tuple[int, ...]:
-        """Objects with a label, best score first and then in order; case and outer blanks do not count."""
-        wanted = _plain(word)
-        found = [number for number, label in enumerate(self.labels) if _plain(label) == wanted]
-        return tuple(sorted(found, key=lambda number: -float(self.scores[number])))
-
-    def inside(self, size: tuple[int, int], name: str) -> Boxes:
-        """The boxes cut off at the picture's border, which is counted as ``boxes_cut_at_the_border``.
-
-        Args:
-            size: Width and height of the picture.
-            name: The picture, for messages.
-
-        Raises:
-            DataError: There is none, or one has no area, or lies outside the picture.
-        """
-        if not len(self.corners):
-            raise DataError(f"picture {name!r} has no box: a scanpath needs one object or more")
-        low, high = np.zeros(4, dtype=np.float32), np.array([*size, *size], dtype=np.float32)
-        for number, box in enumerate(self.corners):
-            where = f"box {number} {[round(float(side), 2) for side in box]} of {name!r}"
-            if not np.isfinite(box).all() or (box[2:] <= box[:2]).any():
-                raise DataError(f"{where} is no x1, y1, x2, y2 with x1 < x2 and y1 < y2 (not x, y, width, height)")
-            if (box[2:] <= 0).any() or (box[:2] >= high[:2]).any():
-                raise DataError(f"{where} lies outside the picture of {size[0]} x {size[1]} pixels: mend or remove it")
-        cut = np.clip(self.corners, low, high)
-        changed = int((np.abs(cut - self.corners) > 0.5).any(axis=1).sum())  # rounding is nothing to report
-        return Boxes(cut, self.labels, self.scores, {**self.notes, "boxes_cut_at_the_border": changed})
-
-
-def boxes_of(rows: Sequence[Sequence[Any]], where: str) -> Boxes:
+def boxes_of(rows: Sequence[Sequence[Any]], where: str) -> ObjectBoxes:
     """Boxes of rows ``[x1, y1, x2, y2]`` or ``[x1, y1, x2, y2, label]``.
+
+    Args:
+        rows: One row a box, in pixels.
+        where: File and picture, for messages.
 
     Raises:
         DataError: A row has another form.
@@ -86,10 +43,10 @@ def boxes_of(rows: Sequence[Sequence[Any]], where: str) -> Boxes:
         if not np.isfinite(corners[number]).all():
             raise DataError(f"{where}: box {number} {list(row[:4])} holds what is no number: {FORM}")
         labels.append(str(row[4]).strip() if len(row) == 5 and row[4] is not None else "")
-    return Boxes(corners, tuple(labels), np.ones(len(rows), dtype=np.float32))
+    return ObjectBoxes(corners, tuple(labels), np.ones(len(rows), dtype=np.float32))
 
 
-def read_boxes(file: str) -> dict[str, Boxes]:
+def read_boxes(file: str) -> dict[str, ObjectBoxes]:
     """Boxes by picture of a file in one of the two forms.
 
     Raises:
@@ -111,11 +68,11 @@ def read_boxes(file: str) -> dict[str, Boxes]:
 
 
 def match_names(pictures: Sequence[str], named: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Which entry of a file each picture has.
+    """The entry of a file that belongs to each picture.
 
     Args:
         pictures: Paths relative to the folder, with slashes.
-        named: Names in the file.
+        named: Names of the file's entries.
 
     Returns:
         Names by picture, as far as there are any, and the names that belong to no picture.
@@ -135,7 +92,3 @@ def match_names(pictures: Sequence[str], named: Sequence[str]) -> tuple[dict[str
             found[picture] = bare
     used = set(found.values())
     return found, [name for name in named if name not in used]
-
-
-def _plain(label: str) -> str:
-    return " ".join(label.split()).casefold()

@@ -16,7 +16,7 @@ def word_vector(model: str, word: str) -> Tensor:
 
     Args:
         model: ``<model>[/<weights>]`` of open_clip, the one of the network's appearance.
-        word: What is searched for.
+        word: Word of the target.
 
     Raises:
         MissingDependencyError: open_clip is not installed.

@@ -1,8 +1,8 @@
-"""Amazon book covers (Sattar et al.; annotations by DFKI, CC BY-NC-SA 4.0): 100 collages of 6 x 14 covers, 6 people.
+"""Amazon book covers (Sattar et al.; annotations by DFKI, CC BY-NC-SA 4.0): 100 collages of 6 x 14 covers, 6 subjects.
 
-Two layouts: the authors' of OAT, with pictures and masks, and the public annotation file alone. People searched for one
-of 5 covers; there are no durations. OAT's own preprocessing gave all six entries of a collage the last person's path
-(594 trials after the length filter, most of them copies); read rightly 585 trials are left.
+Two layouts: that of OAT's authors, with pictures and masks, and the public annotation file alone. Subjects searched for
+one of 5 covers; there are no durations. OAT's own preprocessing gave all six entries of a collage the last subject's
+path (594 trials after the length filter, most of them copies); read correctly, 585 trials are left.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from vision_suite.datasets.files import finite, read_json
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.geometry import grid_boxes, overlap
 from vision_suite.datasets.scanpath.paths import PathBuilder
-from vision_suite.datasets.scanpath.readers.files import finite, read_json
 from vision_suite.datasets.scanpath.records import Floats, ScanpathSet, Scene, Trial
 from vision_suite.errors import DataError
 from vision_suite.types import Condition
@@ -37,7 +37,7 @@ def read_amazon_covers(folder: Path, rule: AssignRule | None = None) -> Scanpath
 
     Args:
         folder: The data set's folder.
-        rule: From pixels to objects; OAT's by default (first box, else nearest centre).
+        rule: Rule from pixels to objects; OAT's by default (first box, else nearest centre).
 
     Raises:
         DataError: A file is missing or malformed, or a mask does not show 84 covers.
@@ -92,20 +92,9 @@ def read_amazon_covers(folder: Path, rule: AssignRule | None = None) -> Scanpath
             )
             if found is None:
                 continue
-            trials.append(
-                Trial(
-                    scene=name,
-                    subject=subject,
-                    task=Path(target_name).stem,
-                    condition=Condition.PRESENT,
-                    targets=(target,),
-                    target=target,
-                    sequence=found.sequence,
-                    xy=found.xy,
-                    duration=found.duration,
-                    target_image=str(crop) if crop.is_file() else "",
-                )
-            )
+            image = str(crop) if crop.is_file() else ""
+            task = Path(target_name).stem
+            trials.append(found.trial(name, subject, task, Condition.PRESENT, (target,), target, target_image=image))
     notes: dict[str, Any] = {
         "boxes": "outlines of masks" if masks.is_dir() else f"uniform {ROWS} x {COLUMNS} grid: the masks are absent",
         "pictures": "absent: grey crops" if not any(scene.image for scene in scenes.values()) else "present",
@@ -135,17 +124,16 @@ def mask_boxes(path: Path) -> Floats:
 
 
 def _annotations(folder: Path) -> Path:
-    places = [folder, folder / "amazon_data", folder / "AmazonCovers"]
-    for place in places:
+    for candidate in (folder, folder / "amazon_data", folder / "AmazonCovers"):
         for name in ANNOTATIONS:
-            if (place / name).is_file():
-                return place / name
+            if (candidate / name).is_file():
+                return candidate / name
     raise DataError(
         f"{str(folder)!r} does not hold {' or '.join(ANNOTATIONS)}: point --data.root at the unpacked data set"
     )
 
 
 def _number(name: str) -> tuple[int, str]:
-    """Order 2.jpg before 10.jpg."""
+    """Sorting key that puts 2.jpg before 10.jpg."""
     digits = re.match(r"\d+", name)
     return (int(digits[0]) if digits else -1, name)

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vision_suite.datasets.files import finite, read_json
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.geometry import letterbox, overlap
 from vision_suite.datasets.scanpath.paths import PathBuilder
-from vision_suite.datasets.scanpath.readers.files import finite, read_json
 from vision_suite.datasets.scanpath.records import ScanpathSet, Scene, Trial
 from vision_suite.errors import DataError
 from vision_suite.types import Condition
@@ -32,12 +32,12 @@ CONDITIONS = {"present": Condition.PRESENT, "absent": Condition.ABSENT, "freevie
 SUBSETS = {"validation": "valid", "val": "valid"}
 RULE = AssignRule("smallest_box")
 
-Layout = Literal["coco_search18", "coco_freeview"]
+CocoLayout = Literal["coco_search18", "coco_freeview"]
 
 
 def read_coco_scanpaths(
     folder: Path,
-    layout: Layout,
+    layout: CocoLayout,
     files: list[str] | None = None,
     instances: list[str] | None = None,
     images: str = "images",
@@ -45,18 +45,18 @@ def read_coco_scanpaths(
 ) -> ScanpathSet:
     """Read fixation files and COCO's instances.
 
-    A fixation outside the screen is left out, except that a first one is moved to the middle, where people were made
-    to look; the first fixation is given, not predicted. All instances of the task's category count as found; the
+    A fixation outside the screen is left out, except that a first one is moved to the middle, where subjects were
+    made to look; the first fixation is given, not predicted. All instances of the task's category count as found; the
     target is the one that the file's bbox names. Trials that search for what has no object are left out. Everything
     is counted.
 
     Args:
         folder: The data set's folder.
-        layout: Which of the two.
+        layout: One of the two sets.
         files: Fixation files relative to it; by default every JSON file with fixations in its name.
         instances: COCO instance files relative to it; by default every ``instances*.json``, also in annotations/.
         images: Folder of the pictures relative to it, flat or with COCO's or the task's sub-folders.
-        rule: From pixels to objects.
+        rule: Rule from pixels to objects.
 
     Raises:
         DataError: A file is missing or malformed, a picture is in no instance file, or the boxes of the two do not
@@ -124,7 +124,7 @@ def _once(records: list[dict[str, Any]], problems: Counter[str]) -> list[dict[st
 
 
 def _trial(record: dict[str, Any], scenes: dict[str, Scene], builder: PathBuilder, boxes: list[int]) -> Trial | None:
-    """One trial; ``boxes`` counts how many target boxes are an instance, and how many there are."""
+    """One trial; ``boxes`` counts the target boxes that are an instance, and all of them."""
     problems = builder.problems
     condition = CONDITIONS.get(str(record["condition"]))
     if condition is None:
@@ -165,19 +165,8 @@ def _trial(record: dict[str, Any], scenes: dict[str, Scene], builder: PathBuilde
     if found is None:
         return None
     subset = str(record.get("split", ""))
-    return Trial(
-        scene=scene.name,
-        subject=str(record["subject"]),
-        task=task,
-        condition=condition,
-        targets=targets,
-        target=target,
-        sequence=found.sequence,
-        xy=found.xy,
-        duration=found.duration,
-        given=found.given(1),
-        subset=SUBSETS.get(subset, subset),
-    )
+    subset = SUBSETS.get(subset, subset)
+    return found.trial(scene.name, str(record["subject"]), task, condition, targets, target, given=1, subset=subset)
 
 
 def _scenes(files: list[Path], names: list[str], pictures: dict[str, str], problems: Counter[str]) -> dict[str, Scene]:

@@ -1,18 +1,15 @@
-"""Small readers of text files that scanpath sets come in: JSON, JSON lines, and tables as CSV or XLSX."""
+"""Spreadsheets as CSV or XLSX, and archives inside archives, read as data."""
 
 from __future__ import annotations
 
-import csv
-import json
-import math
 import re
 import tempfile
 import xml.etree.ElementTree as ElementTree
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from vision_suite.datasets.pictures.records import read_lines
+from vision_suite.datasets.files import read_table, table_rows
 from vision_suite.datasets.prepare.archives import read_members
 from vision_suite.errors import DataError
 
@@ -20,48 +17,7 @@ _NAMESPACE = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _SHEET, _STRINGS = "xl/worksheets/sheet1.xml", "xl/sharedStrings.xml"
 
 
-def finite(value: Any) -> float:
-    """A number of a file, NaN for what is none: empty, ``.`` (EyeLink), text, infinity."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return math.nan
-    return number if math.isfinite(number) else math.nan
-
-
-def read_json(path: Path) -> Any:
-    """The contents of a JSON file.
-
-    Raises:
-        DataError: It is missing or not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise DataError(f"{str(path)!r} is missing: unpack the data set completely") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{str(path)!r} is not JSON ({error}): copy it again") from None
-
-
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """One JSON object a line.
-
-    Raises:
-        DataError: The file is missing, or a line is no JSON object.
-    """
-    rows = []
-    for number, line in enumerate(read_lines(path), start=1):
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise DataError(f"{str(path)!r} row {number} is not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{str(path)!r} row {number} is not a JSON object")
-        rows.append(row)
-    return rows
-
-
-def read_table(path: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
+def read_spreadsheet(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     """Rows of a CSV file with a header, or of the first sheet of an XLSX file, as text by column.
 
     Args:
@@ -72,40 +28,14 @@ def read_table(path: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
         DataError: The file is missing, malformed or empty, or lacks a column.
     """
     if path.suffix.lower() == ".xlsx":
-        header, lines = _read_sheet(path)
-    elif path.suffix.lower() == ".csv":
-        table = list(csv.reader(read_lines(path)))
-        header, lines = (table[0], table[1:]) if table else ([], [])
-    else:
-        raise DataError(f"table {str(path)!r} must be a .csv or .xlsx file: save an .xls file as one of them")
-    names = [name.strip() for name in header]
-    if missing := [name for name in required if name not in names]:
-        raise DataError(f"table {str(path)!r} has no column {missing[0]!r}: it has {', '.join(names) or 'none'}")
-    rows = []
-    for number, line in enumerate(lines, start=2):
-        if len(line) > len(names):
-            raise DataError(f"table {str(path)!r} row {number} has more columns than the header")
-        padded = [*line, *[""] * (len(names) - len(line))]
-        rows.append({name: value.strip() for name, value in zip(names, padded, strict=True)})
-    if not rows:
-        raise DataError(f"table {str(path)!r} has no rows")
-    return rows
+        return table_rows(path, _read_sheet(path), required)
+    if path.suffix.lower() == ".csv":
+        return read_table(path, required)
+    raise DataError(f"table {str(path)!r} must be a .csv or .xlsx file: save an .xls file as one of them")
 
 
-def whole(text: str, path: Path, column: str) -> int:
-    """A column as a whole number; spreadsheets write 3 as 3.0.
-
-    Raises:
-        DataError: It is none.
-    """
-    value = finite(text)
-    if not math.isfinite(value) or value != int(value):
-        raise DataError(f"table {str(path)!r}: {column}={text!r} is not a whole number")
-    return int(value)
-
-
-def _read_sheet(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the first sheet: an XLSX file is a zip of XML, read as data."""
+def _read_sheet(path: Path) -> list[list[str]]:
+    """Cells of the first sheet by row: an XLSX file is a zip of XML, read as data."""
     if not path.is_file():
         raise DataError(f"table {str(path)!r} is missing: unpack the data set completely")
     names = [_SHEET]
@@ -126,7 +56,7 @@ def _read_sheet(path: Path) -> tuple[list[str], list[list[str]]]:
             line.append(_value(path, cell, shared))
         if any(line):
             table.append(line)
-    return (table[0], table[1:]) if table else ([], [])
+    return table
 
 
 def _value(path: Path, cell: ElementTree.Element, shared: list[str]) -> str:

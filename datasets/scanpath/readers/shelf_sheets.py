@@ -11,11 +11,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from vision_suite.datasets.files import finite, whole
 from vision_suite.datasets.pictures.records import PICTURE_SUFFIXES
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.geometry import grid_boxes
 from vision_suite.datasets.scanpath.paths import PathBuilder
-from vision_suite.datasets.scanpath.readers.files import finite, read_table, whole
+from vision_suite.datasets.scanpath.readers.files import read_spreadsheet
 from vision_suite.datasets.scanpath.records import ScanpathSet, Scene, Trial
 from vision_suite.errors import DataError
 from vision_suite.types import Condition
@@ -73,7 +74,7 @@ def read_shelf_sheets(folder: Path, files: list[str] | None = None, images: str 
     for name in names:
         path = folder / name
         groups: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
-        for row in read_table(path, COLUMNS):
+        for row in read_spreadsheet(path, COLUMNS):
             groups[row["Sub_ID"], row["ID"]].append(row)
         for (subject, number), rows in groups.items():
             trial = _trial(path, subject, number, rows, scenes, builder, folder / images)
@@ -118,7 +119,7 @@ def _trial(
     )
     if found is None:
         return None
-    return Trial(layout, subject, task, Condition.PRESENT, (target,), target, found.sequence, found.xy, found.duration)
+    return found.trial(layout, subject, task, Condition.PRESENT, (target,), target)
 
 
 def _scene(path: Path, layout: str, images: Path) -> Scene:

@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
+from vision_suite.datasets.files import finite, read_json_lines, read_table
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.paths import PathBuilder
-from vision_suite.datasets.scanpath.readers.files import finite, read_json_lines, read_table
 from vision_suite.datasets.scanpath.records import ScanpathSet, Scene, Trial
 from vision_suite.errors import DataError
 from vision_suite.types import Condition
@@ -41,11 +41,11 @@ def read_scanpath_table(folder: Path, rule: AssignRule = RULE) -> ScanpathSet:
     """Read a folder in one of the two forms.
 
     Trials in unknown scenes, and present trials without a target, are errors; everything else that is wrong with
-    single fixations is mended or left out, and counted.
+    single fixations is corrected or left out, and counted.
 
     Args:
         folder: The data set's folder.
-        rule: From pixels to objects, where the file does not name them.
+        rule: Rule from pixels to objects, where the file does not name them.
 
     Raises:
         DataError: A file is missing or malformed.
@@ -94,7 +94,7 @@ def _scene(path: Path, number: int, row: Mapping[str, Any]) -> Scene:
     outside = (boxes[:, 2:] <= 0).any(axis=1) | (boxes[:, :2] >= np.array(size)).any(axis=1)
     if outside.any():
         box = boxes[outside.argmax()].tolist()
-        raise DataError(f"{where}: box {box} lies outside the picture of {size[0]:g} x {size[1]:g} pixels: mend it")
+        raise DataError(f"{where}: box {box} lies outside the picture of {size[0]:g} x {size[1]:g} pixels: correct it")
     features = _inside(folder, row.get("features"), where)
     image = str(picture) if has_picture else ""
     return Scene(name, size, boxes, labels, image, grid=grid, features=features, fold=fold)
@@ -136,17 +136,14 @@ def _trial(
         found = builder.from_objects(scene, objects, x if fixations else None, y if fixations else None, times)
     if found is None:
         return None
-    return Trial(
-        scene=scene.name,
-        subject=str(row.get("subject", "")),
-        task=str(row.get("task") or ""),
-        condition=condition,
-        targets=targets,
-        target=target,
-        sequence=found.sequence,
-        xy=found.xy,
-        duration=found.duration,
-        given=found.given(first),
+    return found.trial(
+        scene.name,
+        str(row.get("subject", "")),
+        str(row.get("task") or ""),
+        condition,
+        targets,
+        target,
+        given=first,
         terminated=bool(row.get("terminated", True)),
         subset=str(row.get("subset") or ""),
         target_image=_inside(folder, row.get("target_image"), where),
@@ -158,7 +155,8 @@ def _whole(value: Any) -> int:
     """A whole number, also as text.
 
     Raises:
-        ValueError: It is another. TypeError: It is none.
+        ValueError: It is another number.
+        TypeError: It is none.
     """
     if isinstance(value, float) and not value.is_integer():
         raise ValueError(f"{value} is no whole number")

@@ -1,4 +1,4 @@
-"""What ``predict`` leaves of scanpaths, by the command line on own pictures and in Python on a test split."""
+"""What ``predict`` leaves of scanpaths, by the command line on given pictures and in Python on a test split."""
 
 import json
 import math
@@ -15,6 +15,8 @@ from vision_suite.callbacks.predict.scanpath import ScanpathWriter, entry_of
 from vision_suite.cli import main
 from vision_suite.datasets.scanpath.data import ScanpathData
 from vision_suite.datasets.scanpath.grid import GridScanpathData
+from vision_suite.datasets.scanpath.predict.data import ScanpathPictureData
+from vision_suite.datasets.scanpath.predict.settings import PictureSettings
 from vision_suite.datasets.scanpath.records import Scene, Trial
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.lit_modules.oat import LitOAT
@@ -155,7 +157,7 @@ def run(trained, tmp_path, *flags):
     return code, next(iter(sorted(tmp_path.rglob("predict"))), None)
 
 
-def test_own_pictures_by_the_command_line(trained, tmp_path):
+def test_given_pictures_by_the_command_line(trained, tmp_path):
     rows = {name: draw_desk(tmp_path / "in" / name, 40 + n) for n, name in enumerate(("a.png", "deep/b.png"))}
     (tmp_path / "in" / "torn.png").write_bytes(b"no picture")
     (tmp_path / "boxes.json").write_text(json.dumps(rows))
@@ -179,7 +181,7 @@ def test_own_pictures_by_the_command_line(trained, tmp_path):
 
 
 @pytest.mark.parametrize(("background", "first"), [(True, BACKGROUND), (False, 1)])
-def test_a_first_fixation_that_was_always_given_is_given_in_own_pictures(tmp_path, background, first):
+def test_a_first_fixation_that_was_always_given_is_given_in_pictures_to_predict(tmp_path, background, first):
     """A network that never predicted one cannot say where gaze begins: it begins in the middle, as in training."""
     root = write_desk_set(tmp_path / "set")
     lines = [json.loads(line) for line in (root / "trials.jsonl").read_text().splitlines()]
@@ -242,3 +244,29 @@ def test_a_table_of_positions_needs_a_grid(tmp_path):
     free = LitOAT(0, 0, 6, samples=2, position="gauss_hermite", conditions=True, **settings)
     _, entries, _ = predict(tmp_path, free, ScanpathData(**own))
     assert (entries[0]["condition"], entries[0]["target"]["object"]) == ("free", -1)
+
+
+def test_the_datamodule_of_pictures_predicts_what_the_flags_predict(trained, tmp_path):
+    """Used alone, it also takes crops and beginnings from the checkpoint, which Lightning keeps under another name."""
+    (tmp_path / "boxes.json").write_text(json.dumps({"a.png": draw_desk(tmp_path / "a.png", 7)}))
+    given = {"boxes": str(tmp_path / "boxes.json"), "target": "cup"}
+    _, checkpoint = trained
+    flags = ScanpathData(predict_inputs=str(tmp_path / "a.png"), **given)
+    alone = ScanpathPictureData(PictureSettings(str(tmp_path / "a.png"), **given))
+    written = []
+    for name, data in (("flags", flags), ("alone", alone)):
+        module = LitOAT.load_from_checkpoint(checkpoint)
+        pl.seed_everything(3)
+        (tmp_path / name).mkdir()
+        trainer = pl.Trainer(
+            accelerator="cpu", devices=1, logger=False, default_root_dir=tmp_path / name, enable_progress_bar=False,
+            enable_checkpointing=False, enable_model_summary=False, use_distributed_sampler=False,
+        )  # fmt: skip
+        trainer.predict(module, data, ckpt_path=checkpoint, weights_only=True)
+        assert data.preprocessing["mean"] == [0.4, 0.4, 0.4], "as in training, not the default"
+        folder = tmp_path / name / "predict"
+        written.append([(folder / file).read_text() for file in ("scanpaths.json", "summary.json")])
+    assert written[0] == written[1]
+    for stage in ("fit", "test"):
+        with pytest.raises(DataError, match=f"no data set to {stage} on"):
+            alone.setup(stage)

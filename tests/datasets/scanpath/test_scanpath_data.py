@@ -247,9 +247,9 @@ def test_a_checkpoint_tells_trials_that_it_was_trained_on(root, recwarn, fold, k
     tested.trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.TESTING))
     tested.load_state_dict(state)
     assert tested.protocol["split"]["trials_trained_on"] == known
-    said = [str(warning.message) for warning in recwarn if "were trained on" in str(warning.message)]
-    assert len(said) == (known > 0)
-    assert not known or "4 of 4 trials to test were trained on" in said[0]
+    message = [str(warning.message) for warning in recwarn if "were trained on" in str(warning.message)]
+    assert len(message) == (known > 0)
+    assert not known or "4 of 4 trials to test were trained on" in message[0]
 
 
 def test_training_pieces_may_be_longer(tmp_path):

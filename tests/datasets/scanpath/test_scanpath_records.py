@@ -30,8 +30,8 @@ def make(length, given=0, subject="p"):
 def test_with_overlap_every_fixation_but_the_first_is_predicted_once(lengths, window, data):
     overlap = data.draw(st.integers(1, window - 1))
     pieces, lost = cut_windows([make(length) for length in lengths], window, overlap)
-    for place, length in enumerate(lengths):
-        own = [piece for piece in pieces if piece.recording == place]
+    for index, length in enumerate(lengths):
+        own = [piece for piece in pieces if piece.recording == index]
         predicted = [n for piece in own for n in piece.sequence[piece.given :].tolist()]
         assert predicted == list(range(1, length))
         assert all(piece.length <= window and piece.sequence[0] == piece.first for piece in own)
@@ -73,7 +73,7 @@ def test_traps_of_raw_fixations():
     builder = PathBuilder(AssignRule("first_box"))
     assert builder.from_pixels(SCENE, [1, 2], [1]) is None
     found = builder.from_pixels(SCENE, [10, math.nan, 150, 260], [10, 10, 10, 10], [100, 200])
-    assert found.sequence.tolist() == [0, 1, 1], "outside goes to the nearest; without a place to none"
+    assert found.sequence.tolist() == [0, 1, 1], "outside goes to the nearest; without coordinates to none"
     assert np.isnan(found.duration).all(), "durations of another number belong to nobody"
     assert builder.from_pixels(SCENE, [], []) is None
     assert {name: count for name, count in builder.problems.items() if count} == {

@@ -17,7 +17,7 @@ from vision_suite.callbacks.predict.store import clear, fresh_folders, require_k
 from vision_suite.callbacks.run_dir import file_stem
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.pictures.records import is_picture
-from vision_suite.datasets.scanpath.data import ScanpathData
+from vision_suite.datasets.scanpath.base import ScanpathBase
 from vision_suite.datasets.scanpath.grid import GridScanpathData
 from vision_suite.datasets.scanpath.records import Scene, Trial
 from vision_suite.errors import ConfigError, DataError
@@ -100,7 +100,7 @@ class ScanpathWriter(Callback):
             lines = ",\n".join(json.dumps(entry, allow_nan=False) for entry in entries)
             stream.write(f'{{"scanpaths": [\n{lines}\n]}}\n')
         data = _scanpath_data(trainer)
-        pictures = data.pictures if isinstance(data, ScanpathData) else None
+        pictures = data.pictures if isinstance(data, ScanpathBase) else None
         paths = [path for entry in entries for path in entry["samples"]]
         failed = {} if pictures is None else pictures.failed
         summary = {
@@ -206,9 +206,9 @@ def _searched(trial: Trial) -> str:
     return f"search for {what}" + ("" if trial.targets else ", which is not there")
 
 
-def _scanpath_data(trainer: Trainer) -> ScanpathData | GridScanpathData:
+def _scanpath_data(trainer: Trainer) -> ScanpathBase | GridScanpathData:
     data = trainer.datamodule  # type: ignore[attr-defined]
-    if not isinstance(data, ScanpathData | GridScanpathData):
+    if not isinstance(data, ScanpathBase | GridScanpathData):
         raise ConfigError("scanpaths are written with --data ScanpathData or GridScanpathData")
     return data
 
@@ -216,4 +216,4 @@ def _scanpath_data(trainer: Trainer) -> ScanpathData | GridScanpathData:
 def _chosen(trainer: Trainer) -> Mapping[str, Mapping[str, Any]]:
     """How the targets of own pictures were chosen, by scene."""
     data = _scanpath_data(trainer)
-    return data.pictures.chosen if isinstance(data, ScanpathData) and data.pictures is not None else {}
+    return data.pictures.chosen if isinstance(data, ScanpathBase) and data.pictures is not None else {}

@@ -1,4 +1,4 @@
-"""Own pictures for scanpaths: boxes from a file, a grid or a detector, targets in every way, and every trap."""
+"""Pictures given to predict: boxes from a file, a grid or a detector, targets in every way, and every trap."""
 
 import json
 import sys
@@ -14,7 +14,8 @@ from synthetic_desks import draw_desk
 
 from vision_suite.datasets.scanpath.data import ScanpathData
 from vision_suite.datasets.scanpath.predict.boxes import boxes_of, match_names, read_boxes
-from vision_suite.datasets.scanpath.predict.pictures import PictureScenes, PictureSettings
+from vision_suite.datasets.scanpath.predict.pictures import PictureScenes
+from vision_suite.datasets.scanpath.predict.settings import PictureSettings
 from vision_suite.detectors.zero_shot import nearest_query
 from vision_suite.errors import ConfigError, DataError, MissingDependencyError
 from vision_suite.types import Condition
@@ -58,7 +59,7 @@ def test_a_batch_has_what_other_data_have(pictures):
     assert found["given"].tolist() == [0, 0]
     assert found["condition"].tolist() == [Condition.PRESENT] * 2
     assert found["image_size"].tolist() == [[320, 200]] * 2
-    # Free places in object pitches: the median distance to the nearest other centre.
+    # Positions in object pitches: the median distance to the nearest other centre.
     middle = np.array([[(r[1] + r[3]) / 2, (r[0] + r[2]) / 2] for r in rows])
     apart = np.linalg.norm(middle[:, None] - middle, axis=-1) + np.diag([np.inf] * 6)
     pitch = np.median(apart.min(axis=1))
@@ -123,7 +124,7 @@ def test_csv_and_json_say_the_same(pictures):
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         ([], "has no box"),
         ([[400, 0, 450, 50]], "outside the picture of 320 x 200"),
@@ -137,9 +138,9 @@ def test_csv_and_json_say_the_same(pictures):
         ([[0, 0, 10, 10]], "its labels are none"),
     ],
 )
-def test_wrong_boxes_stop_with_one_line(pictures, rows, said):
+def test_wrong_boxes_stop_with_one_line(pictures, rows, message):
     rewrite(pictures, **{"a.png": rows})
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         read(pictures, target="cup")
     assert "\n" not in str(caught.value)
 
@@ -210,7 +211,7 @@ def test_a_grid_gives_whole_positions(pictures):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"boxes": None}, "where the objects are"),
         ({"detector": "x"}, "boxes and detector"),
@@ -226,8 +227,8 @@ def test_a_grid_gives_whole_positions(pictures):
         ({"boxes": "boxes.txt"}, "no such .json or .csv"),
     ],
 )
-def test_contradictions_stop_with_one_line(pictures, settings, said):
-    with pytest.raises((ConfigError, DataError), match=said):
+def test_contradictions_stop_with_one_line(pictures, settings, message):
+    with pytest.raises((ConfigError, DataError), match=message):
         read(pictures, **settings)
 
 

@@ -23,7 +23,7 @@ from scanpath_fixture import (
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.readers.amazon_covers import read_amazon_covers
 from vision_suite.datasets.scanpath.readers.coco_search import read_coco_scanpaths
-from vision_suite.datasets.scanpath.readers.files import read_table
+from vision_suite.datasets.scanpath.readers.files import read_spreadsheet
 from vision_suite.datasets.scanpath.readers.shelf_sheets import SHELVES, read_shelf_sheets
 from vision_suite.datasets.scanpath.readers.table import read_scanpath_table
 from vision_suite.errors import DataError
@@ -78,7 +78,7 @@ def test_broken_covers_are_one_line(tmp_path):
     amazon(tmp_path / "own")
     contents = json.loads((tmp_path / "own" / "Amazon.json").read_text())
     box = {"xmin": 900, "ymin": 0, "xmax": 930, "ymax": 5}
-    for changes, said in (
+    for changes, message in (
         ({"ground_truth": [box]}, r"target box \[900.*of collage '1.jpg' is on none of its covers"),
         ({"ground_truth": [{**box, "xmin": math.nan}]}, "is on none of its covers"),
         ({"fixations": {"1": None}}, r"subject 1 of collage '1.jpg' has a fixation that is no \[x, y\]"),
@@ -86,7 +86,7 @@ def test_broken_covers_are_one_line(tmp_path):
     ):
         changed = {**contents, "1.jpg": {**contents["1.jpg"], **changes}}
         (tmp_path / "own" / "Amazon.json").write_text(json.dumps(changed))
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             read_amazon_covers(tmp_path / "own")
     (tmp_path / "Amazon.json").write_text("{")
     with pytest.raises(DataError, match="is not JSON"):
@@ -149,15 +149,15 @@ def test_workbooks_are_data(tmp_path):
     path = tmp_path / "a.xlsx"
     path.write_bytes(b"no zip")
     with pytest.raises(DataError, match="not a readable archive"):
-        read_table(path, ())
+        read_spreadsheet(path, ())
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("xl/worksheets/sheet1.xml", '<!DOCTYPE x [<!ENTITY a "b">]><worksheet/>')
     with pytest.raises(DataError, match="holds a document type, which is refused"):
-        read_table(path, ())
+        read_spreadsheet(path, ())
     with pytest.raises(DataError, match=r"must be a .csv or .xlsx file: save an .xls"):
-        read_table(tmp_path / "a.xls", ())
+        read_spreadsheet(tmp_path / "a.xls", ())
     write_xlsx(path, ["a", "b", "c"], [["x", "", 3]])
-    assert read_table(path, ("a",)) == [{"a": "x", "b": "", "c": "3"}]
+    assert read_spreadsheet(path, ("a",)) == [{"a": "x", "b": "", "c": "3"}]
 
 
 def test_coco_objects_are_on_the_screen(tmp_path):
@@ -222,7 +222,7 @@ def test_a_coco_trial_of_two_files_counts_once(tmp_path):
 
 
 def test_what_was_given_and_left_out_is_not_given(tmp_path):
-    """Else the first fixation on an object, which people chose, would count as told."""
+    """Else the first fixation on an object, which the subject chose, would count as given."""
     found = read_coco_scanpaths(coco(tmp_path), "coco_search18", rule=AssignRule("smallest_box", unassigned="drop"))
     assert (found.trials[0].sequence.tolist(), found.trials[0].given) == ([0, 1], 0)
     assert "left out" in found.notes["first_fixation"]

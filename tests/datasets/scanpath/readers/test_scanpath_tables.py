@@ -1,4 +1,4 @@
-"""Scanpaths of one's own as JSON lines or CSV: what is read, mended, counted and refused."""
+"""Scanpaths of one's own as JSON lines or CSV: rows that are read, corrected, counted and refused."""
 
 import json
 
@@ -45,7 +45,7 @@ def test_tables_name_objects_and_conditions(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ({"image": "x.png"}, "is on 'x.png', which no scene describes"),
         (
@@ -62,10 +62,10 @@ def test_tables_name_objects_and_conditions(tmp_path):
         ({"image": "s0.png", "fixations": [[1, 2]], "target": 0, "target_image": "no.png"}, "names 'no.png', which is"),
     ],
 )
-def test_broken_table_rows_are_one_line(tmp_path, row, said):
+def test_broken_table_rows_are_one_line(tmp_path, row, message):
     table(tmp_path)
     (tmp_path / "trials.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_scanpath_table(tmp_path)
 
 

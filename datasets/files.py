@@ -1,0 +1,124 @@
+"""Readers of small text files that every datamodule shares: lines, JSON, JSON lines and CSV tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vision_suite.errors import DataError
+
+
+def finite(value: Any) -> float:
+    """A number of a file, NaN for what is none: empty, ``.`` (EyeLink), text, infinity."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def whole(text: str, path: Path, column: str) -> int:
+    """A cell of a table as a whole number; spreadsheets write 3 as 3.0.
+
+    Args:
+        text: The cell.
+        path: The table, for the message.
+        column: Name of the column, for the message.
+
+    Raises:
+        DataError: It is none.
+    """
+    value = finite(text)
+    if not math.isfinite(value) or value != int(value):
+        raise DataError(f"table {str(path)!r}: {column}={text!r} is not a whole number")
+    return int(value)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Non-empty lines of a list file, without line ends.
+
+    Raises:
+        DataError: The file is missing or isn't text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"list file {str(path)!r} is missing: unpack the data set completely") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"list file {str(path)!r} is not UTF-8 text ({error.reason})") from None
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def read_json(path: Path) -> Any:
+    """The contents of a JSON file.
+
+    Raises:
+        DataError: It is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise DataError(f"{str(path)!r} is missing: unpack the data set completely") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{str(path)!r} is not JSON ({error}): copy it again") from None
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """One JSON object a line.
+
+    Raises:
+        DataError: The file is missing, or a line is no JSON object.
+    """
+    rows = []
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise DataError(f"{str(path)!r} row {number} is not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{str(path)!r} row {number} is not a JSON object")
+        rows.append(row)
+    return rows
+
+
+def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file with a header, as text by column.
+
+    Args:
+        path: The file.
+        required: Columns that must be there; other columns are handed on too.
+
+    Raises:
+        DataError: The file is missing, malformed or empty, or lacks a column.
+    """
+    return table_rows(path, csv.reader(read_lines(path)), required)
+
+
+def table_rows(path: Path, lines: Iterable[list[str]], required: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a table as text by column, short ones filled up.
+
+    Args:
+        path: The table's file, for messages.
+        lines: Cells of each line, the header first.
+        required: Columns that must be there; other columns are handed on too.
+
+    Raises:
+        DataError: A column is missing, a row is longer than the header, or there is no row.
+    """
+    header, *body = [*lines] or [[]]
+    names = [name.strip() for name in header]
+    if missing := [name for name in required if name not in names]:
+        raise DataError(f"table {str(path)!r} has no column {missing[0]!r}: it has {', '.join(names) or 'none'}")
+    rows = []
+    for number, line in enumerate(body, start=2):
+        if len(line) > len(names):
+            raise DataError(f"table {str(path)!r} row {number} has more columns than the header")
+        padded = [*line, *[""] * (len(names) - len(line))]
+        rows.append({name: value.strip() for name, value in zip(names, padded, strict=True)})
+    if not rows:
+        raise DataError(f"table {str(path)!r} has no rows")
+    return rows

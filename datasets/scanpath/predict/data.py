@@ -1,0 +1,112 @@
+"""The datamodule of the pictures given to predict."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from vision_suite.datasets.base import Stage, stages_of
+from vision_suite.datasets.loading import BatchLoader
+from vision_suite.datasets.scanpath.appearance import ObjectAppearance, TargetFrom
+from vision_suite.datasets.scanpath.base import ScanpathBase
+from vision_suite.datasets.scanpath.paths import begin_in_the_middle
+from vision_suite.datasets.scanpath.predict.batches import PictureSceneBatches
+from vision_suite.datasets.scanpath.predict.pictures import PictureScenes
+from vision_suite.datasets.scanpath.predict.settings import PictureSettings
+from vision_suite.datasets.scanpath.scenes import CropSettings, crops_of
+from vision_suite.errors import DataError
+
+TRAINED_WITH = "ScanpathData"  # Lightning keeps a datamodule's state in the checkpoint under its class's name
+
+
+class ScanpathPictureData(ScanpathBase):
+    """Pictures to predict scanpaths on, with their objects and what is searched for in them.
+
+    Crops are made as for the data that the checkpoint was trained on. `vision_suite.datasets.scanpath.ScanpathData`
+    uses this class for its flag ``--data.predict_inputs`` and those that belong to it.
+    """
+
+    pictures: PictureScenes
+
+    def __init__(
+        self,
+        pictures: PictureSettings,
+        crops: CropSettings | None = None,
+        target_from: TargetFrom = "object",
+        eval_batch_size: int = 20,
+        num_workers: int = 0,
+        seed: int | None = None,
+    ) -> None:
+        """Find the pictures; they are read when prediction begins.
+
+        Args:
+            pictures: Pictures, the source of their objects, and the target.
+            crops: Size and normalisation of crops, where no checkpoint tells.
+            target_from: Source of the target token, where no checkpoint tells.
+            eval_batch_size: Number of pictures per step and process.
+            num_workers: Worker processes of the loader.
+            seed: Seed of the datamodule; by default the run's seed. Nothing is drawn here.
+
+        Raises:
+            DataError: There is no picture.
+        """
+        super().__init__(
+            batch_size=eval_batch_size, eval_batch_size=eval_batch_size, num_workers=num_workers, seed=seed
+        )
+        self.pictures = PictureScenes(pictures)
+        self.appearance = ObjectAppearance("crops", None, target_from, crops or CropSettings(), None)
+        self.num_classes = 1  # the network has none; 0 would mean that the data cannot tell
+        self.num_positions = max(pictures.grid or (0,))
+        self.protocol = {"dataset": "own pictures", "split": {"rule": "none"}, "counts": {}, "problems": {}}
+        self._restored = False
+
+    def setup(self, stage: str) -> None:
+        """Read the pictures, find their objects, and choose their targets.
+
+        Raises:
+            DataError: Something else than prediction is asked for, or a picture cannot be used.
+            ConfigError: The detector cannot be set up.
+        """
+        for name in stages_of(stage):
+            if name != "predict":
+                raise DataError(f"predict_inputs is given, so there is no data set to {name} on: leave it out")
+        self.pictures.read()
+        self._scenes = self.pictures.scenes
+        self._trials["predict"] = self._recordings["predict"] = self.pictures.trials
+        self.num_objects = max(len(scene.boxes) for scene in self._scenes.values())
+        self.protocol["problems"] = self.pictures.known_problems()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Make crops and begin paths as for the data that the checkpoint was trained on."""
+        super().load_state_dict(state_dict)
+        self._restored = True
+        facts = state_dict["preprocessing"]
+        self.appearance = replace(self.appearance, target_from=facts["target_from"], crops=crops_of(facts))
+        self._beginning = dict(state_dict.get("beginning", self._beginning))
+        if self._beginning["given"]:
+            self.pictures.trials = [
+                begin_in_the_middle(trial, self._scenes[trial.scene], background=self._beginning["background"])
+                for trial in self.pictures.trials
+            ]
+            self._trials["predict"] = self._recordings["predict"] = self.pictures.trials
+
+    def predict_dataloader(self) -> BatchLoader:
+        """Batches of the pictures."""
+        path = None if self.trainer is None else self.trainer.ckpt_path
+        if path is not None and not self._restored:
+            contents = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            if TRAINED_WITH in contents:
+                self.load_state_dict(contents[TRAINED_WITH])
+        return super().predict_dataloader()
+
+    def _batches(self, stage: Stage, rank: int) -> PictureSceneBatches:
+        return PictureSceneBatches(
+            self._trials["predict"],
+            self._scenes,
+            self.appearance.crops,
+            self.pictures.settings,
+            target_given=self.target_from == "given",
+        )
