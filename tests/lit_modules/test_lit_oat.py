@@ -32,11 +32,11 @@ def test_it_learns_the_rule_and_nothing_from_shuffled_targets(tmp_path):
     for shuffled in (False, True):
         split = grid(train_scenes=6400, test_scenes=100, eval_batch_size=100, shuffle_targets=shuffled)
         module = lit(embed_dim=64, ff_dim=128, samples=2)
-        running = trainer(tmp_path, 2, limit_val_batches=0, gradient_clip_val=1.0, limit_train_batches=150)
+        running = trainer(tmp_path, 2, limit_val_batches=0, gradient_clip_val=1.0, limit_train_batches=250)
         running.fit(module, split)
         running.test(module, datamodule=split, verbose=False)
         found[shuffled] = module.report.metrics
-    assert found[False]["mode/sequence_score"] >= 0.95, "within 300 of the 800 steps"
+    assert found[False]["mode/sequence_score"] >= 0.95, "within 500 of the 800 steps"
     assert found[True]["mode/sequence_score"] <= 0.4
     assert found[False]["nats_per_fixation"] < 0.35 < 1 < found[True]["nats_per_fixation"]
 
