@@ -223,8 +223,8 @@ def main() -> None:
         f"optimiser; {options.repeats} interleaved rounds, thread CPU time; compiled operators: {isa}.\n\n"
         "`dcal` runs every block twice (self-attention and pair-wise streams share weights, not activations), so its "
         "ratio is at least about 2 as long as all blocks are pair-wise. `dcal-T6` and `dcal-T4` make only the newest "
-        "six or four blocks pair-wise. `dcal-share50` and `dcal-share30` pair that part of the batch, drawn anew in each "
-        "step (the same loss in expectation)."
+        "six or four blocks pair-wise. `dcal-share50` and `dcal-share30` pair that part of the batch, drawn anew in "
+        "each step (the same loss in expectation)."
     )
     write_results(options.output / "dcal_step", "DCAL training step", note, "\n".join(lines), records, describe_run())
     print("\n".join(lines))

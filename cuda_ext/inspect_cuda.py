@@ -124,8 +124,8 @@ def page(path: Path, report: str, tools: build.Toolchain) -> str:
     used = instructions(path)
     lines = [
         "# Contents of the CUDA library", "",
-        "The compiled kernels, and the assembler's report on them. The kernels have also been emulated on a CPU, thread",
-        "by thread (`make emulate`), and have run on a GPU ([times](attention_cuda.md)).", "",
+        "The compiled kernels, and the assembler's report on them. The kernels have also been emulated on a CPU,",
+        "thread by thread (`make emulate`), and have run on a GPU ([times](attention_cuda.md)).", "",
         f"`python cuda_ext/inspect_cuda.py`, {build.version_line(tools.nvcc or '')}, torch {tools.torch_version}: "
         f"{path.stat().st_size / 2**20:.1f} MiB with {held}.", "",
         "Machine code: " + (
