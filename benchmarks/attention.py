@@ -1,12 +1,12 @@
-"""The suite's attention operators against what PyTorch offers, on the same tensors in one process.
+"""The suite's attention operators against those of PyTorch, on the same tensors in one process.
 
 Contestants, in turn in every round:
 
-* ``ours``: `cross_attention` and its relatives; ``ours, pair view`` where the batch holds partners side by side.
+* ``ours``: `cross_attention` and related operators; ``ours, pair view`` where the batch holds partners side by side.
 * ``sdpa``: `scaled_dot_product_attention`; for pairs ``pair view, sdpa`` and ``cat, sdpa`` (keys copied together).
-* ``eager``: two matrix products and a softmax; what gives maps and read-outs without this suite.
+* ``eager``: two matrix products and a softmax, the way to maps and read-outs without this suite.
 * ``augmented v``: read-outs as further value columns of SDPA. ``swap``: rollout by the gradient of SDPA's values.
-* ``flex``: FlexAttention, forward only on a CPU, its compile time apart (``--flex``).
+* ``flex``: FlexAttention, forward only on a CPU, without its compile time (``--flex``).
 
 Time is CPU time of the one thread; ``--threads N`` takes wall clock with N threads instead. Errors are against float64.
 
@@ -47,12 +47,12 @@ class Case:
     """One comparison.
 
     Attributes:
-        group: What ``--cases`` names.
+        group: Name of the group in ``--cases``.
         name: Row of the table.
-        contestants: Work of each; those called ours* are ours.
-        flops: Multiply-adds counted twice, 0 where it says nothing.
+        contestants: Work of each contestant; names of the suite's begin with ours.
+        flops: Floating-point operations, a multiply-add counted as two; 0 where they are no measure.
         target: Least ratio of the best other to ``ours``, or None.
-        error: Largest deviation of ours from float64, as text.
+        error: Largest deviation of ``ours`` from float64, as text.
     """
 
     group: str
@@ -64,7 +64,7 @@ class Case:
 
 
 def tensors(dtype: torch.dtype, batch: int, tokens: int, queries: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Query, key and value as [B, H, N, D] views of [B, N, H, D], which is how a projection leaves them."""
+    """Query, key and value as [B, H, N, D] views of [B, N, H, D], the layout that a projection leaves."""
     torch.manual_seed(0)
     shapes = [(batch, rows, HEADS, WIDTH) for rows in (queries or tokens, tokens, tokens)]
     query, key, value = (torch.randn(shape).to(dtype).transpose(1, 2) for shape in shapes)
@@ -83,14 +83,14 @@ def eager_map(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor
 
 
 def on_pairs(work: Callable[[Tensor, Tensor, Tensor], Tensor], *qkv: Tensor) -> Tensor:
-    """Any attention over neighbours as one sequence of twice the length."""
+    """Any attention over pairs of neighbours, each pair as one sequence of twice the length."""
     batch, heads, tokens, width = qkv[0].shape
     joined = [x.transpose(1, 2).reshape(batch // 2, 2 * tokens, heads, width).transpose(1, 2) for x in qkv]
     return work(*joined).transpose(1, 2).reshape(batch, tokens, heads, width).transpose(1, 2)
 
 
 def concatenated(query: Tensor, key: Tensor, value: Tensor, partner: Tensor) -> Tensor:
-    """SDPA over own and partner's keys, copied together."""
+    """SDPA over the concatenated keys of an image and its partner."""
     both = [torch.cat([x, x.index_select(0, partner)], 2) for x in (key, value)]
     return F.scaled_dot_product_attention(query, *both)
 
@@ -165,7 +165,7 @@ def glca_cases(dtype: torch.dtype) -> Iterator[Case]:
 
 
 def pair_cases(dtype: torch.dtype) -> Iterator[Case]:
-    """Attention over own and partner's keys."""
+    """Attention over the keys of an image and its partner."""
     half = dtype == torch.bfloat16
     for batch, tokens in ((16, 197), (16, 211), (4, 785)):
         qkv = tensors(dtype, batch, tokens)
@@ -193,7 +193,7 @@ def pair_cases(dtype: torch.dtype) -> Iterator[Case]:
 
 
 def rollout_cases(dtype: torch.dtype) -> Iterator[Case]:
-    """Class row through 12 layers, from queries and keys and what a forward pass leaves."""
+    """Class row through 12 layers, from queries, keys and log-sum-exps of a forward pass."""
     for batch, tokens in ((16, 197), (2, 785)):
         layers = [tensors(dtype, batch, tokens) for _ in range(12)]
         queries, keys = [q for q, _, _ in layers], [k for _, k, _ in layers]
@@ -234,7 +234,7 @@ def rollout_cases(dtype: torch.dtype) -> Iterator[Case]:
 
 
 def chain(maps: list[Tensor]) -> Tensor:
-    """The whole product of maps that exist already."""
+    """The whole product of existing maps."""
     eye = torch.eye(maps[0].shape[-1])
     total = eye
     for each in maps:
@@ -275,7 +275,7 @@ GROUPS = (self_cases, glca_cases, pair_cases, rollout_cases, readout_cases)
 
 
 def measure(case: Case, rounds: int, clock: Callable[[], float]) -> dict[str, float]:
-    """Median milliseconds of each contestant, in turn within every round."""
+    """Median milliseconds of each contestant; they run in turn within every round."""
     times: dict[str, list[float]] = {name: [] for name in case.contestants}
     for work in case.contestants.values():
         work()
@@ -288,7 +288,7 @@ def measure(case: Case, rounds: int, clock: Callable[[], float]) -> dict[str, fl
 
 
 def flex_case() -> tuple[Case, float]:
-    """FlexAttention against ours in float32, and the seconds its compilation took."""
+    """FlexAttention against ``ours`` in float32, and the seconds of its compilation."""
     from torch.nn.attention.flex_attention import flex_attention
 
     qkv = tensors(torch.float32, 16, 197)

@@ -1,4 +1,4 @@
-"""The suite's attention operators on a GPU, in bfloat16, against the chip's roof and what PyTorch offers.
+"""The suite's attention operators on a GPU, in bfloat16, against the chip's roof and PyTorch's operators.
 
 Each work is timed between two events: with its inputs in the L2 cache as the work before left them (warm), after a
 write of more than the cache holds (cold), and as a replayed graph. While a work is launched the GPU is kept busy, so
@@ -7,7 +7,7 @@ given ceilings; the fraction of it and the ratio are those of the warm times, an
 
 Run: python benchmarks/attention_cuda.py [--rounds 20] [--tflops 790] [--tbytes 4.3]
 Writes docs/results/attention_cuda.md and .json. ``--device cpu --tiny`` runs the same works on a CPU in a few seconds,
-which shows that they run, and nothing else; it writes nothing.
+which only shows that they run; it writes nothing.
 """
 
 from __future__ import annotations
@@ -35,9 +35,16 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Case:
-    """``works``: ours first. ``target``: of the roof's fraction, or of the ratio to ``against`` where that is named.
+    """One row of the table.
 
-    ``most``: milliseconds, for what has no other target.
+    Attributes:
+        name: First cell of the row.
+        works: Works by name, the suite's first.
+        flops: Floating-point operations of a work.
+        traffic: Bytes that a work reads and writes.
+        target: Least fraction of the roof, or least ratio to ``against``; 0 for none.
+        against: Name of the work that the suite's is compared with.
+        most: Most milliseconds, for works without another target.
     """
 
     name: str
@@ -60,12 +67,12 @@ class Case:
 
 
 def heads(batch: int, rows: int, device: str) -> Tensor:
-    """(B, H, rows, D) as a projection leaves it."""
+    """Heads (B, H, rows, D) in the layout that a projection leaves."""
     return torch.randn(batch, rows, HEADS, WIDTH, device=device, dtype=torch.bfloat16).transpose(1, 2)
 
 
 def joined(q: Tensor, k: Tensor, v: Tensor, partner: Tensor) -> Tensor:
-    """Pairs by concatenated keys."""
+    """Pair-wise attention by concatenated keys."""
     both = [torch.cat([x, x.index_select(0, partner)], 2) for x in (k, v)]
     return F.scaled_dot_product_attention(q, *both)
 
@@ -173,7 +180,7 @@ class GpuClock:
 
 
 class CpuClock:
-    """Wall clock, to try the works where there is no GPU."""
+    """Wall clock, to try the works without a GPU."""
 
     def measure(self, work: Work, rounds: int) -> dict[str, float]:
         """Medians."""

@@ -1,10 +1,10 @@
 """CSA on Watch-TAD: each host alone, with SE, with CSA, with both, and CSA with its semantics shuffled across videos.
 
-Per seed a recogniser is trained first (`csa/watch_tad_recognizer`); its features and logits are what all detectors read
+For each seed a recogniser is trained first (`csa/watch_tad_recognizer`). All detectors read its features and logits
 (`csa/watch_tad_semantics`, one schedule and one post-processing). With `--split test` training takes the subjects 1 to
-7 and every run looks at subjects 8 to 10 once; `--split validate`, where settings are compared, trains on 1 to 6 and
-looks at subject 7. Runs that the results file holds are not repeated, so a killed ablation goes on where it stopped.
-Flags of ``--extra`` are part of what names a run.
+7 and every run tests subjects 8 to 10 once. `--split validate`, for the comparison of settings, trains on 1 to 6 and
+tests subject 7. Runs that the results file holds are not repeated, so a killed ablation resumes where it stopped.
+The flags of ``--extra`` are part of a run's name.
 
 Run: python benchmarks/csa_ablation.py [--split test] [--features semantics] [--seeds 1 2 3 4 5] [--jobs 2]
 Writes docs/results/csa.md and docs/results/csa.json.
@@ -81,7 +81,7 @@ class Run:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What tells this run from the others in the results file."""
+        """Identity of the run in the results file."""
         return self.split, self.features, self.host, self.variant, self.seed, self.schedule
 
 
@@ -122,7 +122,7 @@ def execute(run: Run, extra: list[str], origin: dict[str, str]) -> list[dict[str
 
 
 def fit_and_score(config: str, split: str, seed: int, folder: str, flags: list[str]) -> tuple[dict[str, float], Path]:
-    """Metrics and checkpoint of one training without a look at any other split."""
+    """Metrics and checkpoint of one training; no other split is read."""
     train_on, command = SPLITS[split]
     common = [
         "-c", config, f"--seed_everything={seed}", f"--trainer.default_root_dir={folder}",
@@ -154,7 +154,7 @@ def call(arguments: list[str]) -> None:
 
 
 def schedule_of(extra: list[str]) -> str:
-    """What tells runs with other flags apart."""
+    """Name of the further flags, by which runs differ in the results file."""
     return " ".join(extra) or "as configured"
 
 
@@ -172,8 +172,8 @@ def table(records: list[dict[str, object]]) -> str:
     groups = sorted({(str(r["split"]), str(r["schedule"]), str(r["features"])) for r in records if r["host"]})
     for split, schedule, features in groups:
         rows = [r for r in records if (r["split"], r["schedule"]) == (split, schedule)]
-        people = "subjects 8 to 10 (test)" if split == "test" else "subject 7 (validation)"
-        lines += [f"## {people}, features: {features}, schedule: {schedule}", ""]
+        subjects = "subjects 8 to 10 (test)" if split == "test" else "subject 7 (validation)"
+        lines += [f"## {subjects}, features: {features}, schedule: {schedule}", ""]
         lines += sorted({f"- `{r['command']}`, commit {r['commit']}" for r in rows})
         lines += ["", "| network | seeds | " + " | ".join(METRICS.values()) + " | mean mAP over host |"]
         lines += ["|---|---|" + "---|" * (len(METRICS) + 1)]
@@ -227,9 +227,9 @@ def main() -> None:
     done = {tuple(r[k] for k in names) for r in records}
     origin = {"command": command_line(), "commit": git_commit()}
     note = (
-        "Mean and standard deviation over seeds, in percent; a seed has its own recogniser, its own features, and its "
-        "own detectors. Mean mAP is over tIoU 0.50:0.05:0.95, ActivityNet's evaluation. Watch-TAD is a stand-in "
-        "assembled from smartwatch recordings of 10 people: these figures say nothing about any published table. All "
+        "Mean and standard deviation over seeds, in percent; each seed has its own recogniser, features and "
+        "detectors. Mean mAP is over tIoU 0.50:0.05:0.95, ActivityNet's evaluation. Watch-TAD is a stand-in "
+        "assembled from smartwatch recordings of 10 subjects: these figures say nothing about any published table. All "
         "networks share one schedule and one post-processing; the last checkpoint is scored, once."
     )
 

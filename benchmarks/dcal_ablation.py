@@ -1,9 +1,9 @@
 """DCAL's branches, one by one, on Emoji-ReID: same network, schedule and budget, several seeds.
 
-Every run is a `fit` of the packaged configuration `dcal/emoji_reid` in a process of its own, and one look at the last
-checkpoint. The experiment `branches` looks at the test identities, once per run. The experiment `choices`, which is
-where settings are compared, looks at the validation identities only. Runs that the results file already holds are not
-repeated, so a killed ablation goes on where it stopped.
+Every run is a `fit` of the packaged configuration `dcal/emoji_reid` in a process of its own, and one test of the last
+checkpoint. The experiment `branches` tests on the test identities, once per run. The experiment `choices`, which
+compares settings, tests on the validation identities only. Runs that the results file already holds are not
+repeated, so a killed ablation resumes where it stopped.
 
 Run: python benchmarks/dcal_ablation.py [--experiment branches] [--protocols A C] [--seeds 1 2 3] [--jobs 2]
 Writes docs/results/dcal.md and docs/results/dcal.json.
@@ -83,7 +83,7 @@ class Run:
 
     @property
     def key(self) -> tuple[str, str, str, int, int]:
-        """What tells this run from the others in the results file."""
+        """Identity of the run in the results file."""
         return self.experiment, self.variant, self.protocol, self.camera, self.seed
 
 
@@ -126,7 +126,7 @@ def call(arguments: list[str], threads: int) -> None:
 
 
 def planned(options: argparse.Namespace) -> Iterator[Run]:
-    """All runs, seeds outermost, so that an interrupted ablation still compares like with like."""
+    """All runs, seeds outermost, so that an interrupted ablation compares the same seeds of every variant."""
     for seed in options.seeds:
         for protocol in options.protocols:
             for camera in options.cameras if protocol == "C" else [-1]:

@@ -10,7 +10,7 @@ Variants, on the same pictures in one process, in turn:
 * ``dcal-cls``: the class-token read-out, which needs no rollout.
 * ``sa on pytorch``, ``dcal on pytorch``: the same networks without the compiled operators.
 * ``plain``: pair-wise attention over concatenated keys, rollout from materialised N x N maps per head, global-local
-  queries projected for all rows: what a straightforward implementation does.
+  queries projected for all rows, as in a straightforward implementation.
 
 Inference is the evaluation pass, with features of both branches. bfloat16 is autocast.
 
@@ -125,7 +125,7 @@ def rollout_from_full_maps(maps: list[Tensor]) -> Tensor:
 
 
 def check_rollout() -> None:
-    """The two rollouts being timed must agree."""
+    """Check that the two timed rollouts agree."""
     maps = [torch.rand(2, 3, 20, 20).softmax(-1) for _ in range(4)]
     torch.testing.assert_close(rollout_from_full_maps(maps), rollout_from_maps(maps))
 
@@ -176,7 +176,7 @@ def contestants(size: int, image: Tensor, label: Tensor) -> dict[str, dict[str, 
 
 
 def measure(steps: dict[str, Callable[[], None]], repeats: int, size: int) -> dict[str, list[float]]:
-    """CPU seconds of each variant, interleaved so that a drifting machine treats all alike."""
+    """CPU seconds of each variant, interleaved so that a drift of the machine affects all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for step in steps.values():
         step()
@@ -221,10 +221,10 @@ def main() -> None:
     note = (
         f"{BACKBONE}, {CLASSES} classes, batch {options.batch}, one thread, training is forward and backward, no "
         f"optimiser; {options.repeats} interleaved rounds, thread CPU time; compiled operators: {isa}.\n\n"
-        "`dcal` runs every block twice on as many tokens (self-attention and pair-wise streams share weights, not "
-        "activations), so about 2 is its floor as long as all blocks are pair-wise; `dcal-T6` and `dcal-T4` make only "
-        "the newest six or four pair-wise, `dcal-share50` and `dcal-share30` pair that part of the batch, drawn anew "
-        "in each step (the same loss in expectation)."
+        "`dcal` runs every block twice (self-attention and pair-wise streams share weights, not activations), so its "
+        "ratio is at least about 2 as long as all blocks are pair-wise. `dcal-T6` and `dcal-T4` make only the newest "
+        "six or four blocks pair-wise. `dcal-share50` and `dcal-share30` pair that part of the batch, drawn anew in "
+        "each step (the same loss in expectation)."
     )
     write_results(options.output / "dcal_step", "DCAL training step", note, "\n".join(lines), records, describe_run())
     print("\n".join(lines))

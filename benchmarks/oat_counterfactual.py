@@ -1,4 +1,4 @@
-"""What if the target stood elsewhere: expected search time before and after a swap, against the rule of the grid task.
+"""Expected search time before and after the target is moved, against the rule of the grid task.
 
 A small OAT is trained on the synthetic grid search (configuration oat/grid), where a path visits the objects of the
 target's class row by row until it reaches the target. So the search time of a changed scene is known without the
@@ -122,7 +122,7 @@ def only(batch: ScanpathBatch, row: int) -> ScanpathBatch:
 
 
 def one_search(model: OAT, scene: ScanpathBatch, kinds: np.ndarray, longest: int, samples: int) -> Search:
-    """What is drawn of one scene."""
+    """The search of one scene, as it is drawn."""
     time, path = search_time(model, scene, longest, samples), greedy(model, scene, longest)
     boxes = scene["boxes"][0].double().numpy()
     size = (float(scene["image_size"][0, 0]), float(scene["image_size"][0, 1]))
@@ -156,8 +156,8 @@ def main() -> None:
         lines.append(f"| {record['seed']} | {record['moved_to']} cell | {' | '.join(numbers)} |")
     note = (
         f"Expected fixations until the target over {options.samples} sampled paths, after the target changed places "
-        "with the object in the first or last cell, minus before; mean over test scenes that no seed was trained on, "
-        "those left out whose path by the rule is longer than the task's greatest length. The rule's change is exact. "
+        "with the object in the first or last cell, minus before. Mean over test scenes that no seed was trained on, "
+        "without those with a path by the rule longer than the task's greatest length. The rule's change is exact. "
         "The picture shows the scene of the first seed in which the move saves most."
     )
     write_results(STEM, "OAT: counterfactual search times on the grid task", note, "\n".join(lines), records,

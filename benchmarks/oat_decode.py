@@ -1,11 +1,11 @@
 """OAT's cached batch decoding against the step-by-step loop of the authors' code, and the metrics against packages.
 
-The loop has a batch of one and, for every fixation of every path, runs the whole network anew: appearance, encoder and
-decoder over all fixations so far. Both sides take the same random numbers, and in the same run every path must be
-equal: where rounding moves a number across a step of the cumulative distribution, the run stops and says so. Times are
+The loop has a batch of one and, for every fixation of every path, runs the whole network again: appearance, encoder and
+decoder over all fixations so far. Both sides use the same random numbers, and every path must be equal. If rounding
+moves a number across a step of the cumulative distribution, the run stops with an error. Times are
 CPU time of one thread; with ``--device cuda`` they are wall-clock time until the GPU is done. With ``--loop-samples``
-below ``--samples`` the loop walks the first paths only and its time is scaled by fixations, which is said in the table.
-On a CPU the metric library is compared, too, in `oat_references`. GazeParser is needed by nothing else: pip install
+below ``--samples`` the loop walks the first paths only and its time is scaled by fixations, which the table notes.
+On a CPU the metrics are compared too, in `oat_references`. Only this benchmark needs GazeParser: pip install
 --no-deps GazeParser==0.12.3
 
 Run: python benchmarks/oat_decode.py [--samples 100] [--loop-samples 4] [--device cuda]
@@ -50,7 +50,7 @@ def shelf(rows: int, columns: int, appearance: str, feature_dim: int) -> Scanpat
 
 
 def now(device: torch.device) -> float:
-    """Seconds: of this thread on a CPU; on a GPU, of the clock on the wall once all work is done."""
+    """Seconds of CPU time of this thread; with a GPU, wall-clock seconds once all work is done."""
     if device.type == "cpu":
         return time.thread_time()
     torch.cuda.synchronize()
@@ -59,7 +59,7 @@ def now(device: torch.device) -> float:
 
 @torch.no_grad()
 def loop(model: OAT, batch: ScanpathBatch, draws: torch.Tensor) -> tuple[list[int], float]:
-    """One path, everything anew at every step; ``draws`` (L,) are its random numbers. Also its log-probability."""
+    """One path and its log-probability, all computed again at every step; ``draws`` (L,) are its random numbers."""
     path: list[int] = []
     total = 0.0
     end = batch["position"].shape[1]

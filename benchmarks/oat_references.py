@@ -1,6 +1,6 @@
-"""The scanpath metric library beside the packages it is checked against: equal values, CPU time for all pairs.
+"""Scanpath metrics against reference packages: equal values, and CPU time for all pairs.
 
-Each package scores one pair at a call, as it offers; the library takes all pairs at once. Scanpaths are random:
+Each package scores one pair per call; the library takes all pairs at once. Scanpaths are random:
 positions uniform on the screen, durations from 50 to 600 ms.
 """
 
@@ -27,8 +27,8 @@ TOLERANCE = 1e-9
 INSTALL = "pip install --no-deps multimatch-gaze==0.1.3 rapidfuzz==3.14.6 GazeParser==0.12.3"
 NOTE = (
     "Metrics: all ordered pairs of random scanpaths of 5 to 30 fixations on 1024 x 768 pixels, CPU time of one thread; "
-    "packages score a pair at a call, the library all at once. rapidfuzz is compiled, the library's own strings are "
-    "NumPy: slower per pair, without a further dependency."
+    "packages score one pair per call, the library all at once. rapidfuzz is compiled; the library's string scores "
+    "are in NumPy: slower per pair, without a further dependency."
 )
 Path = npt.NDArray[np.float64]
 Pairs = list[tuple[int, int]]
@@ -137,12 +137,12 @@ def compare(count: int, rounds: int, seed: int) -> list[dict[str, Any]]:
     """Every score over all ordered pairs of ``count`` paths.
 
     Args:
-        count: Paths.
-        rounds: The best of so many counts, the two sides in turn.
-        seed: Of the paths.
+        count: Number of paths.
+        rounds: Number of timings, the two sides in turn; the best counts.
+        seed: Seed of the random paths.
 
     Returns:
-        A record a score; one whose package is not installed has no times and names none.
+        One record per score. A score without its package installed has no times and no package.
 
     Raises:
         RuntimeError: Values differ.

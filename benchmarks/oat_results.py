@@ -1,14 +1,14 @@
-"""OAT beside people and simple predictors on people's scanpaths: Amazon book covers and OneStop-mini.
+"""OAT, simple predictors and the human ceiling on observers' scanpaths: Amazon book covers and OneStop-mini.
 
-Amazon covers: collages, targets or people that were never trained on; seed s tests part s of the split, so that the
-seeds cover five parts. The public annotations come without the pictures, so every cover looks alike, covers stand on a
-uniform 6 x 14 grid, and a network knows where things are but not what they look like. OneStop-mini: three page folds,
-and the two readers, for each seed; OAT has an addition there, a learned part of the logits by displacement, without
-which it is tested too. Position codes are compared on unseen collages.
+Amazon covers: the test part holds collages, targets or subjects without training trials; seed s tests part s of the
+split, so that the seeds cover five parts. The public annotations come without the pictures, so all covers have the same
+appearance, on a uniform 6 x 14 grid, and a network knows positions only. OneStop-mini: three folds of pages and two
+readers, for each seed. OAT is tested there with an addition, a learned part of the logits by displacement, and without
+it. Position codes are compared on unseen collages.
 
 Training takes everything outside the tested part, for a fixed number of epochs, and the last checkpoint is tested once.
-With `--split validate`, where settings are compared, a quarter of the training images (people) is scored instead. Runs
-that the results file holds are not repeated, so a killed benchmark goes on where it stopped.
+With `--split validate`, for the comparison of settings, a quarter of the training images (subjects) is scored instead.
+Runs that the results file holds are not repeated, so a killed benchmark resumes where it stopped.
 
 Run: python benchmarks/oat_results.py --amazon <folder> [--split test] [--seeds 1 2 3 4 5] [--jobs 2]
 Writes docs/results/oat.md and docs/results/oat.json.
@@ -62,9 +62,14 @@ class Run:
     """One training.
 
     Attributes:
-        split: Which part is scored: test or validate. data: Which set. by: What is never trained on. fold: Tested part.
-        position: Position code. relative: Hidden width of the part by displacement, 0 is OAT alone.
-        seed: Of everything. schedule: Further flags.
+        split: Part that is scored: test or validate.
+        data: Data set.
+        by: Kind of the split: image, target or subject.
+        fold: Tested part.
+        position: Position code.
+        relative: Hidden width of the part by displacement; 0 is OAT alone.
+        seed: Seed of training and sampling.
+        schedule: Further flags.
     """
 
     split: str
@@ -78,7 +83,7 @@ class Run:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What tells this run from the others in the results file."""
+        """Identity of the run in the results file."""
         return tuple(asdict(self).values())
 
 
@@ -99,7 +104,7 @@ def planned(options: argparse.Namespace) -> Iterator[Run]:
 
 
 def execute(
-    run: Run, root: str | None, looks: Path, extra: list[str], origin: dict[str, str]
+    run: Run, root: str | None, appearance: Path, extra: list[str], origin: dict[str, str]
 ) -> list[dict[str, object]]:
     """Train and score a network once, and the pixel-based baseline on the same trials."""
     share = 0.0 if run.split == "test" else 0.25
@@ -111,7 +116,7 @@ def execute(
     if run.data == "onestop" and not run.relative:
         flags += [*(f"--model.{setting}" for setting in ALONE), f"--data.hide={ALONE_HIDE}"]
     if run.data == "amazon":
-        flags += [f"--data.root={root}", "--data.objects=features", f"--data.features={looks}"]
+        flags += [f"--data.root={root}", "--data.objects=features", f"--data.features={appearance}"]
         flags += ["--model.appearance=table"]
     flags += extra
     with tempfile.TemporaryDirectory() as folder:
@@ -127,7 +132,7 @@ def execute(
 
 
 def pixel_scores(settings: dict[str, object], run: Run) -> dict[str, float]:
-    """The pixel-based baseline under the protocol of the network, names beginning with its own."""
+    """Scores of the pixel-based baseline under the network's protocol; their names begin with ``pixels/``."""
     data = ScanpathData(**settings)  # type: ignore[arg-type]
     stage: Stage = "test" if run.split == "test" else "validate"
     trials, scenes, training = data.trials(stage), data.scenes(stage), data.recordings("fit")
@@ -147,7 +152,7 @@ def pixel_scores(settings: dict[str, object], run: Run) -> dict[str, float]:
 
 
 def records_of(run: Run, metrics: dict[str, float | None], origin: dict[str, str]) -> list[dict[str, object]]:
-    """One record a predictor and score; what a predictor does not have is left out."""
+    """One record per predictor and score; scores that a predictor lacks are left out."""
     names = {p: "" if p == "model" else f"{p}/" for p in (*PREDICTORS, PIXELS)}
     found = {(p, score): metrics.get(f"{prefix}{score}") for p, prefix in names.items() for score in SCORES}
     return [
@@ -157,8 +162,8 @@ def records_of(run: Run, metrics: dict[str, float | None], origin: dict[str, str
     ]
 
 
-def write_looks(root: str, folder: Path) -> None:
-    """One constant vector a cover, since without pictures all look alike."""
+def write_appearance(root: str, folder: Path) -> None:
+    """Write one constant vector per cover, since without pictures all have the same appearance."""
     data = ScanpathData(dataset="amazon_covers", root=root, validation_share=0.0)
     for stage in ("fit", "test"):
         for name, scene in data.scenes(stage).items():
@@ -169,7 +174,7 @@ def call(arguments: list[str]) -> None:
     """One command of the suite in a process of its own, on one core.
 
     Raises:
-        RuntimeError: It failed.
+        RuntimeError: The command failed.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "vision_suite", *arguments]
@@ -211,13 +216,13 @@ def main() -> None:
 
     def write() -> None:
         run = describe_run().replace(command_line(), command)
-        write_results(options.output, "OAT on people's scanpaths", NOTE, table(records), records, run)
+        write_results(options.output, "OAT on scanpaths of observers", NOTE, table(records), records, run)
 
-    with tempfile.TemporaryDirectory() as looks, ThreadPoolExecutor(options.jobs) as pool:
+    with tempfile.TemporaryDirectory() as appearance, ThreadPoolExecutor(options.jobs) as pool:
         if "amazon" in options.data and root is not None:
-            write_looks(root, Path(looks))
+            write_appearance(root, Path(appearance))
         runs = [run for run in planned(options) if run.key not in done]
-        futures = [pool.submit(execute, run, root, Path(looks), options.extra, origin) for run in runs]
+        futures = [pool.submit(execute, run, root, Path(appearance), options.extra, origin) for run in runs]
         try:
             for future in tqdm(as_completed(futures), total=len(futures), desc="runs"):
                 records.extend(future.result())

@@ -1,4 +1,4 @@
-"""The tables of OAT's results page, from one record a run, predictor and score."""
+"""The tables of OAT's results page, from one record per run, predictor and score."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHARES = ("sequence_score", "scanmatch", "multimatch_position", "delta", "top1",
 ROWS = {
     "model": "OAT, sampled",
     "mode": "OAT, greedy",
-    "human": "people",
+    "human": "human ceiling",
     "pixels": "pixel-based baseline",
     "offsets": "offset histogram",
     "next_object": "next object",
@@ -32,9 +32,9 @@ PARTS = {
     ("onestop", "subject"): "OneStop-mini, an unseen reader",
     ("amazon", "image"): "Amazon covers, unseen collages",
     ("amazon", "target"): "Amazon covers, an unseen target",
-    ("amazon", "subject"): "Amazon covers, an unseen person",
+    ("amazon", "subject"): "Amazon covers, an unseen subject",
 }
-# The page fold that the published figures of the hand-made predictors are about, and these figures.
+# The fold of pages with published figures of hand-made predictors, and these figures.
 PUBLISHED_FOLD = 2
 HISTOGRAM, SCORER = 2.400, 2.244
 USUAL = {"onestop": "gauss_hermite", "amazon": "additive_gaussian"}
@@ -42,24 +42,23 @@ NOTE = "\n".join(
     (
         "- Mean and standard deviation over seeds; shares in percent (delta too: mean relative error of five "
         "behaviours, lower is better).",
-        "- People are the human ceiling: each person against the others of the same stimulus, never with "
-        "themselves; on OneStop-mini each piece of 12 fixations against the windows of the other reader that begin "
-        "at the same word. A split by subject leaves one person a stimulus, who is compared with those of the "
-        "training part.",
-        "- Samples (20 of OAT, 10 of the others) are scored against every person of their stimulus. The next object "
-        "begins at the person's own first fixation, which it is told: an advantage where one person is all there "
-        "is.",
-        "- Nats per fixation are teacher forced; on the Amazon covers the end of the path is in the sum, on "
-        "OneStop-mini nothing ends.",
-        "- On OneStop-mini OAT has an addition that is not the authors': the logits gain by an object's "
-        "displacement from the last three fixations. Settings there were chosen on the pages of the first two "
-        "folds: only the third fold's pages are untouched by that; its figure stands below the table. Two readers "
+        "- The human ceiling compares each observer with the others of the same stimulus, never with themselves; on "
+        "OneStop-mini it compares each piece of 12 fixations with the windows of the other reader that begin at the "
+        "same word. A split by subject leaves one observer per stimulus, who is compared with those of the training "
+        "part.",
+        "- Samples (20 of OAT, 10 of the others) are scored against every observer of their stimulus. The next object "
+        "is given the observer's first fixation, an advantage where a stimulus has one observer only.",
+        "- Nats per fixation are teacher forced. On the Amazon covers the end of the path is in the sum; on "
+        "OneStop-mini no path ends.",
+        "- On OneStop-mini OAT has an addition that the authors' network lacks: a learned part of the logits by an "
+        "object's displacement from the last three fixations. Settings there were chosen on the pages of the first "
+        "two folds, so only the pages of the third fold are unaffected; its figure is below the table. Two readers "
         "on twelve pages cannot rank methods finely.",
         "- Pages: each seed tests each of the 3 folds, and a seed's value is the mean over folds. Amazon: seed s "
-        "tests part s, so the spread holds that of parts.",
-        "- The Amazon covers' pictures are not public: all covers look alike, on a uniform 6 x 14 grid, so these "
-        "figures say nothing about the authors' setting, whose tables could not be had either.",
-        "- The pixel-based baseline knows recorded pixels where the others know objects.",
+        "tests part s, so the spread includes that of the parts.",
+        "- The Amazon covers' pictures are not public. All covers have the same appearance, on a uniform 6 x 14 grid, "
+        "so these figures say nothing about the authors' setting. The authors' tables were not available either.",
+        "- The pixel-based baseline reads recorded pixels; the others read objects.",
     )
 )
 
@@ -84,7 +83,7 @@ def table(records: Sequence[Record]) -> str:
 
 
 def predictors(records: Sequence[Record]) -> list[str]:
-    """A row a predictor."""
+    """One row per predictor."""
     lines = ["| predictor | seeds | " + " | ".join(COLUMNS.values()) + " |", "|---|---|" + "---|" * len(COLUMNS)]
     for name, label in ROWS.items():
         mine = [r for r in records if r["predictor"] == name]
@@ -95,7 +94,7 @@ def predictors(records: Sequence[Record]) -> list[str]:
 
 
 def positions(records: Sequence[Record]) -> list[str]:
-    """A row a position code, sampled paths."""
+    """One row per position code, of sampled paths."""
     chosen = ("sequence_score", "delta", "nats_per_fixation", "top1", "top5")
     lines = ["| position code | seeds | " + " | ".join(COLUMNS[c] for c in chosen) + " |"]
     lines.append("|---|---|" + "---|" * len(chosen))
@@ -107,7 +106,7 @@ def positions(records: Sequence[Record]) -> list[str]:
 
 
 def published(records: Sequence[Record]) -> list[str]:
-    """The fold that other figures are known of: nats over its 1,203 transitions, seed by seed."""
+    """The fold with published figures: nats over its 1,203 transitions, seed by seed."""
     model = [r for r in records if r["predictor"] == "model"]
     mine = by_seed([r for r in model if r["relative"]], "nats_per_fixation")
     alone = by_seed([r for r in model if not r["relative"]], "nats_per_fixation")

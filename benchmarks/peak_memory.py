@@ -23,13 +23,13 @@ print(kibibytes("VmHWM") - before)
 
 
 def peak_mebibytes(script: str, function: str, name: str, *sizes: int) -> float:
-    """What a second call needs beyond what is resident after the first, in MiB.
+    """Peak memory of a second call above the resident memory after the first, in MiB.
 
     Args:
         script: Path of the benchmark.
-        function: Its function that makes the work from a contestant's name and sizes.
-        name: The contestant.
-        sizes: Further arguments.
+        function: Name of its function that makes the work from a contestant's name and sizes.
+        name: Name of the contestant.
+        sizes: Further arguments of the function.
 
     Raises:
         RuntimeError: If the child failed; its last line is in the message.

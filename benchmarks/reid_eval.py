@@ -1,8 +1,8 @@
 """Time and peak memory of re-ID evaluation and re-ranking, against dense code, at growing gallery sizes.
 
-Every measurement is a child process of its own, so that its peak (``ru_maxrss``) is its own: interpreter, libraries,
-features and result included. The dense variants were written for this file from the published definitions; they keep
-what the usual code keeps (the whole distance matrix, its int64 order and match matrix; for re-ranking the N x N
+Every measurement runs in a child process, so that the peak (``ru_maxrss``) is that of one variant, with interpreter,
+libraries, features and result. The dense variants were written for this file from the published definitions; they keep
+the matrices of the usual code (the whole distance matrix, its int64 order and match matrix; for re-ranking the N x N
 distances, order, encoding, expanded encoding and Jaccard matrices).
 
     python benchmarks/reid_eval.py                 # all sizes, writes docs/results/reid_eval.{md,json}
@@ -181,7 +181,7 @@ def measure(experiment: str, variant: str, size: tuple[int, int, int]) -> dict[s
 
 
 def run_all(sizes: dict[str, list[tuple[int, int, int]]], threads: int) -> list[dict[str, object]]:
-    """Every measurement in its own child; a dense run that does not fit the free memory is recorded as not run."""
+    """Run every measurement in a child process; a dense run beyond the free memory is recorded as not run."""
     records: list[dict[str, object]] = []
     for experiment, variants in EXPERIMENTS.items():
         for size in sizes[experiment]:
@@ -246,12 +246,12 @@ def page(records: list[dict[str, object]], threads: int) -> str:
         f"Python {platform.python_version()}.",
         "",
         "Features are random (seeded) around one centre per identity, 27 gallery pictures per identity, 15 cameras.",
-        "Each row is a process of its own; the peak is its `ru_maxrss` and includes interpreter, libraries and the",
-        "features themselves. `dense` is code written for this page from the published definitions; it keeps the",
-        "matrices that the usual evaluators keep. Ratios are dense / suite: above 1 the suite is cheaper or smaller;",
-        "that of time is taken of CPU-seconds, which other work on the machine disturbs less than seconds.",
-        "`rerank_float64` is the same function on float64 features; where the float32 rows differ from it in the last",
-        "digits, near ties between neighbours fell differently.",
+        "Each row is a process of its own; the peak is its `ru_maxrss` and includes interpreter, libraries and",
+        "features. `dense` is code written for this page from the published definitions; it keeps the matrices",
+        "of the usual evaluators. Ratios are dense / suite: above 1 the suite is cheaper or smaller. The ratio of",
+        "time is that of CPU-seconds, which other work on the machine disturbs less than seconds.",
+        "`rerank_float64` is the same function on float64 features; differences in the last digits of the float32",
+        "rows come from near ties between neighbours.",
     ]
     for experiment, variants in EXPERIMENTS.items():
         lines += ["", f"## {experiment.capitalize()}", ""]

@@ -1,4 +1,4 @@
-"""How a results page is written: what was run where, the table, and a machine-readable twin."""
+"""Results pages: command and machine, the table, and a machine-readable twin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def git_commit() -> str:
-    """Short name of the checked-out commit, and whether the product's code differs from it."""
+    """Short name of the checked-out commit, and a note if the package's code differs from it."""
     changed = " with uncommitted changes" if _git("status", "--porcelain", "--", "vision_suite", "lit_modules") else ""
     return f"{_git('rev-parse', '--short=12', 'HEAD') or 'none'}{changed}"
 
@@ -51,7 +51,7 @@ def _git(*arguments: str) -> str:
 def write_results(
     stem: Path, title: str, note: str, table: str, records: Sequence[dict[str, object]], run: str
 ) -> None:
-    """Write ``stem.md`` for people and ``stem.json``, a list of records, for programs."""
+    """Write ``stem.md`` for readers and ``stem.json``, a list of records, for programs."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     stem.with_suffix(".md").write_text(f"# {title}\n\n{run}\n\n{note}\n\n{table}\n", encoding="utf-8")
     lines = ",\n".join("  " + json.dumps(record) for record in records)

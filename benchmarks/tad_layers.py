@@ -1,7 +1,7 @@
 """Folded boundary matching against the dense matrix, and vectorised suppression, labels and evaluation against loops.
 
-Times are CPU time of one thread, the two sides in turn on the same work, best of several rounds; memory is the growth
-of a child process's peak resident size over its state before the layer is built, so set-up counts.
+Times are CPU time of one thread, the two sides in turn on the same work, best of several rounds. Memory is the growth
+of a child process's peak resident size over its state before the layer is built, so it includes the set-up.
 
 Run: python benchmarks/tad_layers.py [--rounds 3]
 Writes docs/results/tad_layers.md and docs/results/tad_layers.json.
@@ -45,7 +45,7 @@ CASES = {
 
 
 def layer_run(kind: str, cells: int, duration: int, batch: int, train: bool, rounds: int) -> dict[str, float]:
-    """Seconds of CPU time and peak memory of one layer; meant for a process of its own."""
+    """Seconds of CPU time and peak memory of one layer; run it in a process of its own."""
     torch.set_num_threads(1)
     warm = torch.randn(8, 8) @ torch.randn(8, 8)  # libraries load before memory is read
     torch.sparse.mm(torch.eye(4).to_sparse_csr(), torch.randn(4, 4))
@@ -95,7 +95,7 @@ def best_time(work: Callable[[], object], rounds: int) -> float:
 
 
 def loop_soft_nms(segments: np.ndarray, scores: np.ndarray, sigma: float, keep: int) -> list[int]:
-    """Soft suppression over Python lists, as the public codes write it."""
+    """Soft suppression over Python lists, as in the public codes."""
     start, end, left, place = (
         segments[:, 0].tolist(),
         segments[:, 1].tolist(),
@@ -129,7 +129,7 @@ def loop_iou(segments: list[tuple[float, float]], cells: int) -> np.ndarray:
 
 
 def scored_set(videos: int) -> tuple[dict[str, object], dict[str, object]]:
-    """Annotations like ActivityNet's and 100 detections a video."""
+    """Annotations like ActivityNet's and 100 detections per video."""
     rng = random.Random(0)
     database, results = {}, {}
     for number in range(videos):
@@ -225,8 +225,8 @@ def main() -> None:
     note = (
         "CPU time of one thread, best of several rounds; memory is the peak above the state before the layer is built. "
         "The dense form holds the sampling matrix and the tensor of all samples, as the public codes do. Loops are "
-        "this repository's own plain versions, checked to give the same numbers in the same run; the mAP loop compares "
-        "each prediction with the annotations of its own video only."
+        "plain versions in this repository, checked in the same run to give the same numbers; the mAP loop compares "
+        "each prediction only with the annotations of its video."
     )
     if options.tiny:
         print("\n".join(lines))

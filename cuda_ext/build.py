@@ -1,7 +1,7 @@
-"""Building the attention operators: what compiler there is, which flags, and a stamp that tells what was built.
+"""Building the attention operators: compilers, flags, and a stamp that identifies the build.
 
-Used by setup.py and by ``python -m vision_suite.ops build``. Nothing in it is needed to use the suite: without a
-compiler it stays pure Python.
+Used by setup.py and by ``python -m vision_suite.ops build``. The suite works without it: without a
+compiler it is pure Python.
 
 Environment: ``VISION_SUITE_BUILD`` = auto | cpu | cuda | none, ``TORCH_CUDA_ARCH_LIST`` (default 8.0;9.0+PTX),
 ``CUDA_HOME``, ``MAX_JOBS``, ``CXX``.
@@ -44,17 +44,17 @@ WARNINGS = (
 
 
 class BuildError(RuntimeError):
-    """Why nothing was built: one line, with the mend."""
+    """Reason why nothing was built, in one line with the fix."""
 
 
 @dataclass(frozen=True)
 class Toolchain:
-    """Where things are.
+    """Versions and paths of torch and the compilers.
 
     Attributes:
         torch: Folder of the installed torch package.
-        torch_version: Its version.
-        cuda: Its CUDA version, or None.
+        torch_version: Version of torch.
+        cuda: CUDA version of torch, or None.
         cxx: C++ compiler.
         nvcc: CUDA compiler, or None.
     """
@@ -67,7 +67,7 @@ class Toolchain:
 
 
 def find_toolchain() -> Toolchain:
-    """Look without importing torch, which takes seconds and may be absent.
+    """Find the compilers and torch, without importing torch: that takes seconds, and it may be absent.
 
     Raises:
         BuildError: If torch or a C++ compiler is missing.
@@ -116,7 +116,7 @@ def version_line(command: str) -> str:
 
 
 def stamp(tools: Toolchain, *, cuda: bool) -> str:
-    """What identifies a build, as JSON."""
+    """Identity of a build, as JSON."""
     return json.dumps(
         {
             "schema": SCHEMA, "source": source_hash(), "torch": tools.torch_version, "target": TARGET,
@@ -140,7 +140,7 @@ def definitions(text: str, folder: Path) -> list[str]:
 
 
 def run(command: list[str]) -> str:
-    """One compiler call; what it said.
+    """Run one compiler call and return its output.
 
     Raises:
         BuildError: With the first line that names an error.
@@ -153,19 +153,19 @@ def run(command: list[str]) -> str:
 
 
 def compile_all(commands: list[list[str]]) -> str:
-    """Compiler calls side by side, MAX_JOBS at a time; what they said, in the commands' order."""
+    """Run compiler calls side by side, MAX_JOBS at a time, and return their outputs in the order of the commands."""
     jobs = int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         return "".join(pool.map(run, commands))
 
 
 def build_cpu(tools: Toolchain, folder: Path, destination: Path, extra: tuple[str, ...] = ()) -> Path:
-    """Schemas and CPU kernels: ``_C.abi3.so``.
+    """Build the schemas and CPU kernels: ``_C.abi3.so``.
 
     Args:
         tools: Compilers.
-        folder: Where objects go.
-        destination: Where the library goes; it appears whole or not at all.
+        folder: Folder of the object files.
+        destination: Path of the library; it appears whole or not at all.
         extra: Further flags of compiler and linker, such as those of a sanitizer.
     """
     flags = [
@@ -194,7 +194,7 @@ def cuda_arch_flags(archs: str) -> list[str]:
 
 
 def build_cuda(tools: Toolchain, folder: Path, destination: Path) -> tuple[Path, str]:
-    """CUDA kernels: ``_C_cuda.abi3.so``, which needs a CUDA torch to be loaded.
+    """Build the CUDA kernels: ``_C_cuda.abi3.so``, which needs a CUDA torch to be loaded.
 
     Returns:
         The library, and the assembler's report of each kernel's registers and spills.
@@ -223,7 +223,7 @@ def build_cuda(tools: Toolchain, folder: Path, destination: Path) -> tuple[Path,
 
 
 def link(tools: Toolchain, objects: list[Path], target: Path, libraries: list[str], extra: tuple[str, ...]) -> Path:
-    """One shared library; renamed into place, so that a running process never sees half of it."""
+    """Link a shared library; it is renamed at the end, so that a running process never sees half of it."""
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         run(
@@ -239,10 +239,10 @@ def link(tools: Toolchain, objects: list[Path], target: Path, libraries: list[st
 
 
 def build_in_place(destination: Path) -> list[Path]:
-    """Compile what this machine can, into a folder; the libraries made.
+    """Compile all libraries that this machine can compile, into a folder, and return their paths.
 
     Raises:
-        BuildError: If nothing could be built, or ``VISION_SUITE_BUILD`` asks for what is not possible.
+        BuildError: If nothing could be built, or ``VISION_SUITE_BUILD`` asks for a library that cannot be built.
     """
     import tempfile
 
@@ -265,14 +265,14 @@ def build_in_place(destination: Path) -> list[Path]:
 
 
 def cuda_fits(tools: Toolchain) -> bool:
-    """Whether nvcc's major version is that of torch's CUDA; another one cannot be loaded together."""
+    """Check that nvcc's major version is that of torch's CUDA; libraries of two versions cannot be loaded together."""
     shown = subprocess.run([tools.nvcc or "", "--version"], capture_output=True, text=True, check=False).stdout
     release = re.search(r"release (\d+)", shown)
     return release is not None and tools.cuda is not None and release.group(1) == tools.cuda.split(".")[0]
 
 
 def main() -> int:
-    """``python cuda_ext/build.py FOLDER``: what the build does, without the package."""
+    """Run ``python cuda_ext/build.py FOLDER``: the build without the package."""
     try:
         for path in build_in_place(Path(sys.argv[1] if len(sys.argv) > 1 else HERE.parent / "vision_suite")):
             print(path)

@@ -1,8 +1,8 @@
-"""Compile the CUDA kernels and look at the result, which needs no GPU: ``python cuda_ext/inspect_cuda.py [REPORT.md]``.
+"""Compile the CUDA kernels and inspect the result, which needs no GPU: ``python cuda_ext/inspect_cuda.py [REPORT.md]``.
 
 Fails if an architecture is missing, a kernel spills more than a little or asks for more registers than a block may
-have, the file is too large, tensor cores are not used, or the library leans on anything but torch's stable C interface.
-Without nvcc it says so and succeeds: there is nothing to look at.
+have, the file is too large, tensor cores are not used, or the library depends on anything but torch's stable C
+interface. Without nvcc it prints a line and succeeds.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Kernel:
 
     @property
     def threads(self) -> int:
-        """Of one block, as the engines define them."""
+        """Threads of one block, as the engines define them."""
         return 128 if "Mma<" in self.name else 256
 
 
 def contents(library: bytes) -> set[tuple[str, int]]:
-    """What the file holds: ("elf" or "ptx", architecture such as 80)."""
+    """Code objects of the file: ("elf" or "ptx", architecture such as 80)."""
     found, at = set(), 0
     while (at := library.find(struct.pack("<I", FATBIN_MAGIC), at)) >= 0:
         _, _, header, size = struct.unpack_from("<IHHQ", library, at)
@@ -56,7 +56,7 @@ def contents(library: bytes) -> set[tuple[str, int]]:
 
 
 def kernels(report: str) -> list[Kernel]:
-    """Every kernel the assembler reports on."""
+    """All kernels of the assembler's report."""
     pattern = re.compile(
         r"Compiling entry function '(\S+)' for '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads"
         r".*?Used (\d+) registers", re.S
@@ -74,7 +74,7 @@ def kernels(report: str) -> list[Kernel]:
 
 
 def instructions(path: Path) -> dict[str, int] | None:
-    """How often some instructions occur in the machine code, or None without a disassembler (Triton brings one)."""
+    """Counts of some instructions in the machine code, or None without a disassembler (Triton brings one)."""
     tool, triton = shutil.which("cuobjdump"), find_spec("triton")
     if tool is None and triton is not None and triton.origin is not None:
         beside = Path(triton.origin).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
@@ -87,7 +87,7 @@ def instructions(path: Path) -> dict[str, int] | None:
 
 
 def problems(path: Path, report: str) -> list[str]:
-    """Everything that is not as it should be."""
+    """All findings that fail the inspection."""
     wrong = []
     library = path.read_bytes()
     missing = {("elf", 80), ("elf", 90), ("ptx", 90)} - contents(library)
@@ -123,9 +123,9 @@ def page(path: Path, report: str, tools: build.Toolchain) -> str:
     held = ", ".join(f"{kind} {arch}" for kind, arch in sorted(contents(path.read_bytes())))
     used = instructions(path)
     lines = [
-        "# What the CUDA library is made of", "",
-        "What is compiled, and what the assembler says of it. The kernels have also been emulated on a CPU, thread by",
-        "thread (`make emulate`), and have run on a GPU ([times](attention_cuda.md)).", "",
+        "# Contents of the CUDA library", "",
+        "The compiled kernels, and the assembler's report on them. The kernels have also been emulated on a CPU,",
+        "thread by thread (`make emulate`), and have run on a GPU ([times](attention_cuda.md)).", "",
         f"`python cuda_ext/inspect_cuda.py`, {build.version_line(tools.nvcc or '')}, torch {tools.torch_version}: "
         f"{path.stat().st_size / 2**20:.1f} MiB with {held}.", "",
         "Machine code: " + (
@@ -147,7 +147,7 @@ def page(path: Path, report: str, tools: build.Toolchain) -> str:
 
 
 def main() -> int:
-    """Build, inspect, say what was found."""
+    """Build, inspect and print the findings."""
     try:
         tools = build.find_toolchain()
         if tools.nvcc is None:

@@ -1,4 +1,4 @@
-"""The operators' tests on a special build of the CPU library, in a copy of the checkout; the one in use stays."""
+"""The operators' tests on a special build of the CPU library, in a copy of the checkout; the installed build stays."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FILES = ("test_oracles.py", "test_cross_attention.py", "test_numerics.py", "test
 
 
 def run_tests(build: Callable[[Path, Path], object], environment: dict[str, str], arguments: list[str]) -> int:
-    """Copy, build, test.
+    """Copy the checkout, build and test.
 
     Args:
-        build: ``build(folder for objects, destination of _C.abi3.so)``.
-        environment: Added to this process's.
-        arguments: Of pytest, after the test files.
+        build: Function ``build(folder for objects, destination of _C.abi3.so)``.
+        environment: Variables added to this process's environment.
+        arguments: Arguments of pytest after the test files.
 
     Returns:
         The tests' exit status.

@@ -1,6 +1,6 @@
 """The operators' tests on the CUDA kernels' own source, run thread by thread on the CPU (``make emulate``).
 
-It shows what a compiler cannot (wrong indices, fragments, masks and forgotten barriers), and nothing about speed.
+It finds errors that a compiler cannot: wrong indices, fragments and masks, missing barriers. It does not measure speed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from testing import run_tests  # noqa: E402
 
 
 def build_emulated(objects: Path, target: Path) -> Path:
-    """``_C.abi3.so`` whose CPU operators are the emulated CUDA kernels."""
+    """Build a ``_C.abi3.so`` with the emulated CUDA kernels as CPU operators."""
     tools = build.find_toolchain()
     flags = [
         "-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-Wno-unknown-pragmas", "-DVISION_SUITE_EMULATE",

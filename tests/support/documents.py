@@ -1,7 +1,8 @@
-"""Code blocks of the project's Markdown files, for the tests that run them."""
+"""Code blocks and tables of the project's Markdown files, for the tests that read them."""
 
 import re
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 BLOCK = re.compile(r"(?P<marker><!--[^\n]*-->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -37,3 +38,19 @@ def blocks(path: Path) -> list[Block]:
         marker = (match["marker"] or "").strip().removeprefix("<!--").removesuffix("-->").strip()
         found.append(Block(match["language"], match["code"], marker))
     return found
+
+
+def tables(path: Path) -> dict[str, list[list[str]]]:
+    """Rows of cells of every table of a Markdown file, by the first cell of its header."""
+    found = {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines[1:], start=1):
+        if set(line) == set("|-"):
+            rows = takewhile(lambda row: row.startswith("|"), lines[number + 1 :])
+            found[cells(lines[number - 1])[0]] = [cells(row) for row in rows]
+    return found
+
+
+def cells(row: str) -> list[str]:
+    """The cells of a table's row."""
+    return [cell.strip() for cell in row[1:-1].split("|")]
