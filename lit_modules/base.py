@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vision_suite.errors import ConfigError
 from vision_suite.optim import OptimConfig, build_optimizer, peak_lr
+from vision_suite.records import as_record
 from vision_suite.types import Report
 
 
@@ -43,7 +44,7 @@ class LitBase(pl.LightningModule):
 
     def __init__(self, optim: OptimConfig) -> None:
         super().__init__()
-        self.optim = OptimConfig(**optim) if isinstance(optim, Mapping) else optim
+        self.optim = as_record(OptimConfig, optim, "optim")
         self.report: Report | None = None
 
     def save_settings(self) -> None:
