@@ -50,7 +50,12 @@ class LitBase(pl.LightningModule):
     def save_settings(self) -> None:
         """Record the constructor's arguments as hyper-parameters, in plain containers; call it in ``__init__``."""
         frame = inspect.currentframe()
-        self.save_hyperparameters(frame=None if frame is None else frame.f_back)
+        frame = None if frame is None else frame.f_back
+        # Constructors of subclasses lie further out, and between two of them what `takes_old_names` puts there.
+        while frame is not None and frame.f_locals.get("self") is self:
+            if "__class__" in frame.f_locals:
+                self.save_hyperparameters(frame=frame)
+            frame = frame.f_back
         self._set_hparams(plain(dict(self.hparams)))
         self._hparams_initial = copy.deepcopy(self.hparams)
 
