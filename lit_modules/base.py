@@ -9,16 +9,18 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities.model_helpers import _restricted_classmethod
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from vision_suite.errors import ConfigError
+from vision_suite.lit_modules.loading import with_renamed_settings
 from vision_suite.optim import OptimConfig, build_optimizer, peak_lr
 from vision_suite.records import as_record
 from vision_suite.types import Report
@@ -58,6 +60,24 @@ class LitBase(pl.LightningModule):
             frame = frame.f_back
         self._set_hparams(plain(dict(self.hparams)))
         self._hparams_initial = copy.deepcopy(self.hparams)
+
+    @_restricted_classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **settings: Any,
+    ) -> Self:
+        """Build a module from a checkpoint, as Lightning does, also from one that holds settings under old names."""
+        if hparams_file is None and weights_only is not False:
+            checkpoint_path, settings = with_renamed_settings(checkpoint_path, settings, cls.__name__)
+        loaded: Self = super().load_from_checkpoint(
+            checkpoint_path, map_location, hparams_file, strict, weights_only, **settings
+        )
+        return loaded
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule for the whole run.
