@@ -24,6 +24,7 @@ from vision_suite.models.csa.network import annotated_logits, another_video, vid
 from vision_suite.models.csa.postprocess import PostProcess
 from vision_suite.optim import OptimConfig
 from vision_suite.records import as_record
+from vision_suite.renamed import takes_old_names
 
 OPTIM = OptimConfig(name="adam", lr=1e-3, weight_decay=1e-4, decay_all=True, schedule="constant")
 CURVES = 16  # videos whose boundary curves are kept for drawing
@@ -50,6 +51,7 @@ class LitCSA(LitBase):
         network: Arguments of `vision_suite.models.csa.CSADetector`.
     """
 
+    @takes_old_names
     def __init__(
         self,
         num_classes: int,

@@ -15,8 +15,11 @@ from vision_suite.cli.commands.export import load_network
 from vision_suite.cli.trainer.checkpoint import saved_model
 from vision_suite.cli.trainer.vocabulary import class_settings
 from vision_suite.errors import ConfigError
+from vision_suite.layers.proposal_map import Convention
 from vision_suite.lit_modules.base import LitBase
+from vision_suite.lit_modules.csa import LitCSA
 from vision_suite.lit_modules.dcal import LitDCAL
+from vision_suite.models.csa import CSADetector
 from vision_suite.models.dcal import DCAL, FusionConfig, GLCAConfig
 from vision_suite.records import as_record
 from vision_suite.renamed import RENAMED, with_new_names
@@ -79,6 +82,18 @@ def described(net):
 def test_the_network_alone_takes_old_names():
     net = DCAL(3, **NETWORK, glca_ratio=1.0, pwca=False, glca_readout="cls")
     assert (net.num_queries, net.use_pwca, net.glca.readout) == (8, False, "cls")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("layout", "start_end"), ("sampling", "end_exclusive"), ("boundary", "point"), ("channels", "class_first")],
+)
+def test_the_convention_of_a_detector_takes_either_name(name, value):
+    assert RENAMED["LitCSA"][name] == RENAMED["CSADetector"][name] == f"convention.{name}"
+    old, new = LitCSA(3, 8, 12, **{name: value}), LitCSA(3, 8, 12, convention={name: value})
+    assert old.model.convention == new.model.convention == Convention(**{name: value}) != Convention()
+    assert dict(old.hparams) == dict(new.hparams)
+    assert CSADetector(8, 3, 12, **{name: value}).proposals.layout == new.model.proposals.layout
 
 
 def test_old_names_fill_up_a_record():

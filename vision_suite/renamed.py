@@ -59,8 +59,19 @@ _LIT_DCAL = {
     "rerank_k2": "retrieval.rerank_k2",
     "rerank_lambda": "retrieval.rerank_lambda",
 }
+_CSA = {
+    "layout": "convention.layout",
+    "sampling": "convention.sampling",
+    "boundary": "convention.boundary",
+    "channels": "convention.channels",
+}
 # By class: the name of before, and the record and field of today.
-RENAMED: dict[str, dict[str, str]] = {"DCAL": _DCAL, "LitDCAL": {**_DCAL, **_LIT_DCAL}}
+RENAMED: dict[str, dict[str, str]] = {
+    "DCAL": _DCAL,
+    "LitDCAL": {**_DCAL, **_LIT_DCAL},
+    "CSADetector": _CSA,
+    "LitCSA": _CSA,
+}
 
 Init = TypeVar("Init", bound=Callable[..., None])
 
