@@ -23,6 +23,8 @@ from vision_suite.models.csa.detections import detect, extended, position_curve,
 from vision_suite.models.csa.network import annotated_logits, another_video, video_logits
 from vision_suite.models.csa.postprocess import PostProcess
 from vision_suite.optim import OptimConfig
+from vision_suite.records import as_record
+from vision_suite.renamed import takes_old_names
 
 OPTIM = OptimConfig(name="adam", lr=1e-3, weight_decay=1e-4, decay_all=True, schedule="constant")
 CURVES = 16  # videos whose boundary curves are kept for drawing
@@ -49,6 +51,7 @@ class LitCSA(LitBase):
         network: Arguments of `vision_suite.models.csa.CSADetector`.
     """
 
+    @takes_old_names
     def __init__(
         self,
         num_classes: int,
@@ -70,8 +73,8 @@ class LitCSA(LitBase):
         super().__init__(optim)
         self.save_settings()
         check_choice("semantics", semantics, ("own", "shuffled"))
-        csa = CSAConfig(**csa) if isinstance(csa, Mapping) else csa
-        self.post = PostProcess(**post) if isinstance(post, Mapping) else post
+        csa = as_record(CSAConfig, csa, "csa")
+        self.post = as_record(PostProcess, post, "post")
         self.model = CSADetector(in_channels, num_classes, num_cells, csa=csa, **network)
         self.loss = DetectionLoss(reg_weight, cls_weight, low_with_zero)
         self.tiou, self.class_weight, self.semantics = tuple(tiou), class_weight, semantics

@@ -20,7 +20,7 @@ class SideEmbedding(nn.Module):
         self.kind, self.scale, self.num_cameras, self.num_views = kind, scale, num_cameras, num_views
         for name, used, count in (("camera", "camera" in kind, num_cameras), ("view", "view" in kind, num_views)):
             if used and count < 1:
-                raise ConfigError(f"side_information={kind!r} needs num_{name}s of at least 1, got {count}")
+                raise ConfigError(f"side.information={kind!r} needs num_{name}s of at least 1, got {count}")
         size = (num_cameras if "camera" in kind else 1) * (num_views if "view" in kind else 1)
         self.table = None if kind == "none" else nn.Parameter(torch.zeros(size, 1, width))
         if self.table is not None:
@@ -42,7 +42,7 @@ class SideEmbedding(nn.Module):
             if number is None:
                 if self.training:
                     raise ConfigError(
-                        f"side_information={self.kind!r} needs each picture's {name}: the data gives none"
+                        f"side.information={self.kind!r} needs each picture's {name}: the data gives none"
                     )
                 number = torch.full_like(row, -1)
             known = known & (number >= 0) & (number < count)
