@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from vision_suite.datasets.prepare.archives import sha256_of
 from vision_suite.datasets.prepare.array_pickle import load_array_pickle
@@ -29,6 +28,7 @@ from vision_suite.datasets.prepare.fetch import Archive, data_dir, fetch_members
 from vision_suite.datasets.tad.annotations import Action, Video, write_annotations
 from vision_suite.datasets.tad.sampling import FeatureInfo, write_info
 from vision_suite.errors import DataError
+from vision_suite.types.arrays import Floats
 
 NAME = "watch-tad"
 RULE_VERSION = 1
@@ -67,7 +67,6 @@ ATTRIBUTION = (
     "of 30 s; statistics of short windows as features.\n"
 )
 
-Floats = npt.NDArray[np.float64]
 Recordings = dict[tuple[int, int, int], Floats]
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from vision_suite.errors import DataError, check_choice
-from vision_suite.ops.segments import Floats, Ints
+from vision_suite.types.arrays import Bools, Floats, Ints
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ Invalid = Literal["error", "drop"]
 
 
 @dataclass(frozen=True)
-class Truth:
+class AnnotatedSegments:
     """Annotated segments of one subset.
 
     Attributes:
@@ -40,7 +40,7 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Found:
+class PredictedSegments:
     """Predicted segments, sorted by falling score; equal scores by video, segment and label, whatever their order was.
 
     Attributes:
@@ -57,7 +57,9 @@ class Found:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def read_truth(ground_truth: Mapping[str, Any], subset: str | None = None, blocked: Collection[str] = ()) -> Truth:
+def read_truth(
+    ground_truth: Mapping[str, Any], subset: str | None = None, blocked: Collection[str] = ()
+) -> AnnotatedSegments:
     """Columns of an annotation dictionary ``{"database": {id: {"subset", "duration", "annotations": [...]}}}``.
 
     Args:
@@ -97,7 +99,7 @@ def read_truth(ground_truth: Mapping[str, Any], subset: str | None = None, block
     kept = [row for row, usable in zip(rows, good, strict=True) if usable]
     classes = sorted({row[1] for row in rows})  # as the official code: one without a usable annotation scores 0
     place_of = {name: place for place, name in enumerate(classes)}
-    return Truth(
+    return AnnotatedSegments(
         videos,
         classes,
         np.array([row[0] for row in kept], dtype=np.int64),
@@ -110,13 +112,13 @@ def read_truth(ground_truth: Mapping[str, Any], subset: str | None = None, block
 
 def read_found(
     predictions: Mapping[str, Any],
-    truth: Truth,
+    truth: AnnotatedSegments,
     *,
     labels: bool,
     blocked: Collection[str] = (),
     invalid: Invalid = "error",
     unknown_labels: Invalid = "error",
-) -> Found:
+) -> PredictedSegments:
     """Columns of a result dictionary ``{"results": {id: [{"label", "score", "segment"}]}}``.
 
     Args:
@@ -188,7 +190,7 @@ def read_found(
         )
     keys = np.array([(names[row[1]], row[2], row[3], row[4], -row[5]) for row in rows]).reshape(-1, 5)
     order = np.lexsort((keys[:, 1], keys[:, 3], keys[:, 2], keys[:, 0], keys[:, 4]))
-    return Found(
+    return PredictedSegments(
         np.array([row[0] for row in rows], dtype=np.int64)[order],
         np.array([row[2] for row in rows], dtype=np.int64)[order],
         segment[good][order],
@@ -236,7 +238,7 @@ def _by_video(contents: Any, key: str, what: str, kind: Any) -> dict[str, Any]:
     return out
 
 
-def _usable(segment: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _usable(segment: Floats) -> Bools:
     return np.isfinite(segment).all(axis=1) & (segment[:, 1] > segment[:, 0])
 
 
