@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from vision_suite.datasets.base import BaseData, Stage, stages_of
-from vision_suite.datasets.loading import available_cores
+from vision_suite.datasets.loading import Cache, worker_count
 from vision_suite.datasets.pictures.records import Record, fingerprint
 from vision_suite.datasets.roots import find_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
@@ -29,7 +29,6 @@ from vision_suite.errors import ConfigError, DataError, check_choice
 from vision_suite.types.arrays import Floats32
 
 Mode = Literal["resize", "window"]
-Cache = Literal["memory", "none"]
 OnMissing = Literal["error", "skip"]
 SUBSETS = {"fit": "train_on", "validate": "validate_on", "test": "test_on"}
 
@@ -108,7 +107,7 @@ class TADData(BaseData):
             ConfigError: Settings contradict each other.
             DataError: The data set is missing, incomplete or malformed.
         """
-        workers = (0 if cache == "memory" else min(8, available_cores())) if num_workers is None else num_workers
+        workers = worker_count(num_workers, cache)
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=workers, seed=seed)
         if every < 1 or num_cells < 1:
             raise ConfigError(f"every={every} and num_cells={num_cells} must be at least 1")
