@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from vision_suite.datasets.loading import BatchKey
 from vision_suite.datasets.tad.annotations import Video
 from vision_suite.datasets.tad.features import FeatureSource, resize_rows
-from vision_suite.datasets.tad.windows import Window
+from vision_suite.datasets.tad.windows import Clock, Window
 from vision_suite.errors import DataError
 from vision_suite.types.arrays import Floats32
 
@@ -87,26 +87,17 @@ class SequenceBatches(Dataset[dict[str, Tensor]]):
         parts = [self._part(window) for window in chosen]
         found = [self.actions(index) for index in key.indices]
         most = max(len(actions) for actions in found)
-        features = torch.zeros(len(chosen), parts[0].shape[1], self._cells)
-        valid = torch.zeros(len(chosen), self._cells, dtype=torch.bool)
         segments = torch.zeros(len(chosen), most, 2)
         label = torch.full((len(chosen), most), -1, dtype=torch.int64)
-        for row, (part, actions) in enumerate(zip(parts, found, strict=True)):
-            features[row, :, : len(part)] = torch.from_numpy(part.T)
-            valid[row, : len(part)] = True
+        for row, actions in enumerate(found):
             for column, (_, number, start, end) in enumerate(actions):
                 segments[row, column] = torch.tensor([start, end])
                 label[row, column] = number
         video = torch.tensor([window.video for window in chosen])
         batch = {
-            "features": features,
-            "valid": valid,
+            **stacked(parts, [(window.clock, window.horizon) for window in chosen], self._cells),
             "segments": segments,
             "label": label,
-            "origin": torch.tensor([window.clock.origin for window in chosen], dtype=torch.float64),
-            "cell_seconds": torch.tensor([window.clock.cell_seconds for window in chosen], dtype=torch.float64),
-            "duration": torch.tensor([window.clock.duration for window in chosen], dtype=torch.float64),
-            "horizon": torch.tensor([window.horizon for window in chosen], dtype=torch.float64),
             "video": video,
             "index": torch.tensor(key.indices),
         }
@@ -142,3 +133,27 @@ class SequenceBatches(Dataset[dict[str, Tensor]]):
             raise DataError(f"features of video {self._videos[window.video].name!r} became shorter while training")
         part = rows[window.first : window.first + window.rows]
         return resize_rows(part, self._cells) if self._resize else part
+
+
+def stacked(parts: Sequence[Floats32], times: Sequence[tuple[Clock, float]], cells: int) -> dict[str, Tensor]:
+    """Batch entries of B sequences: ``features`` and ``valid``, padded behind to T, and the time of the cells.
+
+    Args:
+        parts: Rows (T or fewer, C) of each sequence.
+        times: Clock of each sequence, and the seconds at which the next window of the regular grid begins.
+        cells: Length T.
+    """
+    features = torch.zeros(len(parts), parts[0].shape[1], cells)
+    valid = torch.zeros(len(parts), cells, dtype=torch.bool)
+    for row, part in enumerate(parts):
+        features[row, :, : len(part)] = torch.from_numpy(np.ascontiguousarray(part.T))
+        valid[row, : len(part)] = True
+    clocks = [clock for clock, _ in times]
+    return {
+        "features": features,
+        "valid": valid,
+        "origin": torch.tensor([clock.origin for clock in clocks], dtype=torch.float64),
+        "cell_seconds": torch.tensor([clock.cell_seconds for clock in clocks], dtype=torch.float64),
+        "duration": torch.tensor([clock.duration for clock in clocks], dtype=torch.float64),
+        "horizon": torch.tensor([horizon for _, horizon in times], dtype=torch.float64),
+    }

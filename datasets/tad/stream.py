@@ -12,6 +12,7 @@ from torch import Tensor
 from vision_suite.datasets.tad.annotations import Video
 from vision_suite.datasets.tad.features import resize_rows
 from vision_suite.datasets.tad.sampling import FeatureInfo
+from vision_suite.datasets.tad.sequences import stacked
 from vision_suite.datasets.tad.windows import Clock, row_clock, whole_clock
 from vision_suite.errors import DataError
 from vision_suite.ops.windows import WindowCutter
@@ -119,20 +120,9 @@ class StreamBatches:
         return windows_of(self.rows(place), lambda count: row_clock(video, count, self.info), self.cells, self.stride)
 
     def _batch(self, place: int, sequences: list[StreamWindow]) -> dict[str, Tensor]:
-        features = torch.zeros(len(sequences), sequences[0].rows.shape[1], self.cells)
-        valid = torch.zeros(len(sequences), self.cells, dtype=torch.bool)
-        for row, sequence in enumerate(sequences):
-            features[row, :, : len(sequence.rows)] = torch.from_numpy(np.ascontiguousarray(sequence.rows.T))
-            valid[row, : len(sequence.rows)] = True
-        clocks = [sequence.clock for sequence in sequences]
         video = torch.full((len(sequences),), place)
         batch = {
-            "features": features,
-            "valid": valid,
-            "origin": torch.tensor([clock.origin for clock in clocks], dtype=torch.float64),
-            "cell_seconds": torch.tensor([clock.cell_seconds for clock in clocks], dtype=torch.float64),
-            "duration": torch.tensor([clock.duration for clock in clocks], dtype=torch.float64),
-            "horizon": torch.tensor([sequence.horizon for sequence in sequences], dtype=torch.float64),
+            **stacked([one.rows for one in sequences], [(one.clock, one.horizon) for one in sequences], self.cells),
             "video": video,
             "index": torch.arange(len(sequences)),
         }

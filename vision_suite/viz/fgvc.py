@@ -11,10 +11,7 @@ from PIL import Image, ImageDraw
 
 from vision_suite.types.arrays import Ints
 from vision_suite.viz import canvas
-
-FRAME = 5
-GAP = 10
-MARGIN = 20
+from vision_suite.viz.canvas import FRAME, GAP, MARGIN
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def confusion_sheet(
     half = (max(left * (box + GAP) - GAP, 300), max(right * (box + GAP) - GAP, 300))
     middle = 60
     total = 2 * MARGIN + half[0] + middle + half[1]
-    face, bold = canvas.font(13), canvas.font(16, bold=True)
+    bold = canvas.font(16, bold=True)
     wrapped = [
         [
             canvas.wrap_text(readable(name), bold, room, 2)
@@ -100,15 +97,10 @@ def confusion_sheet(
     ]
     names = 21 * max(len(lines) for pair in wrapped for lines in pair)
     row_height = GAP + names + 22 + height + 2 * FRAME + 2 * GAP
-    top = MARGIN + (30 if title else 0) + (22 if subtitle else 0) + (8 if title else 0)
+    top = canvas.heading_height(title, subtitle) + (8 if title else 0)
     sheet = Image.new("RGB", (total, top + len(rows) * row_height + MARGIN - GAP), canvas.PAPER)
+    canvas.draw_heading(sheet, title, subtitle)
     draw = ImageDraw.Draw(sheet)
-    if title:
-        heading = canvas.font(20, bold=True)
-        draw.text((MARGIN, MARGIN), canvas.fit_text(title, heading, total - 2 * MARGIN), font=heading, fill=canvas.INK)
-    if subtitle:
-        y = MARGIN + (30 if title else 0)
-        draw.text((MARGIN, y), canvas.fit_text(subtitle, face, total - 2 * MARGIN), font=face, fill=canvas.FAINT)
     for number, row in enumerate(rows):
         y = top + number * row_height
         draw.line((MARGIN, y, total - MARGIN, y), fill=canvas.RULE)

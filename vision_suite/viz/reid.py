@@ -10,10 +10,8 @@ from PIL import Image, ImageDraw
 
 from vision_suite.types.arrays import Floats
 from vision_suite.viz import canvas
+from vision_suite.viz.canvas import FRAME, GAP, MARGIN
 
-FRAME = 5
-GAP = 10
-MARGIN = 20
 TEXT = 13
 BRANCHES = {"": "fused", "rerank": "fused, re-ranked"}
 
@@ -76,9 +74,12 @@ def gallery_strip(rows: Sequence[RankedRow], *, title: str = "", subtitle: str =
     left = MARGIN + column + 3 * GAP
     truth = any(item.match is not None for item in shown)
     total = max(left + entries * (column + GAP) - GAP + MARGIN, 560)
-    top = MARGIN + (30 if title else 0) + (22 if subtitle else 0) + (24 if truth else 0) + (8 if title else 0)
+    key = canvas.heading_height(title, subtitle)
+    top = key + (24 if truth else 0) + (8 if title else 0)
     sheet = Image.new("RGB", (total, top + len(rows) * row_height + MARGIN - GAP), canvas.PAPER)
-    _heading(sheet, title, subtitle, truth)
+    canvas.draw_heading(sheet, title, subtitle)
+    if truth:
+        _key(sheet, key)
     draw = ImageDraw.Draw(sheet)
     for number, row in enumerate(rows):
         y = top + number * row_height
@@ -91,26 +92,15 @@ def gallery_strip(rows: Sequence[RankedRow], *, title: str = "", subtitle: str =
     return sheet
 
 
-def _heading(sheet: Image.Image, title: str, subtitle: str, truth: bool) -> None:
-    """Write the heading, and the key to the frames if any entry has a truth."""
+def _key(sheet: Image.Image, y: int) -> None:
+    """Write the key to the frames at height ``y``."""
     draw = ImageDraw.Draw(sheet)
-    room = sheet.width - 2 * MARGIN
-    y = MARGIN
-    if title:
-        face = canvas.font(20, bold=True)
-        draw.text((MARGIN, y), canvas.fit_text(title, face, room), font=face, fill=canvas.INK)
-        y += 30
-    if subtitle:
-        face = canvas.font(TEXT)
-        draw.text((MARGIN, y), canvas.fit_text(subtitle, face, room), font=face, fill=canvas.FAINT)
-        y += 22
-    if truth:
-        x = MARGIN
-        for correct, text in ((True, "same identity"), (False, "another identity")):
-            glyph = canvas.mark(correct, 14)
-            sheet.paste(glyph, (x, y + 1), glyph)
-            draw.text((x + 20, y), text, font=canvas.font(TEXT), fill=canvas.FAINT)
-            x += 20 + round(canvas.font(TEXT).getlength(text)) + 20
+    x = MARGIN
+    for correct, text in ((True, "same identity"), (False, "another identity")):
+        glyph = canvas.mark(correct, 14)
+        sheet.paste(glyph, (x, y + 1), glyph)
+        draw.text((x + 20, y), text, font=canvas.font(TEXT), fill=canvas.FAINT)
+        x += 20 + round(canvas.font(TEXT).getlength(text)) + 20
 
 
 def _tile(
