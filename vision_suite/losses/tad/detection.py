@@ -20,6 +20,16 @@ class DetectionLoss(nn.Module):
         cls_weight: Factor on the classification term.
         low_with_zero: Whether proposals without any overlap are in the low band of the regression (OpenTAD) or left out
             (JJBOY, mmaction2).
+
+    Example:
+        >>> from vision_suite.layers.proposal_map import Convention, ProposalMap
+        >>> from vision_suite.losses.tad.targets import detection_targets
+        >>> segments, present = torch.tensor([[[0.0, 2.0]]]), torch.tensor([[True]])
+        >>> targets = detection_targets(segments, present, ProposalMap(length=4, duration=3), Convention())
+        >>> boundary, proposal = torch.zeros(1, 4), torch.zeros(1, 3, 4)
+        >>> total, terms = DetectionLoss()(boundary, boundary, proposal, proposal, targets)
+        >>> total.shape, sorted(terms)
+        (torch.Size([]), ['boundary', 'confidence', 'iou'])
     """
 
     def __init__(self, reg_weight: float = 10.0, cls_weight: float = 1.0, low_with_zero: bool = False) -> None:
@@ -62,6 +72,11 @@ def balanced_logistic(probability: Tensor, positive: Tensor, counted: Tensor) ->
         probability: Any shape, float32.
         positive: Same shape, bool.
         counted: Same shape, bool: entries that count.
+
+    Example:
+        >>> probability, positive = torch.tensor([0.5, 0.5, 0.5]), torch.tensor([True, False, False])
+        >>> round(balanced_logistic(probability, positive, torch.ones(3, dtype=torch.bool)).item(), 4)  # log 2
+        0.6931
     """
     yes, no = positive & counted, ~positive & counted
     loss_yes = -(torch.log(probability + EPSILON) * yes).sum() / yes.sum().clamp(min=1)
@@ -87,6 +102,12 @@ def overlap_regression(
 
     Returns:
         A scalar; 0 if nothing is kept.
+
+    Example:
+        >>> probability, target = torch.tensor([[[0.5, 0.5]]]), torch.tensor([[[0.9, 0.0]]])
+        >>> counted, draw = torch.tensor([[[True, True]]]), torch.zeros(1, 1, 2)
+        >>> round(overlap_regression(probability, target, counted, draw).item(), 4)  # 0.4 squared, halved
+        0.08
     """
     high = (target > HIGH) & counted
     middle = (target > LOW) & (target <= HIGH) & counted
@@ -101,7 +122,12 @@ def overlap_regression(
 
 
 def segment_classification(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of annotated segments: logits (n, K), labels (n,) int64; 0 for none."""
+    """Cross-entropy of annotated segments: logits (n, K), labels (n,) int64; 0 for none.
+
+    Example:
+        >>> segment_classification(torch.zeros(2, 4), torch.tensor([0, 3]))  # log 4
+        tensor(1.3863)
+    """
     if not len(labels):
         return logits.sum() * 0.0
     return nn.functional.cross_entropy(logits.float(), labels)
@@ -113,6 +139,10 @@ def video_classification(logits: Tensor, labels: Tensor) -> Tensor:
     Args:
         logits: (B, K).
         labels: (B, G) int64 classes of its annotations, -1 for none; any number may be the same.
+
+    Example:
+        >>> video_classification(torch.zeros(1, 3), torch.tensor([[2, 2, -1]]))  # log 2
+        tensor(0.6931)
     """
     there = torch.zeros_like(logits, dtype=torch.float32)
     there = torch.cat([there, there.new_zeros(len(there), 1)], dim=1)

@@ -42,6 +42,12 @@ def detection_targets(
         proposals: The proposal map.
         convention: Says what a boundary position stands for.
         valid: (B, T) bool, False where the sequence is padded: such positions and proposals do not count.
+
+    Example:
+        >>> segments, present = torch.tensor([[[0.0, 2.0]]]), torch.tensor([[True]])
+        >>> targets = detection_targets(segments, present, ProposalMap(length=4, duration=3), Convention())
+        >>> targets.iou[0, :, 0]  # proposals from cell 0 on, of 1, 2 and 3 cells
+        tensor([0.5000, 1.0000, 0.6667])
     """
     device = segments.device
     batch = len(segments)
@@ -70,6 +76,10 @@ def boundary_targets(times: Tensor, present: Tensor, length: int, boundary: Boun
 
     Returns:
         (B, T) float32 from 0 to 1.
+
+    Example:
+        >>> boundary_targets(torch.tensor([[0.0]]), torch.tensor([[True]]), length=4, boundary="cell")
+        tensor([[1.0000, 0.5000, 0.0000, 0.0000]])
     """
     first, second = ANCHORS[boundary]
     at = torch.arange(length, device=times.device, dtype=times.dtype)
@@ -89,6 +99,11 @@ def iou_targets(segments: Tensor, present: Tensor, proposals: ProposalMap) -> Te
 
     Returns:
         (B, D, T) float32; 0 where the place is no proposal.
+
+    Example:
+        >>> iou_targets(torch.tensor([[[0.0, 2.0]]]), torch.tensor([[True]]), ProposalMap(length=3, duration=2))
+        tensor([[[0.5000, 0.5000, 0.0000],
+                 [1.0000, 0.3333, 0.0000]]])
     """
     start = proposals.starts().to(segments)
     end = start + proposals.durations().to(segments) + 1

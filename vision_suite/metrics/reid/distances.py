@@ -16,7 +16,14 @@ COSINE = "1 - cosine"
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """Matrix products in full float32: no TF32, no bfloat16, no autocast, or near ties change places."""
+    """Matrix products in full float32: no TF32, no bfloat16, no autocast, or near ties change places.
+
+    Example:
+        >>> with exact_products():
+        ...     product = torch.ones(1, 2) @ torch.ones(2, 1)
+        >>> product.item()
+        2.0
+    """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -31,6 +38,11 @@ def as_features(features: object, name: str) -> Tensor:
 
     Raises:
         DataError: Another shape, or nothing in it.
+
+    Example:
+        >>> import numpy as np
+        >>> as_features(np.ones((2, 3), dtype=np.float16), "the features").dtype
+        torch.float32
     """
     tensor = torch.as_tensor(features).detach()
     if tensor.ndim != 2 or 0 in tensor.shape:
@@ -43,6 +55,10 @@ def inverse_norms(features: Tensor, name: str) -> Tensor:
 
     Raises:
         DataError: A row holds NaN or infinity, or numbers so large that its length overflows.
+
+    Example:
+        >>> inverse_norms(torch.tensor([[3.0, 4.0], [0.0, 2.0]]), "the features")
+        tensor([0.2000, 0.5000])
     """
     norms = torch.linalg.vector_norm(features, dim=1)
     broken = ~torch.isfinite(norms)
@@ -66,6 +82,11 @@ def cosine_blocks(query: Tensor, gallery: Tensor, ranges: Iterable[tuple[int, in
 
     Raises:
         DataError: NaN or infinity in the features.
+
+    Example:
+        >>> query, gallery = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 3.0]])
+        >>> [(start, block.tolist()) for start, block in cosine_blocks(query, gallery, [(0, 1)])]
+        [(0, [[0.0, 1.0]])]
     """
     query_scale = inverse_norms(query, "the query features")
     gallery_scale = inverse_norms(gallery, "the gallery features")

@@ -122,6 +122,13 @@ def retrieval_tests(pictures: EvaluatedPictures, protocol: Protocol, draws: int,
 
     Raises:
         DataError: No query or no gallery picture among those evaluated.
+
+    Example:
+        >>> tags = np.array([[0, 7, 0, Role.QUERY], [1, 7, 1, Role.GALLERY], [2, 8, 1, Role.GALLERY]])
+        >>> pictures = EvaluatedPictures.collect([torch.eye(3)], tags)  # index, identity, camera, role
+        >>> [test] = retrieval_tests(pictures, "market", draws=1, seed=0)
+        >>> test.truth.shape, test.gallery_index
+        ((1, 2), array([1, 2]))
     """
     if protocol == "vehicleid":
         yield from _drawn_galleries(pictures, draws, seed)

@@ -94,13 +94,25 @@ class QueryScores:
 
 
 def row_blocks(queries: int, gallery: int) -> list[tuple[int, int]]:
-    """Query ranges [start, stop) whose distance block fits `BLOCK_ELEMENTS`."""
+    """Query ranges [start, stop) whose distance block fits `BLOCK_ELEMENTS`.
+
+    Example:
+        >>> row_blocks(1500, 100)
+        [(0, 1024), (1024, 1500)]
+    """
     rows = max(1, min(1024, BLOCK_ELEMENTS // max(1, gallery)))
     return [(start, min(start + rows, queries)) for start in range(0, queries, rows)]
 
 
 def for_rows(work: Callable[[int], None], rows: int) -> None:
-    """Do ``work`` for each row number, shared out among as many threads as torch uses."""
+    """Do ``work`` for each row number, shared out among as many threads as torch uses.
+
+    Example:
+        >>> squares = [0] * 4
+        >>> for_rows(lambda row: squares.__setitem__(row, row * row), 4)
+        >>> squares
+        [0, 1, 4, 9]
+    """
     workers = max(1, min(torch.get_num_threads(), rows))
 
     def share(first: int) -> None:
@@ -120,6 +132,11 @@ def check_finite(block: AnyFloats, start: int) -> None:
 
     Raises:
         DataError: Names the first such distance.
+
+    Example:
+        >>> check_finite(np.array([[0.1, np.nan]]), start=5)
+        Traceback (most recent call last):
+        vision_suite.errors.DataError: the distance of query 5 to gallery entry 1 is nan: ...
     """
     if not np.isfinite(block).all():
         i, j = np.argwhere(~np.isfinite(block))[0].tolist()
@@ -130,7 +147,12 @@ def check_finite(block: AnyFloats, start: int) -> None:
 
 
 def positive_ranks(row: AnyFloats, positives: Ints) -> Ints:
-    """Ranks, from 1, of the entries ``positives`` (ascending) of a distance row whose removed entries are inf."""
+    """Ranks, from 1, of the entries ``positives`` (ascending) of a distance row whose removed entries are inf.
+
+    Example:
+        >>> positive_ranks(np.array([0.3, 0.1, 0.3, np.inf]), np.array([0, 2]))
+        array([2, 3])
+    """
     if positives.size > COUNT_UP_TO:
         order = np.argsort(row, kind="stable")
         rank = np.empty(row.size, dtype=np.int64)
@@ -145,7 +167,12 @@ def positive_ranks(row: AnyFloats, positives: Ints) -> Ints:
 
 
 def nearest(row: AnyFloats, k: int) -> Ints:
-    """Positions of the k smallest finite entries in the order of a stable sort; fewer if fewer are finite."""
+    """Positions of the k smallest finite entries in the order of a stable sort; fewer if fewer are finite.
+
+    Example:
+        >>> nearest(np.array([0.3, 0.1, 0.3, np.inf]), k=4)
+        array([1, 0, 2])
+    """
     k = min(k, row.size)
     if k == 0:
         return np.empty(0, dtype=np.int64)
@@ -160,6 +187,10 @@ def average_precision(ranks: Ints, ap: APConvention) -> float:
 
     ``rect``: mean_j j / rank_j. ``trapz``: mean_j (j / rank_j + (j - 1) / (rank_j - 1)) / 2, the second term being 1
     for rank_j = 1 (the Market-1501 MATLAB code).
+
+    Example:
+        >>> average_precision(np.array([1, 4]), "rect")  # (1 / 1 + 2 / 4) / 2
+        0.75
     """
     found = np.arange(1, ranks.size + 1)
     precision = found / ranks
@@ -181,6 +212,12 @@ def shot_ranks(row: AnyFloats, positives: Ints, own: int, picks: Ints, uniform: 
 
     Returns:
         (S,) ranks from 1.
+
+    Example:
+        >>> row = np.array([0.3, 0.1, 0.2])
+        >>> picks = np.array([[0, 1], [0, 2]])  # identity 0 has row 0; of identity 1 row 1 is drawn, then row 2
+        >>> shot_ranks(row, np.array([0]), own=0, picks=picks, uniform=np.array([0.5, 0.5]))
+        array([2, 2])
     """
     chosen = positives[(uniform * positives.size).astype(np.int64)]
     drawn = picks.copy()
@@ -209,6 +246,11 @@ def score(
 
     Raises:
         ConfigError: Unknown AP convention.
+
+    Example:
+        >>> truth = RetrievalTruth([7], [8, 7, 7], [0], [1, 1, 0])  # the last entry has the query's camera
+        >>> score([(0, np.array([[0.1, 0.2, 0.0]]))], truth).first
+        array([[2]])
     """
     if ap not in AP_CONVENTIONS:
         raise ConfigError(f"ap={ap!r} is not an AP convention: choose one of {', '.join(AP_CONVENTIONS)}")
@@ -250,6 +292,12 @@ def summarise(scores: QueryScores, truth: RetrievalTruth, max_rank: int) -> Retr
     Raises:
         ConfigError: ``max_rank`` below 1.
         DataError: No query is valid; the message names the likely cause.
+
+    Example:
+        >>> truth = RetrievalTruth([7], [8, 7], [0], [1, 1])
+        >>> result = summarise(score([(0, np.array([[0.1, 0.2]]))], truth), truth, max_rank=2)
+        >>> result["mAP"], result["cmc"]
+        (0.5, array([0., 1.]))
     """
     if max_rank < 1:
         raise ConfigError(f"max_rank={max_rank} is not a length of the CMC curve: choose 1 or more")

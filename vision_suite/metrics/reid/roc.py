@@ -27,6 +27,12 @@ class PairTally:
     Raises:
         ConfigError: A rate out of range.
         DataError: There is no negative pair.
+
+    Example:
+        >>> tally = PairTally(RetrievalTruth([7], [7, 8, 9], [0], [1, 1, 1]), fpr=[0.5])
+        >>> blocks = list(tally.tap([(0, np.array([[0.1, 0.2, 0.3]]))]))
+        >>> tally.rates()
+        {'tpr_at_fpr_0.5': 1.0}
     """
 
     def __init__(self, truth: RetrievalTruth, fpr: Sequence[float]) -> None:
@@ -96,6 +102,11 @@ def check_rates(fpr: Sequence[float]) -> None:
 
     Raises:
         ConfigError: No rate, or one that is not above 0 and below 1.
+
+    Example:
+        >>> check_rates([0.01, 1.0])
+        Traceback (most recent call last):
+        vision_suite.errors.ConfigError: fpr=[0.01, 1.0]: give one or more false positive rates above 0 and below 1
     """
     if not fpr or not all(0 < rate < 1 for rate in fpr):
         raise ConfigError(f"fpr={list(fpr)}: give one or more false positive rates above 0 and below 1")

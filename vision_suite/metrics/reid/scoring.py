@@ -56,6 +56,12 @@ def evaluate(
     Raises:
         DataError: Shapes that do not agree, empty sets, NaN or infinity, or no valid query (naming the likely cause).
         ConfigError: Unknown ``ap``, or ``max_rank`` below 1.
+
+    Example:
+        >>> distance = [[0.1, 0.2, 0.3]]
+        >>> result = evaluate(distance, [7], [8, 7, 9], [0], [1, 1, 1], max_rank=3)
+        >>> result["mAP"], result["cmc"]
+        (0.5, array([0., 1., 1.]))
     """
     truth = RetrievalTruth(query_ids, gallery_ids, query_cams, gallery_cams)
     return summarise(score(_matrix_blocks(distance, truth), truth, ap), truth, max_rank)
@@ -87,6 +93,11 @@ def evaluate_features(
     Raises:
         DataError: As in `evaluate`.
         ConfigError: As in `evaluate`.
+
+    Example:
+        >>> query, gallery = [[1.0, 0.0]], [[0.9, 0.1], [0.0, 1.0]]
+        >>> evaluate_features(query, gallery, [7], [7, 8], [0], [1, 1])["mAP"]
+        1.0
     """
     truth = RetrievalTruth(query_ids, gallery_ids, query_cams, gallery_cams)
     query, gallery = as_features(query_features, "query_features"), as_features(gallery_features, "gallery_features")
@@ -128,6 +139,11 @@ def evaluate_single_shot(
     Raises:
         DataError: As in `evaluate`.
         ConfigError: As in `evaluate`, or ``draws`` below 1.
+
+    Example:
+        >>> distance = [[0.1, 0.3, 0.2]]  # of two pictures of identity 8, one is drawn
+        >>> evaluate_single_shot(distance, [7], [8, 8, 7], [0], [1, 1, 1], max_rank=2, draws=4, seed=0)["cmc"]
+        array([0.5, 1. ])
     """
     truth = RetrievalTruth(query_ids, gallery_ids, query_cams, gallery_cams)
     uniform = uniform_draws(draws, truth.num_identities, seed)
@@ -158,6 +174,10 @@ def verification(
     Raises:
         DataError: As in `evaluate`, or no negative pair.
         ConfigError: A rate out of range.
+
+    Example:
+        >>> verification([[0.1, 0.2, 0.3]], [7], [7, 8, 9], [0], [1, 1, 1], fpr=[0.5])
+        {'tpr_at_fpr_0.5': 1.0}
     """
     truth = RetrievalTruth(query_ids, gallery_ids, query_cams, gallery_cams)
     tally = PairTally(truth, fpr)
@@ -170,6 +190,10 @@ def uniform_draws(draws: int, identities: int, seed: int) -> Floats:
 
     Raises:
         ConfigError: ``draws`` below 1.
+
+    Example:
+        >>> uniform_draws(draws=2, identities=3, seed=0).shape
+        (2, 3)
     """
     if draws < 1:
         raise ConfigError(f"draws={draws} is not a number of random galleries: choose 1 or more")

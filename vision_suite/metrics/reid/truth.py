@@ -34,6 +34,11 @@ class RetrievalTruth:
 
     Raises:
         DataError: Empty sets, labels that are not whole numbers, lengths that differ.
+
+    Example:
+        >>> truth = RetrievalTruth([7], [7, 7, -1, 8], query_cams=[0], gallery_cams=[0, 1, 1, 1])
+        >>> truth.matches(0), truth.junk
+        ((array([1]), array([0])), array([2]))
     """
 
     def __init__(

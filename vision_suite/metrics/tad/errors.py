@@ -49,6 +49,12 @@ def analyse_errors(
 
     Raises:
         DataError: A dictionary is malformed or empty.
+
+    Example:
+        >>> truth = {"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}}
+        >>> entries = [{"segment": [0, end], "label": "run", "score": end / 10} for end in (9, 8)]
+        >>> analyse_errors(truth, {"results": {"v": entries}})["profile"][1, :2]  # a hit, and the same action again
+        array([0.5, 0.5])
     """
     truth = read_truth(ground_truth, subset, blocked)
     found = read_found(predictions, truth, labels=True, blocked=blocked, invalid="drop", unknown_labels="drop")

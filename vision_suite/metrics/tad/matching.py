@@ -15,7 +15,12 @@ from vision_suite.types.arrays import Bools, Floats, Ints
 
 
 def pairs(row_group: Ints, column_group: Ints) -> tuple[Ints, Ints]:
-    """Every (row, column) of the same group: two arrays (p,), row by row in the given order, columns ascending."""
+    """Every (row, column) of the same group: two arrays (p,), row by row in the given order, columns ascending.
+
+    Example:
+        >>> pairs(np.array([1, 0]), np.array([0, 1, 1]))
+        (array([0, 0, 1]), array([1, 2, 0]))
+    """
     order = np.argsort(column_group, kind="stable")
     groups = column_group[order]
     first = np.searchsorted(groups, row_group, side="left")
@@ -37,6 +42,12 @@ def match(found_group: Ints, found: Floats, truth_group: Ints, truth: Floats, th
         truth_group: (m,) group of each annotation.
         truth: (m, 2) their segments.
         thresholds: (t,).
+
+    Example:
+        >>> found, truth = np.array([[0.0, 9.0], [0.0, 8.0]]), np.array([[0.0, 10.0]])
+        >>> match(np.array([0, 0]), found, np.array([0]), truth, np.array([0.5, 0.95]))
+        array([[ 0, -1],
+               [-1, -1]])
     """
     out = np.full((len(found), len(thresholds)), -1, dtype=np.int64)
     row, column = pairs(found_group, truth_group)

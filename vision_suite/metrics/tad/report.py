@@ -40,6 +40,13 @@ def detection_report(
 
     Raises:
         DataError: Nothing was annotated or proposed.
+
+    Example:
+        >>> truth = {"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}}
+        >>> found = {"v": [{"segment": [0, 9], "label": "run", "score": 1.0}]}
+        >>> facts = {"class_scores": {}, "class_names": ["run"], "protocol": {}, "curves": {}}
+        >>> detection_report(truth, found, found, [0.5, 0.95], **facts).metrics["average_mAP"]
+        0.5
     """
     results = {"version": "VERSION 1.3", "results": dict(detections), "external_data": {}}
     # A class that no video of this split shows is known to the detector, but cannot be scored.

@@ -68,6 +68,12 @@ def mean_average_precision(
 
     Raises:
         DataError: A dictionary is malformed or empty, or holds what is to be refused.
+
+    Example:
+        >>> truth = {"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}}
+        >>> found = {"results": {"v": [{"segment": [0, 9], "label": "run", "score": 0.8}]}}
+        >>> mean_average_precision(truth, found, [0.5, 0.95])["mAP"]
+        array([1., 0.])
     """
     thresholds = check_thresholds(tiou_thresholds)
     truth = read_truth(ground_truth, subset, blocked)
@@ -89,7 +95,14 @@ def mean_average_precision(
 
 
 def matched(truth: AnnotatedSegments, found: PredictedSegments, thresholds: Floats) -> Ints:
-    """The annotation that each prediction takes within its video and class: (n, t), -1 for none."""
+    """The annotation that each prediction takes within its video and class: (n, t), -1 for none.
+
+    Example:
+        >>> truth = read_truth({"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}})
+        >>> entries = [{"segment": [0, 9], "label": "run", "score": 0.8}]
+        >>> matched(truth, read_found({"results": {"v": entries}}, truth, labels=True), np.array([0.5, 0.95]))
+        array([[ 0, -1]])
+    """
     classes = max(len(truth.classes), 1)
     group = np.where(found.video < 0, -1, found.video * classes + found.label)
     return match(group, found.segment, truth.video * classes + truth.label, truth.segment, thresholds)
@@ -104,6 +117,10 @@ def average_precision(true: Bools, positives: int) -> Floats:
 
     Returns:
         (t,) float64.
+
+    Example:
+        >>> average_precision(np.array([[True], [False], [True]]), positives=2)  # (1 / 1 + 2 / 3) / 2
+        array([0.83333333])
     """
     if not len(true):
         return np.zeros(true.shape[1])
@@ -147,6 +164,12 @@ def average_recall(
 
     Raises:
         DataError: A dictionary is malformed, or there is no proposal for any annotated video.
+
+    Example:
+        >>> truth = {"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}}
+        >>> found = {"results": {"v": [{"segment": [0, 9], "score": 0.8}]}}
+        >>> average_recall(truth, found, tiou_thresholds=[0.5, 0.95])["AR@1"]
+        0.5
     """
     if not (isinstance(max_avg, (int, float, np.integer)) and 1 <= max_avg < np.inf):
         raise DataError(f"max_avg={max_avg!r} must be 1 or more proposals per video")

@@ -69,6 +69,12 @@ def read_truth(
 
     Raises:
         DataError: There is no database, no video or no usable annotation in the subset, or an annotation lacks a part.
+
+    Example:
+        >>> notes = [{"segment": ["0", 10], "label": "run"}, {"segment": [5, 5], "label": "jump"}]
+        >>> truth = read_truth({"database": {"v_1": {"annotations": notes}}})
+        >>> truth.videos, truth.classes, truth.segment, truth.dropped
+        (['1'], ['jump', 'run'], array([[ 0., 10.]]), 1)
     """
     database = _by_video(ground_truth, "database", "ground truth", Mapping)
     left_out = _bare(blocked)
@@ -132,6 +138,12 @@ def read_found(
     Raises:
         ConfigError: ``invalid`` or ``unknown_labels`` is another word.
         DataError: There are no results, a part is missing, or something invalid or unknown was found and not dropped.
+
+    Example:
+        >>> truth = read_truth({"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}})
+        >>> entries = [{"segment": [0, 5], "score": 0.5}, {"segment": [0, 9], "score": 0.8}]
+        >>> read_found({"results": {"v": entries}}, truth, labels=False).score
+        array([0.8, 0.5])
     """
     check_choice("invalid", invalid, get_args(Invalid))
     check_choice("unknown_labels", unknown_labels, get_args(Invalid))
@@ -224,6 +236,10 @@ def check_thresholds(thresholds: Iterable[float]) -> Floats:
 
     Raises:
         DataError: There is none, or one is no number or outside (0, 1].
+
+    Example:
+        >>> check_thresholds([0.5, 0.75])
+        array([0.5 , 0.75])
     """
     try:
         values: Floats = np.atleast_1d(np.array(thresholds, dtype=np.float64)).ravel()
