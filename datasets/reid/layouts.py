@@ -1,7 +1,7 @@
-"""Readers of the re-ID data sets' folders as their owners ship them; layouts and counts as in the data sets' papers.
+"""Readers of the re-ID data sets' folders as published; layouts and counts as in the data sets' papers.
 
 Every reader returns the identities' own numbers; cameras are 0-based. Junk detections (identity -1) are left out and
-counted: a protocol ignores them for every query. Distractors (identity 0 in Market-1501's gallery) stay.
+counted, because protocols ignore them for every query. Distractors (identity 0 in Market-1501's gallery) stay.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def read_folder(folder: Path, role: Role = Role.GALLERY) -> tuple[list[Record], 
     """Pictures named ``IDENTITY_cCAMERA...`` with cameras counted from 1.
 
     Returns:
-        Records in the order of their names, and what was left out: ``junk`` and ``other_files``.
+        Records in the order of their names, and the numbers of files left out: ``junk`` and ``other_files``.
 
     Raises:
         DataError: The folder is missing or empty, or a name doesn't fit.

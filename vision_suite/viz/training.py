@@ -69,7 +69,7 @@ def training_curves(log: Mapping[str, Series], *, title: str = "") -> Image.Imag
 def _panels(log: Mapping[str, Series]) -> list[_Panel]:
     """Sort the keys of a log into panels."""
     losses, weights, scores = {}, {}, {}
-    for key in sorted(log, key=_place):
+    for key in sorted(log, key=_position):
         series = log[key]
         stage, _, name = key.partition("/")
         branch, _, score = name.rpartition("/")
@@ -86,7 +86,7 @@ def _panels(log: Mapping[str, Series]) -> list[_Panel]:
     ]
 
 
-def _place(key: str) -> tuple[int, str]:
+def _position(key: str) -> tuple[int, str]:
     """Sorts fused values before branches, and branches in the order in which the network has them."""
     name = key.partition("/")[2]
     branch = name.rpartition("_")[2] if key.startswith("train/") else name.rpartition("/")[0]

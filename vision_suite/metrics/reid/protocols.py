@@ -163,14 +163,14 @@ def _average_support(pictures: EvaluatedPictures, query: Ints, features: Tensor)
     keys, group = np.unique(
         np.stack([pictures.identity[support], pictures.camera[support]], axis=1), axis=0, return_inverse=True
     )
-    place = {(identity, camera): row for row, (identity, camera) in enumerate(keys.tolist())}
+    row_of = {(identity, camera): row for row, (identity, camera) in enumerate(keys.tolist())}
     total = torch.zeros(len(keys), features.shape[1], device=features.device)
     unit = torch.nn.functional.normalize(pictures.features(support), dim=1)
     # The mean's length does not matter to a cosine, so the sum serves.
     total.index_add_(0, _long(group.reshape(-1), features), unit)
     missing = 0
     for row, position in enumerate(query.tolist()):
-        found = place.get((int(pictures.identity[position]), int(pictures.camera[position])))
+        found = row_of.get((int(pictures.identity[position]), int(pictures.camera[position])))
         if found is None:
             missing += 1
         else:

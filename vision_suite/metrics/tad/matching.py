@@ -58,13 +58,13 @@ def match(found_group: Ints, found: Floats, truth_group: Ints, truth: Floats, th
         return out
     group = found_group[row]
     # Number the annotations within their group, and the predictions that can match anything within theirs.
-    truth_place = _place_in_group(truth_group)
+    truth_position = _position_in_group(truth_group)
     able, first = np.unique(row, return_index=True)
-    turn = _place_in_group(found_group[able])
+    turn = _position_in_group(found_group[able])
     ids, group_row = np.unique(found_group[able], return_inverse=True)
     width = np.zeros(len(ids), dtype=np.int64)
     pair_group = np.searchsorted(ids, group)
-    np.maximum.at(width, pair_group, truth_place[column] + 1)
+    np.maximum.at(width, pair_group, truth_position[column] + 1)
     # Groups of like size together: a video with a hundred annotations must not widen the arrays of all others.
     bucket = np.ceil(np.log2(width)).astype(np.int64)
     last = np.append(first[1:], len(row))
@@ -77,11 +77,11 @@ def match(found_group: Ints, found: Floats, truth_group: Ints, truth: Floats, th
         taken: Bools = np.zeros((len(members), len(thresholds), breadth), dtype=np.bool_)
         original = np.full((len(members), breadth), -1, dtype=np.int64)
         chosen = local[pair_group] >= 0
-        original[local[pair_group[chosen]], truth_place[column[chosen]]] = column[chosen]
+        original[local[pair_group[chosen]], truth_position[column[chosen]]] = column[chosen]
         table = np.full((len(here), breadth), -1.0)
         spans = last[here] - first[here]
         at = np.repeat(first[here] - (np.cumsum(spans) - spans), spans) + np.arange(spans.sum())
-        table[np.repeat(np.arange(len(here)), spans), truth_place[column[at]]] = overlap[at]
+        table[np.repeat(np.arange(len(here)), spans), truth_position[column[at]]] = overlap[at]
         by_turn = np.argsort(turn[here], kind="stable")
         limits = np.searchsorted(turn[here][by_turn], np.arange(turn[here].max() + 2))
         for begin, end in pairwise(limits):
@@ -98,11 +98,11 @@ def match(found_group: Ints, found: Floats, truth_group: Ints, truth: Floats, th
     return out
 
 
-def _place_in_group(group: Ints) -> Ints:
+def _position_in_group(group: Ints) -> Ints:
     """0, 1, 2, ... within each group, in the given order."""
     order = np.argsort(group, kind="stable")
     ordered = group[order]
     starts = np.searchsorted(ordered, ordered, side="left")
-    places = np.empty(len(group), dtype=np.int64)
-    places[order] = np.arange(len(group)) - starts
-    return places
+    positions = np.empty(len(group), dtype=np.int64)
+    positions[order] = np.arange(len(group)) - starts
+    return positions

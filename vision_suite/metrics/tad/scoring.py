@@ -196,11 +196,11 @@ def average_recall(
     row, column = pairs(truth.video, video)
     overlap = paired_tiou(truth.segment[row], segment[column])
     recall = np.empty((len(thresholds), STEPS))
-    for place, threshold in enumerate(thresholds):
+    for number, threshold in enumerate(thresholds):
         hit = overlap >= threshold
         first = np.full(len(truth.video), np.iinfo(np.int64).max)
         np.minimum.at(first, row[hit], rank[column[hit]])
-        recall[place] = (first[:, None] < budget[truth.video]).mean(axis=0)
+        recall[number] = (first[:, None] < budget[truth.video]).mean(axis=0)
     curve = recall.mean(axis=0)
     numbers = shares * (float(used.sum()) / len(annotated))
     out = {

@@ -25,7 +25,7 @@ class AnnotatedSegments:
     Attributes:
         videos: Ids of its videos without ``v_``, sorted.
         classes: Names that occur, sorted, also those without a usable annotation.
-        video: (n,) place in ``videos``. label: (n,) place in ``classes``. segment: (n, 2) seconds.
+        video: (n,) index in ``videos``. label: (n,) index in ``classes``. segment: (n, 2) seconds.
         duration: (V,) seconds, NaN where the file doesn't say.
         dropped: Annotations left out because start and end are equal, inverted or not finite.
     """
@@ -44,8 +44,8 @@ class PredictedSegments:
     """Predicted segments, sorted by falling score; equal scores by video, segment and label, whatever their order was.
 
     Attributes:
-        video: (n,) place in the truth's ``videos``, -1 for a video it does not know.
-        label: (n,) place in its ``classes``; 0 for proposals. segment: (n, 2) seconds. score: (n,).
+        video: (n,) index in the truth's ``videos``, -1 for a video it does not know.
+        label: (n,) index in its ``classes``; 0 for proposals. segment: (n, 2) seconds. score: (n,).
         counts: What was left out or stands out: ``dropped_segments``, ``unknown_labels``, ``unknown_videos``,
             ``blocked``.
     """
@@ -88,13 +88,13 @@ def read_truth(
         raise DataError(f"the ground truth has no video of subset {subset!r}: it has {', '.join(known) or 'no video'}")
     videos = sorted(chosen)
     rows: list[tuple[int, str, float, float]] = []
-    for place, name in enumerate(videos):
+    for index, name in enumerate(videos):
         notes = chosen[name].get("annotations", [])
         if not isinstance(notes, list | tuple):
             raise DataError(f"the ground truth has {str(notes)[:60]} as 'annotations' of video {name!r}: give a list")
         for note in notes:
             start, end = _segment(note, f"annotation of video {name!r}")
-            rows.append((place, _label(note, f"annotation of video {name!r}"), start, end))
+            rows.append((index, _label(note, f"annotation of video {name!r}"), start, end))
     segment = np.array([row[2:] for row in rows], dtype=np.float64).reshape(-1, 2)
     good = _usable(segment)
     if not good.any():
@@ -104,12 +104,12 @@ def read_truth(
         log.warning("left out %d of %d annotations without a positive, finite length", dropped, len(rows))
     kept = [row for row, usable in zip(rows, good, strict=True) if usable]
     classes = sorted({row[1] for row in rows})  # as the official code: one without a usable annotation scores 0
-    place_of = {name: place for place, name in enumerate(classes)}
+    index_of = {name: index for index, name in enumerate(classes)}
     return AnnotatedSegments(
         videos,
         classes,
         np.array([row[0] for row in kept], dtype=np.int64),
-        np.array([place_of[row[1]] for row in kept], dtype=np.int64),
+        np.array([index_of[row[1]] for row in kept], dtype=np.int64),
         segment[good],
         np.array([_duration(chosen[name], name) for name in videos]),
         dropped,
