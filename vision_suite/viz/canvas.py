@@ -1,4 +1,4 @@
-"""The common look of the suite's pictures: colours, text that fits its place, tick and cross marks, figures.
+"""Common style of the suite's pictures: colours, text that fits its space, tick and cross marks, figures.
 
 Curve colours are those of Okabe and Ito ("Color Universal Design", 2008), told apart with every common kind of colour
 blindness. Green and red frames, which the re-ID literature uses, are always doubled by a tick or a cross.
@@ -41,12 +41,12 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
-    # The basic layout is there in every build of Pillow, so that pictures are the same everywhere.
+    # Every build of Pillow has the basic layout, so that pictures are the same everywhere.
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def printable(text: str) -> str:
-    """``text`` with a question mark for each character that cannot be drawn: file names may hold anything."""
+    """``text`` with a question mark for each character that cannot be drawn, such as in file names."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a classification result: the classes most often taken for one another."""
+"""Pictures of a classification result: the classes most often confused."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from vision_suite.viz.canvas import FRAME, GAP, MARGIN
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often pictures of one class were taken for another.
+    """Number of pictures of one class that were predicted as another.
 
     Attributes:
-        label: The true class. prediction: The class it was taken for.
+        label: The true class.
+        prediction: The predicted class.
         count: Pictures of ``label`` predicted as ``prediction``.
         total: Pictures of ``label`` altogether.
     """
@@ -45,9 +46,9 @@ def most_confused(label: Ints, prediction: Ints, limit: int) -> list[Confusion]:
     """The (true, predicted) pairs with most mistakes; of equal counts the rarer true class first, then lower numbers.
 
     Args:
-        label: (M,) truth.
-        prediction: (M,) predicted class.
-        limit: At most so many pairs.
+        label: (M,) true classes.
+        prediction: (M,) predicted classes.
+        limit: Largest number of pairs.
     """
     wrong = label != prediction
     pairs, counts = np.unique(np.stack([label[wrong], prediction[wrong]], axis=1), axis=0, return_counts=True)
@@ -58,14 +59,14 @@ def most_confused(label: Ints, prediction: Ints, limit: int) -> list[Confusion]:
 
 
 def readable(name: str) -> str:
-    """A class name for people: no leading number and dot, no underscores (``001.Black_footed_Albatross``)."""
+    """A class name for readers: no leading number and dot, no underscores (``001.Black_footed_Albatross``)."""
     return re.sub(r"^\d+\.", "", name).replace("_", " ").strip() or name
 
 
 def confusion_sheet(
     rows: Sequence[ConfusionRow], *, title: str = "", subtitle: str = "", side: int = 124
 ) -> Image.Image:
-    """Draw one confusion a row: left the mistaken pictures, right pictures of the class they were taken for.
+    """Draw one confusion a row: the mistaken pictures at the left, pictures of the predicted class at the right.
 
     Args:
         rows: Confusions, in the order to draw.
@@ -111,7 +112,7 @@ def confusion_sheet(
         glyph = canvas.mark(False, 15)
         sheet.paste(glyph, (MARGIN, y + names), glyph)
         _names(draw, wrapped[number][0], share, (MARGIN, 20), y + names, half[0])
-        _names(draw, wrapped[number][1], "what that class looks like", (second, 0), y + names, half[1])
+        _names(draw, wrapped[number][1], "examples of that class", (second, 0), y + names, half[1])
         y += names + 22
         arrow = (MARGIN + half[0] + middle // 2, y + height // 2 + FRAME)
         draw.text(arrow, "→", font=canvas.font(28, bold=True), fill=canvas.FAINT, anchor="mm")

@@ -18,15 +18,15 @@ BRANCHES = {"": "fused", "rerank": "fused, re-ranked"}
 
 @dataclass(frozen=True)
 class StripPicture:
-    """One picture of a strip and what is written under it.
+    """One picture of a strip and the text under it.
 
     Attributes:
         picture: The picture; any size, drawn whole.
         identity: Number of the identity, or None where it is not known.
         camera: 0-based number of the camera, or None.
         distance: Distance to the query, or None for the query itself.
-        match: Whether it shows the query's identity; None where the truth is not known (grey frame, no mark).
-        name: Written in place of the identity where that is None, for instance a file name.
+        match: True if it shows the query's identity; None without ground truth (grey frame, no mark).
+        name: Text instead of the identity where that is None, such as a file name.
     """
 
     picture: Image.Image
@@ -49,7 +49,8 @@ class RankedRow:
 def gallery_strip(rows: Sequence[RankedRow], *, title: str = "", subtitle: str = "", side: int = 124) -> Image.Image:
     """Draw queries at the left and their nearest gallery pictures to the right, one query a row.
 
-    A green frame with a tick is a correct match, a red frame with a cross a wrong one, a grey frame has no truth.
+    A green frame with a tick is a correct match, a red frame with a cross a wrong one; a grey frame has no
+    ground truth.
 
     Args:
         rows: The queries; rows may differ in length.
@@ -141,8 +142,8 @@ def cmc_curves(curves: Mapping[str, Floats], mean_ap: Mapping[str, float], *, ti
     """Draw cumulative matching curves, one a branch.
 
     Args:
-        curves: By branch the curve (max_rank,), fractions of one; the name "" is the fused feature.
-        mean_ap: By branch the mean average precision, a fraction of one, for the key; branches may be missing.
+        curves: Curve (max_rank,) of each branch, fractions of one; the name "" is the fused feature.
+        mean_ap: Mean average precision of each branch, a fraction of one, for the key; branches may be missing.
         title: Heading.
 
     Returns:

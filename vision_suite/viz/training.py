@@ -32,13 +32,13 @@ class _Panel:
 
 
 def training_curves(log: Mapping[str, Series], *, title: str = "") -> Image.Image:
-    """Draw what a run logged, side by side: losses, branch weights (uncertainty weighting), validation scores.
+    """Draw the log of a run, side by side: losses, branch weights (uncertainty weighting), validation scores.
 
     Curves of 40 and more points are drawn faint under their running mean.
 
     Args:
-        log: By metric key (``train/loss_sa``, ``train/weight_sa``, ``val/mAP``, ``val/sa/mAP`` ...) the steps (T,) and
-            the values (T,); other keys are left out. Values that are not finite leave a gap.
+        log: Steps (T,) and values (T,) by metric key (``train/loss_sa``, ``train/weight_sa``, ``val/mAP``,
+            ``val/sa/mAP`` ...); other keys are left out. Values that are not finite leave a gap.
         title: Heading.
 
     Returns:
@@ -107,7 +107,7 @@ def _draw(axes: Axes, name: str, series: Series, number: int) -> None:
 
 
 def _running_mean(values: Floats, reach: int) -> Floats:
-    """Mean of the finite values up to ``reach`` places before and after each place; NaN where there is none."""
+    """Mean of the finite values up to ``reach`` positions before and after each; NaN where there is none."""
     finite = np.isfinite(values)
     window = np.ones(2 * reach + 1)
     total = np.convolve(np.where(finite, values, 0.0), window, mode="same")[: len(values)]

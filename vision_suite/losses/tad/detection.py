@@ -18,8 +18,8 @@ class DetectionLoss(nn.Module):
     Args:
         reg_weight: Factor on the regression term.
         cls_weight: Factor on the classification term.
-        low_with_zero: Whether proposals without any overlap are in the low band of the regression (OpenTAD) or left out
-            (JJBOY, mmaction2).
+        low_with_zero: Count proposals without any overlap to the low band of the regression (OpenTAD) instead of leaving
+            them out (JJBOY, mmaction2).
 
     Example:
         >>> from vision_suite.layers.proposal_map import Convention, ProposalMap
@@ -42,8 +42,8 @@ class DetectionLoss(nn.Module):
         """The weighted sum, and its terms ``boundary``, ``iou`` and ``confidence``.
 
         Args:
-            start: (B, T) logits.
-            end: (B, T) logits.
+            start: (B, T) logits of the starts.
+            end: (B, T) logits of the ends.
             iou: (B, D, T) logits of the regressed overlap.
             confidence: (B, D, T) logits of the classified overlap.
             targets: The batch's labels.
@@ -69,9 +69,9 @@ def balanced_logistic(probability: Tensor, positive: Tensor, counted: Tensor) ->
     contributes 0, where the public codes give NaN.
 
     Args:
-        probability: Any shape, float32.
-        positive: Same shape, bool.
-        counted: Same shape, bool: entries that count.
+        probability: Predicted probabilities; any shape, float32.
+        positive: Entries with a positive label; same shape, bool.
+        counted: Entries that count; same shape, bool.
 
     Example:
         >>> probability, positive = torch.tensor([0.5, 0.5, 0.5]), torch.tensor([True, False, False])
@@ -90,15 +90,15 @@ def overlap_regression(
     """Half the mean squared error over as many proposals of middle and low overlap as there are of high overlap.
 
     High overlaps (above 0.7) all count; of the middle (above 0.3) and low ones each is kept with the probability that
-    makes the bands equal on average, never more than 1: without that limit the public codes keep every place, also
-    those that are no proposals, as soon as high overlaps outnumber a band.
+    makes the bands equal on average, never more than 1. Without that limit the public codes keep every entry of the
+    map, also entries that are no proposals, as soon as high overlaps outnumber a band.
 
     Args:
-        probability: (B, D, T) float32.
-        target: (B, D, T) overlap.
-        counted: (B, D, T) bool.
+        probability: Predicted overlaps, (B, D, T) float32.
+        target: True overlaps, (B, D, T).
+        counted: Entries that are proposals, (B, D, T) bool.
         draw: (B, D, T) uniform random numbers in [0, 1).
-        low_with_zero: Whether overlap 0 belongs to the low band.
+        low_with_zero: Count overlap 0 to the low band.
 
     Returns:
         A scalar; 0 if nothing is kept.
@@ -137,8 +137,8 @@ def video_classification(logits: Tensor, labels: Tensor) -> Tensor:
     """Multi-label logistic loss of whole sequences.
 
     Args:
-        logits: (B, K).
-        labels: (B, G) int64 classes of its annotations, -1 for none; any number may be the same.
+        logits: (B, K) logits of the classes.
+        labels: (B, G) int64 classes of the annotations, -1 for none; classes may repeat.
 
     Example:
         >>> video_classification(torch.zeros(1, 3), torch.tensor([[2, 2, -1]]))  # log 2
@@ -146,6 +146,6 @@ def video_classification(logits: Tensor, labels: Tensor) -> Tensor:
     """
     there = torch.zeros_like(logits, dtype=torch.float32)
     there = torch.cat([there, there.new_zeros(len(there), 1)], dim=1)
-    # The last column takes the places without an annotation.
+    # The last column takes the entries without an annotation.
     there.scatter_(1, torch.where(labels < 0, logits.shape[1], labels), 1.0)
     return nn.functional.binary_cross_entropy_with_logits(logits.float(), there[:, :-1])

@@ -16,7 +16,7 @@ COSINE = "1 - cosine"
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """Matrix products in full float32: no TF32, no bfloat16, no autocast, or near ties change places.
+    """Matrix products in full float32: no TF32, no bfloat16, no autocast, which change the order of near ties.
 
     Example:
         >>> with exact_products():
@@ -37,7 +37,7 @@ def as_features(features: object, name: str) -> Tensor:
     """An (N, D) array or tensor as a float32 tensor (float64 stays), without a copy where possible.
 
     Raises:
-        DataError: Another shape, or nothing in it.
+        DataError: The shape is another one, or the array is empty.
 
     Example:
         >>> import numpy as np
@@ -76,7 +76,7 @@ def cosine_blocks(query: Tensor, gallery: Tensor, ranges: Iterable[tuple[int, in
     """Blocks (start, (stop - start, G)) of 1 - cosine for query rows [start, stop).
 
     Args:
-        query: (Q, D) features, any length; column slices of a larger matrix are read in place.
+        query: (Q, D) features, any length; column slices of a larger matrix are read without a copy.
         gallery: (G, D) features on the same device.
         ranges: Row ranges of the queries, usually from `vision_suite.metrics.reid.ranking.row_blocks`.
 

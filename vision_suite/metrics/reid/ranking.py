@@ -1,6 +1,6 @@
 """The retrieval rule: from distances to ranks, and from ranks alone to AP, INP and CMC.
 
-Every number of the suite's re-ID evaluation comes from `score`, whatever produced the distances (a full matrix,
+Every number of the suite's re-ID evaluation comes from `score`, for distances of any source (a full matrix,
 features in chunks, re-ranking). The rank of a correct gallery entry is 1 + the kept entries strictly closer + the kept
 entries at the same distance with a smaller gallery index: the order of a stable sort, without sorting.
 
@@ -55,15 +55,15 @@ class RetrievalScores(TypedDict):
 
 @dataclass(frozen=True)
 class QueryScores:
-    """What is kept of each query once its distances are gone; rows are queries.
+    """Scores of each query, which remain after its distances are dropped; rows are queries.
 
     Attributes:
         query: (Q,) row of the query.
         first: (Q, S) rank of the first correct entry, 0 if the query has none; S = 1, or one column per draw.
         average_precision: (Q,) AP, NaN if the query has no correct entry.
-        inverse_negative_penalty: (Q,) number of correct entries / rank of the last one, NaN likewise.
+        inverse_negative_penalty: (Q,) number of correct entries / rank of the last one, NaN if there is none.
         ranked: (Q, K) gallery rows of the first K kept entries, -1 where fewer are left.
-        ranked_distance: (Q, K) their distances, inf where fewer are left.
+        ranked_distance: (Q, K) distances of ``ranked``, inf where fewer are left.
     """
 
     query: Ints
@@ -75,7 +75,7 @@ class QueryScores:
 
     @classmethod
     def empty(cls, queries: int, shots: int, keep: int) -> QueryScores:
-        """Rows to be filled, all of them without a correct entry."""
+        """Rows to fill, all without a correct entry."""
         return cls(
             query=np.arange(queries, dtype=np.int64),
             first=np.zeros((queries, shots), dtype=np.int64),
@@ -87,7 +87,7 @@ class QueryScores:
 
     @classmethod
     def join(cls, parts: list[QueryScores]) -> QueryScores:
-        """Parts scored apart, in the order of their queries."""
+        """Join parts that were scored separately, in the order of their queries."""
         order = np.argsort(np.concatenate([part.query for part in parts]), kind="stable")
         columns = {f.name: np.concatenate([getattr(part, f.name) for part in parts])[order] for f in fields(cls)}
         return cls(**columns)
@@ -105,7 +105,7 @@ def row_blocks(queries: int, gallery: int) -> list[tuple[int, int]]:
 
 
 def for_rows(work: Callable[[int], None], rows: int) -> None:
-    """Do ``work`` for each row number, shared out among as many threads as torch uses.
+    """Do ``work`` for each row number, in as many threads as torch uses.
 
     Example:
         >>> squares = [0] * 4
@@ -241,7 +241,7 @@ def score(
         blocks: (first query row, (C, G) finite distances) pairs; the arrays are overwritten.
         truth: Identities and cameras of the queries and of the gallery.
         ap: AP convention.
-        keep: Length of the ranked lists to keep.
+        keep: Length K of the ranked lists to keep.
         draws: (S, identities) uniform draws in [0, 1): CMC ranks come from S galleries of one picture per identity.
 
     Raises:

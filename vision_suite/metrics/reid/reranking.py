@@ -43,12 +43,12 @@ class Reranker:
         query_features: (Q, D) features, L2-normalised inside; float32 unless they are float64.
         gallery_features: (G, D) features on the same device.
         k1: Neighbours of the reciprocal test.
-        k2: Neighbours of the query expansion, itself included; 1 switches it off.
+        k2: Neighbours of the query expansion, the picture itself included; 1 switches it off.
         lambda_: Weight of the original distance, 0 to 1.
 
     Raises:
-        ConfigError: A parameter out of range, or too few pictures for ``k1`` or ``k2``.
-        DataError: Shapes that do not agree, NaN or infinity.
+        ConfigError: A parameter is out of range, or there are too few pictures for ``k1`` or ``k2``.
+        DataError: Shapes do not agree, or values are NaN or infinite.
 
     Example:
         >>> features = torch.eye(4)[[0, 1, 0, 1, 2]]
@@ -185,14 +185,14 @@ def rerank(
 
     Args:
         query_features: (Q, D) features, L2-normalised inside; float32 unless they are float64.
-        gallery_features: (G, D) features, likewise.
+        gallery_features: (G, D) features, with the same treatment.
         k1: Neighbours of the reciprocal test.
-        k2: Neighbours of the query expansion, itself included; 1 switches it off.
+        k2: Neighbours of the query expansion, the picture itself included; 1 switches it off.
         lambda_: Weight of the original distance, 0 to 1.
 
     Raises:
-        ConfigError: A parameter out of range, or too few pictures for ``k1`` or ``k2``.
-        DataError: Empty sets, shapes that do not agree, NaN or infinity.
+        ConfigError: A parameter is out of range, or there are too few pictures for ``k1`` or ``k2``.
+        DataError: Sets are empty, shapes do not agree, or values are NaN or infinite.
 
     Example:
         >>> features = np.eye(4)[[0, 1, 0, 1, 2]]  # two queries, and a gallery of three

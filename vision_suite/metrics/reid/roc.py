@@ -51,7 +51,7 @@ class PairTally:
         self._bound = np.inf
 
     def tap(self, blocks: Iterable[Block]) -> Iterator[Block]:
-        """Pass blocks on unchanged, taking their pairs in."""
+        """Yield the blocks unchanged, after counting their pairs."""
         for start, block in blocks:
             for i, row in enumerate(block):
                 positives, removed = self._truth.matches(start + i)
@@ -65,10 +65,10 @@ class PairTally:
             yield start, block
 
     def rates(self, gather: Callable[[AnyFloats], AnyFloats] | None = None) -> dict[str, float]:
-        """TPR by name, ``tpr_at_fpr_0.001`` ...
+        """True positive rates by name, ``tpr_at_fpr_0.001`` ...
 
         Args:
-            gather: Joins the rows of all processes, if each tallied a share of the blocks.
+            gather: Function that joins the rows of all processes, if each counted a share of the blocks.
 
         Raises:
             DataError: There is no positive pair.
@@ -91,7 +91,7 @@ class PairTally:
         return int(rate * self._negatives + 1e-6)
 
     def _shrink(self) -> None:
-        """Forget negatives that are not among the closest."""
+        """Drop negatives that are not among the closest."""
         if self._held > self._limit:
             closest = np.partition(np.concatenate(self._closest), self._limit - 1)[: self._limit]
             self._closest, self._held, self._bound = [closest], closest.size, closest.max()

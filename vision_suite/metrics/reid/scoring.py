@@ -49,13 +49,14 @@ def evaluate(
         query_ids: (Q,) identities.
         gallery_ids: (G,) identities; -1 is junk.
         query_cams: (Q,) cameras; None or -1 if unknown (no same-camera removal, with a warning).
-        gallery_cams: (G,) cameras, likewise.
-        max_rank: Length of the CMC curve; beyond the end of a gallery it repeats its last value.
+        gallery_cams: (G,) cameras; None or -1 if unknown.
+        max_rank: Length of the CMC curve, which repeats its last value beyond the end of a gallery.
         ap: "rect" (mean of j / rank_j) or "trapz" (the Market-1501 MATLAB code).
 
     Raises:
-        DataError: Shapes that do not agree, empty sets, NaN or infinity, or no valid query (naming the likely cause).
-        ConfigError: Unknown ``ap``, or ``max_rank`` below 1.
+        DataError: Shapes do not agree, sets are empty, values are NaN or infinite, or no query is valid (the message
+            names the likely cause).
+        ConfigError: ``ap`` is unknown, or ``max_rank`` is below 1.
 
     Example:
         >>> distance = [[0.1, 0.2, 0.3]]
@@ -80,19 +81,19 @@ def evaluate_features(
     """Score features by 1 - cosine, a block of queries at a time: never more than 64 MiB of distances.
 
     Args:
-        query_features: (Q, D) features, normalised inside; float32 unless they are float64. A CUDA tensor has its
-            distances computed on its device.
-        gallery_features: (G, D) features, likewise.
+        query_features: (Q, D) features, normalised inside; float32 unless they are float64. Distances of CUDA
+            tensors are computed on their device.
+        gallery_features: (G, D) features, with the same treatment.
         query_ids: (Q,) identities.
         gallery_ids: (G,) identities; -1 is junk.
         query_cams: (Q,) cameras; None or -1 if unknown.
-        gallery_cams: (G,) cameras, likewise.
+        gallery_cams: (G,) cameras; None or -1 if unknown.
         max_rank: Length of the CMC curve.
         ap: "rect" or "trapz", as in `evaluate`.
 
     Raises:
-        DataError: As in `evaluate`.
-        ConfigError: As in `evaluate`.
+        DataError: The input is unusable as in `evaluate`.
+        ConfigError: A setting is out of range as in `evaluate`.
 
     Example:
         >>> query, gallery = [[1.0, 0.0]], [[0.9, 0.1], [0.0, 1.0]]
@@ -131,14 +132,14 @@ def evaluate_single_shot(
         query_ids: (Q,) identities.
         gallery_ids: (G,) identities; -1 is junk.
         query_cams: (Q,) cameras; None or -1 if unknown.
-        gallery_cams: (G,) cameras, likewise.
+        gallery_cams: (G,) cameras; None or -1 if unknown.
         max_rank: Length of the CMC curve.
         draws: Number of random galleries.
         seed: Seed of the draws.
 
     Raises:
-        DataError: As in `evaluate`.
-        ConfigError: As in `evaluate`, or ``draws`` below 1.
+        DataError: The input is unusable as in `evaluate`.
+        ConfigError: A setting is out of range as in `evaluate`, or ``draws`` is below 1.
 
     Example:
         >>> distance = [[0.1, 0.3, 0.2]]  # of two pictures of identity 8, one is drawn
@@ -165,15 +166,15 @@ def verification(
         query_ids: (Q,) identities.
         gallery_ids: (G,) identities; -1 is junk.
         query_cams: (Q,) cameras; None or -1 if unknown.
-        gallery_cams: (G,) cameras, likewise.
+        gallery_cams: (G,) cameras; None or -1 if unknown.
         fpr: False positive rates, above 0 and below 1.
 
     Returns:
         ``{"tpr_at_fpr_0.0001": ...}``, fractions of one.
 
     Raises:
-        DataError: As in `evaluate`, or no negative pair.
-        ConfigError: A rate out of range.
+        DataError: The input is unusable as in `evaluate`, or there is no negative pair.
+        ConfigError: A rate is out of range.
 
     Example:
         >>> verification([[0.1, 0.2, 0.3]], [7], [7, 8, 9], [0], [1, 1, 1], fpr=[0.5])

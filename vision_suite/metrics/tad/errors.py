@@ -1,4 +1,4 @@
-"""Why a detector's mean average precision is what it is, in the spirit of DETAD (Alwassel et al., ECCV 2018)."""
+"""Error analysis of detections, in the spirit of DETAD (Alwassel et al., ECCV 2018)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def analyse_errors(
     subset: str | None = None,
     blocked: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Kinds of false positives among the best predictions, and what annotations of each length are missed.
+    """Count kinds of false positives among the best predictions, and missed annotations by length.
 
     A prediction that takes no annotation is a double detection (enough overlap with one of its class that is taken), a
     wrong label (enough overlap with one of another class), a localisation error (some overlap with its class), a
@@ -73,7 +73,7 @@ def analyse_errors(
 
 
 def _kinds(truth: AnnotatedSegments, found: PredictedSegments, taken: Ints, tiou: float) -> Ints:
-    """The kind of each prediction, a place in `KINDS`."""
+    """The kind of each prediction, an index into `KINDS`."""
     own, other = np.zeros(len(found.video)), np.zeros(len(found.video))
     row, column = pairs(found.video, truth.video)
     overlap = paired_tiou(found.segment[row], truth.segment[column])
@@ -86,7 +86,7 @@ def _kinds(truth: AnnotatedSegments, found: PredictedSegments, taken: Ints, tiou
 
 
 def _by_length(truth: AnnotatedSegments, found: PredictedSegments, taken: Ints) -> dict[str, dict[str, Any]]:
-    """Annotations of each bin of lengths: how many, how many are missed, and the mAP on them alone."""
+    """Annotations of each bin of lengths: their number, the share that is missed, and the mAP on them alone."""
     length, bins = _lengths(truth)
     hit = np.zeros(len(truth.label), dtype=bool)
     hit[taken[taken >= 0]] = True

@@ -31,17 +31,17 @@ def pairs(row_group: Ints, column_group: Ints) -> tuple[Ints, Ints]:
 
 
 def match(found_group: Ints, found: Floats, truth_group: Ints, truth: Floats, thresholds: Floats) -> Ints:
-    """Which annotation each prediction takes at each threshold: (n, thresholds) int64, -1 for none.
+    """Find the annotation that each prediction takes at each threshold: (n, thresholds) int64, -1 for none.
 
     Each prediction, best first, takes the free annotation of its group with the largest tIoU that reaches the
-    threshold (ActivityNet's rule: the best annotation being taken already, the next one that suffices counts).
+    threshold (ActivityNet's rule: if the best annotation is taken already, the next best one that suffices counts).
 
     Args:
         found_group: (n,) group of each prediction, predictions in falling order of score.
-        found: (n, 2) their segments.
+        found: (n, 2) segments of the predictions.
         truth_group: (m,) group of each annotation.
-        truth: (m, 2) their segments.
-        thresholds: (t,).
+        truth: (m, 2) segments of the annotations.
+        thresholds: (t,) thresholds on tIoU.
 
     Example:
         >>> found, truth = np.array([[0.0, 9.0], [0.0, 8.0]]), np.array([[0.0, 10.0]])

@@ -63,11 +63,11 @@ def mean_average_precision(
 
     Returns:
         ``mAP`` (t,) float64 by threshold, ``average_mAP`` their mean, ``ap`` (t, K) by class, ``classes`` K names,
-        ``tiou_thresholds`` (t,), and ``counts``: videos, annotations, predictions, and whatever was left out. Fractions
-        of one.
+        ``tiou_thresholds`` (t,), and ``counts``: videos, annotations, predictions, and omissions by kind. Fractions of
+        one.
 
     Raises:
-        DataError: A dictionary is malformed or empty, or holds what is to be refused.
+        DataError: A dictionary is malformed or empty, or holds entries that ``error`` refuses.
 
     Example:
         >>> truth = {"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}}
@@ -149,13 +149,13 @@ def average_recall(
     annotation is found if any used proposal reaches the threshold.
 
     Args:
-        ground_truth: As for `mean_average_precision`.
-        proposals: ``{"results": {id: [{"score", "segment"}]}}``; labels are not looked at.
+        ground_truth: Annotations, in the form of `mean_average_precision`.
+        proposals: ``{"results": {id: [{"score", "segment"}]}}``; labels are ignored.
         max_avg: Largest average number of proposals per video.
         tiou_thresholds: Thresholds on tIoU over which recall is averaged.
         subset: Subset of the ground truth; None takes all of its videos.
         blocked: Ids of videos that count in neither.
-        invalid: As for `mean_average_precision`.
+        invalid: Treatment of unusable proposals, with the choices of `mean_average_precision`.
 
     Returns:
         ``AN`` (100,) average numbers of proposals, ``AR`` (100,) average recall at each, ``recall`` (t, 100), ``AUC``
@@ -196,11 +196,11 @@ def average_recall(
     row, column = pairs(truth.video, video)
     overlap = paired_tiou(truth.segment[row], segment[column])
     recall = np.empty((len(thresholds), STEPS))
-    for number, threshold in enumerate(thresholds):
+    for index, threshold in enumerate(thresholds):
         hit = overlap >= threshold
         first = np.full(len(truth.video), np.iinfo(np.int64).max)
         np.minimum.at(first, row[hit], rank[column[hit]])
-        recall[number] = (first[:, None] < budget[truth.video]).mean(axis=0)
+        recall[index] = (first[:, None] < budget[truth.video]).mean(axis=0)
     curve = recall.mean(axis=0)
     numbers = shares * (float(used.sum()) / len(annotated))
     out = {

@@ -25,8 +25,10 @@ class AnnotatedSegments:
     Attributes:
         videos: Ids of its videos without ``v_``, sorted.
         classes: Names that occur, sorted, also those without a usable annotation.
-        video: (n,) index in ``videos``. label: (n,) index in ``classes``. segment: (n, 2) seconds.
-        duration: (V,) seconds, NaN where the file doesn't say.
+        video: (n,) indices into ``videos``.
+        label: (n,) indices into ``classes``.
+        segment: (n, 2) start and end in seconds.
+        duration: (V,) seconds, NaN where the file has none.
         dropped: Annotations left out because start and end are equal, inverted or not finite.
     """
 
@@ -41,13 +43,15 @@ class AnnotatedSegments:
 
 @dataclass(frozen=True)
 class PredictedSegments:
-    """Predicted segments, sorted by falling score; equal scores by video, segment and label, whatever their order was.
+    """Predicted segments, sorted by falling score, equal scores by video, segment and label.
 
     Attributes:
-        video: (n,) index in the truth's ``videos``, -1 for a video it does not know.
-        label: (n,) index in its ``classes``; 0 for proposals. segment: (n, 2) seconds. score: (n,).
-        counts: What was left out or stands out: ``dropped_segments``, ``unknown_labels``, ``unknown_videos``,
-            ``blocked``.
+        video: (n,) indices into the truth's ``videos``, -1 for an unknown video.
+        label: (n,) indices into the truth's ``classes``; 0 for proposals.
+        segment: (n, 2) start and end in seconds.
+        score: (n,) scores.
+        counts: Numbers of entries left out, and of unknown videos: ``dropped_segments``, ``unknown_labels``,
+            ``unknown_videos``, ``blocked``.
     """
 
     video: Ints
@@ -60,7 +64,7 @@ class PredictedSegments:
 def read_truth(
     ground_truth: Mapping[str, Any], subset: str | None = None, blocked: Collection[str] = ()
 ) -> AnnotatedSegments:
-    """Columns of an annotation dictionary ``{"database": {id: {"subset", "duration", "annotations": [...]}}}``.
+    """Read an annotation dictionary ``{"database": {id: {"subset", "duration", "annotations": [...]}}}``.
 
     Args:
         ground_truth: The dictionary; segments in seconds, as numbers or text.
@@ -125,18 +129,18 @@ def read_found(
     invalid: Invalid = "error",
     unknown_labels: Invalid = "error",
 ) -> PredictedSegments:
-    """Columns of a result dictionary ``{"results": {id: [{"label", "score", "segment"}]}}``.
+    """Read a result dictionary ``{"results": {id: [{"label", "score", "segment"}]}}``.
 
     Args:
         predictions: The dictionary; ids with or without ``v_``.
-        truth: What the ids and labels refer to.
-        labels: Whether labels count (detections) or not (proposals).
+        truth: Annotations that the ids and labels refer to.
+        labels: True if labels count (detections), False if not (proposals).
         blocked: Ids of videos to leave out.
-        invalid: What to do with segments of no positive, finite length, and scores that are not finite.
-        unknown_labels: What to do with labels that the truth does not have.
+        invalid: Treatment of segments without a positive, finite length, and of scores that are not finite.
+        unknown_labels: Treatment of labels that the truth does not have.
 
     Raises:
-        ConfigError: ``invalid`` or ``unknown_labels`` is another word.
+        ConfigError: ``invalid`` or ``unknown_labels`` is another word than ``error`` or ``drop``.
         DataError: There are no results, a part is missing, or something invalid or unknown was found and not dropped.
 
     Example:
@@ -255,7 +259,7 @@ def _bare(names: Iterable[Any]) -> set[str]:
 
 
 def _by_video(contents: Any, key: str, what: str, kind: Any) -> dict[str, Any]:
-    """What a dictionary holds under a key, by ids without ``v_``."""
+    """The contents of a dictionary under a key, by ids without ``v_``."""
     table = contents.get(key) if isinstance(contents, Mapping) else None
     if not isinstance(table, Mapping):
         raise DataError(
@@ -281,7 +285,7 @@ def _usable(segment: Floats) -> Bools:
 def _segment(entry: Mapping[str, Any], where: str) -> tuple[float, float]:
     try:
         if isinstance(entry["segment"], str):
-            raise TypeError("text would be taken apart into letters")
+            raise TypeError("text is not [start, end]")
         start, end = entry["segment"]
         return float(start), float(end)
     except (KeyError, TypeError, ValueError) as error:

@@ -16,7 +16,7 @@ CLASSES_DRAWN = 20
 
 
 def tiou_curves(tiou: Floats, ap: Floats, classes: Sequence[str], *, title: str) -> Image.Image:
-    """Mean average precision over the tIoU threshold, above a faint line for each class; beside it each class's mean.
+    """Draw mean average precision over the tIoU threshold above a faint line for each class, and each class's mean.
 
     Args:
         tiou: (t,) thresholds.
@@ -57,10 +57,10 @@ def tiou_curves(tiou: Floats, ap: Floats, classes: Sequence[str], *, title: str)
 
 
 def error_analysis(errors: Mapping[str, Any], *, title: str) -> Image.Image:
-    """Kinds of predictions among the best of each class, and what is missed at each length.
+    """Draw kinds of predictions among the best of each class, and the missed annotations by length.
 
     Args:
-        errors: What `vision_suite.metrics.tad.errors.analyse_errors` gives.
+        errors: Result of `vision_suite.metrics.tad.errors.analyse_errors`.
         title: Heading.
     """
     figure, (left, right) = canvas.new_figure(11, 4.2, 2)
