@@ -1,4 +1,4 @@
-"""Lists of pictures written by users: CSV or JSONL manifests, and the inputs of a prediction."""
+"""Lists of pictures from users: CSV or JSONL manifests, and the inputs of a prediction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUFFIXES = (".csv", ".jsonl")
 
 
 @dataclass(frozen=True)
-class Row:
+class ManifestRow:
     """One line of a manifest: values as written, with the line number for messages."""
 
     path: str
@@ -37,7 +37,7 @@ class Row:
             raise DataError(f"{str(manifest)!r} line {self.line}: {column}={text!r} is not a whole number") from None
 
 
-def read_manifest(path: Path, *, required: tuple[str, ...]) -> list[Row]:
+def read_manifest(path: Path, *, required: tuple[str, ...]) -> list[ManifestRow]:
     """Read ``path,id,camera[,split,view]`` from a CSV file with a header, or one JSON object a line.
 
     Picture paths are relative to the manifest's folder.
@@ -66,7 +66,7 @@ def read_manifest(path: Path, *, required: tuple[str, ...]) -> list[Row]:
     return rows
 
 
-def _read_csv(path: Path) -> list[Row]:
+def _read_csv(path: Path) -> list[ManifestRow]:
     rows = []
     reader = csv.DictReader(read_lines(path))
     if not reader.fieldnames or "path" not in reader.fieldnames:
@@ -75,11 +75,11 @@ def _read_csv(path: Path) -> list[Row]:
         if None in values or None in values.values():
             raise DataError(f"manifest {str(path)!r} row {number} has another number of columns than the header")
         clean = {name: value.strip() for name, value in values.items()}
-        rows.append(Row(_absolute(path, clean["path"]), clean, number))
+        rows.append(ManifestRow(_absolute(path, clean["path"]), clean, number))
     return rows
 
 
-def _read_jsonl(path: Path) -> list[Row]:
+def _read_jsonl(path: Path) -> list[ManifestRow]:
     rows = []
     for number, line in enumerate(read_lines(path), start=1):
         try:
@@ -89,7 +89,7 @@ def _read_jsonl(path: Path) -> list[Row]:
         if not isinstance(values, dict):
             raise DataError(f"manifest {str(path)!r} row {number} is not a JSON object")
         clean = {str(name): "" if value is None else str(value) for name, value in values.items()}
-        rows.append(Row(_absolute(path, clean.get("path", "")), clean, number))
+        rows.append(ManifestRow(_absolute(path, clean.get("path", "")), clean, number))
     return rows
 
 

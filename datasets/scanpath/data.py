@@ -8,7 +8,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from vision_suite.datasets.base import Stage, stages_of, summary
-from vision_suite.datasets.loading import available_cores
+from vision_suite.datasets.loading import Cache, worker_count
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.scanpath.appearance import AppearanceSettings, Objects, TargetFrom
 from vision_suite.datasets.scanpath.assign import Rule, Unassigned
@@ -24,7 +24,6 @@ from vision_suite.datasets.scanpath.splits import SplitRule, SplitSettings, offi
 from vision_suite.datasets.scanpath.windows import Windows
 from vision_suite.errors import ConfigError, DataError, check_choice
 
-Cache = Literal["memory", "none"]
 OnBadImage = Literal["error", "skip"]
 
 
@@ -151,7 +150,7 @@ class ScanpathData(ScanpathBase):
             ConfigError: Settings contradict each other.
             DataError: The data set is missing, incomplete or malformed, or an image lies in two parts.
         """
-        workers = (0 if cache == "memory" else min(8, available_cores())) if num_workers is None else num_workers
+        workers = worker_count(num_workers, cache)
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=workers, seed=seed)
         windows = Windows(window, train_window, train_overlap, test_overlap)
         for name, value, choices in (

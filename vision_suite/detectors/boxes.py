@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from vision_suite.errors import DataError
+from vision_suite.types.arrays import Floats32
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +22,9 @@ class ObjectBoxes:
         notes: Number of boxes left out or changed, by kind.
     """
 
-    corners: npt.NDArray[np.float32]
+    corners: Floats32
     labels: tuple[str, ...]
-    scores: npt.NDArray[np.float32]
+    scores: Floats32
     notes: Mapping[str, int] = field(default_factory=dict)
 
     def labelled(self, word: str) -> tuple[int, ...]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +10,9 @@ import torch
 from vision_suite.datasets.tad.features import read_rows
 from vision_suite.datasets.tad.sampling import FeatureInfo, read_info, write_info
 from vision_suite.errors import CheckpointError, DataError
+from vision_suite.layers.grouped import pad_channels
 from vision_suite.models.csa.recognizer import SequenceRecognizer
-from vision_suite.video.store import Store, checksum
-
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """What an extraction did: files written, files that were there already, and what failed with the reason."""
-
-    written: int
-    present: int
-    failed: dict[str, str]
+from vision_suite.video.store import Extracted, Progress, Store, checksum
 
 
 def recognizer_from(contents: dict[str, object], path: Path) -> SequenceRecognizer:
@@ -82,7 +70,7 @@ def extract_sequences(
         semantics = network.semantics(torch.from_numpy(rows.T.copy())[None])[0].T.numpy()
         count = max(len(semantics) // stride, 1)
         pooled = np.stack([part.mean(axis=0) for part in np.array_split(semantics[: count * stride], count)])
-        padded = np.pad(pooled, ((0, 0), (0, -pooled.shape[1] % 4)))  # grouped convolutions need a multiple of 4
+        padded = pad_channels(pooled)
         store.write(path.stem, padded)
         written, width = written + 1, padded.shape[1]
     progress("extracting", len(files), len(files))
@@ -91,4 +79,4 @@ def extract_sequences(
         target,
         FeatureInfo(rate, info.stride * stride, info.clip * stride, info.offset, width, info.resized, extractor),
     )
-    return Extracted(written, present, failed)
+    return Extracted(written, present, failed, width)

@@ -5,45 +5,28 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from vision_suite.errors import DataError, SuiteError
+from vision_suite.types.arrays import Floats32
 from vision_suite.video.backbones import ClipNetwork, Extractor
 from vision_suite.video.decode import clips
-from vision_suite.video.store import Store, write_whole
+from vision_suite.video.store import Extracted, Progress, Store, write_whole
 
-Floats = npt.NDArray[np.float32]
-Progress = Callable[[str, int, int], None]
 FACTS = "videos"
-
-
-@dataclass
-class Extracted:
-    """What an extraction did.
-
-    Attributes:
-        written: Videos written. present: Videos that were there already. failed: Reason by name of the others.
-        channels: Width of a row.
-    """
-
-    written: int = 0
-    present: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
-    channels: int = 0
 
 
 @dataclass(frozen=True)
 class Chunk:
     """Rows of a video that came together: (n, C) float32, and whether the last one saw the video's end repeated."""
 
-    rows: Floats
+    rows: Floats32
     partial: bool
 
 

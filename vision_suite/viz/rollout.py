@@ -1,4 +1,4 @@
-"""Attention rollout over a picture: where the class token's weight comes from."""
+"""Attention rollout over a picture: the patches that the class token's weight comes from."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from vision_suite.types.arrays import Floats
 from vision_suite.viz import canvas
 
 STRENGTH = 0.8
 LIFT = 0.75
 
 
-def normalised(weights: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """``weights`` brought to 0..1: their place between the lowest and the highest, to the power of three quarters.
+def normalised(weights: npt.NDArray[np.floating]) -> Floats:
+    """``weights`` scaled to 0..1 between the lowest and the highest, to the power of three quarters.
 
-    The order stays, so the brightest place is the heaviest patch; the power lifts the middle, which a single heavy
-    patch would otherwise push into the dark. A constant map becomes zeros.
+    The order stays, so the brightest patch has the largest weight; the power lifts the middle, which a single large
+    weight would otherwise darken. A constant map becomes zeros.
 
     Raises:
         ValueError: The map is not two-dimensional, is empty, or holds a value that is not finite.
@@ -30,7 +31,7 @@ def normalised(weights: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     # A uniform map differs by rounding alone; stretching that to full contrast would draw a pattern that is not there.
     if high - low <= 1e-6 * max(abs(high), abs(low)):
         return np.zeros_like(values)
-    scaled: npt.NDArray[np.float64] = ((values - low) / (high - low)) ** LIFT
+    scaled: Floats = ((values - low) / (high - low)) ** LIFT
     return scaled
 
 
@@ -38,7 +39,7 @@ def overlay(picture: Image.Image, weights: npt.NDArray[np.floating]) -> Image.Im
     """The picture, greyed, under a heat map of its patches' weights.
 
     Args:
-        picture: What the network saw; any size.
+        picture: Input of the network; any size.
         weights: (h, w) weight of each patch, rows from the top; the grid need not be square.
 
     Returns:
@@ -62,7 +63,7 @@ def rollout_panel(
     """The picture and its heat map side by side, with a caption and a colour bar.
 
     Args:
-        picture: What the network saw; drawn whole, with its longer side ``longest`` pixels.
+        picture: Input of the network; drawn whole, with its longer side ``longest`` pixels.
         weights: (h, w) weight of each patch.
         caption: Line above the pictures, for instance the file name; cut in the middle where it is too long.
         longest: Longer side of each half, in pixels.

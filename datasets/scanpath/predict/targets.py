@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from vision_suite.datasets.scanpath.geometry import Doubles
 from vision_suite.datasets.scanpath.predict.settings import PictureSettings
 from vision_suite.datasets.scanpath.scenes import cut
 from vision_suite.detectors.boxes import ObjectBoxes
 from vision_suite.errors import DataError
 from vision_suite.types import Condition
+from vision_suite.types.arrays import Floats
 
 SIDE = 32  # pixels of crops that are compared with the target's picture
 
@@ -77,7 +77,7 @@ def most_alike(picture: Image.Image, boxes: ObjectBoxes, wanted: Image.Image) ->
     return best, likeness[best]
 
 
-def _standardised(picture: Image.Image) -> Doubles:
+def _standardised(picture: Image.Image) -> Floats:
     small = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR), dtype=np.float64).reshape(-1)
     centred = small - small.mean()
     length = float(np.linalg.norm(centred))

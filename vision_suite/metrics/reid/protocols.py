@@ -1,4 +1,4 @@
-"""From a bag of evaluated pictures to the query and gallery sets of a retrieval protocol."""
+"""Query and gallery sets of a retrieval protocol, from evaluated pictures in any order."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.reid.truth import JUNK, Truth
+from vision_suite.metrics.reid.truth import JUNK, RetrievalTruth
 from vision_suite.types import Role
+from vision_suite.types.arrays import Ints
 
-Ints = npt.NDArray[np.int64]
 Protocol = Literal["market", "multi_query", "cuhk03", "vehicleid"]
 
 PROTOCOLS: dict[str, str] = {
@@ -27,15 +26,17 @@ PROTOCOLS: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Evaluated pictures, each once, in the order of their data-set index; features may sit in several pieces.
+class EvaluatedPictures:
+    """Evaluated pictures, each once, in the order of their data-set index; features may lie in several pieces.
 
     Attributes:
         pieces: Feature matrices whose rows, one after another, are the pictures as they arrived.
         arrival: (N,) row of each picture in ``pieces``.
         index: (N,) data-set index, ascending.
-        identity: (N,) identity. camera: (N,) camera. role: (N,) `Role`.
-        duplicates: Pictures that arrived again (padding of a distributed sampler) and were dropped.
+        identity: (N,) identities.
+        camera: (N,) cameras.
+        role: (N,) values of `Role`.
+        duplicates: Number of repeated pictures (padding of a distributed sampler) that were dropped.
     """
 
     pieces: list[Tensor]
@@ -47,7 +48,7 @@ class Pictures:
     duplicates: int
 
     @classmethod
-    def collect(cls, pieces: list[Tensor], tags: Ints) -> Pictures:
+    def collect(cls, pieces: list[Tensor], tags: Ints) -> EvaluatedPictures:
         """Drop repeated pictures.
 
         Args:
@@ -72,7 +73,7 @@ class Pictures:
         return cls(pieces, arrival, index, kept[:, 1], kept[:, 2], kept[:, 3], len(tags) - len(index))
 
     def features(self, rows: Ints) -> Tensor:
-        """(len(rows), D) features of the pictures at ``rows``, copied once, from the pieces where they lie."""
+        """(len(rows), D) features of the pictures at ``rows``, copied once from the pieces."""
         wanted = self.arrival[rows]
         order = np.argsort(wanted, kind="stable")
         out = torch.empty(len(rows), self.pieces[0].shape[1], dtype=torch.float32, device=self.pieces[0].device)
@@ -85,18 +86,19 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One retrieval test: features with the queries first, and who is who.
+class RetrievalTest:
+    """One retrieval test: features with the queries first, and their identities and cameras.
 
     Attributes:
         features: (Q + G, D) features, queries first.
         truth: Identities and cameras.
-        query_index: (Q,) data-set index of the queries. gallery_index: (G,) of the gallery.
-        notes: What the protocol did that its name does not tell; part of the report.
+        query_index: (Q,) data-set indices of the queries.
+        gallery_index: (G,) data-set indices of the gallery.
+        notes: Counts of what the protocol did, for the report.
     """
 
     features: Tensor
-    truth: Truth
+    truth: RetrievalTruth
     query_index: Ints
     gallery_index: Ints
     notes: dict[str, int]
@@ -112,17 +114,24 @@ class Trial:
         return self.features[self.truth.shape[0] :]
 
 
-def trials(pictures: Pictures, protocol: Protocol, draws: int, seed: int) -> Iterator[Trial]:
-    """The tests whose mean is the result: ``draws`` of them for VehicleID, else one.
+def retrieval_tests(pictures: EvaluatedPictures, protocol: Protocol, draws: int, seed: int) -> Iterator[RetrievalTest]:
+    """Yield the tests whose mean is the result: ``draws`` of them for VehicleID, else one.
 
     Args:
-        pictures: What was evaluated.
+        pictures: Evaluated pictures.
         protocol: One of `PROTOCOLS`.
-        draws: Random galleries of VehicleID.
+        draws: Number of random galleries of VehicleID.
         seed: Seed of these galleries.
 
     Raises:
         DataError: No query or no gallery picture among those evaluated.
+
+    Example:
+        >>> tags = np.array([[0, 7, 0, Role.QUERY], [1, 7, 1, Role.GALLERY], [2, 8, 1, Role.GALLERY]])
+        >>> pictures = EvaluatedPictures.collect([torch.eye(3)], tags)  # index, identity, camera, role
+        >>> [test] = retrieval_tests(pictures, "market", draws=1, seed=0)
+        >>> test.truth.shape, test.gallery_index
+        ((1, 2), array([1, 2]))
     """
     if protocol == "vehicleid":
         yield from _drawn_galleries(pictures, draws, seed)
@@ -140,14 +149,14 @@ def trials(pictures: Pictures, protocol: Protocol, draws: int, seed: int) -> Ite
     notes = {"num_junk": int((junk & (pictures.role == Role.GALLERY)).sum())}
     if protocol == "multi_query":
         notes["queries_without_support"] = _average_support(pictures, query, features)
-    truth = Truth(
+    truth = RetrievalTruth(
         pictures.identity[query], pictures.identity[gallery], pictures.camera[query], pictures.camera[gallery]
     )
-    yield Trial(features, truth, pictures.index[query], pictures.index[gallery], notes)
+    yield RetrievalTest(features, truth, pictures.index[query], pictures.index[gallery], notes)
 
 
-def _average_support(pictures: Pictures, query: Ints, features: Tensor) -> int:
-    """Put the mean normalised feature of a query's support pictures in its place; count the queries that have none."""
+def _average_support(pictures: EvaluatedPictures, query: Ints, features: Tensor) -> int:
+    """Replace each query's feature by the mean normalised feature of its support; count the queries without support."""
     support = np.flatnonzero(pictures.role == Role.SUPPORT)
     if support.size == 0:
         raise DataError(
@@ -157,14 +166,14 @@ def _average_support(pictures: Pictures, query: Ints, features: Tensor) -> int:
     keys, group = np.unique(
         np.stack([pictures.identity[support], pictures.camera[support]], axis=1), axis=0, return_inverse=True
     )
-    place = {(identity, camera): row for row, (identity, camera) in enumerate(keys.tolist())}
+    row_of = {(identity, camera): row for row, (identity, camera) in enumerate(keys.tolist())}
     total = torch.zeros(len(keys), features.shape[1], device=features.device)
     unit = torch.nn.functional.normalize(pictures.features(support), dim=1)
     # The mean's length does not matter to a cosine, so the sum serves.
     total.index_add_(0, _long(group.reshape(-1), features), unit)
     missing = 0
     for row, position in enumerate(query.tolist()):
-        found = place.get((int(pictures.identity[position]), int(pictures.camera[position])))
+        found = row_of.get((int(pictures.identity[position]), int(pictures.camera[position])))
         if found is None:
             missing += 1
         else:
@@ -172,7 +181,7 @@ def _average_support(pictures: Pictures, query: Ints, features: Tensor) -> int:
     return missing
 
 
-def _drawn_galleries(pictures: Pictures, draws: int, seed: int) -> Iterator[Trial]:
+def _drawn_galleries(pictures: EvaluatedPictures, draws: int, seed: int) -> Iterator[RetrievalTest]:
     if draws < 1:
         raise ConfigError(f"draws={draws} is not a number of random galleries: choose 1 or more")
     junk = pictures.identity == JUNK
@@ -188,9 +197,11 @@ def _drawn_galleries(pictures: Pictures, draws: int, seed: int) -> Iterator[Tria
                 f"protocol 'vehicleid' has no query left: each of the {rows.size} pictures has an identity of its own; "
                 "check how identities are read"
             )
-        truth = Truth(pictures.identity[query], pictures.identity[gallery], use_cameras=False)
+        truth = RetrievalTruth(pictures.identity[query], pictures.identity[gallery], use_cameras=False)
         features = pictures.features(np.concatenate([query, gallery]))
-        yield Trial(features, truth, pictures.index[query], pictures.index[gallery], {"num_junk": int(junk.sum())})
+        yield RetrievalTest(
+            features, truth, pictures.index[query], pictures.index[gallery], {"num_junk": int(junk.sum())}
+        )
 
 
 def _long(rows: Ints, like: Tensor) -> Tensor:

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.reid.distances import as_features, exact_products, inverse_norms
-from vision_suite.metrics.reid.ranking import Block, Floats, Ints, for_rows, nearest, row_blocks
+from vision_suite.metrics.reid.ranking import AnyFloats, Block, for_rows, nearest, row_blocks
+from vision_suite.types.arrays import Floats, Ints
 
 SQUARED_EUCLIDEAN = "squared Euclidean of L2-normalised features, each row divided by its maximum"
-# Floats gathered at once for the distances of listed pairs (64 MiB for each side of the pairs in float32).
+# AnyFloats gathered at once for the distances of listed pairs (64 MiB for each side of the pairs in float32).
 PAIR_ELEMENTS = 1 << 24
 # Rows of the neighbour matrices expanded at once; bounds the intermediate sparse products.
 EXPAND_ROWS = 4096
@@ -42,12 +43,18 @@ class Reranker:
         query_features: (Q, D) features, L2-normalised inside; float32 unless they are float64.
         gallery_features: (G, D) features on the same device.
         k1: Neighbours of the reciprocal test.
-        k2: Neighbours of the query expansion, itself included; 1 switches it off.
+        k2: Neighbours of the query expansion, the picture itself included; 1 switches it off.
         lambda_: Weight of the original distance, 0 to 1.
 
     Raises:
-        ConfigError: A parameter out of range, or too few pictures for ``k1`` or ``k2``.
-        DataError: Shapes that do not agree, NaN or infinity.
+        ConfigError: A parameter is out of range, or there are too few pictures for ``k1`` or ``k2``.
+        DataError: Shapes do not agree, or values are NaN or infinite.
+
+    Example:
+        >>> features = torch.eye(4)[[0, 1, 0, 1, 2]]
+        >>> reranker = Reranker(features[:2], features[2:], k1=1, k2=1, lambda_=0.3)
+        >>> [(start, block.shape) for start, block in reranker.blocks([(0, 1), (1, 2)])]
+        [(0, (1, 3)), (1, (1, 3))]
     """
 
     def __init__(self, query_features: Tensor, gallery_features: Tensor, k1: int, k2: int, lambda_: float) -> None:
@@ -90,16 +97,16 @@ class Reranker:
                 row += (1 - self.lambda_) * (1 - shared / (2 - shared))
             yield start, block
 
-    def _distances(self, start: int, stop: int) -> Floats:
+    def _distances(self, start: int, stop: int) -> AnyFloats:
         """Squared Euclidean distances (stop - start, N) of rows [start, stop) to all, exactly 0 to itself."""
         with exact_products():
             block = self._features[start:stop] @ self._features.T
             block.mul_(-2).add_(2).clamp_min_(0)
             block.diagonal(start).zero_()
-        distances: Floats = block.cpu().numpy()
+        distances: AnyFloats = block.cpu().numpy()
         return distances
 
-    def _neighbours(self, k: int) -> tuple[Ints, Floats]:
+    def _neighbours(self, k: int) -> tuple[Ints, AnyFloats]:
         """The k nearest of every picture, itself first (N, k), and the largest distance of every row (N,)."""
         total = len(self._features)
         neighbours = np.empty((total, k), dtype=np.int64)
@@ -110,7 +117,7 @@ class Reranker:
             # Below every distance, so that no duplicate of a picture comes before the picture itself.
             block[np.arange(stop - start), np.arange(start, stop)] = -1
 
-            def list_row(i: int, start: int = start, block: Floats = block) -> None:
+            def list_row(i: int, start: int = start, block: AnyFloats = block) -> None:
                 neighbours[start + i] = nearest(block[i], k)
 
             for_rows(list_row, stop - start)
@@ -153,7 +160,7 @@ class Reranker:
         weights /= sums[rows - start]
         return sparse.csr_array((weights, columns, pattern.indptr), shape=pattern.shape)
 
-    def _shared(self, query: int) -> npt.NDArray[np.float64]:
+    def _shared(self, query: int) -> Floats:
         """sum_l min(V_query,l, V_j,l) for every gallery entry j: (G,)."""
         begin, end = self._query_rows.indptr[query : query + 2]
         columns, weights = self._query_rows.indices[begin:end], self._query_rows.data[begin:end]
@@ -173,19 +180,24 @@ def rerank(
     k1: int = 20,
     k2: int = 6,
     lambda_: float = 0.3,
-) -> Floats:
+) -> AnyFloats:
     """The final (Q, G) distance of k-reciprocal re-ranking; `Reranker` gives it in blocks of rows.
 
     Args:
         query_features: (Q, D) features, L2-normalised inside; float32 unless they are float64.
-        gallery_features: (G, D) features, likewise.
+        gallery_features: (G, D) features, with the same treatment.
         k1: Neighbours of the reciprocal test.
-        k2: Neighbours of the query expansion, itself included; 1 switches it off.
+        k2: Neighbours of the query expansion, the picture itself included; 1 switches it off.
         lambda_: Weight of the original distance, 0 to 1.
 
     Raises:
-        ConfigError: A parameter out of range, or too few pictures for ``k1`` or ``k2``.
-        DataError: Empty sets, shapes that do not agree, NaN or infinity.
+        ConfigError: A parameter is out of range, or there are too few pictures for ``k1`` or ``k2``.
+        DataError: Sets are empty, shapes do not agree, or values are NaN or infinite.
+
+    Example:
+        >>> features = np.eye(4)[[0, 1, 0, 1, 2]]  # two queries, and a gallery of three
+        >>> rerank(features[:2], features[2:], k1=1, k2=1).argmin(axis=1)
+        array([0, 1])
     """
     query, gallery = as_features(query_features, "query_features"), as_features(gallery_features, "gallery_features")
     if query.dtype != gallery.dtype:
@@ -202,6 +214,11 @@ def check_rerank(k1: int, k2: int, lambda_: float) -> None:
 
     Raises:
         ConfigError: ``k1`` or ``k2`` below 1, ``lambda_`` outside 0 to 1.
+
+    Example:
+        >>> check_rerank(k1=20, k2=0, lambda_=0.3)
+        Traceback (most recent call last):
+        vision_suite.errors.ConfigError: re-ranking with k1=20, k2=0: both count neighbours, choose 1 or more
     """
     if k1 < 1 or k2 < 1:
         raise ConfigError(f"re-ranking with k1={k1}, k2={k2}: both count neighbours, choose 1 or more")

@@ -17,9 +17,9 @@ import torch
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.reid.distances import as_features, cosine_blocks
 from vision_suite.metrics.reid.ranking import (
+    AnyFloats,
     APConvention,
     Block,
-    Floats,
     RetrievalScores,
     check_finite,
     row_blocks,
@@ -27,7 +27,8 @@ from vision_suite.metrics.reid.ranking import (
     summarise,
 )
 from vision_suite.metrics.reid.roc import PairTally
-from vision_suite.metrics.reid.truth import Labels, Truth
+from vision_suite.metrics.reid.truth import Labels, RetrievalTruth
+from vision_suite.types.arrays import Floats
 
 Matrix = npt.ArrayLike | torch.Tensor
 
@@ -48,15 +49,22 @@ def evaluate(
         query_ids: (Q,) identities.
         gallery_ids: (G,) identities; -1 is junk.
         query_cams: (Q,) cameras; None or -1 if unknown (no same-camera removal, with a warning).
-        gallery_cams: (G,) cameras, likewise.
-        max_rank: Length of the CMC curve; beyond the end of a gallery it repeats its last value.
+        gallery_cams: (G,) cameras; None or -1 if unknown.
+        max_rank: Length of the CMC curve, which repeats its last value beyond the end of a gallery.
         ap: "rect" (mean of j / rank_j) or "trapz" (the Market-1501 MATLAB code).
 
     Raises:
-        DataError: Shapes that do not agree, empty sets, NaN or infinity, or no valid query (naming the likely cause).
-        ConfigError: Unknown ``ap``, or ``max_rank`` below 1.
+        DataError: Shapes do not agree, sets are empty, values are NaN or infinite, or no query is valid (the message
+            names the likely cause).
+        ConfigError: ``ap`` is unknown, or ``max_rank`` is below 1.
+
+    Example:
+        >>> distance = [[0.1, 0.2, 0.3]]
+        >>> result = evaluate(distance, [7], [8, 7, 9], [0], [1, 1, 1], max_rank=3)
+        >>> result["mAP"], result["cmc"]
+        (0.5, array([0., 1., 1.]))
     """
-    truth = Truth(query_ids, gallery_ids, query_cams, gallery_cams)
+    truth = RetrievalTruth(query_ids, gallery_ids, query_cams, gallery_cams)
     return summarise(score(_matrix_blocks(distance, truth), truth, ap), truth, max_rank)
 
 
@@ -73,21 +81,26 @@ def evaluate_features(
     """Score features by 1 - cosine, a block of queries at a time: never more than 64 MiB of distances.
 
     Args:
-        query_features: (Q, D) features, normalised inside; float32 unless they are float64. A CUDA tensor has its
-            distances computed on its device.
-        gallery_features: (G, D) features, likewise.
+        query_features: (Q, D) features, normalised inside; float32 unless they are float64. Distances of CUDA
+            tensors are computed on their device.
+        gallery_features: (G, D) features, with the same treatment.
         query_ids: (Q,) identities.
         gallery_ids: (G,) identities; -1 is junk.
         query_cams: (Q,) cameras; None or -1 if unknown.
-        gallery_cams: (G,) cameras, likewise.
+        gallery_cams: (G,) cameras; None or -1 if unknown.
         max_rank: Length of the CMC curve.
         ap: "rect" or "trapz", as in `evaluate`.
 
     Raises:
-        DataError: As in `evaluate`.
-        ConfigError: As in `evaluate`.
+        DataError: The input is unusable as in `evaluate`.
+        ConfigError: A setting is out of range as in `evaluate`.
+
+    Example:
+        >>> query, gallery = [[1.0, 0.0]], [[0.9, 0.1], [0.0, 1.0]]
+        >>> evaluate_features(query, gallery, [7], [7, 8], [0], [1, 1])["mAP"]
+        1.0
     """
-    truth = Truth(query_ids, gallery_ids, query_cams, gallery_cams)
+    truth = RetrievalTruth(query_ids, gallery_ids, query_cams, gallery_cams)
     query, gallery = as_features(query_features, "query_features"), as_features(gallery_features, "gallery_features")
     if (len(query), len(gallery)) != truth.shape or query.shape[1] != gallery.shape[1]:
         raise DataError(
@@ -119,16 +132,21 @@ def evaluate_single_shot(
         query_ids: (Q,) identities.
         gallery_ids: (G,) identities; -1 is junk.
         query_cams: (Q,) cameras; None or -1 if unknown.
-        gallery_cams: (G,) cameras, likewise.
+        gallery_cams: (G,) cameras; None or -1 if unknown.
         max_rank: Length of the CMC curve.
         draws: Number of random galleries.
         seed: Seed of the draws.
 
     Raises:
-        DataError: As in `evaluate`.
-        ConfigError: As in `evaluate`, or ``draws`` below 1.
+        DataError: The input is unusable as in `evaluate`.
+        ConfigError: A setting is out of range as in `evaluate`, or ``draws`` is below 1.
+
+    Example:
+        >>> distance = [[0.1, 0.3, 0.2]]  # of two pictures of identity 8, one is drawn
+        >>> evaluate_single_shot(distance, [7], [8, 8, 7], [0], [1, 1, 1], max_rank=2, draws=4, seed=0)["cmc"]
+        array([0.5, 1. ])
     """
-    truth = Truth(query_ids, gallery_ids, query_cams, gallery_cams)
+    truth = RetrievalTruth(query_ids, gallery_ids, query_cams, gallery_cams)
     uniform = uniform_draws(draws, truth.num_identities, seed)
     return summarise(score(_matrix_blocks(distance, truth), truth, draws=uniform), truth, max_rank)
 
@@ -148,34 +166,42 @@ def verification(
         query_ids: (Q,) identities.
         gallery_ids: (G,) identities; -1 is junk.
         query_cams: (Q,) cameras; None or -1 if unknown.
-        gallery_cams: (G,) cameras, likewise.
+        gallery_cams: (G,) cameras; None or -1 if unknown.
         fpr: False positive rates, above 0 and below 1.
 
     Returns:
         ``{"tpr_at_fpr_0.0001": ...}``, fractions of one.
 
     Raises:
-        DataError: As in `evaluate`, or no negative pair.
-        ConfigError: A rate out of range.
+        DataError: The input is unusable as in `evaluate`, or there is no negative pair.
+        ConfigError: A rate is out of range.
+
+    Example:
+        >>> verification([[0.1, 0.2, 0.3]], [7], [7, 8, 9], [0], [1, 1, 1], fpr=[0.5])
+        {'tpr_at_fpr_0.5': 1.0}
     """
-    truth = Truth(query_ids, gallery_ids, query_cams, gallery_cams)
+    truth = RetrievalTruth(query_ids, gallery_ids, query_cams, gallery_cams)
     tally = PairTally(truth, fpr)
     deque(tally.tap(_matrix_blocks(distance, truth)), maxlen=0)
     return tally.rates()
 
 
-def uniform_draws(draws: int, identities: int, seed: int) -> npt.NDArray[np.float64]:
+def uniform_draws(draws: int, identities: int, seed: int) -> Floats:
     """(draws, identities) uniform numbers in [0, 1) that name one picture per identity and draw.
 
     Raises:
         ConfigError: ``draws`` below 1.
+
+    Example:
+        >>> uniform_draws(draws=2, identities=3, seed=0).shape
+        (2, 3)
     """
     if draws < 1:
         raise ConfigError(f"draws={draws} is not a number of random galleries: choose 1 or more")
     return np.random.default_rng(seed).random((draws, identities))
 
 
-def _matrix_blocks(distance: Matrix, truth: Truth) -> Iterator[Block]:
+def _matrix_blocks(distance: Matrix, truth: RetrievalTruth) -> Iterator[Block]:
     matrix = distance.detach() if isinstance(distance, torch.Tensor) else np.asarray(distance)
     if tuple(matrix.shape) != truth.shape:
         raise DataError(
@@ -188,6 +214,6 @@ def _matrix_blocks(distance: Matrix, truth: Truth) -> Iterator[Block]:
         rows = matrix[start:stop]
         if isinstance(rows, torch.Tensor):
             rows = (rows if rows.dtype == torch.float64 else rows.float()).cpu().numpy()
-        block: Floats = rows.astype(np.float32 if rows.dtype in (np.float16, np.float32) else np.float64)
+        block: AnyFloats = rows.astype(np.float32 if rows.dtype in (np.float16, np.float32) else np.float64)
         check_finite(block, start)
         yield start, block

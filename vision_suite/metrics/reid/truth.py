@@ -1,4 +1,4 @@
-"""Who is who in a retrieval test: identities and cameras of queries and gallery, and which entries count."""
+"""Ground truth of a retrieval test: identities and cameras of queries and gallery, and the entries that count."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy.typing as npt
 import torch
 
 from vision_suite.errors import DataError
+from vision_suite.types.arrays import Floats, Ints
 
-Ints = npt.NDArray[np.int64]
 Labels = npt.ArrayLike | torch.Tensor
 
 JUNK = -1
 UNKNOWN_CAMERA = -1
 
 
-class Truth:
+class RetrievalTruth:
     """Identities and cameras of Q queries and G gallery entries.
 
     Identity -1 in the gallery is junk, removed for every query. Any other identity that no query has (Market-1501's 0)
     is a distractor: it stays and counts as wrong. A gallery entry with the identity *and* camera of the query is
-    removed for that query. Camera -1, or None for all, means unknown: nothing is removed on its account, with a
+    removed for that query. Camera -1, or None for all, means unknown: no entry is removed by camera, with a
     warning.
 
     Args:
@@ -33,7 +33,12 @@ class Truth:
         use_cameras: False for protocols without the same-camera step (VehicleID): no removal and no warning.
 
     Raises:
-        DataError: Empty sets, labels that are not whole numbers, lengths that differ.
+        DataError: A set is empty, labels are not whole numbers, or lengths differ.
+
+    Example:
+        >>> truth = RetrievalTruth([7], [7, 7, -1, 8], query_cams=[0], gallery_cams=[0, 1, 1, 1])
+        >>> truth.matches(0), truth.junk
+        ((array([1]), array([0])), array([2]))
     """
 
     def __init__(
@@ -98,7 +103,7 @@ class Truth:
         removed = self.gallery_cams[same] == camera
         return same[~removed], same[removed]
 
-    def picks(self, draws: npt.NDArray[np.float64]) -> Ints:
+    def picks(self, draws: Floats) -> Ints:
         """One gallery row per identity for each row of uniform ``draws`` (S, identities) in [0, 1)."""
         return self._rows[self._starts + (draws * self._sizes).astype(np.int64)]
 

@@ -13,8 +13,16 @@ import numpy as np
 
 from vision_suite.errors import DataError
 from vision_suite.metrics.tad.matching import match, pairs
-from vision_suite.metrics.tad.tables import Found, Invalid, Truth, check_thresholds, read_found, read_truth
-from vision_suite.ops.segments import Floats, paired_tiou
+from vision_suite.metrics.tad.tables import (
+    AnnotatedSegments,
+    Invalid,
+    PredictedSegments,
+    check_thresholds,
+    read_found,
+    read_truth,
+)
+from vision_suite.ops.segments import paired_tiou
+from vision_suite.types.arrays import Bools, Floats, Ints
 
 # Literal decimals: a computed 0.3 + 0.1 is not 0.4 and turns a match of exactly 0.4 into a miss.
 ACTIVITYNET = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
@@ -55,11 +63,17 @@ def mean_average_precision(
 
     Returns:
         ``mAP`` (t,) float64 by threshold, ``average_mAP`` their mean, ``ap`` (t, K) by class, ``classes`` K names,
-        ``tiou_thresholds`` (t,), and ``counts``: videos, annotations, predictions, and whatever was left out. Fractions
-        of one.
+        ``tiou_thresholds`` (t,), and ``counts``: videos, annotations, predictions, and omissions by kind. Fractions of
+        one.
 
     Raises:
-        DataError: A dictionary is malformed or empty, or holds what is to be refused.
+        DataError: A dictionary is malformed or empty, or holds entries that ``error`` refuses.
+
+    Example:
+        >>> truth = {"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}}
+        >>> found = {"results": {"v": [{"segment": [0, 9], "label": "run", "score": 0.8}]}}
+        >>> mean_average_precision(truth, found, [0.5, 0.95])["mAP"]
+        array([1., 0.])
     """
     thresholds = check_thresholds(tiou_thresholds)
     truth = read_truth(ground_truth, subset, blocked)
@@ -80,14 +94,21 @@ def mean_average_precision(
     }
 
 
-def matched(truth: Truth, found: Found, thresholds: Floats) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The annotation that each prediction takes within its video and class: (n, t), -1 for none."""
+def matched(truth: AnnotatedSegments, found: PredictedSegments, thresholds: Floats) -> Ints:
+    """The annotation that each prediction takes within its video and class: (n, t), -1 for none.
+
+    Example:
+        >>> truth = read_truth({"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}})
+        >>> entries = [{"segment": [0, 9], "label": "run", "score": 0.8}]
+        >>> matched(truth, read_found({"results": {"v": entries}}, truth, labels=True), np.array([0.5, 0.95]))
+        array([[ 0, -1]])
+    """
     classes = max(len(truth.classes), 1)
     group = np.where(found.video < 0, -1, found.video * classes + found.label)
     return match(group, found.segment, truth.video * classes + truth.label, truth.segment, thresholds)
 
 
-def average_precision(true: np.ndarray[Any, np.dtype[np.bool_]], positives: int) -> Floats:
+def average_precision(true: Bools, positives: int) -> Floats:
     """Area under interpolated precision over recall.
 
     Args:
@@ -96,6 +117,10 @@ def average_precision(true: np.ndarray[Any, np.dtype[np.bool_]], positives: int)
 
     Returns:
         (t,) float64.
+
+    Example:
+        >>> average_precision(np.array([[True], [False], [True]]), positives=2)  # (1 / 1 + 2 / 3) / 2
+        array([0.83333333])
     """
     if not len(true):
         return np.zeros(true.shape[1])
@@ -124,13 +149,13 @@ def average_recall(
     annotation is found if any used proposal reaches the threshold.
 
     Args:
-        ground_truth: As for `mean_average_precision`.
-        proposals: ``{"results": {id: [{"score", "segment"}]}}``; labels are not looked at.
+        ground_truth: Annotations, in the form of `mean_average_precision`.
+        proposals: ``{"results": {id: [{"score", "segment"}]}}``; labels are ignored.
         max_avg: Largest average number of proposals per video.
         tiou_thresholds: Thresholds on tIoU over which recall is averaged.
         subset: Subset of the ground truth; None takes all of its videos.
         blocked: Ids of videos that count in neither.
-        invalid: As for `mean_average_precision`.
+        invalid: Treatment of unusable proposals, with the choices of `mean_average_precision`.
 
     Returns:
         ``AN`` (100,) average numbers of proposals, ``AR`` (100,) average recall at each, ``recall`` (t, 100), ``AUC``
@@ -139,6 +164,12 @@ def average_recall(
 
     Raises:
         DataError: A dictionary is malformed, or there is no proposal for any annotated video.
+
+    Example:
+        >>> truth = {"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}}
+        >>> found = {"results": {"v": [{"segment": [0, 9], "score": 0.8}]}}
+        >>> average_recall(truth, found, tiou_thresholds=[0.5, 0.95])["AR@1"]
+        0.5
     """
     if not (isinstance(max_avg, (int, float, np.integer)) and 1 <= max_avg < np.inf):
         raise DataError(f"max_avg={max_avg!r} must be 1 or more proposals per video")
@@ -165,11 +196,11 @@ def average_recall(
     row, column = pairs(truth.video, video)
     overlap = paired_tiou(truth.segment[row], segment[column])
     recall = np.empty((len(thresholds), STEPS))
-    for place, threshold in enumerate(thresholds):
+    for index, threshold in enumerate(thresholds):
         hit = overlap >= threshold
         first = np.full(len(truth.video), np.iinfo(np.int64).max)
         np.minimum.at(first, row[hit], rank[column[hit]])
-        recall[place] = (first[:, None] < budget[truth.video]).mean(axis=0)
+        recall[index] = (first[:, None] < budget[truth.video]).mean(axis=0)
     curve = recall.mean(axis=0)
     numbers = shares * (float(used.sum()) / len(annotated))
     out = {
@@ -187,7 +218,7 @@ def average_recall(
     return out
 
 
-def _counts(truth: Truth, found: Found) -> dict[str, int]:
+def _counts(truth: AnnotatedSegments, found: PredictedSegments) -> dict[str, int]:
     return {
         "videos": len(truth.videos),
         "annotations": len(truth.label),

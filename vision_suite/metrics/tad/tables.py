@@ -6,12 +6,12 @@ import logging
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from vision_suite.errors import DataError, check_choice
-from vision_suite.ops.segments import Floats, Ints
+from vision_suite.types.arrays import Bools, Floats, Ints
 
 log = logging.getLogger(__name__)
 
@@ -19,14 +19,16 @@ Invalid = Literal["error", "drop"]
 
 
 @dataclass(frozen=True)
-class Truth:
+class AnnotatedSegments:
     """Annotated segments of one subset.
 
     Attributes:
         videos: Ids of its videos without ``v_``, sorted.
         classes: Names that occur, sorted, also those without a usable annotation.
-        video: (n,) place in ``videos``. label: (n,) place in ``classes``. segment: (n, 2) seconds.
-        duration: (V,) seconds, NaN where the file doesn't say.
+        video: (n,) indices into ``videos``.
+        label: (n,) indices into ``classes``.
+        segment: (n, 2) start and end in seconds.
+        duration: (V,) seconds, NaN where the file has none.
         dropped: Annotations left out because start and end are equal, inverted or not finite.
     """
 
@@ -40,14 +42,16 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Found:
-    """Predicted segments, sorted by falling score; equal scores by video, segment and label, whatever their order was.
+class PredictedSegments:
+    """Predicted segments, sorted by falling score, equal scores by video, segment and label.
 
     Attributes:
-        video: (n,) place in the truth's ``videos``, -1 for a video it does not know.
-        label: (n,) place in its ``classes``; 0 for proposals. segment: (n, 2) seconds. score: (n,).
-        counts: What was left out or stands out: ``dropped_segments``, ``unknown_labels``, ``unknown_videos``,
-            ``blocked``.
+        video: (n,) indices into the truth's ``videos``, -1 for an unknown video.
+        label: (n,) indices into the truth's ``classes``; 0 for proposals.
+        segment: (n, 2) start and end in seconds.
+        score: (n,) scores.
+        counts: Numbers of entries left out, and of unknown videos: ``dropped_segments``, ``unknown_labels``,
+            ``unknown_videos``, ``blocked``.
     """
 
     video: Ints
@@ -57,8 +61,10 @@ class Found:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def read_truth(ground_truth: Mapping[str, Any], subset: str | None = None, blocked: Collection[str] = ()) -> Truth:
-    """Columns of an annotation dictionary ``{"database": {id: {"subset", "duration", "annotations": [...]}}}``.
+def read_truth(
+    ground_truth: Mapping[str, Any], subset: str | None = None, blocked: Collection[str] = ()
+) -> AnnotatedSegments:
+    """Read an annotation dictionary ``{"database": {id: {"subset", "duration", "annotations": [...]}}}``.
 
     Args:
         ground_truth: The dictionary; segments in seconds, as numbers or text.
@@ -67,6 +73,12 @@ def read_truth(ground_truth: Mapping[str, Any], subset: str | None = None, block
 
     Raises:
         DataError: There is no database, no video or no usable annotation in the subset, or an annotation lacks a part.
+
+    Example:
+        >>> notes = [{"segment": ["0", 10], "label": "run"}, {"segment": [5, 5], "label": "jump"}]
+        >>> truth = read_truth({"database": {"v_1": {"annotations": notes}}})
+        >>> truth.videos, truth.classes, truth.segment, truth.dropped
+        (['1'], ['jump', 'run'], array([[ 0., 10.]]), 1)
     """
     database = _by_video(ground_truth, "database", "ground truth", Mapping)
     left_out = _bare(blocked)
@@ -80,13 +92,13 @@ def read_truth(ground_truth: Mapping[str, Any], subset: str | None = None, block
         raise DataError(f"the ground truth has no video of subset {subset!r}: it has {', '.join(known) or 'no video'}")
     videos = sorted(chosen)
     rows: list[tuple[int, str, float, float]] = []
-    for place, name in enumerate(videos):
+    for index, name in enumerate(videos):
         notes = chosen[name].get("annotations", [])
         if not isinstance(notes, list | tuple):
             raise DataError(f"the ground truth has {str(notes)[:60]} as 'annotations' of video {name!r}: give a list")
         for note in notes:
             start, end = _segment(note, f"annotation of video {name!r}")
-            rows.append((place, _label(note, f"annotation of video {name!r}"), start, end))
+            rows.append((index, _label(note, f"annotation of video {name!r}"), start, end))
     segment = np.array([row[2:] for row in rows], dtype=np.float64).reshape(-1, 2)
     good = _usable(segment)
     if not good.any():
@@ -96,12 +108,12 @@ def read_truth(ground_truth: Mapping[str, Any], subset: str | None = None, block
         log.warning("left out %d of %d annotations without a positive, finite length", dropped, len(rows))
     kept = [row for row, usable in zip(rows, good, strict=True) if usable]
     classes = sorted({row[1] for row in rows})  # as the official code: one without a usable annotation scores 0
-    place_of = {name: place for place, name in enumerate(classes)}
-    return Truth(
+    index_of = {name: index for index, name in enumerate(classes)}
+    return AnnotatedSegments(
         videos,
         classes,
         np.array([row[0] for row in kept], dtype=np.int64),
-        np.array([place_of[row[1]] for row in kept], dtype=np.int64),
+        np.array([index_of[row[1]] for row in kept], dtype=np.int64),
         segment[good],
         np.array([_duration(chosen[name], name) for name in videos]),
         dropped,
@@ -110,91 +122,117 @@ def read_truth(ground_truth: Mapping[str, Any], subset: str | None = None, block
 
 def read_found(
     predictions: Mapping[str, Any],
-    truth: Truth,
+    truth: AnnotatedSegments,
     *,
     labels: bool,
     blocked: Collection[str] = (),
     invalid: Invalid = "error",
     unknown_labels: Invalid = "error",
-) -> Found:
-    """Columns of a result dictionary ``{"results": {id: [{"label", "score", "segment"}]}}``.
+) -> PredictedSegments:
+    """Read a result dictionary ``{"results": {id: [{"label", "score", "segment"}]}}``.
 
     Args:
         predictions: The dictionary; ids with or without ``v_``.
-        truth: What the ids and labels refer to.
-        labels: Whether labels count (detections) or not (proposals).
+        truth: Annotations that the ids and labels refer to.
+        labels: True if labels count (detections), False if not (proposals).
         blocked: Ids of videos to leave out.
-        invalid: What to do with segments of no positive, finite length, and scores that are not finite.
-        unknown_labels: What to do with labels that the truth does not have.
+        invalid: Treatment of segments without a positive, finite length, and of scores that are not finite.
+        unknown_labels: Treatment of labels that the truth does not have.
 
     Raises:
-        ConfigError: ``invalid`` or ``unknown_labels`` is another word.
+        ConfigError: ``invalid`` or ``unknown_labels`` is another word than ``error`` or ``drop``.
         DataError: There are no results, a part is missing, or something invalid or unknown was found and not dropped.
+
+    Example:
+        >>> truth = read_truth({"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}})
+        >>> entries = [{"segment": [0, 5], "score": 0.5}, {"segment": [0, 9], "score": 0.8}]
+        >>> read_found({"results": {"v": entries}}, truth, labels=False).score
+        array([0.8, 0.5])
     """
     check_choice("invalid", invalid, get_args(Invalid))
     check_choice("unknown_labels", unknown_labels, get_args(Invalid))
     results = _by_video(predictions, "results", "result dictionary", list | tuple)
     left_out = _bare(blocked)
-    video_of = {name: place for place, name in enumerate(truth.videos)}
-    label_of = {name: place for place, name in enumerate(truth.classes)}
-    counts = dict.fromkeys(("dropped_segments", "unknown_labels", "unknown_videos", "blocked"), 0)
-    rows: list[tuple[int, str, int, float, float, float]] = []
-    unknown: set[str] = set()
-    for name, entries in results.items():
-        if name in left_out:
-            counts["blocked"] += len(entries)
-            continue
-        place = video_of.get(name, -1)
-        for entry in entries:
-            start, end = _segment(entry, f"prediction of video {name!r}")
-            label = 0
-            if labels:
-                word = _label(entry, f"prediction of video {name!r}")
-                label = label_of.get(word, -1)
-                if label < 0:
-                    unknown.add(word)
-                    counts["unknown_labels"] += 1
-                    continue
-            rows.append((place, name, label, start, end, _number(entry, "score", f"prediction of video {name!r}")))
+    label_of = {name: index for index, name in enumerate(truth.classes)} if labels else None
+    rows, unknown = _rows({name: results[name] for name in results if name not in left_out}, label_of)
     if unknown and unknown_labels == "error":
         raise DataError(
-            f"{counts['unknown_labels']} predictions have a label that the ground truth does not have, such as "
-            f"{min(unknown)!r}: correct it, or drop them with unknown_labels='drop'"
+            f"{len(unknown)} predictions have a label that the ground truth does not have, such as {min(unknown)!r}: "
+            "correct it, or drop them with unknown_labels='drop'"
         )
-    segment = np.array([row[3:5] for row in rows], dtype=np.float64).reshape(-1, 2)
-    score = np.array([row[5] for row in rows], dtype=np.float64)
-    good = _usable(segment) & np.isfinite(score)
-    counts["dropped_segments"] = int((~good).sum())
-    if not good.all():
-        first = rows[int(np.flatnonzero(~good)[0])]
-        what = (
-            f"{counts['dropped_segments']} of {len(rows)} predictions have a segment without a positive, finite length"
-        )
-        if invalid == "error":
-            raise DataError(
-                f"{what} or a score that is not finite, the first in video {first[1]!r}: segment "
-                f"[{first[3]}, {first[4]}], score {first[5]}: correct them, or drop them with invalid='drop'"
-            )
-        log.warning("%s or a score that is not finite: left out", what)
-    rows = [row for row, usable in zip(rows, good, strict=True) if usable]
-    # Unknown videos by name, so that the order of the file never matters.
-    names = {name: place for place, name in enumerate(sorted({row[1] for row in rows}))}
-    counts["unknown_videos"] = len(names.keys() - video_of.keys())
-    if names and counts["unknown_videos"] == len(names):
+    usable = _usable_rows(rows, invalid)
+    video_of = {name: index for index, name in enumerate(truth.videos)}
+    names = {row.video for row in usable}
+    unknown_videos = names - video_of.keys()
+    if names and names == unknown_videos:
         warnings.warn(
-            f"none of the {len(names)} predicted videos, such as {next(iter(names))!r}, is in the ground truth: check "
+            f"none of the {len(names)} predicted videos, such as {min(names)!r}, is in the ground truth: check "
             "the ids and the subset",
             stacklevel=3,
         )
-    keys = np.array([(names[row[1]], row[2], row[3], row[4], -row[5]) for row in rows]).reshape(-1, 5)
-    order = np.lexsort((keys[:, 1], keys[:, 3], keys[:, 2], keys[:, 0], keys[:, 4]))
-    return Found(
-        np.array([row[0] for row in rows], dtype=np.int64)[order],
-        np.array([row[2] for row in rows], dtype=np.int64)[order],
-        segment[good][order],
-        score[good][order],
-        counts,
+    usable.sort()
+    return PredictedSegments(
+        np.array([video_of.get(row.video, -1) for row in usable], dtype=np.int64),
+        np.array([row.label for row in usable], dtype=np.int64),
+        np.array([(row.start, row.end) for row in usable], dtype=np.float64).reshape(-1, 2),
+        np.array([-row.falling for row in usable], dtype=np.float64),
+        {
+            "dropped_segments": len(rows) - len(usable),
+            "unknown_labels": len(unknown),
+            "unknown_videos": len(unknown_videos),
+            "blocked": sum(len(entries) for name, entries in results.items() if name in left_out),
+        },
     )
+
+
+class _Row(NamedTuple):
+    """A prediction; its fields stand in the order that sorts: best score first, ties by video, segment and label."""
+
+    falling: float  # the score, negative
+    video: str
+    start: float
+    end: float
+    label: int
+
+
+def _rows(results: Mapping[str, Any], label_of: Mapping[str, int] | None) -> tuple[list[_Row], list[str]]:
+    """The predictions whose label is known (any, without ``label_of``), and the labels of the others."""
+    rows: list[_Row] = []
+    unknown: list[str] = []
+    for name, entries in results.items():
+        where = f"prediction of video {name!r}"
+        for entry in entries:
+            start, end = _segment(entry, where)
+            label = 0
+            if label_of is not None:
+                word = _label(entry, where)
+                if word not in label_of:
+                    unknown.append(word)
+                    continue
+                label = label_of[word]
+            rows.append(_Row(-_number(entry, "score", where), name, start, end, label))
+    return rows, unknown
+
+
+def _usable_rows(rows: list[_Row], invalid: Invalid) -> list[_Row]:
+    """The predictions with a positive, finite length and a finite score.
+
+    Raises:
+        DataError: There are others, which ``invalid`` refuses.
+    """
+    segment = np.array([(row.start, row.end) for row in rows], dtype=np.float64).reshape(-1, 2)
+    good = _usable(segment) & np.isfinite(np.array([row.falling for row in rows], dtype=np.float64))
+    if good.all():
+        return rows
+    first = rows[int(np.flatnonzero(~good)[0])]
+    what = f"{int((~good).sum())} of {len(rows)} predictions have a segment without a positive, finite length"
+    if invalid == "error":
+        raise DataError(
+            f"{what} or a score that is not finite, the first in video {first.video!r}: segment "
+            f"[{first.start}, {first.end}], score {-first.falling}: correct them, or drop them with invalid='drop'"
+        )
+    log.warning("%s or a score that is not finite: left out", what)
+    return [row for row, usable in zip(rows, good, strict=True) if usable]
 
 
 def check_thresholds(thresholds: Iterable[float]) -> Floats:
@@ -202,6 +240,10 @@ def check_thresholds(thresholds: Iterable[float]) -> Floats:
 
     Raises:
         DataError: There is none, or one is no number or outside (0, 1].
+
+    Example:
+        >>> check_thresholds([0.5, 0.75])
+        array([0.5 , 0.75])
     """
     try:
         values: Floats = np.atleast_1d(np.array(thresholds, dtype=np.float64)).ravel()
@@ -217,7 +259,7 @@ def _bare(names: Iterable[Any]) -> set[str]:
 
 
 def _by_video(contents: Any, key: str, what: str, kind: Any) -> dict[str, Any]:
-    """What a dictionary holds under a key, by ids without ``v_``."""
+    """The contents of a dictionary under a key, by ids without ``v_``."""
     table = contents.get(key) if isinstance(contents, Mapping) else None
     if not isinstance(table, Mapping):
         raise DataError(
@@ -236,14 +278,14 @@ def _by_video(contents: Any, key: str, what: str, kind: Any) -> dict[str, Any]:
     return out
 
 
-def _usable(segment: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _usable(segment: Floats) -> Bools:
     return np.isfinite(segment).all(axis=1) & (segment[:, 1] > segment[:, 0])
 
 
 def _segment(entry: Mapping[str, Any], where: str) -> tuple[float, float]:
     try:
         if isinstance(entry["segment"], str):
-            raise TypeError("text would be taken apart into letters")
+            raise TypeError("text is not [start, end]")
         start, end = entry["segment"]
         return float(start), float(end)
     except (KeyError, TypeError, ValueError) as error:
