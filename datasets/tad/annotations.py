@@ -106,7 +106,7 @@ def read_annotations(
             problems["blocked_videos"] += 1
             continue
         if name in videos:
-            raise DataError(f"{path}: {name!r} occurs twice, with and without v_")
+            raise DataError(f"{path}: {name!r} is there twice, with and without v_")
         videos[name] = _video(path, name, entry, set(ignore_labels), problems)
     found = sorted({action.label for video in videos.values() for action in video.actions})
     if not found:

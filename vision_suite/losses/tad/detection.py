@@ -18,8 +18,8 @@ class DetectionLoss(nn.Module):
     Args:
         reg_weight: Factor on the regression term.
         cls_weight: Factor on the classification term.
-        low_with_zero: Count proposals without any overlap in the low band of the regression (OpenTAD) or leave them out
-            (JJBOY, mmaction2).
+        low_with_zero: Count proposals without overlap in the low band of the regression (OpenTAD), or leave them
+            out (JJBOY, mmaction2).
 
     Example:
         >>> from vision_suite.layers.proposal_map import Convention, ProposalMap
@@ -98,7 +98,7 @@ def overlap_regression(
         target: True overlaps, (B, D, T).
         counted: Entries that are proposals, (B, D, T) bool.
         draw: (B, D, T) uniform random numbers in [0, 1).
-        low_with_zero: Count overlap 0 to the low band.
+        low_with_zero: Count overlap 0 in the low band.
 
     Returns:
         A scalar; 0 if nothing is kept.
