@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,31 +111,25 @@ def load_network(path: Path, model: str | None = None) -> tuple[Exportable, dict
 
 def _find_class(named: str | None, model: str | None, path: Path) -> type[LitBase]:
     """The class a checkpoint names, looked up among those that are known; never imported because a file says so."""
-    from vision_suite.cli.trainer.plugins import import_plugins, import_rooms
-
-    import_rooms()
-    import_plugins()
-    known = {f"{each.__module__}.{each.__qualname__}": each for each in _classes()}
-    short = {each.__name__: each for each in known.values()}
-    if named is None and model is None:
-        raise CheckpointError(f"{path} does not name its class: give --model, one of {', '.join(sorted(short))}")
-    wanted = named if named is not None else str(model)
-    found = known.get(wanted) or short.get(wanted)
-    if found is None:
-        where = f"{path} was saved by" if named is not None else "--model"
-        raise CheckpointError(f"{where} {wanted}, which is no model of the suite{did_you_mean(wanted, list(short))}")
-    return found
-
-
-def _classes() -> Iterator[type[LitBase]]:
-    """Every Lightning module of the suite and its plugins."""
+    from vision_suite.cli.trainer.classes import PACKAGE, import_named
+    from vision_suite.cli.trainer.plugins import import_plugins
+    from vision_suite.cli.trainer.vocabulary import class_names, imported_classes
     from vision_suite.lit_modules.base import LitBase
 
-    waiting: list[type[LitBase]] = LitBase.__subclasses__()
-    while waiting:
-        each = waiting.pop()
-        waiting.extend(each.__subclasses__())
-        yield each
+    import_plugins()
+    names = class_names(LitBase)
+    if named is None and model is None:
+        raise CheckpointError(f"{path} does not name its class: give --model, one of {', '.join(names)}")
+    wanted = named if named is not None else str(model)
+    package, _, name = wanted.rpartition(".")
+    ours = package in ("", PACKAGE) or package.startswith(f"{PACKAGE}.")
+    import_named([name] if ours else [])
+    for each in imported_classes(LitBase):
+        # A class of the suite is found by its name alone: modules move between versions.
+        if wanted == f"{each.__module__}.{each.__qualname__}" or (ours and name == each.__name__):
+            return each
+    where = f"{path} was saved by" if named is not None else "--model"
+    raise CheckpointError(f"{where} {wanted}, which is no model of the suite{did_you_mean(wanted, names)}")
 
 
 def _data_state(contents: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from vision_suite.callbacks.predict.pictures import PredictionWriter
 from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.cli.trainer import arguments
-from vision_suite.cli.trainer.plugins import import_plugins, import_rooms
+from vision_suite.cli.trainer.classes import import_everything, import_named
+from vision_suite.cli.trainer.plugins import import_plugins
 from vision_suite.cli.trainer.suite_cli import SuiteCLI, warn
 from vision_suite.errors import CheckpointError, ConfigError
 
@@ -29,11 +30,14 @@ def run(argv: Sequence[str]) -> SuiteCLI:
         argv: The command, then its options.
 
     Raises:
-        SuiteError: Something the user can mend, in one line.
+        SuiteError: A mistake that the user can correct, in one line.
     """
-    import_rooms()
     import_plugins()
     resolved = arguments.resolve_names(argv)
+    if arguments.asks_for_help(resolved):
+        import_everything()
+    else:
+        import_named(setting.value for setting in arguments.settings(resolved) if isinstance(setting.value, str))
     _warn_of_early_flags(resolved)
     _calm(argv[0])
     try:
