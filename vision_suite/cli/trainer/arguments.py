@@ -93,7 +93,7 @@ def resolve_names(argv: Sequence[str]) -> list[str]:
         if option.is_config:
             value = resolve(option.value)
         elif option.flag in PART_FLAGS:
-            value = resolve_part(PART_FLAGS[option.flag], option.value)
+            value = present_path(resolve_part(PART_FLAGS[option.flag], option.value))
         else:
             value = present_path(option.value)
         joined = option.stop - option.start == 1
@@ -120,8 +120,8 @@ def insert_config(argv: Sequence[str], config: str) -> list[str]:
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:
-    """True if a flag asks for the help of the command or of a class."""
-    return any(option.flag in HELP_FLAGS or option.flag.endswith(".help") for option in options(argv))
+    """True if a flag asks for the help of the command, which lists all classes."""
+    return any(option.flag in HELP_FLAGS for option in options(argv))
 
 
 def settings(argv: Sequence[str]) -> Iterator[Setting]:

@@ -50,7 +50,7 @@ class ParserNames:
 
 def class_names(base: type) -> list[str]:
     """Names of the concrete public classes below a base class: imported ones and those of the suite's own rooms."""
-    below = list(_subclasses(base))
+    below: list[type] = list(_subclasses(base))
     indexed = classes.names_below({base.__name__, *(found.__name__ for found in below)})
     return sorted({*indexed, *(found.__name__ for found in below if _public(found))})
 
