@@ -1,4 +1,4 @@
-"""``fit``, ``validate``, ``test`` and ``predict``: prepare the arguments, run Lightning, word what went wrong."""
+"""``fit``, ``validate``, ``test`` and ``predict``: prepare the arguments, run Lightning, report mistakes in a line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(argv: Sequence[str]) -> SuiteCLI:
     """Run a trainer command and return the object that holds its trainer, model and data.
 
     Args:
-        argv: The command, then its options.
+        argv: Command, then its options.
 
     Raises:
         SuiteError: A mistake that the user can correct, in one line.
@@ -61,7 +61,7 @@ def _warn_of_early_flags(argv: Sequence[str]) -> None:
 
 
 def _calm(command: str) -> None:
-    """Keep off the screen what the user can do nothing about."""
+    """Hide messages that the user can do nothing about."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning's own use of torch
     if command != "fit":
@@ -70,7 +70,7 @@ def _calm(command: str) -> None:
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    """Keep Lightning's notes on the run, drop its tips to install further products."""
+    """True for Lightning's notes on the run, False for its tips to install further products."""
     return "Tip:" not in str(record.msg)
 
 

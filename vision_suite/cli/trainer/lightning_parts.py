@@ -21,7 +21,7 @@ class Part:
     Attributes:
         name: Dotted name of the function.
         digest: First 16 digits of the SHA-256 of its source in version `READ_IN`.
-        use: What the suite does with it.
+        use: Use that the suite makes of it.
     """
 
     name: str

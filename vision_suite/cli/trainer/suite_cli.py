@@ -144,7 +144,7 @@ class SuiteCLI(LightningCLI):
         return chosen
 
     def before_instantiate_classes(self) -> None:
-        """Refuse mistakes that the parser would accept without a word.
+        """Refuse mistakes that the parser accepts silently.
 
         These are a value for a setting that the data decides, and pictures of another size than the network's.
         """
