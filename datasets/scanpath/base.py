@@ -16,12 +16,16 @@ class ScanpathBase(BaseData):
 
     Attributes:
         num_objects: Largest number of objects in a scene.
+        num_classes: The same number, for a model that tells objects apart.
+        in_channels: Width of the objects' vectors, 0 for crops.
         num_positions: Rows or columns of the largest grid, whichever is more; 0 where objects stand freely.
         max_length: Longest path of the training part, behind which a prediction stops.
         appearance: Form in which a network sees objects and targets.
         pictures: Pictures given to predict, None for a data set.
     """
 
+    facts = ("num_classes", "in_channels", "num_positions", "max_length")
+    num_classes = in_channels = num_positions = max_length = 0
     items = "trials"
     appearance: ObjectAppearance
 

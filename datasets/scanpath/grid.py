@@ -98,10 +98,13 @@ class GridScanpathData(BaseData):
 
     Attributes:
         num_objects: Number of cells.
-        num_positions: Rows or columns of the grid, whichever is more.
+        num_classes: The same number, for a model that tells objects apart.
+        in_channels: Width of the objects' vectors.
+        num_positions: Number of cells on the grid's longer side.
         max_length: Longest path.
     """
 
+    facts = ("num_classes", "in_channels", "num_positions", "max_length")
     items = "trials"
 
     def __init__(
