@@ -1,4 +1,4 @@
-"""Detections of a stream of rows: windows in order, bounded memory, and nothing that was said is taken back."""
+"""Detections of a stream of rows: windows in order, bounded memory, and no detection is taken back."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from vision_suite.models.csa.merging import StreamMerger, streams
 from vision_suite.models.csa.network import CSADetector
 from vision_suite.models.csa.postprocess import PostProcess, label
 from vision_suite.ops.windows import Rows, WindowCutter
+from vision_suite.types.tad import SequenceTimes
 
 
 class StreamingDetector:
@@ -113,7 +114,7 @@ class StreamingDetector:
         begin = self.origin + start * self.cell_seconds
         features = torch.zeros(1, window.shape[1], length)
         features[0, :, : len(window)] = torch.from_numpy(np.ascontiguousarray(window.T))
-        batch = {
+        batch: SequenceTimes = {
             "valid": (torch.arange(length) < len(window))[None],
             "origin": torch.tensor([begin], dtype=torch.float64),
             "cell_seconds": torch.tensor([self.cell_seconds], dtype=torch.float64),
