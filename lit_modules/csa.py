@@ -24,6 +24,7 @@ from vision_suite.models.csa.postprocess import PostProcess
 from vision_suite.optim import OptimConfig
 from vision_suite.types import DetectionReport, TADBatch
 from vision_suite.types.data import TADSource
+from vision_suite.types.tad import FeatureBatch
 
 OPTIM = OptimConfig(name="adam", lr=1e-3, weight_decay=1e-4, decay_all=True, schedule="constant")
 CURVES = 16  # videos whose boundary curves are kept for drawing
@@ -116,7 +117,7 @@ class LitCSA(LitBase):
         """Collect proposals, and the boundary curves of some videos."""
         self._collect("test", batch)
 
-    def predict_step(self, batch: TADBatch, batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: FeatureBatch, batch_idx: int) -> dict[str, Tensor]:
         """Proposals of each sequence, its class scores, and its boundary probabilities (B, 2, T)."""
         output = self._detect(batch)
         sequence, values = proposal_rows(self.model, output, batch, self.post)
@@ -157,7 +158,7 @@ class LitCSA(LitBase):
         super().reset_collected(stage)
         self.curves = {}
 
-    def _detect(self, batch: TADBatch) -> DetectorOutput:
+    def _detect(self, batch: FeatureBatch) -> DetectorOutput:
         features, valid = batch["features"], batch["valid"]
         if self.semantics == "own":
             out: DetectorOutput = self(features, valid)

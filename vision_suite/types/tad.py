@@ -12,36 +12,36 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class SequenceTimes(TypedDict):
-    """Position of sequences of T time steps (cells) in their videos.
+class FeatureBatch(TypedDict):
+    """Sequences of snippet features without annotations, for prediction: cut or resized to T time steps (cells).
 
-    ``valid`` (B, T) bool, False where padded. ``origin`` (B,) and ``cell_seconds`` (B,) float64: cell c is at
-    ``origin + c * cell_seconds`` seconds of the video. ``duration`` (B,) float64, seconds of the video. ``video`` (B,)
-    int64 index in the list of videos, ``index`` (B,) int64 index in the list of sequences.
+    ``features`` (B, C, T) float32, 0 where padded; ``valid`` (B, T) bool. ``origin`` (B,) and ``cell_seconds`` (B,)
+    float64: cell c is at ``origin + c * cell_seconds`` seconds of the video. ``duration`` (B,) float64, seconds of the
+    video. ``horizon`` (B,) float64, seconds at which the video's next window begins, infinity after the last.
+    ``video`` (B,) int64 index in the list of videos, ``index`` (B,) int64 index in the list of sequences.
+    ``video_scores`` (B, K) float32 class scores from a file, only outside of training and if the data has such a file.
     """
 
+    features: Tensor
     valid: Tensor
     origin: Tensor
     cell_seconds: Tensor
     duration: Tensor
+    horizon: Tensor
     video: Tensor
     index: Tensor
+    video_scores: NotRequired[Tensor]
 
 
-class TADBatch(SequenceTimes):
-    """Sequences of snippet features, cut or resized to T cells.
+class TADBatch(FeatureBatch):
+    """Annotated sequences.
 
-    ``features`` (B, C, T) float32, 0 where padded. ``segments`` (B, G, 2) float32 annotations in cells and ``label``
-    (B, G) int64 their classes, -1 where there are fewer than G. ``horizon`` (B,) float64, seconds at which the video's
-    next window begins, infinity after the last. ``video_scores`` (B, K) float32 class scores from a file, only in
-    evaluation and prediction and only if the data has such a file.
+    ``segments`` (B, G, 2) float32 annotations in cells and ``label`` (B, G) int64 their classes, -1 where there are
+    fewer than G.
     """
 
-    features: Tensor
     segments: Tensor
     label: Tensor
-    horizon: Tensor
-    video_scores: NotRequired[Tensor]
 
 
 @dataclass(frozen=True)

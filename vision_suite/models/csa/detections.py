@@ -13,7 +13,7 @@ from vision_suite.models.csa.merging import VideoMerger
 from vision_suite.models.csa.network import CSADetector, DetectorOutput, interval_logits, video_logits
 from vision_suite.models.csa.postprocess import PostProcess, Proposals, label, propose
 from vision_suite.ops.segments import Floats, Ints
-from vision_suite.types.tad import SequenceTimes, TADBatch
+from vision_suite.types.tad import FeatureBatch
 
 VIDEO, START, END, SCORE, CLASSES = range(5)  # columns of `proposal_rows`
 BEGIN, HORIZON, CELLS, SUMS = range(1, 5)  # columns of `video_rows`, behind the video
@@ -21,7 +21,7 @@ Detections = list[dict[str, Any]]
 
 
 def proposal_rows(
-    network: CSADetector, output: DetectorOutput, batch: SequenceTimes, post: PostProcess
+    network: CSADetector, output: DetectorOutput, batch: FeatureBatch, post: PostProcess
 ) -> tuple[Tensor, Tensor]:
     """The best proposals of each sequence of a batch.
 
@@ -60,7 +60,7 @@ def segment_classes(snippet: Tensor, first: Ints, last: Ints, count: int) -> lis
     return [best.indices[:, :count].double().numpy(), best.values[:, :count].double().numpy()]
 
 
-def video_rows(output: DetectorOutput, batch: TADBatch) -> tuple[Tensor, Tensor]:
+def video_rows(output: DetectorOutput, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
     """Facts of each sequence: sequences (B,), and values (B, 4 + K).
 
     The values are its video, the seconds at which it and the next window begin, its cells that count, and the sums of
@@ -153,7 +153,7 @@ def detect(
     return found, bare
 
 
-def position_curve(output: DetectorOutput, batch: SequenceTimes, row: int) -> Tensor:
+def position_curve(output: DetectorOutput, batch: FeatureBatch, row: int) -> Tensor:
     """Seconds, start and end probability, and temporal gate (NaN without one) of a sequence's cells: (4, valid)."""
     cells = torch.arange(output.start.shape[1], device=output.start.device) + 0.5
     seconds = batch["origin"][row] + cells * batch["cell_seconds"][row]

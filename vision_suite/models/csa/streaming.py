@@ -15,7 +15,7 @@ from vision_suite.models.csa.merging import StreamMerger, streams
 from vision_suite.models.csa.network import CSADetector
 from vision_suite.models.csa.postprocess import PostProcess, label
 from vision_suite.ops.windows import Rows, WindowCutter
-from vision_suite.types.tad import SequenceTimes
+from vision_suite.types.tad import FeatureBatch
 
 
 class StreamingDetector:
@@ -114,18 +114,20 @@ class StreamingDetector:
         begin = self.origin + start * self.cell_seconds
         features = torch.zeros(1, window.shape[1], length)
         features[0, :, : len(window)] = torch.from_numpy(np.ascontiguousarray(window.T))
-        batch: SequenceTimes = {
+        horizon = math.inf if last else begin + self.cutter.stride * self.cell_seconds
+        batch: FeatureBatch = {
+            "features": features,
             "valid": (torch.arange(length) < len(window))[None],
             "origin": torch.tensor([begin], dtype=torch.float64),
             "cell_seconds": torch.tensor([self.cell_seconds], dtype=torch.float64),
             "duration": torch.tensor([begin + len(window) * self.cell_seconds], dtype=torch.float64),
+            "horizon": torch.tensor([horizon], dtype=torch.float64),
             "video": torch.zeros(1, dtype=torch.int64),
             "index": torch.zeros(1, dtype=torch.int64),
         }
         device = next(self.network.parameters()).device
         output = self.network(features.to(device), batch["valid"].to(device))
         _, values = proposal_rows(self.network, output, batch, self.post)
-        horizon = math.inf if last else begin + self.cutter.stride * self.cell_seconds
         final = self.merger.add(to_proposals(values.numpy()), begin, horizon)
         found = label(final, None, self.classes, self.post)
         return sorted(found, key=lambda entry: (entry["segment"], -entry["score"]))
