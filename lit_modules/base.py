@@ -29,7 +29,7 @@ SPLITS: dict[EvalStage, EvalSplit] = {"val": "validate", "test": "test"}
 MetricT = TypeVar("MetricT", bound=Metric)
 
 
-def plain_containers(value: Any) -> Any:
+def plain_containers(value: object) -> Any:
     """A value in plain containers, which a checkpoint can hold and a safe loader can read."""
     if is_dataclass(value) and not isinstance(value, type):
         return plain_containers(asdict(value))
