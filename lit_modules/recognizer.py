@@ -15,9 +15,9 @@ from vision_suite.metrics.rows import SequenceRows
 from vision_suite.metrics.tad.report import detection_report
 from vision_suite.metrics.tad.scoring import ACTIVITYNET
 from vision_suite.models.csa.recognizer import SequenceRecognizer, averaged, runs, step_labels
-from vision_suite.ops.segments import Floats
 from vision_suite.optim import OptimConfig
 from vision_suite.types import DetectionReport, TADBatch
+from vision_suite.types.arrays import Floats
 from vision_suite.types.data import TADSource
 
 OPTIM = OptimConfig(lr=3e-3)

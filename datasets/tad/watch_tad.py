@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from vision_suite.datasets.prepare.archives import sha256_of
 from vision_suite.datasets.prepare.array_pickle import load_array_pickle
@@ -29,6 +28,8 @@ from vision_suite.datasets.prepare.fetch import Archive, data_dir, fetch_members
 from vision_suite.datasets.tad.annotations import Action, Video, write_annotations
 from vision_suite.datasets.tad.sampling import FeatureInfo, write_info
 from vision_suite.errors import DataError
+from vision_suite.layers.grouped import pad_channels, padded_width
+from vision_suite.types.arrays import Floats
 
 NAME = "watch-tad"
 RULE_VERSION = 1
@@ -67,7 +68,6 @@ ATTRIBUTION = (
     "of 30 s; statistics of short windows as features.\n"
 )
 
-Floats = npt.NDArray[np.float64]
 Recordings = dict[tuple[int, int, int], Floats]
 
 
@@ -223,11 +223,9 @@ def _build(part: Path, found: Recordings, progress: Progress) -> None:
         folder.mkdir()
         rows = np.concatenate([features[video] for video in train])
         mean, deviation = rows.mean(0), rows.std(0)
-        width = info.channels + -info.channels % 4  # grouped convolutions need a multiple of 4
+        width = padded_width(info.channels)
         for done, (video, values) in enumerate(features.items()):
-            padded = np.zeros((len(values), width), dtype=np.float32)
-            padded[:, : values.shape[1]] = (values - mean) / deviation
-            np.save(folder / f"{video}.npy", padded, allow_pickle=False)
+            np.save(folder / f"{video}.npy", pad_channels((values - mean) / deviation), allow_pickle=False)
             progress("writing", position * len(features) + done + 1, len(sets) * len(features))
         write_info(
             folder,

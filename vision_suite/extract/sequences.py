@@ -12,6 +12,7 @@ import torch
 from vision_suite.datasets.tad.features import read_rows
 from vision_suite.datasets.tad.sampling import FeatureInfo, read_info, write_info
 from vision_suite.errors import CheckpointError, DataError
+from vision_suite.layers.grouped import pad_channels
 from vision_suite.models.csa.recognizer import SequenceRecognizer
 from vision_suite.video.store import Store, checksum
 
@@ -82,7 +83,7 @@ def extract_sequences(
         semantics = network.semantics(torch.from_numpy(rows.T.copy())[None])[0].T.numpy()
         count = max(len(semantics) // stride, 1)
         pooled = np.stack([part.mean(axis=0) for part in np.array_split(semantics[: count * stride], count)])
-        padded = np.pad(pooled, ((0, 0), (0, -pooled.shape[1] % 4)))  # grouped convolutions need a multiple of 4
+        padded = pad_channels(pooled)
         store.write(path.stem, padded)
         written, width = written + 1, padded.shape[1]
     progress("extracting", len(files), len(files))

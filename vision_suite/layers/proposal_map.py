@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vision_suite.errors import ConfigError, check_literals
 
-Layout = Literal["duration_start", "start_end"]
+MapLayout = Literal["duration_start", "start_end"]
 Sampling = Literal["centre", "end_exclusive"]
 Boundary = Literal["cell", "point", "two_cells"]
 Channels = Literal["iou_first", "class_first"]
@@ -32,7 +32,7 @@ class Convention:
             overlap first, ``class_first`` (OpenTAD) the classified one.
     """
 
-    layout: Layout = "duration_start"
+    layout: MapLayout = "duration_start"
     sampling: Sampling = "centre"
     boundary: Boundary = "cell"
     channels: Channels = "iou_first"
@@ -53,7 +53,7 @@ class ProposalMap:
 
     length: int
     duration: int
-    layout: Layout = "duration_start"
+    layout: MapLayout = "duration_start"
 
     def __post_init__(self) -> None:
         """Refuse impossible sizes."""
@@ -87,7 +87,7 @@ class ProposalMap:
         return rows, columns
 
 
-def convert_layout(maps: Tensor, source: Layout, target: Layout) -> Tensor:
+def convert_layout(maps: Tensor, source: MapLayout, target: MapLayout) -> Tensor:
     """Maps (..., T, T) in the other layout; places that are no proposals become 0.
 
     Only predictions and labels convert: 3 x 3 convolutions see other neighbours, so weights do not.

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from vision_suite.errors import ConfigError
+from vision_suite.types.arrays import Floats, Ints
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Suppression = Literal["gaussian", "bsn", "none"]
 
 

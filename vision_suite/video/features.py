@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from vision_suite.errors import DataError, SuiteError
+from vision_suite.types.arrays import Floats32
 from vision_suite.video.backbones import ClipNetwork, Extractor
 from vision_suite.video.decode import clips
 from vision_suite.video.store import Store, write_whole
 
-Floats = npt.NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 FACTS = "videos"
 
@@ -43,7 +42,7 @@ class Extracted:
 class Chunk:
     """Rows of a video that came together: (n, C) float32, and whether the last one saw the video's end repeated."""
 
-    rows: Floats
+    rows: Floats32
     partial: bool
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from vision_suite.types.arrays import Ints
 from vision_suite.viz import canvas
 
 FRAME = 5
@@ -44,7 +44,7 @@ class ConfusionRow:
     predicted_class: Sequence[Image.Image]
 
 
-def most_confused(label: npt.NDArray[np.int64], prediction: npt.NDArray[np.int64], limit: int) -> list[Confusion]:
+def most_confused(label: Ints, prediction: Ints, limit: int) -> list[Confusion]:
     """The (true, predicted) pairs with most mistakes; of equal counts the rarer true class first, then lower numbers.
 
     Args:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from vision_suite.types.arrays import Floats
 from vision_suite.viz import canvas
 
 FRAME = 5
@@ -19,7 +19,7 @@ BRANCHES = {"": "fused", "rerank": "fused, re-ranked"}
 
 
 @dataclass(frozen=True)
-class Shown:
+class StripPicture:
     """One picture of a strip and what is written under it.
 
     Attributes:
@@ -43,8 +43,8 @@ class Shown:
 class RankedRow:
     """A query and the first entries of its ranked gallery, nearest first."""
 
-    query: Shown
-    entries: Sequence[Shown] = field(default_factory=tuple)
+    query: StripPicture
+    entries: Sequence[StripPicture] = field(default_factory=tuple)
     average_precision: float | None = None
 
 
@@ -115,7 +115,7 @@ def _heading(sheet: Image.Image, title: str, subtitle: str, truth: bool) -> None
 
 def _tile(
     sheet: Image.Image,
-    item: Shown,
+    item: StripPicture,
     x: int,
     y: int,
     column: int,
@@ -147,9 +147,7 @@ def _tile(
     draw.text((x, y + line), canvas.fit_text(" · ".join(parts), face, room), font=face, fill=canvas.FAINT)
 
 
-def cmc_curves(
-    curves: Mapping[str, npt.NDArray[np.float64]], mean_ap: Mapping[str, float], *, title: str = ""
-) -> Image.Image:
+def cmc_curves(curves: Mapping[str, Floats], mean_ap: Mapping[str, float], *, title: str = "") -> Image.Image:
     """Draw cumulative matching curves, one a branch.
 
     Args:

@@ -6,13 +6,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from vision_suite.types.arrays import Floats
 from vision_suite.viz import canvas
 
 STRENGTH = 0.8
 LIFT = 0.75
 
 
-def normalised(weights: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+def normalised(weights: npt.NDArray[np.floating]) -> Floats:
     """``weights`` brought to 0..1: their place between the lowest and the highest, to the power of three quarters.
 
     The order stays, so the brightest place is the heaviest patch; the power lifts the middle, which a single heavy
@@ -30,7 +31,7 @@ def normalised(weights: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     # A uniform map differs by rounding alone; stretching that to full contrast would draw a pattern that is not there.
     if high - low <= 1e-6 * max(abs(high), abs(low)):
         return np.zeros_like(values)
-    scaled: npt.NDArray[np.float64] = ((values - low) / (high - low)) ** LIFT
+    scaled: Floats = ((values - low) / (high - low)) ** LIFT
     return scaled
 
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from vision_suite.types.arrays import Floats
 from vision_suite.viz import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Series = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+Series = tuple[Floats, Floats]
 
 SCORES = ("mAP", "rank1", "top1", "top5", "average_mAP", "AUC")
 SMOOTH_FROM = 40
@@ -106,12 +106,12 @@ def _draw(axes: Axes, name: str, series: Series, number: int) -> None:
     axes.plot(steps, values, label=name, color=colour, linestyle=dashes, linewidth=1.8, marker=mark, markersize=3)
 
 
-def _running_mean(values: npt.NDArray[np.float64], reach: int) -> npt.NDArray[np.float64]:
+def _running_mean(values: Floats, reach: int) -> Floats:
     """Mean of the finite values up to ``reach`` places before and after each place; NaN where there is none."""
     finite = np.isfinite(values)
     window = np.ones(2 * reach + 1)
     total = np.convolve(np.where(finite, values, 0.0), window, mode="same")[: len(values)]
     count = np.convolve(finite.astype(float), window, mode="same")[: len(values)]
-    mean: npt.NDArray[np.float64] = np.full(len(values), np.nan)
+    mean: Floats = np.full(len(values), np.nan)
     np.divide(total, count, out=mean, where=count > 0.5)
     return mean

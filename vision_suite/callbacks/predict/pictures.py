@@ -21,14 +21,15 @@ from vision_suite.callbacks.predict.picture_files import (
     write_features,
     write_rank_lists,
 )
-from vision_suite.callbacks.predict.store import Ints, PartWriter, clear, fresh_folders, merge, require_keys
+from vision_suite.callbacks.predict.store import PartWriter, clear, fresh_folders, merge, require_keys
 from vision_suite.datasets.base import BaseData
 from vision_suite.datasets.pictures.data import PictureData
 from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.base import LitBase
-from vision_suite.metrics.reid.ranking import Floats
+from vision_suite.metrics.reid.ranking import AnyFloats
 from vision_suite.types import Role
-from vision_suite.viz.reid import RankedRow, Shown, gallery_strip
+from vision_suite.types.arrays import Ints
+from vision_suite.viz.reid import RankedRow, StripPicture, gallery_strip
 from vision_suite.viz.rollout import rollout_panel
 
 PARTS = ".parts"
@@ -158,16 +159,16 @@ class PredictionWriter(Callback):
         self,
         trainer: Trainer,
         data: PictureData,
-        lists: list[tuple[int, Ints, Floats]],
+        lists: list[tuple[int, Ints, AnyFloats]],
         index: Ints,
         against: str,
     ) -> None:
         """Draw the first rank lists as ``ranked.png``."""
 
-        def shown(row: int, distance: float | None = None) -> Shown:
+        def shown(row: int, distance: float | None = None) -> StripPicture:
             position = int(index[row])
             name = Path(data.record("predict", position)[0]).name
-            return Shown(data.picture("predict", position), distance=distance, name=name)
+            return StripPicture(data.picture("predict", position), distance=distance, name=name)
 
         strips = [
             RankedRow(shown(row), [shown(int(n), float(d)) for n, d in zip(near, distances, strict=True)])
@@ -184,7 +185,7 @@ class PredictionWriter(Callback):
                     logger.log_image(key="predict/rollout", images=[Image.open(path) for path in maps])
 
 
-def _best_classes(probability: torch.Tensor) -> tuple[Ints, Floats]:
+def _best_classes(probability: torch.Tensor) -> tuple[Ints, AnyFloats]:
     """The best classes of (B, C) probabilities, equal ones by number: classes (B, K) int64, probabilities (B, K)."""
     values, classes = probability.sort(dim=1, descending=True, stable=True)
     return classes[:, :BEST_CLASSES].contiguous().numpy(), values[:, :BEST_CLASSES].contiguous().numpy()

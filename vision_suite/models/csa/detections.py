@@ -12,7 +12,7 @@ from torch import Tensor
 from vision_suite.models.csa.merging import VideoMerger
 from vision_suite.models.csa.network import CSADetector, DetectorOutput, interval_logits, video_logits
 from vision_suite.models.csa.postprocess import PostProcess, Proposals, label, propose
-from vision_suite.ops.segments import Floats, Ints
+from vision_suite.types.arrays import Floats, Ints
 from vision_suite.types.tad import FeatureBatch
 
 VIDEO, START, END, SCORE, CLASSES = range(5)  # columns of `proposal_rows`

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from vision_suite.errors import ConfigError, check_literals
 from vision_suite.layers.proposal_map import Convention, ProposalMap
-from vision_suite.ops.segments import Floats, Ints, Suppression, soft_nms, vote
+from vision_suite.ops.segments import Suppression, soft_nms, vote
+from vision_suite.types.arrays import Bools, Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -130,11 +131,11 @@ def propose(
     return first[order], last[order] + 1, scores[order].astype(np.float64)
 
 
-def candidates(sequence: Floats) -> npt.NDArray[np.bool_]:
+def candidates(sequence: Floats) -> Bools:
     """Positions that are local peaks, or above half of the largest value: (n,) bool."""
     padded = np.concatenate([[-np.inf], sequence, [-np.inf]])
     peak = (padded[1:-1] > padded[:-2]) & (padded[1:-1] > padded[2:])
-    out: npt.NDArray[np.bool_] = peak | (sequence > 0.5 * sequence.max(initial=0.0))
+    out: Bools = peak | (sequence > 0.5 * sequence.max(initial=0.0))
     return out
 
 
@@ -190,8 +191,8 @@ def label(
     ]
 
 
-def _at(flags: npt.NDArray[np.bool_], positions: Ints, valid: int) -> npt.NDArray[np.bool_]:
+def _at(flags: Bools, positions: Ints, valid: int) -> Bools:
     """Flags at positions, False outside."""
     inside = (positions >= 0) & (positions < valid)
-    out: npt.NDArray[np.bool_] = inside & flags[np.clip(positions, 0, valid - 1)]
+    out: Bools = inside & flags[np.clip(positions, 0, valid - 1)]
     return out

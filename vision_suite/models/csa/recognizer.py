@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vision_suite.ops.segments import Floats
+from vision_suite.types.arrays import Floats
 
 
 class SequenceRecognizer(nn.Module):

@@ -14,7 +14,8 @@ from vision_suite.models.csa.detections import proposal_rows, to_proposals
 from vision_suite.models.csa.merging import StreamMerger, streams
 from vision_suite.models.csa.network import CSADetector
 from vision_suite.models.csa.postprocess import PostProcess, label
-from vision_suite.ops.windows import Rows, WindowCutter
+from vision_suite.ops.windows import WindowCutter
+from vision_suite.types.arrays import Floats32
 from vision_suite.types.tad import FeatureBatch
 
 
@@ -73,7 +74,7 @@ class StreamingDetector:
         self.merger = StreamMerger(post)
         self._closed = False
 
-    def feed(self, rows: Rows) -> list[dict[str, Any]]:
+    def feed(self, rows: Floats32) -> list[dict[str, Any]]:
         """Take rows (n, C); give the detections that became final, in order of time.
 
         Raises:
@@ -109,7 +110,7 @@ class StreamingDetector:
             raise DataError("the stream was closed: a new one needs a new StreamingDetector")
 
     @torch.inference_mode()
-    def _detect(self, start: int, window: Rows, *, last: bool) -> list[dict[str, Any]]:
+    def _detect(self, start: int, window: Floats32, *, last: bool) -> list[dict[str, Any]]:
         length = self.network.proposals.length
         begin = self.origin + start * self.cell_seconds
         features = torch.zeros(1, window.shape[1], length)

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from vision_suite.types.arrays import Floats
 from vision_suite.viz import canvas
 
-Floats = npt.NDArray[np.float64]
 KIND_COLOURS = ("#009E73", "#E69F00", "#CC79A7", "#0072B2", "#56B4E9", "#adb5bd")
 CLASSES_DRAWN = 20
 

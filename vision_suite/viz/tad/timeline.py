@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from vision_suite.types.arrays import Floats
 from vision_suite.viz import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Floats = npt.NDArray[np.float64]
 LANES = 6
 WIDTH, THUMBNAIL_HEIGHT = 11.0, 0.8
 GREY = "#868e96"
