@@ -24,9 +24,10 @@ from vision_suite.metrics.scanpath.paths import LONGEST_FIXATION
 from vision_suite.metrics.scanpath.report.build import SCORES, scanpath_report
 from vision_suite.models.oat import OAT, OATOutput, Scanpaths, greedy, sample
 from vision_suite.models.oat.data_checks import check_inputs, check_trials
-from vision_suite.models.oat.rows import Floats, logit_rows, path_of, path_rows, split_rows
+from vision_suite.models.oat.rows import logit_rows, path_of, path_rows, split_rows
 from vision_suite.optim import OptimConfig
 from vision_suite.types import Report, ScanpathBatch, ScanpathReport
+from vision_suite.types.arrays import Floats
 from vision_suite.types.data import ScanpathSource, Split
 
 OPTIM = OptimConfig(name="adam", lr=1e-4, weight_decay=0.0, schedule="constant")

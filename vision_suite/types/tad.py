@@ -44,6 +44,17 @@ class TADBatch(FeatureBatch):
     label: Tensor
 
 
+class Detection(TypedDict):
+    """One entry of ActivityNet's result dictionary.
+
+    ``segment`` start and end in seconds, ``score``, and ``label``, which proposals lack.
+    """
+
+    segment: list[float]
+    score: float
+    label: NotRequired[str]
+
+
 @dataclass(frozen=True)
 class DetectionReport(Report):
     """Result of an evaluation of temporal action detection, for tables and pictures.

@@ -19,10 +19,11 @@ MARGIN = 20
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often pictures of one class were taken for another.
+    """Number of pictures of one class that were predicted as another.
 
     Attributes:
-        label: The true class. prediction: The class it was taken for.
+        label: The true class.
+        prediction: The predicted class.
         count: Pictures of ``label`` predicted as ``prediction``.
         total: Pictures of ``label`` altogether.
     """
@@ -61,7 +62,7 @@ def most_confused(label: Ints, prediction: Ints, limit: int) -> list[Confusion]:
 
 
 def readable(name: str) -> str:
-    """A class name for people: no leading number and dot, no underscores (``001.Black_footed_Albatross``)."""
+    """A class name for readers: no leading number and dot, no underscores (``001.Black_footed_Albatross``)."""
     return re.sub(r"^\d+\.", "", name).replace("_", " ").strip() or name
 
 

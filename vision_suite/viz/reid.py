@@ -28,7 +28,7 @@ class StripPicture:
         camera: 0-based number of the camera, or None.
         distance: Distance to the query, or None for the query itself.
         match: Whether it shows the query's identity; None where the truth is not known (grey frame, no mark).
-        name: Written in place of the identity where that is None, for instance a file name.
+        name: Text instead of the identity where that is None, for instance a file name.
     """
 
     picture: Image.Image
@@ -151,8 +151,8 @@ def cmc_curves(curves: Mapping[str, Floats], mean_ap: Mapping[str, float], *, ti
     """Draw cumulative matching curves, one a branch.
 
     Args:
-        curves: By branch the curve (max_rank,), fractions of one; the name "" is the fused feature.
-        mean_ap: By branch the mean average precision, a fraction of one, for the key; branches may be missing.
+        curves: Curve (max_rank,) of each branch, fractions of one; the name "" is the fused feature.
+        mean_ap: Mean average precision of each branch, a fraction of one, for the key; branches may be missing.
         title: Heading.
 
     Returns:

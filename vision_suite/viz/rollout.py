@@ -14,9 +14,9 @@ LIFT = 0.75
 
 
 def normalised(weights: npt.NDArray[np.floating]) -> Floats:
-    """``weights`` brought to 0..1: their place between the lowest and the highest, to the power of three quarters.
+    """``weights`` brought to 0..1: their position between the lowest and the highest, to the power of three quarters.
 
-    The order stays, so the brightest place is the heaviest patch; the power lifts the middle, which a single heavy
+    The order stays, so the brightest spot is the heaviest patch; the power lifts the middle, which a single heavy
     patch would otherwise push into the dark. A constant map becomes zeros.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +12,11 @@ from vision_suite.models.csa.merging import VideoMerger
 from vision_suite.models.csa.network import CSADetector, DetectorOutput, interval_logits, video_logits
 from vision_suite.models.csa.postprocess import PostProcess, Proposals, label, propose
 from vision_suite.types.arrays import Floats, Ints
-from vision_suite.types.tad import FeatureBatch
+from vision_suite.types.tad import Detection, FeatureBatch
 
 VIDEO, START, END, SCORE, CLASSES = range(5)  # columns of `proposal_rows`
 BEGIN, HORIZON, CELLS, SUMS = range(1, 5)  # columns of `video_rows`, behind the video
-Detections = list[dict[str, Any]]
+Detections = list[Detection]
 
 
 def proposal_rows(
@@ -81,7 +80,7 @@ def video_scores(values: Tensor, videos: int, outside: bool) -> Floats:
     Args:
         values: Rows of `video_rows`.
         videos: Number V of videos.
-        outside: Whether the scores came from a file.
+        outside: True if the scores came from a file.
     """
     total = torch.zeros(videos, values.shape[1] - CELLS, dtype=torch.float64)
     total.index_add_(0, values[:, VIDEO].long(), values[:, CELLS:])
@@ -133,9 +132,9 @@ def detect(
         By video its detections, and its proposals without labels, both best first, in ActivityNet's result form.
     """
     # torchmetrics makes a scalar of a single number.
-    places, index = (np.atleast_1d(x.numpy()) for x in (proposals[0], windows[0]))
+    sequence, index = (np.atleast_1d(x.numpy()) for x in (proposals[0], windows[0]))
     rows, facts = proposals[1].numpy(), windows[1].numpy()
-    pieces = np.split(rows, np.searchsorted(places, index[1:]))
+    pieces = np.split(rows, np.searchsorted(sequence, index[1:]))
     mergers: dict[int, VideoMerger] = {}
     for piece, fact in zip(pieces, facts, strict=True):
         video = int(fact[VIDEO])

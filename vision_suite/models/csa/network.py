@@ -131,7 +131,7 @@ class CSADetector(nn.Module):
 
 
 def another_video(video: Tensor) -> Tensor:
-    """For each sequence of a batch the next one of another video, cyclically: videos (B,) to places (B,) int64.
+    """For each sequence of a batch the next one of another video, cyclically: videos (B,) to indices (B,) int64.
 
     Raises:
         ConfigError: All sequences are of one video.
