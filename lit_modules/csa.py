@@ -39,13 +39,13 @@ class LitCSA(LitBase):
         num_cells: Time steps of a sequence; comes from the data on the command line.
         optim: Optimiser and schedule.
         csa: Open points of CSA.
-        post: How detections are made of the network's output.
+        post: Settings that make detections of the network's output.
         tiou: Thresholds at which mean average precision is reported.
         reg_weight: Factor on the overlap regression.
         cls_weight: Factor on the overlap classification.
-        low_with_zero: Whether proposals without any overlap are in the low band of the regression.
+        low_with_zero: Put proposals without any overlap into the low band of the regression.
         class_weight: Factor on the loss of the classifier.
-        semantics: What CSA learns its gates from: the sequence's ``own`` features, or those of another video of the
+        semantics: Features from which CSA learns its gates: the sequence's ``own``, or those of another video of the
             batch (``shuffled``), a control that must remove its gain.
         compile: Compile the network with torch.compile.
         network: Arguments of `vision_suite.models.csa.CSADetector`.

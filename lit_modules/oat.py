@@ -103,7 +103,7 @@ class LitOAT(LitBase):
         Raises:
             ConfigError: The network cannot read what the data give.
         """
-        # Own pictures are cut as the checkpoint says, which is read after this.
+        # Pictures for prediction are cut as the checkpoint says, which is read after this.
         if stage != "predict":
             self._check(*(("fit", "validate") if stage == "fit" else (TrainerFn(stage).value,)))
 

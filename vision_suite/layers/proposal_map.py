@@ -49,7 +49,7 @@ class ProposalMap:
     Attributes:
         length: Number T of cells.
         duration: Most cells D of a proposal, equal to T in the layout ``start_end``.
-        layout: What the two axes are.
+        layout: Meaning of the two axes.
     """
 
     length: int

@@ -33,8 +33,8 @@ class Library:
     Attributes:
         name: ``cpu`` or ``cuda``.
         path: The loaded file, or None.
-        reason: Why it was not loaded; empty if it was.
-        stamp: What it was built from.
+        reason: Reason why it was not loaded; empty if it was.
+        stamp: Sources and settings of the build.
         isa: Instruction set in use (CPU).
     """
 

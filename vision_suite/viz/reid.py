@@ -27,7 +27,7 @@ class StripPicture:
         identity: Number of the identity, or None where it is not known.
         camera: 0-based number of the camera, or None.
         distance: Distance to the query, or None for the query itself.
-        match: Whether it shows the query's identity; None where the truth is not known (grey frame, no mark).
+        match: True if it shows the query's identity; None where that is not known (grey frame, no mark).
         name: Text instead of the identity where that is None, for instance a file name.
     """
 

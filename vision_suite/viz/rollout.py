@@ -39,7 +39,7 @@ def overlay(picture: Image.Image, weights: npt.NDArray[np.floating]) -> Image.Im
     """The picture, greyed, under a heat map of its patches' weights.
 
     Args:
-        picture: What the network saw; any size.
+        picture: Input of the network, any size.
         weights: (h, w) weight of each patch, rows from the top; the grid need not be square.
 
     Returns:
@@ -63,7 +63,7 @@ def rollout_panel(
     """The picture and its heat map side by side, with a caption and a colour bar.
 
     Args:
-        picture: What the network saw; drawn whole, with its longer side ``longest`` pixels.
+        picture: Input of the network; drawn whole, with its longer side ``longest`` pixels.
         weights: (h, w) weight of each patch.
         caption: Line above the pictures, for instance the file name; cut in the middle where it is too long.
         longest: Longer side of each half, in pixels.

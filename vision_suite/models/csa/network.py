@@ -19,8 +19,10 @@ class DetectorOutput:
     """Logits of a batch of sequences; a sigmoid makes probabilities of all but ``snippet``.
 
     Attributes:
-        start: (B, T) beginnings. end: (B, T) ends.
-        iou: (B, D, T) regressed overlap. confidence: (B, D, T) classified overlap; axes as the layout says.
+        start: (B, T) beginnings.
+        end: (B, T) ends.
+        iou: (B, D, T) regressed overlap, axes as the layout says.
+        confidence: (B, D, T) classified overlap, likewise.
         snippet: (B, K, T) class logits of each snippet; their mean over any interval is the interval's logits.
         gates: CSA's attention.
     """
@@ -48,13 +50,13 @@ class CSADetector(nn.Module):
         self_attention: ``none``, ``se``, ``csa``, or ``csa_se`` (SE on the features, then CSA).
         csa: Open points of CSA.
         layout: Axes of the proposal map: ``duration_start`` or ``start_end``.
-        sampling: Where proposals are sampled: ``centre`` or ``end_exclusive``.
-        boundary: What a position of the boundary sequences stands for: ``cell``, ``point`` or ``two_cells``.
+        sampling: Positions of a proposal's samples: ``centre`` or ``end_exclusive``.
+        boundary: Interval of a position of the boundary sequences: ``cell``, ``point`` or ``two_cells``.
         channels: Order of the two confidence channels: ``iou_first`` or ``class_first``.
         pem_width: BMN's width before sampling: 256 (JJBOY, mmaction2) or 128 (OpenTAD).
         xavier: Start BMN as OpenTAD does.
         bm_impl: ``folded``, or ``dense`` for comparison.
-        classifier_input: What the classifier reads: the ``semantics`` R, as outside classifiers do, or the ``attended``
+        classifier_input: Input of the classifier: the ``semantics`` R, as outside classifiers do, or the ``attended``
             features F' of the host.
     """
 

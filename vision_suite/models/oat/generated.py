@@ -21,7 +21,8 @@ class Scanpaths:
 
     Attributes:
         sequence: (B, K, L) int64 objects, ``BACKGROUND`` or ``PADDING``.
-        length: (B, K) int64 fixations, given ones included. terminated: (B, K) bool, False where L cut the path.
+        length: (B, K) int64 fixations, given ones included.
+        terminated: (B, K) bool, False where L cut the path.
         step_log_prob: (B, K, L + 1) nats of each fixation and, at ``length``, of the end, under the network at
             temperature 1; 0 for given fixations, behind the end, and for the end of a cut path.
         log_prob: (B, K) their sum.
@@ -44,7 +45,9 @@ class Prefix:
     """Given beginnings of a batch's paths.
 
     Attributes:
-        columns: (B, L) int64. given: (B,) int64 how many of them count. duration: (B, L) seconds or NaN.
+        columns: (B, L) int64 columns of the logits.
+        given: (B,) int64 number of them that count.
+        duration: (B, L) seconds or NaN.
     """
 
     columns: Tensor

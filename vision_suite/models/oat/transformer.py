@@ -63,7 +63,10 @@ class EncoderLayer(nn.Module):
     """Self-attention and feed-forward, each followed by a residual and a LayerNorm.
 
     Args:
-        width: Width E. num_heads: Number of heads. hidden: Width of the feed-forward layer. dropout: Rate.
+        width: Width E.
+        num_heads: Number of heads.
+        hidden: Width of the feed-forward layer.
+        dropout: Dropout rate.
     """
 
     def __init__(self, width: int, num_heads: int, hidden: int, dropout: float) -> None:
@@ -85,7 +88,10 @@ class DecoderLayer(nn.Module):
     """Causal self-attention, attention to the scene, feed-forward, each followed by a residual and a LayerNorm.
 
     Args:
-        width: Width E. num_heads: Number of heads. hidden: Width of the feed-forward layer. dropout: Rate.
+        width: Width E.
+        num_heads: Number of heads.
+        hidden: Width of the feed-forward layer.
+        dropout: Dropout rate.
     """
 
     def __init__(self, width: int, num_heads: int, hidden: int, dropout: float) -> None:
