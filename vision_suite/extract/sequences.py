@@ -1,4 +1,4 @@
-"""Features of a trained recogniser from sequences that lie on disk already: class semantics for a detector."""
+"""Features of a trained recogniser from sequences on disk: class semantics for a detector."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def extract_sequences(
     Args:
         network: The recogniser.
         source: Folder of features with ``features.json``.
-        target: Folder to write; what it holds already is kept.
-        stride: Rows averaged to one.
-        origin: Where the network came from, for people: its weights' checksum identifies it.
-        progress: Told how far it is.
+        target: Folder to write; files that it holds already are kept.
+        stride: Number of rows averaged to one.
+        origin: Origin of the network, noted for readers; the checksum of its weights identifies it.
+        progress: Function that is told the progress.
 
     Raises:
         DataError: The source holds no features, or the target holds others.

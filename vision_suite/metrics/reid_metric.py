@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -40,11 +39,11 @@ RERANK = "rerank"
 
 @dataclass(frozen=True)
 class _Result:
-    """What `ReIDMetric.compute` leaves for `ReIDMetric.report`: no features, which are large."""
+    """Result of `ReIDMetric.compute` that `ReIDMetric.report` reads: no features, which are large."""
 
     metrics: dict[str, float]
     cmc: dict[str, Floats]
-    protocol: dict[str, Any]
+    protocol: dict[str, object]
     truth: RetrievalTruth
     query_index: Ints
     gallery_index: Ints
@@ -79,6 +78,13 @@ class ReIDMetric(Metric):
 
     Raises:
         ConfigError: A setting is unknown or out of range.
+
+    Example:
+        >>> metric, role = ReIDMetric(max_rank=1), torch.tensor([1, 0, 0])  # a query, and two of the gallery
+        >>> feature = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.8, 0.6]])
+        >>> metric.update(feature, torch.tensor([7, 7, 8]), torch.tensor([0, 1, 1]), role, torch.arange(3))
+        >>> metric.compute()
+        {'mAP': tensor(0.5000), 'mINP': tensor(0.5000), 'num_valid': tensor(1.), 'rank1': tensor(0.)}
     """
 
     full_state_update = False
@@ -157,7 +163,7 @@ class ReIDMetric(Metric):
                 f"features have {features.shape[1]} columns but a branch ends at column {width}: check branches"
             )
         if count and isinstance(self.features, list) and isinstance(self.tags, list):
-            # A copy: a compiled network may write its next output where this one lies.
+            # A copy: a compiled network may write its next output into the same memory.
             self.features.append(features.detach().to(torch.float32, copy=True))
             self.tags.append(torch.stack([label.to(features.device, torch.int64) for label in labels], dim=1))
 
@@ -178,11 +184,11 @@ class ReIDMetric(Metric):
         self._result = replace(results[0], metrics=metrics, cmc=cmc, protocol=protocol)
         return {key: torch.tensor(value, dtype=torch.float32, device=self.device) for key, value in metrics.items()}
 
-    def report(self, protocol: dict[str, Any]) -> RetrievalReport:
+    def report(self, protocol: Mapping[str, object]) -> RetrievalReport:
         """Everything a table or a picture needs; computes first if that was not done. With draws: lists of the first.
 
         Args:
-            protocol: What the data module knows (data set, split, fingerprint); the metric's own entries are added.
+            protocol: Facts of the data (data set, split, fingerprint); the metric's own entries are added.
         """
         self.compute()
         if self._result is None:
@@ -259,10 +265,10 @@ class ReIDMetric(Metric):
         scalars |= {f"rank{k}": float(scores["cmc"][k - 1]) for k in RANKS if k <= self.max_rank}
         return {prefix + key: value for key, value in scalars.items()}
 
-    def _protocol_block(self, test: RetrievalTest, num_valid: int) -> dict[str, Any]:
-        """What a reader of the numbers must know, as plain values."""
+    def _protocol_block(self, test: RetrievalTest, num_valid: int) -> dict[str, object]:
+        """Facts that a reader of the numbers must know, as plain values."""
         queries, gallery = test.truth.shape
-        block: dict[str, Any] = {
+        block: dict[str, object] = {
             "protocol": self.protocol,
             "protocol_description": PROTOCOLS[self.protocol],
             "ap": self.ap,

@@ -53,7 +53,7 @@ class BMN(Host):
     Args:
         in_channels: Width C_in of the snippet features.
         proposals: The proposal map.
-        convention: What the public codes disagree on.
+        convention: Conventions in which the public codes differ.
         pem_width: Width before sampling: 256 (JJBOY, mmaction2) or 128 (OpenTAD).
         dense: Sample through the stored dense matrix, for comparison.
         xavier: Start all convolutions Xavier-uniform with bias 0 (OpenTAD) instead of PyTorch's default.

@@ -21,8 +21,10 @@ class DetectorOutput:
     """Logits of a batch of sequences; a sigmoid makes probabilities of all but ``snippet``.
 
     Attributes:
-        start: (B, T) beginnings. end: (B, T) ends.
-        iou: (B, D, T) regressed overlap. confidence: (B, D, T) classified overlap; axes as the layout says.
+        start: (B, T) beginnings.
+        end: (B, T) ends.
+        iou: (B, D, T) regressed overlap, axes as the layout says.
+        confidence: (B, D, T) classified overlap, likewise.
         snippet: (B, K, T) class logits of each snippet; their mean over any interval is the interval's logits.
         gates: CSA's attention.
     """
@@ -53,7 +55,7 @@ class CSADetector(nn.Module):
         pem_width: BMN's width before sampling: 256 (JJBOY, mmaction2) or 128 (OpenTAD).
         xavier: Start BMN as OpenTAD does.
         bm_impl: ``folded``, or ``dense`` for comparison.
-        classifier_input: What the classifier reads: the ``semantics`` R, as outside classifiers do, or the ``attended``
+        classifier_input: Input of the classifier: the ``semantics`` R, as outside classifiers do, or the ``attended``
             features F' of the host.
     """
 
@@ -128,7 +130,7 @@ class CSADetector(nn.Module):
 
 
 def another_video(video: Tensor) -> Tensor:
-    """For each sequence of a batch the next one of another video, cyclically: videos (B,) to places (B,) int64.
+    """For each sequence of a batch the next one of another video, cyclically: videos (B,) to indices (B,) int64.
 
     Raises:
         ConfigError: All sequences are of one video.

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from vision_suite.errors import ConfigError, check_literals
 from vision_suite.layers.proposal_map import Convention, ProposalMap
 from vision_suite.ops.segments import Suppression, soft_nms, vote
 from vision_suite.types.arrays import Bools, Floats, Ints
+from vision_suite.types.tad import Detection
 
 
 @dataclass(frozen=True)
 class PostProcess:
-    """How detections are made of a network's output; comparisons of networks need one and the same.
+    """Settings that make detections of a network's output; comparisons of networks need the same ones.
 
     Attributes:
         score: ``confidence_iou`` multiplies the two map scores (OpenTAD's detection), ``all`` also both boundary
@@ -74,9 +74,10 @@ class Proposals:
     """Proposals of one sequence or video.
 
     Attributes:
-        segments: (n, 2) seconds. scores: (n,).
+        segments: Starts and ends (n, 2), seconds.
+        scores: Scores (n,).
         classes: (n, k) int64 class numbers, best first; (n, 0) where labels come from the whole video.
-        class_scores: (n, k).
+        class_scores: Scores (n, k) of these classes.
     """
 
     segments: Floats
@@ -84,9 +85,9 @@ class Proposals:
     classes: Ints
     class_scores: Floats
 
-    def take(self, places: npt.NDArray[Any]) -> Proposals:
-        """Those at some places."""
-        return Proposals(self.segments[places], self.scores[places], self.classes[places], self.class_scores[places])
+    def take(self, chosen: Ints | Bools) -> Proposals:
+        """Some of the proposals, by index or by mask."""
+        return Proposals(self.segments[chosen], self.scores[chosen], self.classes[chosen], self.class_scores[chosen])
 
 
 def propose(
@@ -108,7 +109,7 @@ def propose(
         confidence: (D, T) probabilities.
         valid: Number of cells that are not padding.
         proposals: The proposal map.
-        convention: Says which position is a proposal's end.
+        convention: Convention that decides which position is a proposal's end.
         post: The settings.
 
     Returns:
@@ -116,7 +117,7 @@ def propose(
     """
     first = proposals.starts().numpy()
     last = first + proposals.durations().numpy()
-    # What the public codes with such labels do: the end is read one further, so none may end with the sequence.
+    # As in the public codes with such labels: the end is read one further, so none may end with the sequence.
     at = last if convention.boundary == "cell" else last + 1
     usable = proposals.valid().numpy() & (last < valid) & (at < valid)
     if post.candidates == "peaks":
@@ -160,9 +161,7 @@ def suppress(found: Proposals, duration: float, post: PostProcess) -> Proposals:
     return out
 
 
-def label(
-    found: Proposals, video_scores: Floats | None, names: Sequence[str], post: PostProcess
-) -> list[dict[str, Any]]:
+def label(found: Proposals, video_scores: Floats | None, names: Sequence[str], post: PostProcess) -> list[Detection]:
     """Detections in ActivityNet's form: each proposal once for each of its best classes, best score first.
 
     Args:

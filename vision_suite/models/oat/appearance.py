@@ -1,4 +1,4 @@
-"""What an object looks like, as a vector: OAT's small CNN, a frozen timm or CLIP image encoder, or given features."""
+"""Appearance of an object as a vector: OAT's small CNN, a frozen timm or CLIP image encoder, or given features."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ class Appearance(nn.Module):
     """Base of the appearance embeddings.
 
     Attributes:
-        takes_crops: Whether pictures can be embedded. takes_features: Whether given vectors can.
+        takes_crops: True if pictures can be embedded.
+        takes_features: True if given vectors can be embedded.
     """
 
     takes_crops = True
@@ -110,11 +111,12 @@ class FrozenEncoder(FeatureTable):
     """A trained image encoder that is not trained further, behind one linear layer.
 
     Args:
-        encoder: Pictures (M, 3, h, w) to (M, F).
+        encoder: Encoder of pictures (M, 3, h, w) to (M, F).
         width: Width of the vector.
-        mean: Mean of the encoder's own normalisation. std: Its standard deviation.
+        mean: Mean of the encoder's own normalisation.
+        std: Standard deviation of the encoder's own normalisation.
         image_size: Height and width that crops are resized to.
-        joint: Whether pictures and words share the feature space; then every vector is brought to length sqrt(F), for
+        joint: True if pictures and words share the feature space; then every vector is brought to length sqrt(F), for
             the two differ in length.
     """
 
@@ -182,7 +184,7 @@ def build_appearance(
         width: Width of the vector.
         feature_dim: Width F of given features, for ``table``.
         crop_size: Height and width of crops in pixels, for ``cnn``.
-        pretrained: Whether frozen encoders load their weights; off only where a checkpoint brings them.
+        pretrained: Load the weights of frozen encoders; off only where a checkpoint brings them.
 
     Raises:
         ConfigError: The name is not known, or ``table`` has no ``feature_dim``.

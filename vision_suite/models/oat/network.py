@@ -25,10 +25,12 @@ class EncodedScenes:
 
     Attributes:
         memory: (B, S, E) encoder output; rows as the columns of the logits.
-        keys: (B, S, heads * E) what the pointer compares with.
-        cross: By decoder layer the scene's keys and values.
-        fixated: (B, S, E) decoder input behind a fixation on each row. start: (B, E) its first input.
-        usable: (B, S) bool. places: Where rows stand, for `OAT.relative`.
+        keys: (B, S, heads * E) keys of the pointer.
+        cross: The scene's keys and values for each decoder layer.
+        fixated: (B, S, E) decoder input behind a fixation on each row.
+        start: (B, E) first decoder input.
+        usable: (B, S) bool, False for objects that do not exist.
+        places: Positions of the rows, for `OAT.relative`.
     """
 
     memory: Tensor
@@ -49,7 +51,7 @@ class EncodedScenes:
 
 
 class OATOutput(NamedTuple):
-    """What training reads; T = L + 1 steps, one for each fixation and one for the end.
+    """Output that training reads; T = L + 1 steps, one for each fixation and one for the end.
 
     Attributes:
         logits: (B, T, C + 1) over objects, background where there is one, end, and the padding class.
@@ -68,7 +70,8 @@ class PathLogProb(NamedTuple):
     """Log-probabilities of recorded paths, in nats, the padding class left out and no end at the first step.
 
     Attributes:
-        steps: (B, T) of each label, 0 where there is none. scored: (B, T) bool, where there is one.
+        steps: (B, T) log-probability of each label, 0 where there is none.
+        scored: (B, T) bool, True where there is a label.
         total: (B,) sums.
     """
 
@@ -97,15 +100,15 @@ class OAT(nn.Module):
         appearance: ``cnn``, ``table`` for given features, ``timm:<model>`` or ``clip:<model>/<weights>``.
         feature_dim: Width of given features, for ``table``; comes from the data on the command line.
         crop_size: Height and width of crops in pixels, for ``cnn``.
-        pretrained: Whether frozen encoders load their weights.
+        pretrained: Load the weights of frozen encoders.
         position: Position code: ``additive_gaussian``, ``cholesky``, ``gauss_hermite``, ``sinusoid2d`` or
             ``learned_fourier``.
         max_positions: Rows of the position table (Amazon covers: 14, shelves: 11).
         sigma: Width of the position code's Gaussian in object pitches.
-        flag_step: Where flag 1, the target, stands on its axis; 1 is the authors' weak mark (similarity 0.88).
-        background: Whether fixations may fall on no object.
-        duration: Whether fixation durations are predicted, log-normal.
-        conditions: Whether there are target-absent and free-viewing trials.
+        flag_step: Position of flag 1, the target, on its axis; 1 is the authors' weak mark (similarity 0.88).
+        background: Allow fixations on no object.
+        duration: Predict fixation durations, log-normal.
+        conditions: Allow target-absent and free-viewing trials.
         target_token: ``object`` copies the target object into the last row; ``given`` takes target features or a crop.
     """
 
@@ -245,7 +248,7 @@ class OAT(nn.Module):
         Args:
             scenes: B encoded scenes.
             inputs: (B, K, E) ``start`` or the ``fixated`` row of each path's last fixation.
-            past: By layer; this step is added.
+            past: Earlier steps by layer; this step is added.
 
         Returns:
             (B, K, E).

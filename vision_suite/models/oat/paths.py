@@ -43,7 +43,7 @@ def read_paths(batch: ScanpathBatch, background: bool) -> Paths:
 
     Args:
         batch: With ``sequence``, and ``given`` and ``terminated`` where they are not 0 and True.
-        background: Whether the network has a background column.
+        background: True if the network has a background column.
 
     Raises:
         DataError: A path names an object that does not exist, or the background where there is none, or has padding

@@ -55,7 +55,7 @@ class TableCode(PositionCode):
         count: Number P of rows of the table; positions are whole numbers 0..P-1.
         sigma: Width of the Gaussian in pitches (authors: 2).
         flag_step: Row of the table that stands for flag 1 (authors: 1, similar to flag 0 by 0.88).
-        spread: Whether to use all columns.
+        spread: Use all columns.
     """
 
     table: Tensor

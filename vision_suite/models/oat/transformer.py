@@ -63,7 +63,10 @@ class EncoderLayer(nn.Module):
     """Self-attention and feed-forward, each followed by a residual and a LayerNorm.
 
     Args:
-        width: Width E. num_heads: Number of heads. hidden: Width of the feed-forward layer. dropout: Rate.
+        width: Width E.
+        num_heads: Number of heads.
+        hidden: Width of the feed-forward layer.
+        dropout: Dropout rate.
     """
 
     def __init__(self, width: int, num_heads: int, hidden: int, dropout: float) -> None:
@@ -85,7 +88,10 @@ class DecoderLayer(nn.Module):
     """Causal self-attention, attention to the scene, feed-forward, each followed by a residual and a LayerNorm.
 
     Args:
-        width: Width E. num_heads: Number of heads. hidden: Width of the feed-forward layer. dropout: Rate.
+        width: Width E.
+        num_heads: Number of heads.
+        hidden: Width of the feed-forward layer.
+        dropout: Dropout rate.
     """
 
     def __init__(self, width: int, num_heads: int, hidden: int, dropout: float) -> None:
@@ -113,7 +119,7 @@ class DecoderLayer(nn.Module):
 
         Args:
             x: (B, K, E).
-            scene: From `prepare`.
+            scene: Keys and values of the scene, from `prepare`.
             seen: (B, 1, 1, S) bool.
             past: Earlier steps of the same paths; this step is added.
         """
@@ -151,5 +157,5 @@ class Past:
         return keys, values
 
     def select(self, rows: Tensor) -> None:
-        """Keep or copy paths by their place, (R',) int64."""
+        """Keep or copy paths by their index, (R',) int64."""
         self._stores = [store[rows] for store in self._stores]

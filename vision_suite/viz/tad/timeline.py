@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from vision_suite.types.arrays import Floats
+from vision_suite.types.tad import Detection
 from vision_suite.viz import canvas
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Timeline:
     """
 
     duration: float
-    predictions: Sequence[Mapping[str, Any]]
+    predictions: Sequence[Detection]
     truth: Sequence[Mapping[str, Any]] | None = None
     curve: Floats | None = None
     thumbnails: Sequence[tuple[float, Image.Image]] = field(default_factory=tuple)
@@ -90,7 +91,7 @@ def timeline(video: Timeline, *, title: str, classes: Sequence[str] = (), lanes:
     return canvas.rendered(figure)
 
 
-def _lanes(predictions: Sequence[Mapping[str, Any]], lanes: int) -> tuple[list[tuple[int, Mapping[str, Any]]], int]:
+def _lanes(predictions: Sequence[Detection], lanes: int) -> tuple[list[tuple[int, Detection]], int]:
     """Predictions, best first, with the first lane in which nothing overlaps them; and the number that found none."""
     ends: list[list[tuple[float, float]]] = [[] for _ in range(lanes)]
     placed, left = [], 0
