@@ -18,13 +18,13 @@ from vision_suite.datasets.scanpath.augment import SceneAugment
 from vision_suite.datasets.scanpath.batches import ScanpathBatches
 from vision_suite.datasets.scanpath.paths import begin_in_the_middle
 from vision_suite.datasets.scanpath.predict.pictures import PictureBatches, PictureScenes, PictureSettings
-from vision_suite.datasets.scanpath.records import Scene, Trial, counts
+from vision_suite.datasets.scanpath.records import counts
 from vision_suite.datasets.scanpath.scenes import CropSettings, crops_of
 from vision_suite.datasets.scanpath.sources import Layout, Source
 from vision_suite.datasets.scanpath.splits import SplitRule, SplitSettings, split_trials, trial_keys
 from vision_suite.datasets.scanpath.windows import Windows
 from vision_suite.errors import ConfigError, DataError, check_choice
-from vision_suite.types import BACKGROUND
+from vision_suite.types import BACKGROUND, Scene, Trial
 
 Cache = Literal["memory", "none"]
 OnBadImage = Literal["error", "skip"]

@@ -1,4 +1,4 @@
-"""Geometry of scenes: centres, object pitch, grids, overlap of boxes, and the letterbox of a picture on a screen."""
+"""Geometry of scenes: grids, overlap of boxes, and the letterbox of a picture on a screen."""
 
 from __future__ import annotations
 
@@ -8,34 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import DataError
-
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
+from vision_suite.types.arrays import Floats, Floats32
 
 
-def centres(boxes: npt.NDArray[np.floating]) -> Doubles:
-    """(N, 2) x, y of the boxes' centres."""
-    values = np.asarray(boxes, dtype=np.float64)
-    return np.asarray((values[:, :2] + values[:, 2:]) / 2)
-
-
-def object_pitch(boxes: npt.NDArray[np.floating]) -> float:
-    """Median over the objects of the distance to the nearest other centre, in pixels.
-
-    A single object, or objects on one spot, have no such distance; there the mean side of the boxes takes its place.
-    """
-    middle = centres(boxes)
-    if len(middle) > 1:
-        distances = np.linalg.norm(middle[:, None] - middle[None], axis=-1)
-        np.fill_diagonal(distances, np.inf)
-        pitch = float(np.median(distances.min(axis=1)))
-        if pitch > 0:
-            return pitch
-    side = float(np.mean(np.asarray(boxes)[:, 2:] - np.asarray(boxes)[:, :2]))
-    return side if side > 0 else 1.0
-
-
-def grid_boxes(rows: int, columns: int, *, cell: tuple[float, float], top: float = 0.0) -> Floats:
+def grid_boxes(rows: int, columns: int, *, cell: tuple[float, float], top: float = 0.0) -> Floats32:
     """Cells of a grid in row-major order.
 
     Args:
@@ -53,12 +29,7 @@ def grid_boxes(rows: int, columns: int, *, cell: tuple[float, float], top: float
     return np.stack([left, upper, (column + 1) * cell[0], top + (row + 1) * cell[1]], axis=1).astype(np.float32)
 
 
-def grid_positions(rows: int, columns: int) -> Floats:
-    """(rows * columns, 2) float32 row and column numbers in row-major order."""
-    return np.stack([part.reshape(-1) for part in np.indices((rows, columns))], axis=1).astype(np.float32)
-
-
-def overlap(boxes: npt.NDArray[np.floating], box: npt.ArrayLike) -> Doubles:
+def overlap(boxes: npt.NDArray[np.floating], box: npt.ArrayLike) -> Floats:
     """(N,) intersection over union of each box with one box; 0 where both are empty."""
     one, other = np.asarray(boxes, dtype=np.float64), np.asarray(box, dtype=np.float64)
     sides = np.minimum(one[:, 2:], other[2:]) - np.maximum(one[:, :2], other[:2])
@@ -74,7 +45,7 @@ class Letterbox(NamedTuple):
     dx: int
     dy: int
 
-    def boxes(self, boxes: npt.NDArray[np.floating]) -> Doubles:
+    def boxes(self, boxes: npt.NDArray[np.floating]) -> Floats:
         """(N, 4) boxes of the picture on the screen."""
         shift = np.array([self.dx, self.dy, self.dx, self.dy], dtype=np.float64)
         return np.asarray(np.asarray(boxes, dtype=np.float64) * self.scale + shift)

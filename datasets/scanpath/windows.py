@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vision_suite.datasets.base import Stage
-from vision_suite.datasets.scanpath.records import Trial
 from vision_suite.errors import ConfigError
+from vision_suite.types import Trial
 
 
 @dataclass(frozen=True)

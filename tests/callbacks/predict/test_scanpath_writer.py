@@ -15,11 +15,10 @@ from vision_suite.callbacks.predict.scanpath import ScanpathWriter, entry_of
 from vision_suite.cli import main
 from vision_suite.datasets.scanpath.data import ScanpathData
 from vision_suite.datasets.scanpath.grid import GridScanpathData
-from vision_suite.datasets.scanpath.records import Scene, Trial
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.lit_modules.oat import LitOAT
 from vision_suite.models.oat.rows import split_rows
-from vision_suite.types import BACKGROUND, PADDING, Condition
+from vision_suite.types import BACKGROUND, PADDING, Condition, Scene, Trial
 
 
 def small(**settings):

@@ -19,11 +19,10 @@ from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.pictures.records import is_picture
 from vision_suite.datasets.scanpath.data import ScanpathData
 from vision_suite.datasets.scanpath.grid import GridScanpathData
-from vision_suite.datasets.scanpath.records import Scene, Trial
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath.report.trials import centres_of
 from vision_suite.models.oat.rows import Floats, path_of, split_rows
-from vision_suite.types import Condition
+from vision_suite.types import Condition, Scene, Trial
 from vision_suite.viz.scanpath.prediction import prediction_picture
 from vision_suite.viz.scanpath.stage import MODEL, Gaze, Stage
 
