@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import ConfigError, DataError, MissingDependencyError
-from vision_suite.metrics.scanpath.paths import Floats, Ints, as_fixations
+from vision_suite.metrics.scanpath.paths import as_fixations
+from vision_suite.types.arrays import Floats, Ints
 
 FORMAT, VERSION = "vision-suite scanpath clusters", 1
 QUANTILE = 0.3

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import ConfigError
-from vision_suite.metrics.scanpath.paths import Floats, Ints, as_fixations, as_pairs, chunks, padded, screen_sizes
+from vision_suite.metrics.scanpath.paths import as_fixations, as_pairs, chunks, padded, screen_sizes
+from vision_suite.types.arrays import Floats, Ints
 
 
 def stde(model: npt.ArrayLike, human: npt.ArrayLike, screen_size: tuple[float, float]) -> float:

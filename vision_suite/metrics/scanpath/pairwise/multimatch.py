@@ -14,16 +14,8 @@ import numpy.typing as npt
 
 from vision_suite.errors import ConfigError
 from vision_suite.metrics.scanpath.pairwise.simplify import Simplify, as_simplify, saccades_of
-from vision_suite.metrics.scanpath.paths import (
-    Bools,
-    Floats,
-    Ints,
-    as_fixations,
-    as_pairs,
-    chunks,
-    padded,
-    screen_sizes,
-)
+from vision_suite.metrics.scanpath.paths import as_fixations, as_pairs, chunks, padded, screen_sizes
+from vision_suite.types.arrays import Bools, Floats, Ints
 
 Thresholds: TypeAlias = Simplify | Mapping[str, float] | Sequence[float] | None
 Short = Literal["nan", "pad_ones"]

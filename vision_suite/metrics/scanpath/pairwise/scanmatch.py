@@ -14,7 +14,8 @@ import numpy.typing as npt
 from vision_suite.errors import ConfigError
 from vision_suite.metrics.scanpath.pairwise.strings import align
 from vision_suite.metrics.scanpath.pairwise.symbols import LONGEST_STEP, check_step, grid_cells, repeats
-from vision_suite.metrics.scanpath.paths import Floats, as_fixations, as_pairs, screen_sizes
+from vision_suite.metrics.scanpath.paths import as_fixations, as_pairs, screen_sizes
+from vision_suite.types.arrays import Floats
 
 
 def scanmatch(

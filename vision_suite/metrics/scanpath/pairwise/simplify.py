@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vision_suite.errors import ConfigError
-from vision_suite.metrics.scanpath.paths import Floats
+from vision_suite.types.arrays import Floats
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.scanpath.paths import Bools, Floats, Ints, as_pairs, chunks
+from vision_suite.metrics.scanpath.paths import as_pairs, chunks
+from vision_suite.types.arrays import Bools, Floats, Ints
 
 Symbols = Sequence[Hashable] | npt.NDArray[Any]
 FEW = 32  # pairs; above it a loop over cells beats NumPy's accumulate, which walks memory pair by pair

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.scanpath.paths import Floats, Ints, as_fixations, check_seconds
+from vision_suite.metrics.scanpath.paths import as_fixations, check_seconds
 from vision_suite.types import BACKGROUND
+from vision_suite.types.arrays import Floats, Ints
 
 LONGEST_STEP = 10.0  # seconds; a larger step of time was given in milliseconds
 
