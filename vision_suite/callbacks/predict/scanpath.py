@@ -25,7 +25,7 @@ from vision_suite.models.oat.rows import PathArrays, split_rows, unpack_paths
 from vision_suite.types import PADDING, Condition, Scene, Trial
 from vision_suite.types.arrays import Floats
 from vision_suite.viz.scanpath.prediction import prediction_picture
-from vision_suite.viz.scanpath.stage import MODEL, Gaze, Stage
+from vision_suite.viz.scanpath.stage import MODEL, Backdrop, Gaze
 
 PARTS = ".parts"
 KEYS = {"trial", "values", "likeliest"}
@@ -129,7 +129,7 @@ class ScanpathWriter(Callback):
         scene = self._scenes[trial.scene]
         picture = open_picture(scene.image) if scene.image else None
         boxes = np.asarray(scene.boxes, dtype=np.float64)
-        stage = Stage(scene.size, boxes, trial.targets, scene.labels, picture, scene.placement, PANEL)
+        stage = Backdrop(scene.size, boxes, trial.targets, scene.labels, picture, scene.placement, PANEL)
         names = (("likeliest steps", entry["likeliest"]), ("a sample", entry["samples"][0]))
         paths = [_gaze(name, path, trial.given) for name, path in names]
         everything = np.concatenate([_points(path) for path in entry["samples"]])

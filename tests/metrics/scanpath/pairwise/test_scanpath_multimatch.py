@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath import Simplify, multimatch, multimatches
-from vision_suite.metrics.scanpath.pairwise.multimatch import _cheapest_ways
+from vision_suite.metrics.scanpath.pairwise.multimatch import _cheapest_paths
 from vision_suite.metrics.scanpath.pairwise.simplify import saccades_of
 
 P1 = [(100, 100, 0.20), (300, 150, 0.25), (350, 400, 0.15), (700, 420, 0.30), (640, 200, 0.22)]
@@ -111,7 +111,7 @@ def test_cheapest_way_is_the_cheapest_of_all():
         steps = [(row - 1, column), (row, column - 1), (row - 1, column - 1)]
         return [[*way, (row, column)] for r, c in steps if r >= 0 and c >= 0 for way in ways(r, c)]
 
-    rows, columns, used = _cheapest_ways(cost, ends[:, 0], ends[:, 1])
+    rows, columns, used = _cheapest_paths(cost, ends[:, 0], ends[:, 1])
     for table, end, row, column, on in zip(cost, ends, rows, columns, used, strict=True):
         best = min(ways(*(end - 1)), key=lambda way: sum(table[cell] for cell in way[1:]))
         assert list(zip(row[on].tolist(), column[on].tolist(), strict=True))[::-1] == best
