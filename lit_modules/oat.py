@@ -234,7 +234,7 @@ class LitOAT(LitBase):
 
 
 def _scanpaths(paths: PathArrays) -> list[Scanpath]:
-    """Scanpaths of one trial; those with an unknown duration have none."""
+    """Scanpaths of one trial; a path with an unknown duration has no durations at all."""
     lengths = (paths.sequence != PADDING).sum(axis=1)
     # A log-normal has no longest draw, and that of an untrained network none that scores would take for seconds.
     seconds = np.minimum(paths.duration, LONGEST_FIXATION)

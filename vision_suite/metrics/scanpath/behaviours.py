@@ -20,7 +20,7 @@ BEHAVIOURS = ("correct", "length", "search", "refix", "revisit")
 KINDS = ("target", "same_category", "similar_colour", "other", "background")
 
 Target: TypeAlias = int | np.integer[Any] | Collection[int] | None
-Path: TypeAlias = tuple[Sequence[int] | Ints, Target]
+TargetedPath: TypeAlias = tuple[Sequence[int] | Ints, Target]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +92,8 @@ def behaviour(sequence: Sequence[int] | Ints, target: Target) -> Floats:
 
 
 def behaviour_delta(
-    human: Sequence[Sequence[Path] | Path],
-    model: Sequence[Sequence[Path] | Path],
+    human: Sequence[Sequence[TargetedPath] | TargetedPath],
+    model: Sequence[Sequence[TargetedPath] | TargetedPath],
     weights: Sequence[float] | None = None,
 ) -> BehaviourDelta:
     """OAT's delta: relative distance of a model's average behaviour from the observers'.
@@ -236,7 +236,7 @@ def fixation_proportions(sequences: Sequence[Sequence[int] | Ints], kinds: Seque
     return {kind: count / total if total else float("nan") for kind, count in counts.items()}
 
 
-def _paths(trial: Sequence[Path] | Path) -> Sequence[Path]:
+def _paths(trial: Sequence[TargetedPath] | TargetedPath) -> Sequence[TargetedPath]:
     """The paths of a trial; a bare (sequence, target) is recognized by its target, which is no pair.
 
     Raises:

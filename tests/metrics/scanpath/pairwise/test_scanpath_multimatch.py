@@ -64,7 +64,7 @@ def test_unknown_durations_spare_the_other_dimensions():
     without = [point[:2] for point in P1]
     np.testing.assert_allclose(multimatch(without, P2, (1024, 768))[:4], multimatch(P1, P2, (1024, 768))[:4])
     assert np.isnan(multimatch(without, P2, (1024, 768)).duration)
-    # Only durations of starting fixations on the way count: the last one is never looked at.
+    # Only durations of starting fixations on the path count: the last one has no saccade.
     assert multimatch([*P1[:4], (640, 200, np.nan)], P2, (1024, 768)).duration == pytest.approx(0.8685714286)
     no_time = np.array(P1) * (1, 1, 0)
     assert multimatch(no_time, no_time, (1024, 768)).duration == 1

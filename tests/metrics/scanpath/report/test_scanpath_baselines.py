@@ -94,7 +94,7 @@ def test_paths_are_as_long_as_the_observers_and_begin_with_what_is_given():
 
 def test_the_next_object_stays_on_the_last_one():
     assert next_object_path(trial_of([3, 0, 0, 0, 0], given=1), 6).objects.tolist() == [3, 4, 5, 5, 5]
-    assert next_object_path(trial_of([1, 0, 0]), 6).objects.tolist() == [1, 2, 3], "the first one is told"
+    assert next_object_path(trial_of([1, 0, 0]), 6).objects.tolist() == [1, 2, 3], "the first one is known"
     assert next_object_path(trial_of([BACKGROUND, 5, 5]), 6).objects.tolist() == [BACKGROUND, 1, 2]
 
 
@@ -159,10 +159,10 @@ def test_pieces_of_the_onestop_pages(pages):
     assert 1 - report.rows["human"]["edit_distance"] / 12 == pytest.approx(0.179, abs=1e-3)
     with_reader = sum(bool(windows_like(t, data.recordings("test"), scenes[t.scene])) for t in trials)
     assert with_reader == 75
-    places = [scenes[trial.scene] for trial in trials]
+    own_scenes = [scenes[trial.scene] for trial in trials]
     histogram = fit_offsets(data.recordings("fit"), NOTHING_ELSE)
     for name, expected, close in (("next_object", 0.290, 1e-3), ("offsets", 0.159, 8e-3)):
-        paths = baseline_paths(trials, places, histogram, 20, 0)[name]
+        paths = baseline_paths(trials, own_scenes, histogram, 20, 0)[name]
         part = scanpath_report(trials, scenes, paths, scores=["edit_distance"], include_given=True, resamples=10)
         own = np.array([trial["scores"]["edit_distance"] for trial in part.trials])
         assert 1 - own.mean() / 12 == pytest.approx(expected, abs=close)
@@ -182,5 +182,5 @@ def test_observers_and_random_objects_on_the_amazon_covers():
     assert report.rows["human"]["sequence_score"] == pytest.approx(0.2056, abs=1e-4), "mean over stimuli, not pairs"
     own = [trial["scores"]["sequence_score"] for trial in report.trials]
     assert np.mean(own) == pytest.approx(0.0793, abs=2e-3)
-    assert report.rows["model"]["sequence_score"] < np.mean(own), "against everybody, lengths differ"
+    assert report.rows["model"]["sequence_score"] < np.mean(own), "against all observers, lengths differ"
     assert report.rows["human"]["behaviour_correct"] == pytest.approx(0.85, abs=2e-3)

@@ -1,4 +1,4 @@
-"""The report of a scanpath evaluation: who meets whom, likelihoods, behaviour, hits, counts, records."""
+"""The report of a scanpath evaluation: compared pairs, likelihoods, behaviour, hits, counts, records."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The table of scores: who is compared with whom, means, ceilings, intervals, counts, and the protocol."""
+"""The table of scores: compared pairs, means, ceilings, intervals, counts, and the protocol."""
 
 import dataclasses
 

@@ -16,7 +16,7 @@ from vision_suite.metrics.scanpath.report.baselines import (
     uniform_log_probabilities,
 )
 from vision_suite.metrics.scanpath.report.ceiling import human_ceiling
-from vision_suite.metrics.scanpath.report.compare import Paths
+from vision_suite.metrics.scanpath.report.compare import GroupedPaths
 from vision_suite.metrics.scanpath.report.evaluation import SETTINGS, Evaluation
 from vision_suite.metrics.scanpath.report.rows import human_row, predictor_row
 from vision_suite.metrics.scanpath.report.teacher_forced import ForcedScores, Logits, forced_scores, next_probabilities
@@ -30,7 +30,7 @@ SCORES = ("sequence_score", "edit_distance", "scanmatch", "multimatch")
 def scanpath_report(
     trials: Sequence[Trial],
     scenes: Mapping[str, Scene],
-    samples: Paths,
+    samples: GroupedPaths,
     *,
     logits: Sequence[Logits] | None = None,
     greedy: Sequence[Scanpath] | None = None,
@@ -125,7 +125,7 @@ def scanpath_report(
     )
 
 
-def _placed(samples: Paths, test: Evaluation) -> list[list[Scanpath]]:
+def _placed(samples: GroupedPaths, test: Evaluation) -> list[list[Scanpath]]:
     """Samples on the centres of objects, cut like their trials."""
     return [
         [sampled_path(path, trial, scene) for path in own]

@@ -12,7 +12,7 @@ from vision_suite.metrics.scanpath.paths import Scanpath
 from vision_suite.metrics.scanpath.report.protocol import best_by, human_pairs, mean_by
 from vision_suite.types.arrays import Floats, Ints
 
-Paths = Sequence[Sequence[Scanpath]]
+GroupedPaths = Sequence[Sequence[Scanpath]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Comparison:
     count: int
 
     @classmethod
-    def against(cls, samples: Paths, humans: Paths, stimuli: Sequence[Stimulus]) -> Comparison:
+    def against(cls, samples: GroupedPaths, humans: GroupedPaths, stimuli: Sequence[Stimulus]) -> Comparison:
         """Every sample with every human scanpath of its stimulus.
 
         Args:
@@ -50,7 +50,7 @@ class Comparison:
         return cls._of(both, chosen, stimuli)
 
     @classmethod
-    def among(cls, humans: Paths, stimuli: Sequence[Stimulus]) -> Comparison:
+    def among(cls, humans: GroupedPaths, stimuli: Sequence[Stimulus]) -> Comparison:
         """Every human scanpath with those of the other observers of its stimulus, in both orders.
 
         Args:
@@ -60,7 +60,9 @@ class Comparison:
         return cls._of(humans, [human_pairs([path.observer for path in own]) for own in humans], stimuli)
 
     @classmethod
-    def _of(cls, paths: Paths, chosen: Sequence[list[tuple[int, int]]], stimuli: Sequence[Stimulus]) -> Comparison:
+    def _of(
+        cls, paths: GroupedPaths, chosen: Sequence[list[tuple[int, int]]], stimuli: Sequence[Stimulus]
+    ) -> Comparison:
         counts = [len(own) for own in paths]
         starts = np.cumsum([0, *counts])[:-1].tolist()
         pairs = [(start + one, start + two) for start, own in zip(starts, chosen, strict=True) for one, two in own]

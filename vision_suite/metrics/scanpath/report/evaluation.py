@@ -8,7 +8,7 @@ from functools import cached_property
 
 from vision_suite.metrics.scanpath.pairwise.scores import PairSettings, Stimulus
 from vision_suite.metrics.scanpath.paths import Scanpath
-from vision_suite.metrics.scanpath.report.compare import Paths
+from vision_suite.metrics.scanpath.report.compare import GroupedPaths
 from vision_suite.metrics.scanpath.report.trials import human_path, stimuli, stimulus_in
 from vision_suite.types import Scene, Trial
 
@@ -63,6 +63,6 @@ class Evaluation:
         """The part of a path that counts: without the given fixations of its trial, unless these are included."""
         return path if self.include_given else path.after(trial.given)
 
-    def by_stimulus(self, paths: Paths) -> list[list[Scanpath]]:
+    def by_stimulus(self, paths: GroupedPaths) -> list[list[Scanpath]]:
         """The parts that count of the paths of each trial, gathered by stimulus."""
         return [[self.compared(path, self.trials[n]) for n in group for path in paths[n]] for group in self.groups]

@@ -9,7 +9,7 @@ import numpy as np
 
 from vision_suite.metrics.scanpath.behaviours import BehaviourDelta, behaviour_delta
 from vision_suite.metrics.scanpath.pairwise.multimatch import FEWEST
-from vision_suite.metrics.scanpath.report.compare import Comparison, Paths
+from vision_suite.metrics.scanpath.report.compare import Comparison, GroupedPaths
 from vision_suite.metrics.scanpath.report.evaluation import SETTINGS, Evaluation
 from vision_suite.metrics.scanpath.report.hits import hit_curve
 from vision_suite.metrics.scanpath.report.protocol import balanced_mean
@@ -20,7 +20,7 @@ from vision_suite.types.arrays import Floats
 
 
 @dataclass
-class Row:
+class ReportRow:
     """Scores of one predictor, or of observers.
 
     Attributes:
@@ -46,7 +46,7 @@ class Row:
         self.values |= {f"behaviour_{name}": value for name, value in means.items()}
 
 
-def human_row(test: Evaluation, ceiling: Comparison) -> Row:
+def human_row(test: Evaluation, ceiling: Comparison) -> ReportRow:
     """Scores of observers: human ceiling, behaviours, hits.
 
     Args:
@@ -61,7 +61,7 @@ def human_row(test: Evaluation, ceiling: Comparison) -> Row:
     return row
 
 
-def predictor_row(test: Evaluation, paths: Paths, forced: ForcedScores | None) -> Row:
+def predictor_row(test: Evaluation, paths: GroupedPaths, forced: ForcedScores | None) -> ReportRow:
     """Scores of a predictor: against observers, delta and behaviours, likelihood, hits.
 
     Args:
@@ -84,9 +84,9 @@ def predictor_row(test: Evaluation, paths: Paths, forced: ForcedScores | None) -
     return row
 
 
-def _compared(test: Evaluation, paths: Paths, comparison: Comparison) -> Row:
+def _compared(test: Evaluation, paths: GroupedPaths, comparison: Comparison) -> ReportRow:
     """A row with the scores of pairs, and counts."""
-    row = Row(counts=_counts(test, paths))
+    row = ReportRow(counts=_counts(test, paths))
     for label, values in comparison.scores(test.scores, SETTINGS).items():
         mean = balanced_mean(comparison.means(values), resamples=test.resamples, seed=test.seed)
         name = label.replace("/", "_")
@@ -95,7 +95,7 @@ def _compared(test: Evaluation, paths: Paths, comparison: Comparison) -> Row:
     return row
 
 
-def _delta(test: Evaluation, paths: Paths) -> BehaviourDelta | None:
+def _delta(test: Evaluation, paths: GroupedPaths) -> BehaviourDelta | None:
     """Delta of whole paths, given fixations included, over stimuli with a target; None without such paths."""
     human, own = (
         [
@@ -107,14 +107,14 @@ def _delta(test: Evaluation, paths: Paths) -> BehaviourDelta | None:
     return behaviour_delta(human, own) if any(len(objects) for group in own for objects, _ in group) else None
 
 
-def _add_hits(row: Row, test: Evaluation, paths: Paths) -> None:
+def _add_hits(row: ReportRow, test: Evaluation, paths: GroupedPaths) -> None:
     row.hits = hit_curve(test.trials, paths, test.searched, resamples=test.resamples, seed=test.seed)
     if row.hits is not None:
         value, low, high = row.hits[:, -1].tolist()
         row.add("hit", value, low, high)
 
 
-def _counts(test: Evaluation, paths: Paths) -> dict[str, int]:
+def _counts(test: Evaluation, paths: GroupedPaths) -> dict[str, int]:
     every = [(path, trial) for trial, own in zip(test.trials, paths, strict=True) for path in own]
     return {
         "paths": len(every),

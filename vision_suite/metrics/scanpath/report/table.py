@@ -203,7 +203,7 @@ def _weights(
     weights = np.ones(len(humans))
     groups = np.zeros(len(humans), dtype=np.int64)
     if balance == "trial":
-        weights = np.array([len(people) for people in humans], dtype=np.float64)
+        weights = np.array([len(own) for own in humans], dtype=np.float64)
     elif balance == "task" and tasks is not None:
         number: dict[Hashable, int] = {}
         groups = np.array([number.setdefault(task, len(number)) for task in tasks], dtype=np.int64)
@@ -243,8 +243,8 @@ def _with_targets(
 def _counts(humans: Sequence[Sequence[Scanpath]], models: Sequence[Sequence[Scanpath]]) -> dict[str, int]:
     out = {
         "stimuli": len(humans),
-        "stimuli_with_one_person": sum(len(people) == 1 for people in humans),
-        "stimuli_without_people": sum(not people for people in humans),
+        "stimuli_with_one_person": sum(len(own) == 1 for own in humans),
+        "stimuli_without_people": sum(not own for own in humans),
         "stimuli_without_samples": sum(not samples for samples in models),
     }
     for name, side in (("human", humans), ("model", models)):
