@@ -30,7 +30,7 @@ from vision_suite.optim import OptimConfig
 from vision_suite.types import PADDING, ScanpathBatch
 from vision_suite.viz.canvas import CURVES
 from vision_suite.viz.scanpath.counterfactual import Search, counterfactual_picture
-from vision_suite.viz.scanpath.stage import MODEL, Gaze, Stage
+from vision_suite.viz.scanpath.stage import MODEL, Backdrop, Gaze
 
 ROOT = Path(__file__).resolve().parents[1]
 STEM = ROOT / "docs" / "results" / "oat_counterfactual"
@@ -130,7 +130,7 @@ def one_search(model: OAT, scene: ScanpathBatch, kinds: np.ndarray, longest: int
     draw = ImageDraw.Draw(page)
     for box, kind in zip(boxes, kinds, strict=True):
         draw.rounded_rectangle((box[0] + 14, box[1] + 14, box[2] - 14, box[3] - 14), 10, fill=CURVES[3 + int(kind)])
-    stage = Stage(size, boxes, (int(scene["target"][0]),), picture=page)
+    stage = Backdrop(size, boxes, (int(scene["target"][0]),), picture=page)
     gaze = Gaze(path.xy[0, 0][path.sequence[0, 0] != PADDING].double().numpy(), "likeliest steps", MODEL)
     return Search(stage, gaze, float(time.steps[0]), float(time.standard_error[0]), float(time.found[0]))
 

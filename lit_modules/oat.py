@@ -24,10 +24,9 @@ from vision_suite.metrics.scanpath.paths import LONGEST_FIXATION
 from vision_suite.metrics.scanpath.report.build import SCORES, scanpath_report
 from vision_suite.models.oat import OAT, OATOutput, Scanpaths, greedy, sample
 from vision_suite.models.oat.data_checks import check_inputs, check_trials
-from vision_suite.models.oat.rows import logit_rows, path_of, path_rows, split_rows
+from vision_suite.models.oat.rows import PathArrays, logit_rows, path_rows, split_rows, unpack_paths
 from vision_suite.optim import OptimConfig
-from vision_suite.types import Report, ScanpathBatch, ScanpathReport
-from vision_suite.types.arrays import Floats
+from vision_suite.types import PADDING, Report, ScanpathBatch, ScanpathReport
 from vision_suite.types.data import ScanpathSource, Split
 
 OPTIM = OptimConfig(name="adam", lr=1e-4, weight_decay=0.0, schedule="constant")
@@ -160,18 +159,19 @@ class LitOAT(LitBase):
         if len(seen) < len(every):
             rank_zero_warn(f"{stage}: {len(seen)} of {len(every)} trials are scored, for the batches were limited")
         trials = [every[index] for index in seen]
-        logits, drawn, likeliest = (split_rows(*part) for part in rows)
+        logits, *generated = (split_rows(*part) for part in rows)
+        drawn, likeliest = ([unpack_paths(own) for own in part] for part in generated)
         cut = any(trial.recording >= 0 for trial in trials)
         counts = [len(scenes[trial.scene].boxes) for trial in trials]
         tables = [np.concatenate([rows[:, :n], rows[:, -2:]], axis=1) for rows, n in zip(logits, counts, strict=True)]
-        capped = sum(int((path_of(row)[1] > LONGEST_FIXATION).sum()) for rows in (*drawn, *likeliest) for row in rows)
+        capped = sum(int((paths.duration > LONGEST_FIXATION).sum()) for paths in (*drawn, *likeliest))
         self.report = scanpath_report(
             trials,
             scenes,
-            [[_scanpath(row) for row in rows] for rows in drawn],
+            [_scanpaths(paths) for paths in drawn],
             logits=tables,
-            greedy=[_scanpath(rows[0]) for rows in likeliest],
-            sample_log_probs=[[path_of(row)[3] for row in rows] for rows in drawn],
+            greedy=[_scanpaths(paths)[0] for paths in likeliest],
+            sample_log_probs=[paths.log_prob.tolist() for paths in drawn],
             training=data.recordings("fit"),
             recordings=data.recordings(split) if cut else (),
             protocol={
@@ -217,9 +217,13 @@ class LitOAT(LitBase):
         self.drawn[stage].update(*path_rows(self._draw(batch, 1 if self._fitting else self.samples), batch))
 
 
-def _scanpath(row: Floats) -> Scanpath:
-    objects, seconds, terminated, _ = path_of(row)
-    known = not bool(np.isnan(seconds).any()) and len(seconds) > 0
+def _scanpaths(paths: PathArrays) -> list[Scanpath]:
+    """Scanpaths of one trial; a path with an unknown duration has no durations at all."""
+    lengths = (paths.sequence != PADDING).sum(axis=1)
     # A log-normal has no longest draw, and that of an untrained network none that scores would take for seconds.
-    duration = np.minimum(seconds, LONGEST_FIXATION) if known else None
-    return Scanpath(objects, duration=duration, terminated=terminated)
+    seconds = np.minimum(paths.duration, LONGEST_FIXATION)
+    found = []
+    for objects, duration, length, ended in zip(paths.sequence, seconds, lengths, paths.terminated, strict=True):
+        known = length > 0 and not np.isnan(duration[:length]).any()
+        found.append(Scanpath(objects[:length], duration=duration[:length] if known else None, terminated=bool(ended)))
+    return found

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from vision_suite.datasets.scanpath.records import ScanpathSet, Scene, Trial
+from vision_suite.datasets.scanpath.records import ScanpathSet
 from vision_suite.datasets.scanpath.scenes import CropSettings, SceneInputs, read_vectors, vectors_of
 from vision_suite.datasets.scanpath.sources import GRIDS
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.types import Condition
+from vision_suite.types import Condition, Scene, Trial
 
 Objects = Literal["crops", "features"]
 TargetFrom = Literal["object", "given"]

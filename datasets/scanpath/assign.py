@@ -9,10 +9,10 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from vision_suite.datasets.scanpath.geometry import centres, object_pitch
 from vision_suite.errors import ConfigError, check_choice
 from vision_suite.types import BACKGROUND
 from vision_suite.types.arrays import Ints
+from vision_suite.types.scanpath import box_centres, object_pitch
 
 Rule = Literal["first_box", "smallest_box"]
 Unassigned = Literal["background", "drop"]
@@ -64,7 +64,7 @@ class AssignRule:
         holds = np.asarray(((points[:, None] >= low) & (points[:, None] <= high)).all(axis=-1))
         inside = np.asarray(holds.any(axis=1))
         if self.kind == "first_box":
-            distance = np.linalg.norm(points[:, None] - centres(frames)[None], axis=-1)
+            distance = np.linalg.norm(points[:, None] - box_centres(frames)[None], axis=-1)
             objects = np.where(inside, holds.argmax(axis=1), distance.argmin(axis=1))
             near = ~inside
         else:

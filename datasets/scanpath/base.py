@@ -8,7 +8,7 @@ from vision_suite.datasets.base import BaseData, Stage
 from vision_suite.datasets.samplers import ShuffledBatchSampler
 from vision_suite.datasets.scanpath.appearance import ObjectAppearance, Objects, TargetFrom
 from vision_suite.datasets.scanpath.predict.pictures import PictureScenes
-from vision_suite.datasets.scanpath.records import Scene, Trial
+from vision_suite.types import Scene, Trial
 
 
 class ScanpathBase(BaseData):

@@ -11,9 +11,8 @@ from torch.utils.data import Dataset
 
 from vision_suite.datasets.loading import BatchKey
 from vision_suite.datasets.scanpath.augment import SceneAugment
-from vision_suite.datasets.scanpath.records import Scene, Trial
 from vision_suite.datasets.scanpath.scenes import SceneInputs
-from vision_suite.types import PADDING
+from vision_suite.types import PADDING, Scene, Trial
 
 
 class ScanpathBatches(Dataset[dict[str, Tensor]]):

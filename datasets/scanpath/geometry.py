@@ -1,4 +1,4 @@
-"""Geometry of scenes: centres, object pitch, grids, overlap of boxes, and the letterbox of a picture on a screen."""
+"""Geometry of scenes: grids, overlap of boxes, and the letterbox of a picture on a screen."""
 
 from __future__ import annotations
 
@@ -9,28 +9,6 @@ import numpy.typing as npt
 
 from vision_suite.errors import DataError
 from vision_suite.types.arrays import Floats, Floats32
-
-
-def centres(boxes: npt.NDArray[np.floating]) -> Floats:
-    """(N, 2) x, y of the boxes' centres."""
-    values = np.asarray(boxes, dtype=np.float64)
-    return np.asarray((values[:, :2] + values[:, 2:]) / 2)
-
-
-def object_pitch(boxes: npt.NDArray[np.floating]) -> float:
-    """Median over the objects of the distance to the nearest other centre, in pixels.
-
-    A single object, or objects on one spot, have no such distance; there the mean side of the boxes takes its place.
-    """
-    middle = centres(boxes)
-    if len(middle) > 1:
-        distances = np.linalg.norm(middle[:, None] - middle[None], axis=-1)
-        np.fill_diagonal(distances, np.inf)
-        pitch = float(np.median(distances.min(axis=1)))
-        if pitch > 0:
-            return pitch
-    side = float(np.mean(np.asarray(boxes)[:, 2:] - np.asarray(boxes)[:, :2]))
-    return side if side > 0 else 1.0
 
 
 def grid_boxes(rows: int, columns: int, *, cell: tuple[float, float], top: float = 0.0) -> Floats32:
@@ -49,11 +27,6 @@ def grid_boxes(rows: int, columns: int, *, cell: tuple[float, float], top: float
     left, upper = column * cell[0], top + row * cell[1]
     # The right edge is computed like the next cell's left one, so that neighbours share it to the last bit.
     return np.stack([left, upper, (column + 1) * cell[0], top + (row + 1) * cell[1]], axis=1).astype(np.float32)
-
-
-def grid_positions(rows: int, columns: int) -> Floats32:
-    """(rows * columns, 2) float32 row and column numbers in row-major order."""
-    return np.stack([part.reshape(-1) for part in np.indices((rows, columns))], axis=1).astype(np.float32)
 
 
 def overlap(boxes: npt.NDArray[np.floating], box: npt.ArrayLike) -> Floats:

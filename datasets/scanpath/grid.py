@@ -19,9 +19,9 @@ from vision_suite.datasets.loading import BatchKey
 from vision_suite.datasets.samplers import ShuffledBatchSampler
 from vision_suite.datasets.scanpath.batches import pad_trials
 from vision_suite.datasets.scanpath.geometry import grid_boxes
-from vision_suite.datasets.scanpath.records import Scene, Trial, counts
+from vision_suite.datasets.scanpath.records import counts
 from vision_suite.errors import ConfigError
-from vision_suite.types import Condition
+from vision_suite.types import Condition, Scene, Trial
 from vision_suite.types.arrays import Floats32
 
 CELL = 100.0  # pixels

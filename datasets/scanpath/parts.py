@@ -7,12 +7,12 @@ from typing import Any
 
 from vision_suite.datasets.scanpath.appearance import AppearanceSettings, ObjectAppearance
 from vision_suite.datasets.scanpath.augment import SceneAugment
-from vision_suite.datasets.scanpath.records import Scene, Trial, counts
+from vision_suite.datasets.scanpath.records import counts
 from vision_suite.datasets.scanpath.sources import Source
 from vision_suite.datasets.scanpath.splits import STAGES, SplitSettings, split_trials
 from vision_suite.datasets.scanpath.windows import Windows
 from vision_suite.errors import ConfigError
-from vision_suite.types import BACKGROUND
+from vision_suite.types import BACKGROUND, Scene, Trial
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vision_suite.datasets.scanpath.assign import AssignRule
-from vision_suite.datasets.scanpath.records import Scene, Trial, seconds
-from vision_suite.types import BACKGROUND, Condition
+from vision_suite.datasets.scanpath.records import seconds
+from vision_suite.types import BACKGROUND, Condition, Scene, Trial
 from vision_suite.types.arrays import Floats32, Ints
 
 GIVEN = "given_by_the_file"

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from vision_suite.datasets.pictures.images import open_picture
-from vision_suite.datasets.scanpath.records import Scene, Trial
 from vision_suite.errors import ConfigError, DataError
+from vision_suite.types import Scene, Trial
 
 GREY = 127  # of crops where the picture is absent
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

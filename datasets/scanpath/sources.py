@@ -13,8 +13,8 @@ from vision_suite.datasets.scanpath.readers.amazon_covers import LENGTH_DEVIATIO
 from vision_suite.datasets.scanpath.readers.coco_search import read_coco_scanpaths
 from vision_suite.datasets.scanpath.readers.shelf_sheets import read_shelf_sheets
 from vision_suite.datasets.scanpath.readers.table import read_scanpath_table
-from vision_suite.datasets.scanpath.records import ScanpathSet, Trial, drop_long
-from vision_suite.types import Condition
+from vision_suite.datasets.scanpath.records import ScanpathSet, drop_long
+from vision_suite.types import Condition, Trial
 
 ScanpathLayout = Literal["amazon_covers", "shelf_sheets", "coco_search18", "coco_freeview", "table"]
 GRIDS = ("amazon_covers", "shelf_sheets")

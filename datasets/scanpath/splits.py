@@ -16,8 +16,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from vision_suite.datasets.base import Stage
-from vision_suite.datasets.scanpath.records import ScanpathSet, Scene, Trial
+from vision_suite.datasets.scanpath.records import ScanpathSet
 from vision_suite.errors import ConfigError, DataError, check_choice
+from vision_suite.types import Scene, Trial
 
 SplitRule = Literal["image", "target", "subject", "combination", "official"]
 IMAGE_FOLDS = 10

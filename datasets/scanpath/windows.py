@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vision_suite.datasets.base import Stage
-from vision_suite.datasets.scanpath.records import Trial
 from vision_suite.errors import ConfigError
+from vision_suite.types import Trial
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,11 @@ def next_fixation_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
     Returns:
         Scalar float32, nats per step; 0 (with a gradient of 0) if no step has a label.
+
+    Example:
+        >>> logits = torch.zeros(1, 2, 4)  # two steps over three objects and the end
+        >>> round(next_fixation_loss(logits, torch.tensor([[2, -100]])).item(), 4)
+        1.3863
     """
     counted = labels != IGNORED
     kept = logits[counted].float()
@@ -39,6 +44,11 @@ def log_normal_nll(timing: Tensor, duration: Tensor) -> Tensor:
 
     Returns:
         Scalar float32; 0 (with a gradient of 0) if no duration is known.
+
+    Example:
+        >>> timing = torch.zeros(2, 2)  # median 1 s, standard deviation of the logarithm 1
+        >>> round(log_normal_nll(timing, torch.tensor([1.0, torch.nan])).item(), 4)
+        0.9189
     """
     known = duration > 0  # False for NaN
     mean, log_scale = timing[known].float().unbind(-1)
@@ -57,14 +67,22 @@ def scanpath_loss(
     *,
     duration_weight: float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum, and its terms ``fixation`` and, where there is a duration head, ``duration``.
+    """Weighted sum of the losses, and its terms ``fixation`` and, where there is a duration head, ``duration``.
 
     Args:
-        logits: (B, T, C).
+        logits: (B, T, C) floating point; -inf for classes that do not exist.
         labels: (B, T) int64, -100 where there is none.
-        timing: (B, T, 2), see `log_normal_nll`.
+        timing: (B, T, 2) mean and log standard deviation, see `log_normal_nll`.
         duration: (B, T) seconds, NaN where unknown.
-        duration_weight: Factor on the duration's term.
+        duration_weight: Factor of the duration's term.
+
+    Returns:
+        Scalar float32 sum and the terms by name, without their factors.
+
+    Example:
+        >>> total, terms = scanpath_loss(torch.zeros(1, 1, 4), torch.tensor([[2]]))
+        >>> round(total.item(), 4), list(terms)
+        (1.3863, ['fixation'])
     """
     terms = {"fixation": next_fixation_loss(logits, labels)}
     total = terms["fixation"]

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from vision_suite.types.scanpath import Condition as Condition
     from vision_suite.types.scanpath import ScanpathBatch as ScanpathBatch
     from vision_suite.types.scanpath import ScanpathReport as ScanpathReport
+    from vision_suite.types.scanpath import Scene as Scene
+    from vision_suite.types.scanpath import Trial as Trial
     from vision_suite.types.tad import DetectionReport as DetectionReport
     from vision_suite.types.tad import TADBatch as TADBatch
 else:
@@ -44,7 +46,7 @@ else:
         submod_attrs={
             "pictures": ["Role", "ImageBatch", "ReIDBatch", "FGVCBatch", "RetrievalReport", "ClassificationReport"],
             "tad": ["TADBatch", "DetectionReport"],
-            "scanpath": ["BACKGROUND", "PADDING", "Condition", "ScanpathBatch", "ScanpathReport"],
+            "scanpath": ["BACKGROUND", "PADDING", "Condition", "ScanpathBatch", "ScanpathReport", "Scene", "Trial"],
         },
     )
     __all__ = ["Report", *_names]

@@ -10,9 +10,9 @@ from vision_suite.datasets.loading import BatchKey
 from vision_suite.datasets.scanpath.batches import ScanpathBatches
 from vision_suite.datasets.scanpath.predict.settings import PictureSettings
 from vision_suite.datasets.scanpath.predict.word_vectors import word_vector
-from vision_suite.datasets.scanpath.records import Scene, Trial
 from vision_suite.datasets.scanpath.scenes import CropSettings, SceneInputs
 from vision_suite.errors import ConfigError
+from vision_suite.types import Scene, Trial
 
 
 class PictureSceneBatches(ScanpathBatches):

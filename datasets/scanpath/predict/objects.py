@@ -8,12 +8,13 @@ import numpy as np
 from PIL import Image
 from pytorch_lightning.utilities import rank_zero_warn
 
-from vision_suite.datasets.scanpath.geometry import centres, grid_boxes
+from vision_suite.datasets.scanpath.geometry import grid_boxes
 from vision_suite.datasets.scanpath.predict.boxes import match_names, read_boxes
 from vision_suite.datasets.scanpath.predict.settings import PictureSettings
 from vision_suite.detectors.boxes import ObjectBoxes
 from vision_suite.detectors.zero_shot import Detector
 from vision_suite.errors import DataError
+from vision_suite.types.scanpath import box_centres
 
 
 class ObjectFinder:
@@ -93,6 +94,6 @@ def check_grid(boxes: ObjectBoxes, grid: tuple[int, int], name: str) -> None:
     rows, columns = grid
     if len(boxes.corners) != rows * columns:
         raise DataError(f"picture {name!r} has {len(boxes.corners)} boxes, which are no {rows} x {columns} grid")
-    middle = centres(boxes.corners).reshape(rows, columns, 2)
+    middle = box_centres(boxes.corners).reshape(rows, columns, 2)
     if (np.diff(middle[..., 0], axis=1) <= 0).any() or (np.diff(middle[..., 1], axis=0) <= 0).any():
         raise DataError(f"boxes of {name!r} are not in the order of a grid: list them row by row, from left to right")

@@ -17,9 +17,10 @@ from vision_suite.datasets.pictures.manifest import expand_inputs
 from vision_suite.datasets.scanpath.predict.objects import ObjectFinder
 from vision_suite.datasets.scanpath.predict.settings import PictureSettings
 from vision_suite.datasets.scanpath.predict.targets import Target, choose_target
-from vision_suite.datasets.scanpath.records import Scene, Trial
+from vision_suite.datasets.scanpath.records import check_scene
 from vision_suite.detectors.boxes import ObjectBoxes
 from vision_suite.errors import DataError
+from vision_suite.types import Scene, Trial
 
 
 class PictureScenes:
@@ -96,7 +97,7 @@ class PictureScenes:
 
 def _scene(name: str, path: str, picture: Image.Image, boxes: ObjectBoxes, settings: PictureSettings) -> Scene:
     size = (float(picture.width), float(picture.height))
-    return Scene(name, size, boxes.corners, boxes.labels, path, grid=settings.grid)
+    return check_scene(Scene(name, size, boxes.corners, boxes.labels, path, grid=settings.grid))
 
 
 def _trial(name: str, target: Target, settings: PictureSettings) -> Trial:

@@ -18,9 +18,9 @@ from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.geometry import grid_boxes, overlap
 from vision_suite.datasets.scanpath.paths import PathBuilder
-from vision_suite.datasets.scanpath.records import ScanpathSet, Scene, Trial
+from vision_suite.datasets.scanpath.records import ScanpathSet, check_scene
 from vision_suite.errors import DataError
-from vision_suite.types import Condition
+from vision_suite.types import Condition, Scene, Trial
 from vision_suite.types.arrays import Floats32
 
 ROWS, COLUMNS = 6, 14
@@ -69,13 +69,15 @@ def read_amazon_covers(folder: Path, rule: AssignRule | None = None) -> Scanpath
         picture = pictures / name
         if pictures.is_dir() and not picture.is_file():
             builder.problems["pictures_missing"] += 1
-        scenes[name] = Scene(
-            name=name,
-            size=size,
-            boxes=boxes,
-            labels=("cover",) * len(boxes),
-            image=str(picture) if picture.is_file() else "",
-            grid=(ROWS, COLUMNS),
+        scenes[name] = check_scene(
+            Scene(
+                name=name,
+                size=size,
+                boxes=boxes,
+                labels=("cover",) * len(boxes),
+                image=str(picture) if picture.is_file() else "",
+                grid=(ROWS, COLUMNS),
+            )
         )
         shared = overlap(boxes, truth[0])
         if not shared.max() > 0:

@@ -18,9 +18,9 @@ from vision_suite.datasets.files import finite, read_json
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.geometry import letterbox, overlap
 from vision_suite.datasets.scanpath.paths import PathBuilder
-from vision_suite.datasets.scanpath.records import ScanpathSet, Scene, Trial
+from vision_suite.datasets.scanpath.records import ScanpathSet, check_scene
 from vision_suite.errors import DataError
-from vision_suite.types import Condition
+from vision_suite.types import Condition, Scene, Trial
 
 SCREEN = (1680, 1050)
 SMALLEST = 8 * SCREEN[0] / 512  # 8 pixels of the 512 x 320 that published models see
@@ -207,13 +207,15 @@ def _scenes(files: list[Path], names: list[str], pictures: dict[str, str], probl
         if not len(order):
             problems["pictures_without_object"] += 1
             continue
-        scenes[name] = Scene(
-            name=name,
-            size=(float(SCREEN[0]), float(SCREEN[1])),
-            boxes=boxes[order].astype(np.float32),
-            labels=tuple(found[name][n][1] for n in order),
-            image=pictures.get(name, ""),
-            placement=(float(shown.dx), float(shown.dy), shown.scale),
+        scenes[name] = check_scene(
+            Scene(
+                name=name,
+                size=(float(SCREEN[0]), float(SCREEN[1])),
+                boxes=boxes[order].astype(np.float32),
+                labels=tuple(found[name][n][1] for n in order),
+                image=pictures.get(name, ""),
+                placement=(float(shown.dx), float(shown.dy), shown.scale),
+            )
         )
     return scenes
 

@@ -17,9 +17,9 @@ from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.geometry import grid_boxes
 from vision_suite.datasets.scanpath.paths import PathBuilder
 from vision_suite.datasets.scanpath.readers.files import read_spreadsheet
-from vision_suite.datasets.scanpath.records import ScanpathSet, Scene, Trial
+from vision_suite.datasets.scanpath.records import ScanpathSet, check_scene
 from vision_suite.errors import DataError
-from vision_suite.types import Condition
+from vision_suite.types import Condition, Scene, Trial
 
 SCREEN = (1680, 1050)
 COLUMNS = ("ID", "Sub_ID", "Question", "Target", "T_Package", "Choice", "X", "Y")
@@ -128,11 +128,13 @@ def _scene(path: Path, layout: str, images: Path) -> Scene:
         raise DataError(f"table {str(path)!r}: Question={layout!r} begins with none of {', '.join(SHELVES)}")
     boxes = grid_boxes(shelf.rows, shelf.columns, cell=(shelf.width, shelf.height), top=shelf.top)
     pictures = [images / f"{layout}{suffix}" for suffix in PICTURE_SUFFIXES]
-    return Scene(
-        name=layout,
-        size=(float(SCREEN[0]), float(SCREEN[1])),
-        boxes=boxes,
-        labels=(shelf.product,) * len(boxes),
-        image=next((str(picture) for picture in pictures if picture.is_file()), ""),
-        grid=(shelf.rows, shelf.columns),
+    return check_scene(
+        Scene(
+            name=layout,
+            size=(float(SCREEN[0]), float(SCREEN[1])),
+            boxes=boxes,
+            labels=(shelf.product,) * len(boxes),
+            image=next((str(picture) for picture in pictures if picture.is_file()), ""),
+            grid=(shelf.rows, shelf.columns),
+        )
     )

@@ -28,9 +28,9 @@ from vision_suite.datasets.files import finite, read_json_lines, read_table
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.paths import PathBuilder
-from vision_suite.datasets.scanpath.records import ScanpathSet, Scene, Trial
+from vision_suite.datasets.scanpath.records import ScanpathSet, check_scene
 from vision_suite.errors import DataError
-from vision_suite.types import Condition
+from vision_suite.types import Condition, Scene, Trial
 
 CONDITIONS = {"present": Condition.PRESENT, "absent": Condition.ABSENT, "free": Condition.FREE}
 RULE = AssignRule("smallest_box")
@@ -97,7 +97,7 @@ def _scene(path: Path, number: int, row: Mapping[str, Any]) -> Scene:
         raise DataError(f"{where}: box {box} lies outside the picture of {size[0]:g} x {size[1]:g} pixels: correct it")
     features = _inside(folder, row.get("features"), where)
     image = str(picture) if has_picture else ""
-    return Scene(name, size, boxes, labels, image, grid=grid, features=features, fold=fold)
+    return check_scene(Scene(name, size, boxes, labels, image, grid=grid, features=features, fold=fold))
 
 
 def _trial(

@@ -17,11 +17,10 @@ from vision_suite.datasets.scanpath.data import ScanpathData
 from vision_suite.datasets.scanpath.grid import GridScanpathData
 from vision_suite.datasets.scanpath.predict.data import ScanpathPictureData
 from vision_suite.datasets.scanpath.predict.settings import PictureSettings
-from vision_suite.datasets.scanpath.records import Scene, Trial
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.lit_modules.oat import LitOAT
-from vision_suite.models.oat.rows import split_rows
-from vision_suite.types import BACKGROUND, PADDING, Condition
+from vision_suite.models.oat.rows import split_rows, unpack_paths
+from vision_suite.types import BACKGROUND, PADDING, Condition, Scene, Trial
 
 
 def small(**settings):
@@ -99,7 +98,8 @@ def test_an_entry_by_hand():
     empty = np.zeros(0)
     trial = Trial("s", "", "cup", Condition.PRESENT, (0,), 0, empty.astype(np.int64), empty.reshape(0, 2), empty)
     row = np.array([1, -2.5, 1, BACKGROUND, 0, PADDING, 0.2, 0.3, 0.25, math.nan])
-    entry = entry_of(scene, trial, row[None], row, {"by": "word"})
+    paths = unpack_paths(row[None])
+    entry = entry_of(scene, trial, paths, paths, {"by": "word"})
     assert entry["samples"] == [
         {
             "objects": [1, BACKGROUND, 0], "xy": [[30, 15], [50, 30], [5, 5]], "duration": [0.2, 0.3, 0.25],
@@ -109,7 +109,7 @@ def test_an_entry_by_hand():
     assert entry["target"] == {"object": 0, "objects": [0], "by": "word"}
     row[1] = math.nan
     with pytest.raises(DataError, match="broken"):
-        entry_of(scene, trial, row[None], row, {})
+        entry_of(scene, trial, unpack_paths(row[None]), paths, {})
     with pytest.raises(ConfigError, match="overlays=-2"):
         ScanpathWriter(overlays=-2)
 

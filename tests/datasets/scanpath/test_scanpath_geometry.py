@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vision_suite.datasets.scanpath.assign import INSIDE, NEAREST, OUTSIDE, AssignRule, fractions
-from vision_suite.datasets.scanpath.geometry import grid_boxes, grid_positions, letterbox, object_pitch, overlap
+from vision_suite.datasets.scanpath.geometry import grid_boxes, letterbox, overlap
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.types import BACKGROUND
+from vision_suite.types import BACKGROUND, Scene
+from vision_suite.types.scanpath import object_pitch
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,8 @@ def test_pitch_is_the_median_nearest_distance():
 def test_grids_are_row_major_without_gaps():
     boxes = grid_boxes(2, 3, cell=(10, 20), top=5)
     assert boxes.tolist()[4] == [10, 25, 20, 45]
-    assert grid_positions(2, 3).tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
+    scene = Scene("s", (30.0, 45.0), boxes, ("",) * 6, grid=(2, 3))
+    assert scene.positions().tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
     odd = grid_boxes(1, 14, cell=(2559 / 14, 1))
     assert (odd[1:, 0] == odd[:-1, 2]).all()
 

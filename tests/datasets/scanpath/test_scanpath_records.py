@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.geometry import grid_boxes
 from vision_suite.datasets.scanpath.paths import PathBuilder
-from vision_suite.datasets.scanpath.records import ScanpathSet, Scene, Trial, drop_long, seconds
+from vision_suite.datasets.scanpath.records import ScanpathSet, check_scene, drop_long, seconds
 from vision_suite.datasets.scanpath.windows import cut_windows
 from vision_suite.errors import DataError
-from vision_suite.types import BACKGROUND, Condition
+from vision_suite.types import BACKGROUND, Condition, Scene, Trial
 
 SCENE = Scene("s", (200.0, 100.0), grid_boxes(1, 2, cell=(100, 100)), ("", ""))
 
@@ -109,13 +109,13 @@ def test_on_no_object_background_or_nothing():
 def test_scenes_and_sets_refuse_nonsense():
     boxes = np.zeros((2, 4), dtype=np.float32)
     with pytest.raises(DataError, match="2 boxes but 1 labels"):
-        Scene("s", (1, 1), boxes, ("",))
+        check_scene(Scene("s", (1, 1), boxes, ("",)))
     with pytest.raises(DataError, match="no 2 x 3 grid"):
-        Scene("s", (1, 1), boxes, ("", ""), grid=(2, 3))
+        check_scene(Scene("s", (1, 1), boxes, ("", ""), grid=(2, 3)))
     with pytest.raises(DataError, match="N of 1 or more"):
-        Scene("s", (1, 1), boxes[:0], ())
+        check_scene(Scene("s", (1, 1), boxes[:0], ()))
     with pytest.raises(DataError, match="x1 <= x2"):
-        Scene("s", (1, 1), np.array([[5, 0, 1, 1]], dtype=np.float32), ("",))
+        check_scene(Scene("s", (1, 1), np.array([[5, 0, 1, 1]], dtype=np.float32), ("",)))
     with pytest.raises(DataError, match="no usable trial"):
         ScanpathSet("table", Path("."), {"s": SCENE}, []).check()
     with pytest.raises(DataError, match="names object 4, but the scene has objects 0 to 1"):

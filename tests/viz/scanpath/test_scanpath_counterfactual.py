@@ -10,7 +10,7 @@ from PIL import Image
 from vision_suite.viz.scanpath import counterfactual as scanpath_counterfactual
 from vision_suite.viz.scanpath.counterfactual import Search, counterfactual_picture
 from vision_suite.viz.scanpath.prediction import prediction_picture
-from vision_suite.viz.scanpath.stage import MODEL, Gaze, Stage
+from vision_suite.viz.scanpath.stage import MODEL, Backdrop, Gaze
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "oat.md"
 
@@ -18,7 +18,7 @@ DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "oat.md"
 def search(target, steps, error):
     boxes = np.array([[0.0, 0, 100, 100], [100, 0, 200, 100]])
     path = Gaze(np.array([[50.0, 50.0], [150.0, 50.0]]), "path", MODEL)
-    return Search(Stage((200.0, 100.0), boxes, (target,), limit=(300, 200)), path, steps, error, 1.0)
+    return Search(Backdrop((200.0, 100.0), boxes, (target,), limit=(300, 200)), path, steps, error, 1.0)
 
 
 def test_the_heading_has_the_change_and_its_error(monkeypatch):
@@ -48,7 +48,7 @@ def test_only_the_moved_target_differs_between_the_panels():
 def test_a_prediction_has_a_panel_for_each_path_and_the_heat_map():
     one = search(1, 1.0, 0.0)
     drawn = [
-        prediction_picture(one.stage, [one.gaze] * count, np.array([[150.0, 50.0]]), title="t") for count in (1, 2)
+        prediction_picture(one.backdrop, [one.gaze] * count, np.array([[150.0, 50.0]]), title="t") for count in (1, 2)
     ]
     assert drawn[1].width - drawn[0].width == drawn[0].width // 2 - 8
     heat = np.asarray(drawn[0].convert("HSV"))[:, drawn[0].width // 2 :, 1]

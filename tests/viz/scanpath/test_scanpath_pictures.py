@@ -14,15 +14,15 @@ from vision_suite.viz.scanpath.stage import (
     MODEL,
     RADIUS,
     USUAL,
+    Backdrop,
     Gaze,
-    Stage,
     background,
     circle_radii,
     draw_path,
 )
 
 BOXES = np.array([[0, 0, 100, 100], [100, 0, 200, 100], [0, 100, 100, 200], [100, 100, 200, 200]], dtype=float)
-STAGE = Stage((200.0, 200.0), BOXES)
+SCENE = Backdrop((200.0, 200.0), BOXES)
 
 
 def coloured(picture):
@@ -46,7 +46,7 @@ def test_the_area_of_circles_follows_the_duration():
 @pytest.mark.parametrize("duration", [None, np.full(3, 0.2), np.full(3, np.nan), np.array([np.nan, 0.2, np.nan])])
 def test_constant_and_unknown_durations_have_the_usual_circle(duration):
     np.testing.assert_array_equal(circle_radii(duration, 3), USUAL)
-    picture = scanpath_picture(STAGE, [Gaze(np.full((3, 2), 50.0), "x", HUMAN, duration)], title="t")
+    picture = scanpath_picture(SCENE, [Gaze(np.full((3, 2), 50.0), "x", HUMAN, duration)], title="t")
     assert like(picture, HUMAN).any()
 
 
@@ -59,61 +59,63 @@ def test_radii_stay_within_their_bounds(durations):
 
 
 def test_circles_stand_where_people_looked_and_never_outside_the_panel():
-    over = background(STAGE)
-    draw_path(over, STAGE, Gaze(np.array([[50.0, 150.0]]), "", MODEL), 5)
+    over = background(SCENE)
+    draw_path(over, SCENE, Gaze(np.array([[50.0, 150.0]]), "", MODEL), 5)
     rows, columns = np.nonzero(like(over, MODEL))
     # The white number in the circle is no longer orange.
-    assert (columns.mean(), rows.mean()) == pytest.approx(tuple(STAGE.place(np.array([50.0, 150.0]))), abs=4)
-    beyond = background(STAGE)
-    draw_path(beyond, STAGE, Gaze(np.array([[-500.0, 5000.0]]), "", MODEL), 5)
+    assert (columns.mean(), rows.mean()) == pytest.approx(tuple(SCENE.to_panel(np.array([50.0, 150.0]))), abs=4)
+    beyond = background(SCENE)
+    draw_path(beyond, SCENE, Gaze(np.array([[-500.0, 5000.0]]), "", MODEL), 5)
     assert like(beyond, MODEL).sum() == pytest.approx(like(over, MODEL).sum(), rel=0.1)
 
 
 def test_a_circle_never_hides_the_number_of_another():
-    over = background(STAGE)
-    draw_path(over, STAGE, Gaze(np.full((1, 2), 100.0), "", HUMAN), 9)
-    four = background(STAGE)
-    draw_path(four, STAGE, Gaze(np.full((4, 2), 100.0), "", HUMAN), 9)
+    over = background(SCENE)
+    draw_path(over, SCENE, Gaze(np.full((1, 2), 100.0), "", HUMAN), 9)
+    four = background(SCENE)
+    draw_path(four, SCENE, Gaze(np.full((4, 2), 100.0), "", HUMAN), 9)
     assert like(four, HUMAN).sum() > 2.5 * like(over, HUMAN).sum()
 
 
 def test_long_paths_are_cut_and_panels_stand_side_by_side():
     xy = np.random.default_rng(0).uniform(0, 200, (40, 2))
-    one = scanpath_picture(STAGE, [Gaze(xy, "a", HUMAN)], title="t")
-    two = scanpath_picture(STAGE, [Gaze(xy, "a", HUMAN), Gaze(xy, "b", MODEL)], title="t", note="n")
+    one = scanpath_picture(SCENE, [Gaze(xy, "a", HUMAN)], title="t")
+    two = scanpath_picture(SCENE, [Gaze(xy, "a", HUMAN), Gaze(xy, "b", MODEL)], title="t", note="n")
     assert two.width > 1.8 * one.width
     half = two.width // 2
     assert like(two, HUMAN)[:, :half].sum() > 50 * like(two, HUMAN)[:, half:].sum()
     assert like(two, MODEL)[:, half:].sum() > 50 * like(two, MODEL)[:, :half].sum()
-    all_drawn = scanpath_picture(STAGE, [Gaze(xy, "a", HUMAN)], title="t", longest=40)
+    all_drawn = scanpath_picture(SCENE, [Gaze(xy, "a", HUMAN)], title="t", longest=40)
     assert like(all_drawn, HUMAN).sum() > like(one, HUMAN).sum()
 
 
 def test_empty_paths_draw():
-    picture = scanpath_picture(STAGE, [Gaze(np.empty((0, 2)), "nothing", MODEL)], title="t" * 300)
+    picture = scanpath_picture(SCENE, [Gaze(np.empty((0, 2)), "nothing", MODEL)], title="t" * 300)
     assert picture.width > 500
 
 
 def test_the_picture_is_dimmed_and_placed():
     red = Image.new("RGB", (50, 50), (255, 0, 0))
-    over = np.asarray(background(Stage((200.0, 200.0), BOXES, picture=red, placement=(100.0, 0.0, 2.0))))
-    inside, outside = (over[tuple(STAGE.place(np.array(p)).astype(int)[::-1])] for p in ([150.0, 50.0], [50.0, 50.0]))
+    over = np.asarray(background(Backdrop((200.0, 200.0), BOXES, picture=red, placement=(100.0, 0.0, 2.0))))
+    inside, outside = (
+        over[tuple(SCENE.to_panel(np.array(p)).astype(int)[::-1])] for p in ([150.0, 50.0], [50.0, 50.0])
+    )
     assert inside[0] == 255
     assert 100 < inside[1] < 180, "paler than the picture"
     assert (outside == 255).all()
 
 
 def test_objects_are_tinted_by_probability_and_targets_marked():
-    over = np.asarray(background(STAGE, np.array([0.7, 0.2, 0.1, 0.0]))).astype(int)
-    centres = STAGE.place((BOXES[:, :2] + BOXES[:, 2:]) / 2).astype(int)
+    over = np.asarray(background(SCENE, np.array([0.7, 0.2, 0.1, 0.0]))).astype(int)
+    centres = SCENE.to_panel((BOXES[:, :2] + BOXES[:, 2:]) / 2).astype(int)
     blue = [over[y, x, 2] for x, y in centres]
     assert blue == sorted(blue), "the likelier the less white"
     assert blue[3] == 255
     for targets in ((3,), (0, 1, 2, 3)):
-        marked = background(Stage((200.0, 200.0), BOXES, targets))
+        marked = background(Backdrop((200.0, 200.0), BOXES, targets))
         pixels = np.asarray(marked).astype(int)
         assert (pixels[..., 1] - pixels[..., 0] > 20).any()
-    background(STAGE, np.zeros(4))
+    background(SCENE, np.zeros(4))
 
 
 def test_gaussian_maps_peak_where_points_are():
@@ -128,7 +130,7 @@ def test_gaussian_maps_peak_where_points_are():
 
 def test_heat_maps_show_where_fixations_gather():
     picture = heat_maps(
-        STAGE, [("people", HUMAN, np.full((5, 2), 50.0)), ("model", MODEL, np.empty((0, 2)))], title="t"
+        SCENE, [("people", HUMAN, np.full((5, 2), 50.0)), ("model", MODEL, np.empty((0, 2)))], title="t"
     )
     half = picture.width // 2
     warm = coloured(picture)[60:]
@@ -139,10 +141,10 @@ def test_heat_maps_show_where_fixations_gather():
 def test_films_frame_what_came_next_and_stop_at_six():
     table = np.tile([0.4, 0.3, 0.2, 0.05, 0.0, 0.05], (9, 1))
     xy = np.tile([[50.0, 50.0]], (8, 1))
-    whole = film(STAGE, table, xy, title="t", first=1, truth=[0] * 8)
-    short = film(STAGE, table, xy[:3], title="t", first=1, truth=[0, 1, 3])
+    whole = film(SCENE, table, xy, title="t", first=1, truth=[0] * 8)
+    short = film(SCENE, table, xy[:3], title="t", first=1, truth=[0, 1, 3])
     assert whole.height > 1.5 * short.height
-    background_step = film(STAGE, table, xy[:1], title="t", truth=[4])
+    background_step = film(SCENE, table, xy[:1], title="t", truth=[4])
     assert background_step.width < whole.width
 
 

@@ -19,14 +19,13 @@ from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.pictures.records import is_picture
 from vision_suite.datasets.scanpath.base import ScanpathBase
 from vision_suite.datasets.scanpath.grid import GridScanpathData
-from vision_suite.datasets.scanpath.records import Scene, Trial
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath.report.trials import centres_of
-from vision_suite.models.oat.rows import path_of, split_rows
-from vision_suite.types import Condition
+from vision_suite.models.oat.rows import PathArrays, split_rows, unpack_paths
+from vision_suite.types import PADDING, Condition, Scene, Trial
 from vision_suite.types.arrays import Floats
 from vision_suite.viz.scanpath.prediction import prediction_picture
-from vision_suite.viz.scanpath.stage import MODEL, Gaze, Stage
+from vision_suite.viz.scanpath.stage import MODEL, Backdrop, Gaze
 
 PARTS = ".parts"
 KEYS = {"trial", "values", "likeliest"}
@@ -75,10 +74,11 @@ class ScanpathWriter(Callback):
         """Append a batch's trials to this process's part, and draw them."""
         require_keys(pl_module, outputs, KEYS)
         chosen = _chosen(trainer)
-        rows = split_rows(outputs["trial"], outputs["values"])
+        drawn = [unpack_paths(rows) for rows in split_rows(outputs["trial"], outputs["values"])]
+        greedy = [unpack_paths(row[None]) for row in outputs["likeliest"].numpy()]
         with (self._folder / PARTS / f"rank-{trainer.global_rank}.jsonl").open("a", encoding="utf-8") as part:
             places = batch["index"].tolist()
-            for place, samples, likeliest in zip(places, rows, outputs["likeliest"].numpy(), strict=True):
+            for place, samples, likeliest in zip(places, drawn, greedy, strict=True):
                 trial = self._trials[place]
                 entry = entry_of(self._scenes[trial.scene], trial, samples, likeliest, chosen.get(trial.scene, {}))
                 part.write(json.dumps({"place": place, **entry}, allow_nan=False) + "\n")
@@ -129,7 +129,7 @@ class ScanpathWriter(Callback):
         scene = self._scenes[trial.scene]
         picture = open_picture(scene.image) if scene.image else None
         boxes = np.asarray(scene.boxes, dtype=np.float64)
-        stage = Stage(scene.size, boxes, trial.targets, scene.labels, picture, scene.placement, PANEL)
+        stage = Backdrop(scene.size, boxes, trial.targets, scene.labels, picture, scene.placement, PANEL)
         names = (("likeliest steps", entry["likeliest"]), ("a sample", entry["samples"][0]))
         paths = [_gaze(name, path, trial.given) for name, path in names]
         everything = np.concatenate([_points(path) for path in entry["samples"]])
@@ -150,16 +150,16 @@ class ScanpathWriter(Callback):
 
 
 def entry_of(
-    scene: Scene, trial: Trial, samples: Floats, likeliest: Floats, chosen: Mapping[str, Any]
+    scene: Scene, trial: Trial, samples: PathArrays, likeliest: PathArrays, chosen: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A trial's predictions in plain containers.
 
     Args:
-        scene: Its scene.
+        scene: Scene of the trial.
         trial: The trial.
-        samples: (K, 2 + 2 L) rows of `vision_suite.models.oat.rows.path_rows`.
-        likeliest: (2 + 2 L,) likewise of the likeliest steps.
-        chosen: How the target was chosen, in plain values.
+        samples: K drawn paths.
+        likeliest: The path of the likeliest steps.
+        chosen: Choice of the target, in plain values.
     """
     return {
         "image": scene.name,
@@ -171,24 +171,31 @@ def entry_of(
         "given": trial.given,
         "boxes": [[round(float(side), 3) for side in box] for box in scene.boxes],
         "labels": list(scene.labels),
-        "likeliest": _path(likeliest, scene),
-        "samples": [_path(row, scene) for row in samples],
+        "likeliest": _path_entries(likeliest, scene)[0],
+        "samples": _path_entries(samples, scene),
     }
 
 
-def _path(row: Floats, scene: Scene) -> dict[str, Any]:
-    objects, seconds, terminated, log_prob = path_of(row)
-    points = centres_of(np.array(objects, dtype=np.int64), scene)
-    times = [float(value) if math.isfinite(value) else None for value in seconds]
-    if not math.isfinite(log_prob):
-        raise DataError(f"the model gives a path in {scene.name!r} no probability ({log_prob}): its weights are broken")
-    return {
-        "objects": objects,
-        "xy": [[round(float(x), 3), round(float(y), 3)] for x, y in points],
-        "duration": None if all(value is None for value in times) else times,
-        "log_prob": log_prob,
-        "terminated": terminated,
-    }
+def _path_entries(paths: PathArrays, scene: Scene) -> list[dict[str, Any]]:
+    entries = []
+    for sequence, duration, terminated, log_prob in zip(*paths, strict=True):
+        if not math.isfinite(log_prob):
+            raise DataError(
+                f"the model gives a path in {scene.name!r} no probability ({log_prob}): its weights are broken"
+            )
+        length = int((sequence != PADDING).sum())
+        times = [value if math.isfinite(value) else None for value in duration[:length].tolist()]
+        points = centres_of(sequence[:length], scene).tolist()
+        entries.append(
+            {
+                "objects": sequence[:length].tolist(),
+                "xy": [[round(x, 3), round(y, 3)] for x, y in points],
+                "duration": None if all(value is None for value in times) else times,
+                "log_prob": float(log_prob),
+                "terminated": bool(terminated),
+            }
+        )
+    return entries
 
 
 def _points(path: Mapping[str, Any]) -> Floats:

@@ -21,7 +21,7 @@ from vision_suite.metrics.scanpath.report.trials import centres_of
 from vision_suite.types import BACKGROUND, ScanpathReport
 from vision_suite.viz.scanpath.panels import heat_maps, scanpath_picture
 from vision_suite.viz.scanpath.scores import behaviour_bars, film, hit_curves
-from vision_suite.viz.scanpath.stage import HUMAN, MODEL, Gaze, Stage
+from vision_suite.viz.scanpath.stage import HUMAN, MODEL, Backdrop, Gaze
 
 PREDICTORS = {
     "model": "model",
@@ -43,32 +43,34 @@ LABELS = {
     "top5": "next one is top 5",
     "hit": "target hit",
 }
-COUNTED = ("edit_distance", "sed", "length", "nats", "bits")  # anywhere in the name of what is no share
+NO_SHARES = ("edit_distance", "sed", "length", "nats", "bits")  # parts of the names of scores that are no shares
 IN_DETAIL = 2  # trials with a heat map and a film
 
 
 class ScanpathView(ReportView[ScanpathReport]):
-    """Shows scanpath prediction."""
+    """View of scanpath prediction."""
 
     kind = ScanpathReport
     task = "scanpath_prediction"
 
     def table(self, report: ScanpathReport) -> tuple[list[str], Rows]:
-        """One column a predictor, one row a score: more scores than fit side by side on a terminal."""
-        shown = [name for name in PREDICTORS if name in report.rows]
-        names = list(dict.fromkeys(score for name in shown for score in report.rows[name]))
-        # A score that nothing has, such as a duration, is in the note with its count.
-        names = [name for name in names if any(math.isfinite(report.rows[one].get(name, math.nan)) for one in shown)]
+        """Table of a column per predictor and a row per score; scores would not fit side by side on a terminal."""
+        predictors = [name for name in PREDICTORS if name in report.rows]
+        names = list(dict.fromkeys(score for name in predictors for score in report.rows[name]))
+        # A score that no predictor has, such as of durations, is in the note with its count.
+        names = [
+            name for name in names if any(math.isfinite(report.rows[one].get(name, math.nan)) for one in predictors)
+        ]
         names.sort(key=_part)
-        rows = [[_label(name), *(_cell(name, report.rows[one]) for one in shown)] for name in names]
-        return ["", *(PREDICTORS[name] for name in shown)], rows
+        rows = [[_label(name), *(_cell(name, report.rows[one]) for one in predictors)] for name in names]
+        return ["", *(PREDICTORS[name] for name in predictors)], rows
 
     def note(self, report: ScanpathReport) -> str:
-        """The protocol, a subject a line, with intervals, and what has no score or is short or unterminated."""
+        """Protocol, a topic a line, with intervals, and counts of short and unterminated paths and missing scores."""
         split = report.protocol.get("split")
         words = {"split": ", ".join(f"{key} {value}" for key, value in split.items())} if split else {}
-        words |= {key: value for key, value in report.protocol.items() if key in SAID}
-        words |= {f"score {_label(name)}": said for name, said in report.protocol.get("scores", {}).items()}
+        words |= {key: value for key, value in report.protocol.items() if key in TOPICS}
+        words |= {f"score {_label(name)}": text for name, text in report.protocol.get("scores", {}).items()}
         words["95%"] = "; ".join(self._intervals(report)) or "none"
         words["pairs"] = "; ".join(
             f"{PREDICTORS[name]} {max(pairs for pairs, _ in row.values())}{_missing(row)}"
@@ -104,7 +106,7 @@ class ScanpathView(ReportView[ScanpathReport]):
     def pictures(
         self, report: ScanpathReport, data: BaseData, stage: str, title: str, shown: Shown
     ) -> dict[str, Image.Image]:
-        """Hit curve, behaviours, and of random trials the person beside the model; of two a heat map and a film."""
+        """Hit curve, behaviours, observer and model in random trials, and a heat map and a film of two of these."""
         pictures = {}
         if report.hits:
             pictures["hit_curve"] = hit_curves(report.hits, title=title)
@@ -115,21 +117,21 @@ class ScanpathView(ReportView[ScanpathReport]):
         }
         if behaviours:
             pictures["behaviours"] = behaviour_bars(behaviours, title=title)
-        for place, number in enumerate(_chosen(report.trials, shown)):
+        for order, number in enumerate(_chosen(report.trials, shown)):
             trial = report.trials[number]
             safe = re.sub(r"[^\w.-]+", "_", re.sub(r"\.\w+$", "", trial["scene"]))[:60]
-            name = f"{place + 1}_{safe}"
+            name = f"{order + 1}_{safe}"
             heading = f"{trial['scene']}: {trial['task'] or 'free viewing'}"
-            scene = _stage(report, trial)
+            scene = _backdrop(report, trial)
             pictures[f"scanpath_{name}"] = scanpath_picture(
-                scene, _panels(report, trial), title=heading, note=_said(trial)
+                scene, _panels(report, trial), title=heading, note=_note(trial)
             )
-            if place < IN_DETAIL:
+            if order < IN_DETAIL:
                 pictures[f"heat_map_{name}"] = heat_maps(scene, _fixations(report, trial), title=heading)
                 table = report.probabilities[number]
                 if table is not None and len(trial["human"]["objects"]) > trial["given"]:
                     pictures[f"film_{name}"] = film(
-                        scene, table, _person(report, trial), title=heading, first=trial["given"],
+                        scene, table, _recorded(report, trial), title=heading, first=trial["given"],
                         truth=[len(scene.boxes) if o == BACKGROUND else o for o in trial["human"]["objects"]],
                     )  # fmt: skip
         return pictures
@@ -143,7 +145,7 @@ class ScanpathView(ReportView[ScanpathReport]):
                     yield f"{_label(score)} of {PREDICTORS[name]} {' to '.join(ends)}"
 
 
-SAID = (
+TOPICS = (
     "stimuli",
     "fixations",
     "paths",
@@ -160,7 +162,7 @@ SAID = (
 
 
 def _part(score: str) -> int:
-    """Scores of pairs come first, then behaviour, then likelihood."""
+    """Order of a score in the table: scores of pairs first, then behaviour, then likelihood."""
     return 2 if score.startswith(("nats", "bits", "top")) else int(score.startswith(("delta", "behaviour", "hit")))
 
 
@@ -169,11 +171,11 @@ def _label(score: str) -> str:
 
 
 def _cell(score: str, row: dict[str, float]) -> str:
-    """Shares in percent, everything else as it is; "-" where there is none."""
+    """Shares in percent, other scores as numbers; "-" where there is none."""
     value = row.get(score, math.nan)
     if math.isnan(value):
         return "-"
-    if not any(part in score for part in COUNTED) or score == "multimatch_length":
+    if not any(part in score for part in NO_SHARES) or score == "multimatch_length":
         return percent(value)
     return f"{value:.3f}" if score.startswith(("nats", "bits")) else f"{value:.2f}"
 
@@ -195,14 +197,14 @@ def _chosen(trials: Sequence[dict[str, Any]], shown: Shown) -> list[int]:
     return sorted([*first, *rest][: shown.queries])
 
 
-def _stage(report: ScanpathReport, trial: dict[str, Any]) -> Stage:
+def _backdrop(report: ScanpathReport, trial: dict[str, Any]) -> Backdrop:
     scene = report.scenes[trial["scene"]]
     picture = open_picture(scene.image) if scene.image else None
     boxes = np.asarray(scene.boxes, dtype=np.float64)
-    return Stage(scene.size, boxes, tuple(trial["targets"]), scene.labels, picture, scene.placement)
+    return Backdrop(scene.size, boxes, tuple(trial["targets"]), scene.labels, picture, scene.placement)
 
 
-def _person(report: ScanpathReport, trial: dict[str, Any]) -> np.ndarray:
+def _recorded(report: ScanpathReport, trial: dict[str, Any]) -> np.ndarray:
     """(L, 2) recorded points, the centres of objects where there is none."""
     recorded = np.array(trial["human"]["xy"], dtype=np.float64).reshape(-1, 2)
     return np.where(np.isnan(recorded), _centres(report, trial, trial["human"]), recorded)
@@ -213,9 +215,9 @@ def _centres(report: ScanpathReport, trial: dict[str, Any], path: dict[str, Any]
 
 
 def _panels(report: ScanpathReport, trial: dict[str, Any]) -> list[Gaze]:
-    """The person, the model's likeliest path if there is one, and its first sample."""
+    """Paths of the observer, the model's likeliest path if there is one, and its first sample."""
     given, subject = trial["given"], trial["subject"]
-    panels = [Gaze(_person(report, trial), f"person {subject}".strip(), HUMAN, _seconds(trial["human"]), given)]
+    panels = [Gaze(_recorded(report, trial), f"observer {subject}".strip(), HUMAN, _seconds(trial["human"]), given)]
     found = [("model, greedy", trial["greedy"]), *(("model, a sample", path) for path in trial["samples"][:1])]
     panels += [
         Gaze(_centres(report, trial, path), name, MODEL, _seconds(path), given)
@@ -226,26 +228,26 @@ def _panels(report: ScanpathReport, trial: dict[str, Any]) -> list[Gaze]:
 
 
 def _fixations(report: ScanpathReport, trial: dict[str, Any]) -> list[tuple[str, str, np.ndarray]]:
-    """Fixations of everybody on the trial's scene with its task, and of all samples there."""
+    """Fixations of all observers of the trial's scene and task, and of all samples there."""
     same = [other for other in report.trials if (other["scene"], other["task"]) == (trial["scene"], trial["task"])]
-    people = np.concatenate([_person(report, other) for other in same])
+    human = np.concatenate([_recorded(report, other) for other in same])
     samples = [_centres(report, other, path) for other in same for path in other["samples"]]
-    return [("people", HUMAN, people), ("model", MODEL, np.concatenate(samples) if samples else np.empty((0, 2)))]
+    return [("people", HUMAN, human), ("model", MODEL, np.concatenate(samples) if samples else np.empty((0, 2)))]
 
 
 def _seconds(path: dict[str, Any]) -> np.ndarray | None:
     return None if path["duration"] is None else np.array(path["duration"], dtype=np.float64)
 
 
-def _said(trial: dict[str, Any]) -> str:
+def _note(trial: dict[str, Any]) -> str:
     known = any(value is not None for value in trial["human"]["duration"] or ())
     parts = [f"circles: {'area by duration' if known else 'durations unknown'}, hollow where given"]
-    parts += ["green: what counts as found"] if trial["targets"] else []
+    parts += ["green: targets"] if trial["targets"] else []
     if trial["recording"] >= 0:
-        parts.append(f"piece from fixation {trial['first'] + 1} on")
+        parts.append(f"window from fixation {trial['first'] + 1} on")
     for name, label in (("sequence_score", "Sequence Score"), ("edit_distance", "edit distance")):
         if trial["scores"][name] is not None:
-            parts.append(f"mean {label} of samples with this person {trial['scores'][name]:.2f}")
+            parts.append(f"mean {label} of samples with this observer {trial['scores'][name]:.2f}")
     return "; ".join(parts)
 
 

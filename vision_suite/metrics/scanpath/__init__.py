@@ -1,4 +1,4 @@
-"""Scanpath metrics in one place: plain functions, forms for many pairs at once, and the table of a model.
+"""Scanpath metrics: plain functions, batched forms for many pairs, and the table of a model.
 
 Units are pixels and seconds throughout. Nothing here needs a model: arrays and lists in, numbers out.
 """
@@ -23,7 +23,8 @@ from vision_suite.metrics.scanpath.pairwise.clusters import (
 from vision_suite.metrics.scanpath.pairwise.embedding import stde, stdes, time_delay_embedding
 from vision_suite.metrics.scanpath.pairwise.multimatch import MultiMatch, multimatch, multimatches
 from vision_suite.metrics.scanpath.pairwise.scanmatch import scanmatch, scanmatches, substitution_matrix
-from vision_suite.metrics.scanpath.pairwise.scores import PAIR_SCORES, PairSettings, Scene, pair_scores
+from vision_suite.metrics.scanpath.pairwise.scores import PAIR_SCORES, PairSettings, pair_scores
+from vision_suite.metrics.scanpath.pairwise.scores import Stimulus as Scene
 from vision_suite.metrics.scanpath.pairwise.simplify import Simplify
 from vision_suite.metrics.scanpath.pairwise.strings import (
     edit_distance,

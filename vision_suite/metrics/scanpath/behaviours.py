@@ -1,4 +1,4 @@
-"""Behaviour in object scanpaths: OAT's delta over search, re-fixation and revisits; what kinds of object are looked at.
+"""Behaviour in object scanpaths: OAT's delta over search, re-fixation and revisits; fixations by kind of object.
 
 Delta is the behavioural metric of OAT (Fang et al., ECCV 2024), computed as in the authors' evaluation code.
 """
@@ -13,28 +13,32 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.scanpath.paths import Floats, Ints
 from vision_suite.types import BACKGROUND, PADDING
+from vision_suite.types.arrays import Floats, Ints
 
 BEHAVIOURS = ("correct", "length", "search", "refix", "revisit")
 KINDS = ("target", "same_category", "similar_colour", "other", "background")
 
 Target: TypeAlias = int | np.integer[Any] | Collection[int] | None
-Path: TypeAlias = tuple[Sequence[int] | Ints, Target]
+TargetedPath: TypeAlias = tuple[Sequence[int] | Ints, Target]
 
 
 @dataclass(frozen=True, eq=False)
 class BehaviourDelta(float):
-    """Delta, a number like any other, and what it is made of.
+    """Delta as a float, with its terms.
 
     Attributes:
-        delta: Mean of the kept terms; 0 for people, lower is better; NaN if none could be kept.
-        terms: |model - human| / human by behaviour, of the kept ones.
-        skipped: Behaviours that people never showed, whose term would divide by 0.
-        human: Mean of people by behaviour. model: Mean of the model by behaviour.
-        trials: Trials that count. skipped_trials: Trials without a fixation on one side.
-        empty_paths: Paths without a fixation, of people and model, that were left out.
-        human_trials: (trials, 5) means per trial, for intervals. model_trials: (trials, 5). weights: (trials,).
+        delta: Mean of the kept terms; 0 for observers, lower is better; NaN if none could be kept.
+        terms: |model - human| / human of each kept behaviour.
+        skipped: Behaviours that observers never showed, whose term would divide by 0.
+        human: Observers' mean by behaviour.
+        model: The model's mean by behaviour.
+        trials: Number of trials that count.
+        skipped_trials: Number of trials without a fixation on one side.
+        empty_paths: Number of paths without a fixation, of observers and model, that were left out.
+        human_trials: (trials, 5) float64 observers' means per trial, for intervals.
+        model_trials: (trials, 5) float64 the model's means per trial.
+        weights: (trials,) float64 weights of the trials.
     """
 
     delta: float
@@ -50,33 +54,36 @@ class BehaviourDelta(float):
     weights: Floats = field(repr=False)
 
     def __new__(cls, delta: float, *parts: object, **named: object) -> BehaviourDelta:
-        """The number; its parts are set as of any dataclass."""
+        """Create the number; its parts are set as of any dataclass."""
         return super().__new__(cls, delta)
 
 
 def behaviour(sequence: Sequence[int] | Ints, target: Target) -> Floats:
-    """The five behaviours of one scanpath.
+    """Measure the five behaviours of one scanpath.
 
     A run of fixations on one object counts one search if the object is new, one revisit if it was left before, and its
     further fixations as re-fixations; ``BACKGROUND`` counts as an object that is never the target.
 
     Args:
-        sequence: n >= 1 objects.
-        target: Object, or collection of objects, whose fixation at the end is correct; None
-            if there is none.
+        sequence: (n,) objects, n at least 1.
+        target: Object, or collection of objects, whose fixation at the end is correct; None if there is none.
 
     Returns:
         (5,) float64 in the order of `BEHAVIOURS`: correct 0 or 1, length n, and three shares of n that sum to 1.
 
     Raises:
         DataError: The sequence is empty or padded.
+
+    Example:
+        >>> behaviour([3, 3, 7, 9], target=9).tolist()
+        [1.0, 4.0, 0.75, 0.25, 0.0]
     """
     objects = np.asarray(sequence, dtype=np.int64)
     if not len(objects) or PADDING in objects:
         raise DataError(f"a sequence of {len(objects)} objects is empty or holds padding ({PADDING}): cut it first")
     runs = objects[np.flatnonzero(np.diff(objects, prepend=objects[0] - 1))]
     search = len(np.unique(runs))
-    # A number may also be that of an array or tensor without dimensions, which is no collection.
+    # A number may also be an array or tensor without dimensions, which is no collection.
     named = () if target is None else target if isinstance(target, Set) else np.ravel(np.asarray(target))
     wanted = {int(number) for number in named}
     correct = float(objects[-1] != BACKGROUND and int(objects[-1]) in wanted)
@@ -85,24 +92,29 @@ def behaviour(sequence: Sequence[int] | Ints, target: Target) -> Floats:
 
 
 def behaviour_delta(
-    human: Sequence[Sequence[Path] | Path],
-    model: Sequence[Sequence[Path] | Path],
+    human: Sequence[Sequence[TargetedPath] | TargetedPath],
+    model: Sequence[Sequence[TargetedPath] | TargetedPath],
     weights: Sequence[float] | None = None,
 ) -> BehaviourDelta:
-    """OAT's delta: relative distance of a model's average behaviour from people's.
+    """OAT's delta: relative distance of a model's average behaviour from the observers'.
 
-    Per trial the mean over its paths, then the mean over trials; delta is the mean over the five behaviours of |model -
-    human| / human. Behaviours that people never show are left out and named; the authors' code leaves out only 0 / 0
-    and divides by five. Five averages can agree although the paths do not: read a likelihood beside it.
+    Behaviours are averaged over the paths of a trial, then over trials; delta is the mean over the five behaviours of
+    |model - human| / human. Behaviours that observers never show are left out and named; the authors' code leaves out
+    only 0 / 0 and divides by five. Five averages can agree although the paths do not: read a likelihood beside it.
 
     Args:
-        human: By trial a list of (sequence, target), usually of one; a bare (sequence, target) will do, its target then
-            a number, None or a set.
-        model: By trial the model's samples as (sequence, target), in the same order.
+        human: List of (sequence, target) of each trial, usually of one; a bare (sequence, target) is accepted if its
+            target is a number, None or a set.
+        model: The model's samples of each trial as (sequence, target), in the same order.
         weights: Weight of each trial in the means over trials; None: equal.
 
     Raises:
         DataError: The numbers of trials or weights differ, no trial is left, or a sequence is padded.
+
+    Example:
+        >>> delta = behaviour_delta([([3, 7, 9], 9)], [([3, 3, 7, 9], 9)])
+        >>> round(delta, 4), delta.terms["correct"], delta.skipped
+        (0.1944, 0.0, ('refix', 'revisit'))
     """
     shares = [1.0] * len(human) if weights is None else list(weights)
     if not len(human) == len(model) == len(shares):
@@ -126,16 +138,16 @@ def behaviour_delta(
     if not sides[0]:
         raise DataError(f"none of {len(human)} trials has fixations on both sides: there is nothing to compare")
     human_trials, model_trials = np.stack(sides[0]), np.stack(sides[1])
-    people, machine = (np.average(side, axis=0, weights=used) for side in (human_trials, model_trials))
-    kept = people != 0
-    terms = np.abs(machine - people)[kept] / people[kept]
+    observed, predicted = (np.average(side, axis=0, weights=used) for side in (human_trials, model_trials))
+    kept = observed != 0
+    terms = np.abs(predicted - observed)[kept] / observed[kept]
     names = np.array(BEHAVIOURS)
     return BehaviourDelta(
         delta=float(terms.mean()),
         terms=dict(zip(names[kept].tolist(), terms.tolist(), strict=True)),
         skipped=tuple(names[~kept].tolist()),
-        human=dict(zip(BEHAVIOURS, people.tolist(), strict=True)),
-        model=dict(zip(BEHAVIOURS, machine.tolist(), strict=True)),
+        human=dict(zip(BEHAVIOURS, observed.tolist(), strict=True)),
+        model=dict(zip(BEHAVIOURS, predicted.tolist(), strict=True)),
         trials=len(human_trials),
         skipped_trials=len(human) - len(human_trials),
         empty_paths=empty,
@@ -149,8 +161,8 @@ def delta_of_means(human: Floats, model: Floats) -> Floats:
     """Delta from mean behaviours, behaviours with a human mean of 0 left out.
 
     Args:
-        human: (..., 5).
-        model: (..., 5).
+        human: (..., 5) float64 observers' means.
+        model: (..., 5) float64 the model's means.
 
     Returns:
         (...) float64.
@@ -171,11 +183,15 @@ def object_kinds(
     Args:
         objects: Number of objects.
         targets: Objects that count as target.
-        categories: Category by object; one that a target has makes ``same_category``.
-        similar_colour: By object whether its colour is like the target's.
+        categories: Category of each object; one that a target has makes ``same_category``.
+        similar_colour: (objects,) bool, True where the colour is similar to the target's.
 
     Raises:
-        DataError: A list is not one entry per object.
+        DataError: A list does not have one entry per object.
+
+    Example:
+        >>> object_kinds(3, targets=[0], categories=["cup", "cup", "fork"])
+        ['target', 'same_category', 'other']
     """
     colour = np.zeros(objects, dtype=np.bool_) if similar_colour is None else np.asarray(similar_colour, dtype=np.bool_)
     if len(colour) != objects or (categories is not None and len(categories) != objects):
@@ -193,7 +209,7 @@ def object_kinds(
 
 
 def fixation_proportions(sequences: Sequence[Sequence[int] | Ints], kinds: Sequence[str]) -> dict[str, float]:
-    """Share of fixations by kind of object, over all paths on one scene; intervals come from `bootstrap` over scenes.
+    """Share of fixations by kind of object, over all paths in one scene; intervals come from `bootstrap` over scenes.
 
     Args:
         sequences: Object sequences; ``BACKGROUND`` is a kind of its own.
@@ -204,6 +220,11 @@ def fixation_proportions(sequences: Sequence[Sequence[int] | Ints], kinds: Seque
 
     Raises:
         DataError: An object has no kind, or a kind is unknown.
+
+    Example:
+        >>> shares = fixation_proportions([[0, 1], [2, 2]], ["target", "other", "other"])
+        >>> shares["target"], shares["other"]
+        (0.25, 0.75)
     """
     known: Mapping[int, str] = {**dict(enumerate(kinds)), BACKGROUND: "background"}
     counts = dict.fromkeys(KINDS, 0)
@@ -215,11 +236,11 @@ def fixation_proportions(sequences: Sequence[Sequence[int] | Ints], kinds: Seque
     return {kind: count / total if total else float("nan") for kind, count in counts.items()}
 
 
-def _paths(trial: Sequence[Path] | Path) -> Sequence[Path]:
-    """The paths of a trial; a bare (sequence, target) is told by its target, which is no pair.
+def _paths(trial: Sequence[TargetedPath] | TargetedPath) -> Sequence[TargetedPath]:
+    """The paths of a trial; a bare (sequence, target) is recognized by its target, which is no pair.
 
     Raises:
-        DataError: It is neither.
+        DataError: The trial is neither a list of paths nor a path.
     """
     pair = isinstance(trial, Sequence) and len(trial) == 2
     if pair and (trial[1] is None or isinstance(trial[1], int | np.integer | set | frozenset)):

@@ -1,4 +1,4 @@
-"""How well a distribution over objects foretells the next human fixation: bits, rank, accuracy."""
+"""Prediction of the next human fixation by a distribution over objects: bits, rank, accuracy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.scanpath.paths import Floats, Ints
+from vision_suite.types.arrays import Floats, Ints
 
 Probabilities = npt.NDArray[np.floating[Any]]
 
@@ -18,14 +18,18 @@ def object_information_gain(probabilities: Probabilities, truth: npt.ArrayLike, 
 
     Args:
         probabilities: (T, K) over K objects (and the end, if it is a column).
-        truth: (T,) columns.
-        baseline: (K,) or (T, K): uniform, or a prior over positions; say which.
+        truth: (T,) int64 columns of the true objects.
+        baseline: (K,) or (T, K) probabilities, uniform or a prior over positions; name it beside the result.
 
     Returns:
-        (T,) float64 bits; -inf where the truth was held impossible.
+        (T,) float64 bits; -inf where the true object has probability 0.
 
     Raises:
         DataError: Shapes disagree.
+
+    Example:
+        >>> object_information_gain(np.array([[0.5, 0.25, 0.25]]), [0], np.array([0.25, 0.5, 0.25])).tolist()
+        [1.0]
     """
     prior = np.broadcast_to(baseline, np.shape(probabilities))
     with np.errstate(divide="ignore"):
@@ -34,17 +38,21 @@ def object_information_gain(probabilities: Probabilities, truth: npt.ArrayLike, 
 
 
 def true_probability(probabilities: Probabilities, truth: npt.ArrayLike) -> Floats:
-    """Probability of the true next object. Its mean over steps without the end is what OAT's evaluation calls SIM.
+    """Probability of the true next object. Its mean over steps without the end is SIM in OAT's evaluation.
 
     Args:
-        probabilities: (T, K).
-        truth: (T,) columns.
+        probabilities: (T, K) over K objects.
+        truth: (T,) int64 columns of the true objects.
 
     Returns:
         (T,) float64.
 
     Raises:
         DataError: Shapes disagree.
+
+    Example:
+        >>> true_probability(np.array([[0.5, 0.2, 0.3], [0.1, 0.8, 0.1]]), [2, 1]).tolist()
+        [0.3, 0.8]
     """
     table, column = _checked(probabilities, truth)
     picked: Floats = table[np.arange(len(column)), column]
@@ -55,14 +63,18 @@ def true_rank(probabilities: Probabilities, truth: npt.ArrayLike) -> Floats:
     """Rank of the true next object, 1 for the likeliest; ties share their mean rank.
 
     Args:
-        probabilities: (T, K).
-        truth: (T,) columns.
+        probabilities: (T, K) over K objects.
+        truth: (T,) int64 columns of the true objects.
 
     Returns:
         (T,) float64.
 
     Raises:
         DataError: Shapes disagree.
+
+    Example:
+        >>> true_rank(np.array([[0.5, 0.2, 0.3], [0.4, 0.4, 0.2]]), [2, 1]).tolist()
+        [2.0, 1.5]
     """
     value = true_probability(probabilities, truth)[:, None]
     table = np.asarray(probabilities, dtype=np.float64)
@@ -73,12 +85,16 @@ def top_k_accuracy(probabilities: Probabilities, truth: npt.ArrayLike, k: int = 
     """Share of steps whose true object is among the k likeliest; NaN without steps.
 
     Args:
-        probabilities: (T, K).
-        truth: (T,) columns.
-        k: Objects.
+        probabilities: (T, K) over K objects.
+        truth: (T,) int64 columns of the true objects.
+        k: Number of objects that count.
 
     Raises:
         DataError: Shapes disagree.
+
+    Example:
+        >>> top_k_accuracy(np.array([[0.5, 0.2, 0.3], [0.1, 0.8, 0.1]]), [2, 1], k=1)
+        0.5
     """
     rank = true_rank(probabilities, truth)
     return float((rank <= k).mean()) if len(rank) else float("nan")

@@ -1,7 +1,7 @@
-"""Scanpaths as the metrics read them, and the bookkeeping of many pairs in one call.
+"""Scanpaths as the metrics read them, and helpers of metrics over many pairs in one call.
 
-Every batched metric takes ``paths`` (each scanpath once) and ``pairs`` (P, 2) int64, places in ``paths``; a path that
-is compared with a hundred others is prepared once.
+Every batched metric takes ``paths`` (each scanpath once) and ``pairs`` (P, 2) int64, indices into ``paths``; a path
+that is compared with a hundred others is prepared once.
 """
 
 from __future__ import annotations
@@ -15,10 +15,7 @@ import numpy.typing as npt
 
 from vision_suite.errors import DataError
 from vision_suite.types import PADDING
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from vision_suite.types.arrays import Bools, Floats, Ints
 
 CELLS = 1 << 20  # of one working array: 8 MiB in float64, which stays near the processor
 LONGEST_FIXATION = 60.0  # seconds; anything longer was given in milliseconds
@@ -26,17 +23,22 @@ LONGEST_FIXATION = 60.0  # seconds; anything longer was given in milliseconds
 
 @dataclass(frozen=True)
 class Scanpath:
-    """Where one person, or one sample of a model, looked.
+    """Fixations of one observer, or of one sample of a model.
 
     Attributes:
-        objects: n object numbers, ``BACKGROUND`` where no object was hit, never ``PADDING``; or None.
+        objects: n indices of objects, ``BACKGROUND`` where no object was hit, never ``PADDING``; or None.
         xy: (n, 2) pixels, or None.
         duration: (n,) seconds, NaN where unknown; or None.
-        observer: Who looked. Scanpaths of one observer are never compared with each other in a human ceiling.
+        observer: Identity of the observer. Scanpaths of one observer are never compared in a human ceiling.
         terminated: False where the path was cut at its longest allowed length.
 
     Raises:
         DataError: The parts differ in length, padding is left, a point is not finite, or durations look like ms.
+
+    Example:
+        >>> path = Scanpath([3, 7, 9], xy=[(0, 0), (40, 30), (80, 0)], observer="a")
+        >>> len(path), len(path.cut(2)), path.cut(2).terminated
+        (3, 2, False)
     """
 
     objects: Sequence[int] | Ints | None = None
@@ -77,13 +79,20 @@ class Scanpath:
         return np.full(len(self), np.nan) if self.duration is None else np.asarray(self.duration, dtype=np.float64)
 
     def cut(self, fixations: int | None, drop_first: bool = False) -> Scanpath:
-        """The path cut to its first fixations, None leaving it whole, and then without the very first, if wanted."""
+        """The path cut to its first ``fixations`` (None: not cut), without the very first one if ``drop_first``."""
         kept = slice(int(drop_first), fixations)
         objects = None if self.objects is None else self.objects[kept]
         xy = None if self.xy is None else self.xy[kept]
         duration = None if self.duration is None else self.duration[kept]
         whole = fixations is None or len(self) <= fixations
         return Scanpath(objects, xy, duration, self.observer, self.terminated and whole)
+
+    def after(self, fixations: int) -> Scanpath:
+        """The path without its first ``fixations``."""
+        objects = None if self.objects is None else self.objects[fixations:]
+        xy = None if self.xy is None else self.xy[fixations:]
+        duration = None if self.duration is None else self.duration[fixations:]
+        return Scanpath(objects, xy, duration, self.observer, self.terminated)
 
 
 def unpadded(
@@ -100,14 +109,18 @@ def unpadded(
         sequence: (B, L) objects, ``BACKGROUND``, or ``PADDING`` behind the end.
         xy: (B, L, 2) pixels; a row without any known point has none.
         duration: (B, L) seconds, NaN where unknown.
-        observers: Who looked, by row.
-        terminated: By row, False where the path was cut.
+        observers: Observer of each row.
+        terminated: (B,) bool, False where the path was cut.
 
     Returns:
         B scanpaths.
 
     Raises:
         DataError: Padding stands before a fixation, or a row is malformed.
+
+    Example:
+        >>> [path.objects.tolist() for path in unpadded([[4, 2, -1], [0, 1, 5]])]
+        [[4, 2], [0, 1, 5]]
     """
     objects = np.asarray(sequence, dtype=np.int64)
     lengths = (objects != PADDING).sum(axis=1)
@@ -129,11 +142,11 @@ def unpadded(
 
 
 def as_fixations(path: npt.ArrayLike, name: str) -> Floats:
-    """(n, 3) x, y, duration of a scanpath; durations of an [n, 2] array are NaN.
+    """(n, 3) float64 x, y, duration of a scanpath; durations of an [n, 2] array are NaN.
 
     Args:
-        path: [n, 3] or [n, 2]; pixels and seconds.
-        name: What to call the path in an error.
+        path: [n, 3] or [n, 2] array; pixels and seconds.
+        name: Name of the path in an error.
 
     Raises:
         DataError: The shape is another, a coordinate is not finite, or a duration is negative or looks like ms.
@@ -169,10 +182,10 @@ def check_seconds(duration: Floats, name: str) -> None:
 
 
 def as_pairs(pairs: npt.ArrayLike, paths: int) -> Ints:
-    """(P, 2) int64 places of paths.
+    """(P, 2) int64 indices of paths.
 
     Raises:
-        DataError: The shape is another or a place does not exist.
+        DataError: The shape is another or an index is out of range.
     """
     array = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
     if array.size and (array.min() < 0 or array.max() >= paths):
@@ -202,12 +215,12 @@ def padded(arrays: Sequence[Floats], columns: int) -> tuple[Floats, Ints]:
 
 
 def chunks(first: Ints, second: Ints, cells: int = CELLS) -> Iterator[Ints]:
-    """Places of pairs in bundles of like size whose padded tables stay below a number of cells.
+    """Indices of pairs in chunks of similar length whose padded tables stay below a number of cells.
 
     Args:
         first: (P,) lengths of the first paths.
         second: (P,) lengths of the second paths.
-        cells: Most cells of a table first x second over the pairs of a bundle.
+        cells: Largest number of cells of the tables first x second of a chunk.
     """
     # Long pairs come first: a few of them must not make the tables of all others wide.
     order = np.argsort(-np.maximum(first, second), kind="stable")

@@ -1,8 +1,8 @@
-"""Conditional saliency metrics: how well the map predicted for a step foretells the next human fixation.
+"""Conditional saliency metrics: prediction of the next human fixation by the map of a step.
 
 Teacher forced, as in HAT (Yang et al., CVPR 2024): map t is predicted from the first t - 1 human fixations. Every
-function returns one value per fixation, to be pooled or averaged by the caller. Names say which form is meant where
-programs disagree.
+function returns one value per fixation, to be pooled or averaged by the caller. Where programs disagree, the name
+of a function tells the form.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.scanpath.paths import Floats
+from vision_suite.types.arrays import Floats, Ints
 
 EPSILON = 2.2204e-16  # HAT's; keeps the logarithm of an empty pixel finite
 Maps = npt.NDArray[np.floating[Any]]
@@ -27,15 +27,21 @@ def conditional_information_gain(maps: Maps, xy: npt.ArrayLike, baseline: Maps) 
         maps: (T, H, W) probabilities, each map summing to 1.
         xy: (T, 2) fixations in pixels of the maps, floored.
         baseline: (H, W) or (T, H, W) probabilities. HAT takes training fixations without the first, smoothed with
-            sigma 24 pixels at 512 x 320, but also names a uniform map: say which was used, see `fixation_prior`.
+            sigma 24 pixels at 512 x 320, but also names a uniform map: name it beside the result, see
+            `fixation_prior`.
 
     Returns:
         (T,) float64 bits.
 
     Raises:
         DataError: Shapes disagree, or a map is no distribution.
+
+    Example:
+        >>> maps = np.array([[[0.5, 0.25], [0.125, 0.125]]])
+        >>> conditional_information_gain(maps, [(0, 0)], np.full((2, 2), 0.25)).round(6).tolist()
+        [1.0]
     """
-    at = _looked_up(maps, xy)
+    at = _values_at(maps, xy)
     if np.shape(baseline) not in (np.shape(maps), np.shape(maps)[1:]):
         raise DataError(
             f"baseline {np.shape(baseline)} for maps {np.shape(maps)}: give (H, W) or (T, H, W) of one size"
@@ -45,7 +51,7 @@ def conditional_information_gain(maps: Maps, xy: npt.ArrayLike, baseline: Maps) 
         sums = np.asarray(array, dtype=np.float64).sum(axis=(1, 2))
         if not np.allclose(sums, 1, atol=1e-3):
             raise DataError(f"{name} sum to {sums.min():g}..{sums.max():g}: divide each map by its sum")
-    gain: Floats = np.log2(at + EPSILON) - np.log2(_looked_up(prior, xy) + EPSILON)
+    gain: Floats = np.log2(at + EPSILON) - np.log2(_values_at(prior, xy) + EPSILON)
     return gain
 
 
@@ -53,17 +59,22 @@ def conditional_nss(maps: Maps, xy: npt.ArrayLike, *, ddof: int = 1) -> Floats:
     """cNSS: standardised value of a map at the fixation.
 
     Args:
-        maps: (T, H, W).
+        maps: (T, H, W) values.
         xy: (T, 2) pixels, floored.
-        ddof: 1 divides by the unbiased deviation (HAT's cNSS), 0 by the population's (pysaliency, HAT's other NSS).
+        ddof: Degrees of freedom; 1 divides by the unbiased deviation (HAT's cNSS), 0 by the population's (pysaliency,
+            HAT's other NSS).
 
     Returns:
         (T,) float64, 0 for a constant map.
 
     Raises:
         DataError: Shapes disagree or a fixation lies outside.
+
+    Example:
+        >>> conditional_nss(np.array([[[3.0, 1.0], [1.0, 1.0]]]), [(0, 0)]).tolist()
+        [1.5]
     """
-    at, flat = _looked_up_and_flat(maps, xy)
+    at, flat = _values_and_flat(maps, xy)
     deviation = flat.std(axis=1, ddof=ddof)
     flats = deviation <= 1e-12 * np.abs(flat).max(axis=1, initial=0)
     return np.where(flats, 0.0, (at - flat.mean(axis=1)) / np.where(flats, 1.0, deviation))
@@ -75,7 +86,7 @@ def conditional_auc_hat(maps: Maps, xy: npt.ArrayLike) -> Floats:
     Chance is 0.75 and a constant map gets 0.5: compare with HAT's numbers only, else use `conditional_auc`.
 
     Args:
-        maps: (T, H, W).
+        maps: (T, H, W) values.
         xy: (T, 2) pixels, floored.
 
     Returns:
@@ -83,8 +94,12 @@ def conditional_auc_hat(maps: Maps, xy: npt.ArrayLike) -> Floats:
 
     Raises:
         DataError: Shapes disagree or a fixation lies outside.
+
+    Example:
+        >>> conditional_auc_hat(np.array([[[0.4, 0.3, 0.2, 0.1, 0.0]]]), [(1, 0)]).tolist()
+        [0.875]
     """
-    at, flat = _looked_up_and_flat(maps, xy)
+    at, flat = _values_and_flat(maps, xy)
     false = ((flat >= at[:, None]).sum(axis=1) - 1) / max(flat.shape[1] - 1, 1)
     return np.asarray(1 - false / 2, dtype=np.float64)
 
@@ -93,7 +108,7 @@ def conditional_auc(maps: Maps, xy: npt.ArrayLike) -> Floats:
     """Percentile AUC: share of pixels below the fixated one, ties half, itself among them (pysaliency). Chance is 0.5.
 
     Args:
-        maps: (T, H, W).
+        maps: (T, H, W) values.
         xy: (T, 2) pixels, floored.
 
     Returns:
@@ -101,8 +116,12 @@ def conditional_auc(maps: Maps, xy: npt.ArrayLike) -> Floats:
 
     Raises:
         DataError: Shapes disagree or a fixation lies outside.
+
+    Example:
+        >>> conditional_auc(np.array([[[0.4, 0.3], [0.2, 0.1]]]), [(1, 0)]).tolist()
+        [0.625]
     """
-    at, flat = _looked_up_and_flat(maps, xy)
+    at, flat = _values_and_flat(maps, xy)
     below, level = (flat < at[:, None]).mean(axis=1), (flat == at[:, None]).mean(axis=1)
     return np.asarray(below + level / 2, dtype=np.float64)
 
@@ -111,11 +130,15 @@ def similarity(first: Maps, second: Maps) -> float:
     """SIM of saliency: sum of the smaller of two maps, each divided by its sum.
 
     Args:
-        first: (H, W), not negative.
-        second: (H, W).
+        first: (H, W) values, not negative.
+        second: (H, W) values, not negative.
 
     Raises:
         DataError: Shapes disagree or a map has no positive sum.
+
+    Example:
+        >>> similarity(np.array([[3.0, 1.0]]), np.array([[1.0, 1.0]]))
+        0.75
     """
     one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if one.shape != other.shape or min(one.min(), other.min()) < 0 or min(one.sum(), other.sum()) <= 0:
@@ -127,15 +150,19 @@ def sampled_nss(shape: tuple[int, int], samples: npt.ArrayLike, human: npt.Array
     """OAT's NSS: mean standardised value, at human fixations, of the map that is 1 wherever any sampled path went.
 
     Args:
-        shape: H, W of the map.
+        shape: Height, width of the map.
         samples: (n, 2) points x, y of all sampled paths (OAT: centres of the objects).
-        human: (m, 2) human fixations.
+        human: (m, 2) x, y of human fixations.
 
     Returns:
         Mean over the human fixations, standardised with the population's deviation; 0 for a constant map.
 
     Raises:
         DataError: There is no human fixation, or a point lies outside.
+
+    Example:
+        >>> sampled_nss((1, 4), samples=[(0, 0), (1, 0)], human=[(0, 0), (3, 0)])
+        0.0
     """
     points = np.asarray(samples, dtype=np.float64).reshape(-1, 2)
     union = np.zeros(shape)
@@ -153,14 +180,19 @@ def fixation_prior(xy: npt.ArrayLike, shape: tuple[int, int], sigma: float = 24.
 
     Args:
         xy: (n, 2) fixations in pixels of the map, the first of each path left out.
-        shape: H, W.
-        sigma: Pixels.
+        shape: Height, width of the map.
+        sigma: Standard deviation of the Gaussian in pixels.
 
     Returns:
         (H, W) float64, sum 1.
 
     Raises:
         DataError: There is no fixation, or one lies outside.
+
+    Example:
+        >>> prior = fixation_prior([(2, 1), (2, 1)], shape=(3, 5), sigma=1.0)
+        >>> prior.shape, int(prior.argmax()), round(float(prior.sum()), 6)
+        ((3, 5), 7, 1.0)
     """
     from scipy.ndimage import gaussian_filter
 
@@ -175,25 +207,25 @@ def fixation_prior(xy: npt.ArrayLike, shape: tuple[int, int], sigma: float = 24.
     return prior
 
 
-def _looked_up_and_flat(maps: Maps, xy: npt.ArrayLike) -> tuple[Floats, Floats]:
+def _values_and_flat(maps: Maps, xy: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Values (T,) at the fixations, and each map (T, H * W) as a row."""
-    at = _looked_up(maps, xy)
+    at = _values_at(maps, xy)
     return at, np.asarray(maps, dtype=np.float64).reshape(len(at), math.prod(np.shape(maps)[1:]))
 
 
-def _looked_up(maps: Maps, xy: npt.ArrayLike) -> Floats:
+def _values_at(maps: Maps, xy: npt.ArrayLike) -> Floats:
     points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
     if np.ndim(maps) != 3 or len(maps) != len(points):
         raise DataError(
             f"maps of shape {np.shape(maps)} for {len(points)} fixations: give (T, H, W), a map per fixation"
         )
     if np.isnan(maps).any():
-        raise DataError("maps hold values that are no numbers: look at what predicted them")
+        raise DataError("maps hold values that are no numbers: check the model that predicted them")
     column, row = _pixels(points, np.shape(maps)[1:])
     return np.asarray(maps[np.arange(len(points)), row, column], dtype=np.float64)
 
 
-def _pixels(points: Floats, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _pixels(points: Floats, shape: tuple[int, ...]) -> tuple[Ints, Ints]:
     floored = np.floor(points)
     outside = ~((floored >= 0) & (floored < np.array(shape[::-1]))).all(axis=1)
     if outside.any():

@@ -1,4 +1,4 @@
-"""Search efficiency: how many fixations until the target is hit, and how straight the way there is."""
+"""Search efficiency: number of fixations until the target is hit, and straightness of the path to it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.scanpath.paths import Floats, Ints, as_fixations
+from vision_suite.metrics.scanpath.paths import as_fixations
+from vision_suite.types.arrays import Floats, Ints
 
 
 @dataclass(frozen=True)
 class SearchEfficiency:
-    """How fast targets are found (target-present search).
+    """Speed at which targets are found (target-present search).
 
     Attributes:
         cdf: (max_steps + 1,) share of paths on the target by fixation 1, 2, ...; fixation 1 is the given one.
-        tfp: (max_steps,) target fixation probability after 1, 2, ... steps of the eye: ``cdf`` one fixation on.
+        tfp: (max_steps,) target fixation probability after 1, 2, ... eye movements: ``cdf`` one fixation on.
         auc: TFP-AUC, the sum of ``cdf`` as in the reference code.
-        paths: Paths that count. tasks: Groups of them that were averaged.
+        paths: Number of paths that count.
+        tasks: Number of tasks that were averaged.
     """
 
     cdf: Floats
@@ -30,14 +32,18 @@ class SearchEfficiency:
     tasks: int
 
     def mismatch(self, other: SearchEfficiency) -> float:
-        """Probability mismatch: sum of the absolute differences of two curves of one length."""
+        """Probability mismatch: sum of the absolute differences of two curves of one length.
+
+        Raises:
+            DataError: The lengths differ.
+        """
         if len(self.cdf) != len(other.cdf):
             raise DataError(f"curves of {len(self.cdf)} and {len(other.cdf)} fixations: use one max_steps for both")
         return float(np.abs(self.cdf - other.cdf).sum())
 
 
 def steps_to_box(xy: npt.ArrayLike, box: npt.ArrayLike) -> float:
-    """Place, from 1, of the first fixation strictly inside a box; inf if there is none. Edges do not count.
+    """Number, from 1, of the first fixation strictly inside a box; inf if there is none. Edges do not count.
 
     Args:
         xy: (n, 2) or (n, 3) pixels, the initial fixation being the first.
@@ -45,6 +51,10 @@ def steps_to_box(xy: npt.ArrayLike, box: npt.ArrayLike) -> float:
 
     Raises:
         DataError: A path or box is malformed.
+
+    Example:
+        >>> steps_to_box([(50, 50), (10, 90), (95, 15)], box=(90, 10, 20, 20))
+        3.0
     """
     left, top, width, height = _box(box)
     x, y = as_fixations(xy, "a scanpath")[:, :2].T
@@ -53,11 +63,15 @@ def steps_to_box(xy: npt.ArrayLike, box: npt.ArrayLike) -> float:
 
 
 def steps_to_objects(sequence: Sequence[int] | Ints, targets: Collection[int]) -> float:
-    """Place, from 1, of the first fixation on a target object; inf if there is none.
+    """Number, from 1, of the first fixation on a target object; inf if there is none.
 
     Args:
         sequence: Objects in order.
         targets: Objects that count as found.
+
+    Example:
+        >>> steps_to_objects([3, 7, 9], targets={7}), steps_to_objects([3, 9], targets={7})
+        (2.0, inf)
     """
     hits = np.flatnonzero(np.isin(np.asarray(sequence, dtype=np.int64), list(targets)))
     return float(hits[0] + 1) if len(hits) else float("inf")
@@ -69,31 +83,35 @@ def search_efficiency(
     """Curve of target fixation probability.
 
     Args:
-        steps: (n,) places of the first hit, inf for never.
-        max_steps: Steps after the initial fixation (6 on
-            COCO-Search18).
-        tasks: Task of each path: curves are averaged over tasks, not over paths. None: all in one.
+        steps: (n,) number of the first fixation on the target, inf for never.
+        max_steps: Number of steps after the initial fixation (6 on COCO-Search18).
+        tasks: Task of each path: curves are averaged over tasks, not over paths. None: one task.
 
     Raises:
         DataError: There is no path, or tasks are not one per path.
+
+    Example:
+        >>> found = search_efficiency([2, 3, float("inf"), 2], max_steps=2)
+        >>> found.cdf.tolist(), found.auc
+        ([0.0, 0.5, 0.75], 1.25)
     """
-    places = np.asarray(steps, dtype=np.float64).reshape(-1)
-    labels: Sequence[Hashable] = [None] * len(places) if tasks is None else tasks
-    if not len(places) or len(labels) != len(places) or max_steps < 1:
+    first = np.asarray(steps, dtype=np.float64).reshape(-1)
+    labels: Sequence[Hashable] = [None] * len(first) if tasks is None else tasks
+    if not len(first) or len(labels) != len(first) or max_steps < 1:
         raise DataError(
-            f"{len(places)} paths, {len(labels)} tasks, max_steps={max_steps}: give a task each, 1 step or more"
+            f"{len(first)} paths, {len(labels)} tasks, max_steps={max_steps}: give a task each, 1 step or more"
         )
     groups: dict[Hashable, list[float]] = {}
-    for label, place in zip(labels, places, strict=True):
-        groups.setdefault(label, []).append(float(place))
+    for label, hit in zip(labels, first.tolist(), strict=True):
+        groups.setdefault(label, []).append(hit)
     count = np.arange(1, max_steps + 2)
     curves = [(np.array(group)[:, None] <= count).mean(axis=0) for group in groups.values()]
     cdf: Floats = np.mean(curves, axis=0)
-    return SearchEfficiency(cdf, cdf[1:], float(cdf.sum()), len(places), len(groups))
+    return SearchEfficiency(cdf, cdf[1:], float(cdf.sum()), len(first), len(groups))
 
 
 def scanpath_ratio(xy: npt.ArrayLike, box: npt.ArrayLike) -> float:
-    """Straight way from the first fixation to the box's centre over the way the eye took to its first hit, at most 1.
+    """Distance from the first fixation to the box's centre over the length of the path to its first hit, at most 1.
 
     Args:
         xy: (n, 2) or (n, 3) pixels.
@@ -104,15 +122,19 @@ def scanpath_ratio(xy: npt.ArrayLike, box: npt.ArrayLike) -> float:
 
     Raises:
         DataError: A path or box is malformed.
+
+    Example:
+        >>> round(scanpath_ratio([(0, 0), (30, 0), (30, 40)], box=(25, 35, 10, 10)), 3)
+        0.714
     """
     steps = steps_to_box(xy, box)
     if not 1 < steps < np.inf:
         return float("nan")
     left, top, width, height = _box(box)
     points = as_fixations(xy, "a scanpath")[: int(steps), :2]
-    way = float(np.hypot(*np.diff(points, axis=0).T).sum())
+    length = float(np.hypot(*np.diff(points, axis=0).T).sum())
     straight = float(np.hypot(*(points[0] - (left + width / 2, top + height / 2))))
-    return min(1.0, straight / way)
+    return min(1.0, straight / length)
 
 
 def _box(box: npt.ArrayLike) -> Floats:

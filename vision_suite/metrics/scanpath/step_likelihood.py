@@ -1,4 +1,4 @@
-"""Likelihood of human scanpaths under a model that gives each next object, and the end, a probability."""
+"""Likelihood of human scanpaths under a model with a probability of each next object and of the end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.scanpath.paths import Floats
+from vision_suite.types.arrays import Floats
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,11 @@ class Likelihood:
 
     Attributes:
         per_scanpath: (n,) float64 log probability of each scanpath, nats.
-        fixations: Fixations that were predicted. decisions: These and the ends that were.
+        fixations: Number of predicted fixations.
+        decisions: Number of predicted fixations and ends.
         nats_per_fixation: -log probability over fixations; ends are in the sum, though an end has no fixation.
-        nats_per_decision: -log probability over decisions. perplexity: exp of it.
+        nats_per_decision: -log probability over decisions.
+        perplexity: Exponential of ``nats_per_decision``.
         bits_over_baseline: Bits per decision gained over the baseline; NaN without one.
     """
 
@@ -46,15 +48,20 @@ def step_log_probabilities(
     Args:
         logits: (L + 1, N + 1) logits or log probabilities before each decision; the last column is the end. L rows are
             enough without the end. Excluded objects hold -inf.
-        objects: (L,) columns of the objects.
-        end: Whether the path ended here; False for recordings that go on behind a cut, or to score transitions alone.
-        given: First fixations that were given, not predicted.
+        objects: (L,) int64 columns of the objects.
+        end: True if the path ended here; False for recordings that go on behind a cut, or to score transitions alone.
+        given: Number of first fixations that were given, not predicted.
 
     Returns:
         (L - given + end,) float64, nats.
 
     Raises:
         DataError: Shapes disagree or an object has no column.
+
+    Example:
+        >>> uniform = np.zeros((3, 5))  # two fixations and the end, over four objects and the end
+        >>> np.exp(step_log_probabilities(uniform, [2, 0])).round(3).tolist()
+        [0.25, 0.2, 0.2]
     """
     table, column = np.asarray(logits, dtype=np.float64), np.asarray(objects, dtype=np.int64).reshape(-1)
     if table.ndim != 2 or len(table) < len(column) + end or not 0 <= given <= len(column) or len(column) == 0:
@@ -82,12 +89,17 @@ def likelihood(
     """Likelihood of scanpaths from the log probabilities of their decisions.
 
     Args:
-        log_probabilities: Per scanpath its decisions' log probabilities in nats, see `step_log_probabilities`.
-        ends: Per scanpath whether the last decision is the end; None: always.
-        baseline: The same decisions under a baseline (uniform, position prior), for bits over it.
+        log_probabilities: Log probabilities of each scanpath's decisions in nats, see `step_log_probabilities`.
+        ends: True for each scanpath whose last decision is the end; None: all.
+        baseline: Log probabilities of the same decisions under a baseline (uniform, position prior), for bits over it.
 
     Raises:
         DataError: There is no decision, a value is NaN or above 0, or the parts differ in number.
+
+    Example:
+        >>> found = likelihood([np.log([0.5, 0.25, 0.5])], baseline=[np.log([0.25, 0.25, 0.25])])
+        >>> found.fixations, round(found.perplexity, 3), round(found.bits_over_baseline, 3)
+        (2, 2.52, 0.667)
     """
     steps = [np.asarray(path, dtype=np.float64).reshape(-1) for path in log_probabilities]
     ended = [True] * len(steps) if ends is None else list(ends)

@@ -1,57 +1,40 @@
-"""What a network asks of its data, compared before the first step rather than in the middle of a run."""
+"""Checks that data fit a network, made before the first step rather than in the middle of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from vision_suite.errors import ConfigError
 from vision_suite.models.oat.appearance import MEAN, STD, CropCNN, FrozenEncoder
 from vision_suite.models.oat.network import OAT
 from vision_suite.models.oat.positions import TableCode
-from vision_suite.types import BACKGROUND, Condition
-from vision_suite.types.arrays import Ints
+from vision_suite.types import BACKGROUND, Condition, Trial
 
 
-class Recorded(Protocol):
-    """What is read of a trial; `vision_suite.datasets.scanpath.records.Trial` is one."""
-
-    @property
-    def condition(self) -> int:
-        """`vision_suite.types.Condition`."""
-
-    @property
-    def target(self) -> int:
-        """The object whose copy is the target token, -1 for none."""
-
-    @property
-    def sequence(self) -> Ints:
-        """(L,) objects or ``BACKGROUND``."""
-
-
-def check_inputs(model: OAT, looks: Mapping[str, Any], num_positions: int) -> None:
-    """Compare what the objects of the data look like and where they stand with what the network reads.
+def check_inputs(model: OAT, facts: Mapping[str, Any], num_positions: int) -> None:
+    """Compare the appearance and the positions of the data's objects with the input of the network.
 
     Args:
         model: The network.
-        looks: The data's preprocessing: ``objects`` (crops or features), ``in_channels`` or ``crop_size``, ``mean`` and
-            ``std``, and ``target_from`` (object or given).
-        num_positions: Rows or columns of the data's largest grid, 0 for free places.
+        facts: Preprocessing of the data: ``objects`` (crops or features), ``in_channels`` or ``crop_size``, ``mean``
+            and ``std``, and ``target_from`` (object or given).
+        num_positions: Number of rows or columns of the data's largest grid, 0 for free positions.
 
     Raises:
-        ConfigError: They do not fit.
+        ConfigError: The network cannot read the data.
     """
     appearance, position = model.embedding.appearance, model.embedding.position
-    if looks["objects"] == "features":
+    if facts["objects"] == "features":
         if not appearance.takes_features:
             raise ConfigError(
                 "appearance=cnn reads crops, but the data give vectors: pass --model.appearance table, or "
                 "--data.objects crops"
             )
-        width = getattr(appearance, "feature_dim", looks["in_channels"])
-        if width != looks["in_channels"]:
+        width = getattr(appearance, "feature_dim", facts["in_channels"])
+        if width != facts["in_channels"]:
             raise ConfigError(
-                f"the network reads vectors of width {width}, but those of the data have {looks['in_channels']}: "
+                f"the network reads vectors of width {width}, but those of the data have {facts['in_channels']}: "
                 "choose the vectors that it was trained on"
             )
     elif not appearance.takes_crops:
@@ -59,17 +42,17 @@ def check_inputs(model: OAT, looks: Mapping[str, Any], num_positions: int) -> No
             "appearance=table reads vectors, but the data give crops: train with --model.appearance cnn, or pass "
             "--data.features; pictures of your own need a network that was trained on crops"
         )
-    elif isinstance(appearance, CropCNN) and list(appearance.crop_size) != list(looks["crop_size"]):
+    elif isinstance(appearance, CropCNN) and list(appearance.crop_size) != list(facts["crop_size"]):
         raise ConfigError(
-            f"model.crop_size={list(appearance.crop_size)}, but data.crop_size={list(looks['crop_size'])}: give both "
+            f"model.crop_size={list(appearance.crop_size)}, but data.crop_size={list(facts['crop_size'])}: give both "
             "the same"
         )
-    elif isinstance(appearance, FrozenEncoder) and (list(looks["mean"]), list(looks["std"])) != (list(MEAN), list(STD)):
+    elif isinstance(appearance, FrozenEncoder) and (list(facts["mean"]), list(facts["std"])) != (list(MEAN), list(STD)):
         raise ConfigError(
-            f"data.mean={looks['mean']} and data.std={looks['std']}, but a frozen encoder takes crops of mean "
+            f"data.mean={facts['mean']} and data.std={facts['std']}, but a frozen encoder takes crops of mean "
             f"{list(MEAN)} and std {list(STD)}: leave both out"
         )
-    if model.embedding.target_token == "given" and looks["target_from"] == "object":
+    if model.embedding.target_token == "given" and facts["target_from"] == "object":
         raise ConfigError(
             "target_token=given, but the data copy the target from the scene (target_from=object): pass "
             "--model.target_token object, or give each trial a picture or vector of its target"
@@ -78,21 +61,21 @@ def check_inputs(model: OAT, looks: Mapping[str, Any], num_positions: int) -> No
         where = f"stand on a grid of {num_positions} rows or columns" if num_positions else "stand freely"
         raise ConfigError(
             f"the position code is a table of {len(position.table)} rows and columns, but the objects of the data "
-            f"{where}: train with --model.position gauss_hermite, which takes any place"
+            f"{where}: train with --model.position gauss_hermite, which takes any position"
         )
 
 
-def check_trials(model: OAT, trials: Sequence[Recorded], part: str) -> None:
-    """Compare what people did with what the network can say.
+def check_trials(model: OAT, trials: Sequence[Trial], part: str) -> None:
+    """Compare recorded trials with the scanpaths that the network can predict.
 
     Args:
         model: The network.
-        trials: Of one part of the data.
-        part: Its name, for the message.
+        trials: Trials of one part of the data.
+        part: Name of the part, for the message.
 
     Raises:
         ConfigError: There are fixations on the background, trials without target, or targets that cannot be copied,
-            and the network does not know of them.
+            and the network has no token for them.
     """
     if not model.has_background:
         astray = sum(bool((trial.sequence == BACKGROUND).any()) for trial in trials)
@@ -106,7 +89,7 @@ def check_trials(model: OAT, trials: Sequence[Recorded], part: str) -> None:
         if other:
             raise ConfigError(
                 f"{other} of {len(trials)} trials to {part} are target-absent or free viewing: pass "
-                "--model.conditions true in training, or name what is searched for in own pictures by --data.target"
+                "--model.conditions true in training, or name the target of search in pictures by --data.target"
             )
     if model.embedding.target_token == "object":
         unknown = sum(trial.condition == Condition.PRESENT and trial.target < 0 for trial in trials)

@@ -1,4 +1,4 @@
-"""One scene before and after an object was moved, and what that does to the expected search time."""
+"""One scene before and after an object was moved, and the change in expected search time."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from PIL import Image
 
 from vision_suite.viz.scanpath.panels import sheet
-from vision_suite.viz.scanpath.stage import MODEL, Gaze, Stage, background, draw_path
+from vision_suite.viz.scanpath.stage import MODEL, Backdrop, Gaze, background, draw_path
 
 
 @dataclass(frozen=True)
 class Search:
-    """How long a target is searched for in a scene, over sampled paths.
+    """Duration of the search for a target in a scene, over sampled paths.
 
     Attributes:
-        stage: The scene, with its targets. gaze: A path to draw, such as that of the likeliest steps.
-        steps: Mean fixations until the first on a target. error: Its standard error.
+        backdrop: The scene, with its targets.
+        gaze: Path to draw, such as that of the likeliest steps.
+        steps: Mean number of fixations until the first on a target.
+        error: Standard error of the mean.
         found: Share of the paths that find a target.
     """
 
-    stage: Stage
+    backdrop: Backdrop
     gaze: Gaze
     steps: float
     error: float
@@ -30,26 +32,26 @@ class Search:
 def counterfactual_picture(
     before: Search, after: Search, *, title: str, note: str = "", longest: int = 15
 ) -> Image.Image:
-    """The two scenes side by side with a path each, and the change in expected search time as the heading.
+    """Two scenes side by side with a path each, and the change in expected search time as the heading.
 
     The error of the change takes the two means as independent; drawn from one seed they are not, and it is smaller.
 
     Args:
-        before: As it is.
-        after: As it would be.
-        title: What was moved.
+        before: Search in the scene as it is.
+        after: Search in the changed scene.
+        title: Description of the change.
         note: Line below.
-        longest: Fixations drawn of each path.
+        longest: Largest number of fixations drawn of a path.
 
     Returns:
         An RGB image.
     """
     panels = []
     for name, search in (("before", before), ("after", after)):
-        over = background(search.stage)
-        draw_path(over, search.stage, search.gaze, longest)
-        said = f"{name}: target found after {search.steps:.2f} ± {search.error:.2f} fixations, in {search.found:.0%}"
-        panels.append((said, MODEL, over))
+        over = background(search.backdrop)
+        draw_path(over, search.backdrop, search.gaze, longest)
+        text = f"{name}: target found after {search.steps:.2f} ± {search.error:.2f} fixations, in {search.found:.0%}"
+        panels.append((text, MODEL, over))
     change, error = after.steps - before.steps, (before.error**2 + after.error**2) ** 0.5
     heading = f"{title}: expected search time {change:+.2f} ± {error:.2f} fixations"
     return sheet(panels, title=heading, note=note, columns=2)

@@ -1,4 +1,4 @@
-"""Pictures of scanpaths: a person beside the model, and where fixations gather."""
+"""Pictures of scanpaths: an observer beside the model, and heat maps of fixations."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from vision_suite.types.arrays import Floats
 from vision_suite.viz import canvas
-from vision_suite.viz.scanpath.stage import Floats, Gaze, Stage, background, draw_path
+from vision_suite.viz.scanpath.stage import Backdrop, Gaze, background, draw_path
 
 GAP, HEADING = 16, 34
 
 
 def scanpath_picture(
-    stage: Stage,
+    backdrop: Backdrop,
     paths: Sequence[Gaze],
     *,
     title: str,
@@ -22,14 +23,14 @@ def scanpath_picture(
     longest: int = 15,
     note: str = "",
 ) -> Image.Image:
-    """Paths side by side over one scene, such as a person's and the model's.
+    """Paths side by side over one scene, such as an observer's and the model's.
 
     Args:
-        stage: The scene.
-        paths: One panel each.
+        backdrop: The scene.
+        paths: Paths, one in each panel.
         title: Heading.
         probabilities: (N,) by which objects are tinted, such as the model's for the next fixation; None for no tint.
-        longest: Fixations drawn of each path; a panel's heading says how many are left out.
+        longest: Largest number of fixations drawn of a path; a panel's heading tells if some are left out.
         note: Line below the panels.
 
     Returns:
@@ -37,8 +38,8 @@ def scanpath_picture(
     """
     panels = []
     for gaze in paths:
-        over = background(stage, probabilities)
-        draw_path(over, stage, gaze, longest)
+        over = background(backdrop, probabilities)
+        draw_path(over, backdrop, gaze, longest)
         shown = min(len(gaze.xy), longest)
         cut = f": first {shown} of {len(gaze.xy)} fixations" if shown < len(gaze.xy) else f": {shown} fixations"
         panels.append((gaze.name + cut, gaze.colour, over))
@@ -46,24 +47,24 @@ def scanpath_picture(
 
 
 def heat_maps(
-    stage: Stage, fixations: Sequence[tuple[str, str, Floats]], *, title: str, sigma: float | None = None
+    backdrop: Backdrop, fixations: Sequence[tuple[str, str, Floats]], *, title: str, sigma: float | None = None
 ) -> Image.Image:
-    """Where fixations gather, a Gaussian on each, side by side over one scene.
+    """Heat maps of fixations, a Gaussian on each, side by side over one scene.
 
     Args:
-        stage: The scene.
-        fixations: By panel its name, the colour of its name, and (n, 2) pixels.
+        backdrop: The scene.
+        fixations: Name, colour of the name, and (n, 2) pixels of each panel.
         title: Heading.
-        sigma: Of the Gaussian in scene pixels; by default a thirtieth of the scene's width, about 1 degree on a screen
-            that spans 30.
+        sigma: Standard deviation of the Gaussian in scene pixels; by default a thirtieth of the scene's width, about 1
+            degree on a screen that spans 30.
 
     Returns:
         An RGB image; each map is scaled to its own maximum.
     """
-    width = usual_sigma(stage) if sigma is None else sigma
+    width = usual_sigma(backdrop) if sigma is None else sigma
     panels = []
     for name, colour, xy in fixations:
-        panels.append((f"{name}: {len(xy)} fixations", colour, heat_panel(stage, xy, width)))
+        panels.append((f"{name}: {len(xy)} fixations", colour, heat_panel(backdrop, xy, width)))
     return sheet(panels, title=title, note=f"Gaussian of {width:.0f} pixels; each map scaled to its own maximum",
                  columns=len(panels))  # fmt: skip
 
@@ -74,7 +75,7 @@ def gaussian_map(xy: Floats, shape: tuple[int, int], sigma: float) -> Floats:
     Args:
         xy: (n, 2) pixels of the map.
         shape: Width, height.
-        sigma: Pixels.
+        sigma: Standard deviation in pixels.
     """
     width, height = shape
     # A Gaussian is a product over the axes, so that no map per point is made.
@@ -91,10 +92,10 @@ def sheet(
     """Panels of one size in rows below a heading, each with its name above it.
 
     Args:
-        panels: Name, colour of a mark before it, picture.
+        panels: Name, colour of a mark before it, and picture of each panel.
         title: Heading.
         note: Line below.
-        columns: Panels in a row.
+        columns: Number of panels in a row.
     """
     width, height = panels[0][2].size
     rows = -(-len(panels) // columns)
@@ -104,10 +105,10 @@ def sheet(
     size = (GAP + columns * (width + GAP), top + rows * (height + HEADING) + below)
     out = Image.new("RGB", size, canvas.PAPER)
     draw = ImageDraw.Draw(out)
-    for place, line in enumerate(heading):
-        draw.text((GAP, GAP // 2 + 26 * place), line, fill=canvas.INK, font=canvas.font(18, bold=True))
-    for place, (name, colour, picture) in enumerate(panels):
-        x, y = GAP + place % columns * (width + GAP), top + place // columns * (height + HEADING)
+    for row, line in enumerate(heading):
+        draw.text((GAP, GAP // 2 + 26 * row), line, fill=canvas.INK, font=canvas.font(18, bold=True))
+    for index, (name, colour, picture) in enumerate(panels):
+        x, y = GAP + index % columns * (width + GAP), top + index // columns * (height + HEADING)
         draw.ellipse((x, y + 10, x + 11, y + 21), fill=colour)
         draw.text((x + 18, y + 6), canvas.fit_text(name, canvas.font(15), width - 18), canvas.INK, canvas.font(15))
         out.paste(picture, (x, y + HEADING - 4))
@@ -118,16 +119,16 @@ def sheet(
     return out
 
 
-def heat_panel(stage: Stage, xy: Floats, sigma: float) -> Image.Image:
-    """The scene with a Gaussian of ``sigma`` scene pixels on each of (n, 2) points, clear where nobody looked."""
+def heat_panel(backdrop: Backdrop, xy: Floats, sigma: float) -> Image.Image:
+    """The scene with a Gaussian of ``sigma`` scene pixels on each of (n, 2) points, clear where there are none."""
     from matplotlib import colormaps
 
-    density = gaussian_map(stage.place(xy), stage.shape, sigma * stage.scale)
+    density = gaussian_map(backdrop.to_panel(xy), backdrop.shape, sigma * backdrop.scale)
     colours = (255 * np.asarray(colormaps["inferno"](density))[..., :3]).astype(np.uint8)
     opacity = Image.fromarray((255 * np.clip(density * 1.6, 0, 0.8)).astype(np.uint8))
-    return Image.composite(Image.fromarray(colours), background(stage), opacity)
+    return Image.composite(Image.fromarray(colours), background(backdrop), opacity)
 
 
-def usual_sigma(stage: Stage) -> float:
+def usual_sigma(backdrop: Backdrop) -> float:
     """A thirtieth of the scene's width in pixels, about 1 degree on a screen that spans 30."""
-    return stage.size[0] / 30
+    return backdrop.size[0] / 30

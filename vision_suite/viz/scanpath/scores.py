@@ -1,4 +1,4 @@
-"""Pictures of scanpath scores: how fast targets are found, the five behaviours, and a film of step probabilities."""
+"""Pictures of scanpath scores: speed of search, the five behaviours, and a film of step probabilities."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from vision_suite.types.arrays import Floats
 from vision_suite.viz import canvas
 from vision_suite.viz.scanpath.panels import sheet
-from vision_suite.viz.scanpath.stage import HUMAN, MODEL, TARGET, Gaze, Stage, background, draw_path
+from vision_suite.viz.scanpath.stage import HUMAN, MODEL, TARGET, Backdrop, Gaze, background, draw_path
 
-Floats = npt.NDArray[np.float64]
 COLOURS = {"model": MODEL, "human": HUMAN}
 NAMES = {"human": "people", "mode": "greedy", "next_object": "next object"}
 FILM, FILM_LIMIT = 6, (440, 360)
@@ -23,7 +22,7 @@ def hit_curves(curves: Mapping[str, Floats], *, title: str) -> Image.Image:
     """Share of paths that have hit the target, over fixations, with a band for its interval.
 
     Args:
-        curves: Of ``model`` and ``human`` (3, K) share and the ends of its interval, NaN for none.
+        curves: (3, K) share and the ends of its interval of ``model`` and ``human``, NaN for none.
         title: Heading.
     """
     from matplotlib.ticker import MaxNLocator
@@ -50,25 +49,25 @@ def hit_curves(curves: Mapping[str, Floats], *, title: str) -> Image.Image:
 
 
 def behaviour_bars(behaviours: Mapping[str, Mapping[str, float]], *, title: str) -> Image.Image:
-    """The five behaviours of OAT's delta: four shares in percent, and beside them the number of fixations.
+    """Bars of the five behaviours of OAT's delta: four shares in percent, and beside them the number of fixations.
 
     Args:
-        behaviours: By predictor, people first, its behaviours by name, ``length`` among them.
+        behaviours: Behaviours by name of each predictor, observers first, ``length`` among them.
         title: Heading.
     """
     figure, (left, right) = canvas.new_figure(9.6, 4.2, 2)
     shares = [name for name in next(iter(behaviours.values())) if name != "length"]
     width = 0.8 / len(behaviours)
     greys = iter(("#868e96", "#adb5bd", "#ced4da", "#dee2e6"))
-    for place, (name, values) in enumerate(behaviours.items()):
+    for index, (name, values) in enumerate(behaviours.items()):
         colour = COLOURS[name] if name in COLOURS else next(greys)
-        ticks = np.arange(len(shares)) + (place - (len(behaviours) - 1) / 2) * width
+        ticks = np.arange(len(shares)) + (index - (len(behaviours) - 1) / 2) * width
         heights = [100 * values[share] for share in shares]
         left.bar(ticks, heights, 0.92 * width, color=colour, label=NAMES.get(name, name))
-        right.bar(place, values["length"], 0.7, color=colour)
+        right.bar(index, values["length"], 0.7, color=colour)
         for axes, x, value in [
             *((left, x, v) for x, v in zip(ticks, heights, strict=True)),
-            (right, place, values["length"]),
+            (right, index, values["length"]),
         ]:
             text = f"{value:.0f}" if axes is left else f"{value:.1f}"
             axes.annotate(text, (x, value), (0, 2), textcoords="offset points", ha="center", fontsize=7)
@@ -85,30 +84,30 @@ def behaviour_bars(behaviours: Mapping[str, Mapping[str, float]], *, title: str)
 
 
 def film(
-    stage: Stage, probabilities: Floats, xy: Floats, *, title: str, first: int = 0, truth: Sequence[int] = ()
+    backdrop: Backdrop, probabilities: Floats, xy: Floats, *, title: str, first: int = 0, truth: Sequence[int] = ()
 ) -> Image.Image:
-    """The first predicted fixations one by one: objects tinted by probability, the person's way so far, what came next.
+    """Film of the first predicted fixations: objects tinted by probability, the observer's path, and the next object.
 
     Args:
-        stage: The scene.
+        backdrop: The scene.
         probabilities: (T, N + 2) probability of each object, the background and the end before each fixation.
-        xy: (T, 2) pixels of the person's fixations.
+        xy: (T, 2) pixels of the observer's fixations.
         title: Heading.
-        first: First fixation to show.
-        truth: (T,) columns of the person's fixations.
+        first: Index of the first fixation to show.
+        truth: (T,) columns of the observer's fixations.
 
     Returns:
         An RGB image of up to six panels.
     """
     panels = []
     for step in range(first, min(len(xy), first + FILM)):
-        small = replace(stage, targets=tuple(truth[step : step + 1]), limit=FILM_LIMIT)
+        small = replace(backdrop, targets=tuple(truth[step : step + 1]), limit=FILM_LIMIT)
         shares = probabilities[step]
-        over = background(small, shares[: len(stage.boxes)])
+        over = background(small, shares[: len(backdrop.boxes)])
         start = max(0, step - 3)
         so_far = Gaze(xy[start:step], "", HUMAN, start=start)
         draw_path(over, small, so_far, longest=step)
         chance = f": p = {shares[truth[step]]:.2g}" if len(truth) > step else ""
         panels.append((f"fixation {step + 1}{chance}", TARGET, over))
-    note = "tint: model's probability of the next fixation, relative to the likeliest; green: where the person looked"
+    note = "tint: model's probability of the next fixation, relative to the likeliest; green: the observer's fixation"
     return sheet(panels, title=title, note=note, columns=min(3, len(panels)))

@@ -1,4 +1,4 @@
-"""What scanpaths are drawn on and how: scenes dimmed or in outline, tinted objects, circles, arrows.
+"""Drawing of scanpaths: backdrops of dimmed or outlined scenes, tinted objects, circles, arrows.
 
 Fixations are circles whose area, not radius, follows their duration, joined by thin arrows, over the dimmed picture or,
 where there is none, over the objects' boxes.
@@ -9,12 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from vision_suite.types.arrays import Floats
 from vision_suite.viz import canvas
-
-Floats = npt.NDArray[np.float64]
 
 WIDTH, HEIGHT = 760, 620  # of a panel's scene at most
 MARGIN = 21  # around it
@@ -29,14 +27,17 @@ TINT = (213, 94, 0)
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What scanpaths are drawn on.
+class Backdrop:
+    """Scene on which scanpaths are drawn.
 
     Attributes:
-        size: Width, height of the scene in pixels. boxes: (N, 4) x1, y1, x2, y2 in pixels.
-        targets: Objects that count as found. labels: N names, or none.
-        picture: The picture, None for none. placement: x, y of its corner in the scene, and its scale.
-        limit: Width, height of a panel at most.
+        size: Width, height of the scene in pixels.
+        boxes: (N, 4) float64 x1, y1, x2, y2 in pixels.
+        targets: Objects that count as found.
+        labels: N names, or none.
+        picture: The picture, None for none.
+        placement: x, y of the picture's corner in the scene, and its scale.
+        limit: Largest width, height of a panel.
     """
 
     size: tuple[float, float]
@@ -49,7 +50,7 @@ class Stage:
 
     @property
     def scale(self) -> float:
-        """From scene pixels to pixels of a panel."""
+        """Factor from scene pixels to pixels of a panel."""
         return min(self.limit[0] / self.size[0], self.limit[1] / self.size[1])
 
     @property
@@ -58,10 +59,10 @@ class Stage:
         width, height = (max(1, round(side * self.scale)) + 2 * MARGIN for side in self.size)
         return width, height
 
-    def place(self, xy: Floats) -> Floats:
-        """(n, 2) pixels of a panel's picture, of points in pixels of the scene."""
-        placed: Floats = np.asarray(xy, dtype=np.float64) * self.scale + MARGIN
-        return placed
+    def to_panel(self, xy: Floats) -> Floats:
+        """(n, 2) pixels of a panel's picture, from points in pixels of the scene."""
+        points: Floats = np.asarray(xy, dtype=np.float64) * self.scale + MARGIN
+        return points
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,12 @@ class Gaze:
     """A path to draw.
 
     Attributes:
-        xy: (n, 2) pixels of the scene. duration: (n,) seconds, NaN where unknown, or None.
-        name: What stands above it. colour: Of its circles.
-        given: First fixations that were given, which are drawn hollow. start: Fixations before the first one drawn.
+        xy: (n, 2) pixels of the scene.
+        name: Heading of its panel.
+        colour: Colour of its circles.
+        duration: (n,) seconds, NaN where unknown, or None.
+        given: Number of first fixations that were given, which are drawn hollow.
+        start: Number of fixations before the first one drawn.
     """
 
     xy: Floats
@@ -89,7 +93,7 @@ def circle_radii(duration: Floats | None, count: int) -> Floats:
 
     Args:
         duration: (n,) seconds, NaN where unknown, or None.
-        count: n.
+        count: Number of fixations n.
     """
     radii = np.full(count, USUAL)
     if duration is None:
@@ -102,53 +106,53 @@ def circle_radii(duration: Floats | None, count: int) -> Floats:
     return radii
 
 
-def background(stage: Stage, probabilities: Floats | None = None) -> Image.Image:
-    """The dimmed picture, or outlines of the objects, with targets framed or filled, and objects tinted.
+def background(backdrop: Backdrop, probabilities: Floats | None = None) -> Image.Image:
+    """Dimmed picture, or outlines of the objects, with targets framed or filled, and objects tinted.
 
     Args:
-        stage: The scene.
-        probabilities: (N,) of objects; the likeliest has the full tint.
+        backdrop: The scene.
+        probabilities: (N,) probabilities of objects; the likeliest has the full tint.
     """
-    over = Image.new("RGB", stage.shape, canvas.PAPER)
-    if stage.picture is not None:
-        left, top, factor = stage.placement
-        size = [max(1, round(side * factor * stage.scale)) for side in stage.picture.size]
-        resized = stage.picture.convert("RGB").resize((size[0], size[1]), Image.Resampling.LANCZOS)
-        over.paste(resized, (round(left * stage.scale) + MARGIN, round(top * stage.scale) + MARGIN))
-        over = Image.blend(Image.new("RGB", stage.shape, canvas.PAPER), over, DIMMED)
+    over = Image.new("RGB", backdrop.shape, canvas.PAPER)
+    if backdrop.picture is not None:
+        left, top, factor = backdrop.placement
+        size = [max(1, round(side * factor * backdrop.scale)) for side in backdrop.picture.size]
+        resized = backdrop.picture.convert("RGB").resize((size[0], size[1]), Image.Resampling.LANCZOS)
+        over.paste(resized, (round(left * backdrop.scale) + MARGIN, round(top * backdrop.scale) + MARGIN))
+        over = Image.blend(Image.new("RGB", backdrop.shape, canvas.PAPER), over, DIMMED)
     draw = ImageDraw.Draw(over, "RGBA")
-    corners = stage.boxes * stage.scale + MARGIN
-    screen = (MARGIN - 1, MARGIN - 1, stage.shape[0] - MARGIN, stage.shape[1] - MARGIN)
+    corners = backdrop.boxes * backdrop.scale + MARGIN
+    screen = (MARGIN - 1, MARGIN - 1, backdrop.shape[0] - MARGIN, backdrop.shape[1] - MARGIN)
     draw.rectangle(screen, outline=canvas.RULE)
     if probabilities is not None:
         strength = np.sqrt(probabilities / max(float(probabilities.max()), 1e-12))
         for box, share in zip(corners, strength, strict=True):
             draw.rectangle(_inside(box), fill=(*TINT, round(170 * float(share))))
     for number, box in enumerate(corners):
-        if number in stage.targets:
+        if number in backdrop.targets:
             # Frames of many neighbours, such as the words of an answer, would hide what is inside.
-            framed = len(stage.targets) <= FRAMED
+            framed = len(backdrop.targets) <= FRAMED
             draw.rectangle(_inside(box), None if framed else (0, 158, 115, 50), TARGET if framed else None, 2)
-        elif stage.picture is None:
+        elif backdrop.picture is None:
             draw.rectangle(_inside(box), outline=canvas.RULE)
     return over
 
 
-def draw_path(over: Image.Image, stage: Stage, gaze: Gaze, longest: int) -> None:
+def draw_path(over: Image.Image, backdrop: Backdrop, gaze: Gaze, longest: int) -> None:
     """Draw arrows, then circles, later ones above earlier ones, onto a background.
 
     Args:
-        over: Of `background`; changed in place.
-        stage: The scene.
+        over: Image of `background`; changed in place.
+        backdrop: The scene.
         gaze: The path.
-        longest: Fixations drawn at most.
+        longest: Largest number of fixations drawn.
     """
-    points = stage.place(gaze.xy[:longest])
+    points = backdrop.to_panel(gaze.xy[:longest])
     duration = None if gaze.duration is None else np.asarray(gaze.duration, dtype=np.float64)[:longest]
-    size = max(0.65, min(1.0, stage.limit[0] / WIDTH))
+    size = max(0.65, min(1.0, backdrop.limit[0] / WIDTH))
     radii = size * circle_radii(duration, len(points))
     # A fixation beyond the border stands at the margin's edge rather than nowhere.
-    points = np.clip(points, radii[:, None] + 1, np.array(stage.shape) - radii[:, None] - 2)
+    points = np.clip(points, radii[:, None] + 1, np.array(backdrop.shape) - radii[:, None] - 2)
     big = over.resize((over.width * SMOOTH, over.height * SMOOTH), Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(big, "RGBA")
     rgb = tuple(int(gaze.colour[n : n + 2], 16) for n in (1, 3, 5))
@@ -168,14 +172,14 @@ def draw_path(over: Image.Image, stage: Stage, gaze: Gaze, longest: int) -> None
 
 def _spread(points: Floats, radii: Floats) -> Floats:
     """Points moved to the lower right until none hides the number of an earlier one; at most eight times."""
-    placed = points.copy()
-    for number in range(1, len(placed)):
+    spread = points.copy()
+    for number in range(1, len(spread)):
         for _ in range(8):
-            apart = np.hypot(*(placed[:number] - placed[number]).T)
+            apart = np.hypot(*(spread[:number] - spread[number]).T)
             if (apart > 1.2 * np.maximum(radii[:number], radii[number])).all():
                 break
-            placed[number] += (0.75 * radii[number], 1.0 * radii[number])
-    return placed
+            spread[number] += (0.75 * radii[number], 1.0 * radii[number])
+    return spread
 
 
 def _arrow(

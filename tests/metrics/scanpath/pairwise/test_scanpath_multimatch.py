@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath import Simplify, multimatch, multimatches
-from vision_suite.metrics.scanpath.pairwise.multimatch import _cheapest_ways
+from vision_suite.metrics.scanpath.pairwise.multimatch import _cheapest_paths
 from vision_suite.metrics.scanpath.pairwise.simplify import saccades_of
 
 P1 = [(100, 100, 0.20), (300, 150, 0.25), (350, 400, 0.15), (700, 420, 0.30), (640, 200, 0.22)]
@@ -64,7 +64,7 @@ def test_unknown_durations_spare_the_other_dimensions():
     without = [point[:2] for point in P1]
     np.testing.assert_allclose(multimatch(without, P2, (1024, 768))[:4], multimatch(P1, P2, (1024, 768))[:4])
     assert np.isnan(multimatch(without, P2, (1024, 768)).duration)
-    # Only durations of starting fixations on the way count: the last one is never looked at.
+    # Only durations of starting fixations on the path count: the last one has no saccade.
     assert multimatch([*P1[:4], (640, 200, np.nan)], P2, (1024, 768)).duration == pytest.approx(0.8685714286)
     no_time = np.array(P1) * (1, 1, 0)
     assert multimatch(no_time, no_time, (1024, 768)).duration == 1
@@ -111,7 +111,7 @@ def test_cheapest_way_is_the_cheapest_of_all():
         steps = [(row - 1, column), (row, column - 1), (row - 1, column - 1)]
         return [[*way, (row, column)] for r, c in steps if r >= 0 and c >= 0 for way in ways(r, c)]
 
-    rows, columns, used = _cheapest_ways(cost, ends[:, 0], ends[:, 1])
+    rows, columns, used = _cheapest_paths(cost, ends[:, 0], ends[:, 1])
     for table, end, row, column, on in zip(cost, ends, rows, columns, used, strict=True):
         best = min(ways(*(end - 1)), key=lambda way: sum(table[cell] for cell in way[1:]))
         assert list(zip(row[on].tolist(), column[on].tolist(), strict=True))[::-1] == best

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scanpath_trial_stub import StubTrial, row_of
+from scanpath_trials import row_of, trial_of
 
 from vision_suite.datasets.prepare.fetch import data_dir
 from vision_suite.datasets.scanpath.data import ScanpathData
@@ -34,7 +34,7 @@ NOTHING_ELSE = Choices(background=False, ends=False)
 
 
 def test_the_histogram_by_hand():
-    histogram = fit_offsets([StubTrial([0, 1, 2, 2]), StubTrial([2, 1])], NOTHING_ELSE)
+    histogram = fit_offsets([trial_of([0, 1, 2, 2]), trial_of([2, 1])], NOTHING_ELSE)
     assert histogram.counts == {1: 2, 0: 1, -1: 1}
     table = histogram.transitions(3)
     np.testing.assert_allclose(table[0], np.array([1.05, 2.05, 0.05]) / 3.15)
@@ -47,7 +47,7 @@ def test_the_histogram_by_hand():
 
 
 def test_background_and_end_have_their_share():
-    trials = [StubTrial([0, 1, BACKGROUND, 1]), StubTrial([0, 1], terminated=False)]
+    trials = [trial_of([0, 1, BACKGROUND, 1]), trial_of([0, 1], terminated=False)]
     choices = Choices.of(trials)
     assert choices == Choices(background=True, ends=True)
     histogram = fit_offsets(trials, choices)
@@ -73,7 +73,7 @@ def test_the_uniform_scanpath_of_the_method_document():
 @settings(max_examples=60, deadline=None)
 def test_probabilities_sum_to_one(training, sequence, background, ends):
     choices = Choices(background, ends)
-    histogram = fit_offsets([StubTrial(training)], choices)
+    histogram = fit_offsets([trial_of(training)], choices)
     for logs in (histogram.log_probabilities(sequence, 7), uniform_log_probabilities(sequence, 7, choices)):
         assert logs.shape == (len(sequence) + 1, 9)
         np.testing.assert_allclose(np.exp(logs).sum(axis=1), 1)
@@ -81,8 +81,8 @@ def test_probabilities_sum_to_one(training, sequence, background, ends):
         assert np.isfinite(logs[:, 8]).all() == ends
 
 
-def test_paths_are_as_long_as_the_persons_and_begin_with_what_is_given():
-    trial = StubTrial([4, 2, 2, 0, 1], given=2, terminated=False)
+def test_paths_are_as_long_as_the_observers_and_begin_with_what_is_given():
+    trial = trial_of([4, 2, 2, 0, 1], given=2, terminated=False)
     histogram = fit_offsets([trial], NOTHING_ELSE)
     generator = np.random.default_rng(0)
     for path in [*random_paths(trial, 6, 5, generator), *offset_paths(trial, 6, histogram, 5, generator)]:
@@ -93,14 +93,14 @@ def test_paths_are_as_long_as_the_persons_and_begin_with_what_is_given():
 
 
 def test_the_next_object_stays_on_the_last_one():
-    assert next_object_path(StubTrial([3, 0, 0, 0, 0], given=1), 6).objects.tolist() == [3, 4, 5, 5, 5]
-    assert next_object_path(StubTrial([1, 0, 0]), 6).objects.tolist() == [1, 2, 3], "the first one is told"
-    assert next_object_path(StubTrial([BACKGROUND, 5, 5]), 6).objects.tolist() == [BACKGROUND, 1, 2]
+    assert next_object_path(trial_of([3, 0, 0, 0, 0], given=1), 6).objects.tolist() == [3, 4, 5, 5, 5]
+    assert next_object_path(trial_of([1, 0, 0]), 6).objects.tolist() == [1, 2, 3], "the first one is known"
+    assert next_object_path(trial_of([BACKGROUND, 5, 5]), 6).objects.tolist() == [BACKGROUND, 1, 2]
 
 
 def test_sampled_frequencies_are_the_probabilities():
-    histogram = fit_offsets([StubTrial([0, 1, 2, 1, 1, 3, 2])], NOTHING_ELSE)
-    trial = StubTrial([1, 0, 0], given=1)
+    histogram = fit_offsets([trial_of([0, 1, 2, 1, 1, 3, 2])], NOTHING_ELSE)
+    trial = trial_of([1, 0, 0], given=1)
     paths = np.stack([path.objects for path in offset_paths(trial, 4, histogram, 20000, np.random.default_rng(0))])
     found = np.bincount(paths[:, 1], minlength=4) / len(paths)
     np.testing.assert_allclose(found, histogram.transitions(4)[1], atol=0.015)
@@ -110,11 +110,11 @@ def test_sampled_frequencies_are_the_probabilities():
 
 def test_what_cannot_be_fitted_is_refused():
     with pytest.raises(ConfigError, match="smoothing=0"):
-        fit_offsets([StubTrial([0, 1])], NOTHING_ELSE, smoothing=0.0)
+        fit_offsets([trial_of([0, 1])], NOTHING_ELSE, smoothing=0.0)
     with pytest.raises(DataError, match="no transition"):
-        fit_offsets([StubTrial([0]), StubTrial([BACKGROUND, 1])], Choices(True, True))
+        fit_offsets([trial_of([0]), trial_of([BACKGROUND, 1])], Choices(True, True))
     with pytest.raises(ConfigError, match="baseline_samples=0"):
-        baseline_paths([StubTrial([0, 1])], [row_of(3)], None, 0, 0)
+        baseline_paths([trial_of([0, 1])], [row_of(3)], None, 0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +159,10 @@ def test_pieces_of_the_onestop_pages(pages):
     assert 1 - report.rows["human"]["edit_distance"] / 12 == pytest.approx(0.179, abs=1e-3)
     with_reader = sum(bool(windows_like(t, data.recordings("test"), scenes[t.scene])) for t in trials)
     assert with_reader == 75
-    places = [scenes[trial.scene] for trial in trials]
+    own_scenes = [scenes[trial.scene] for trial in trials]
     histogram = fit_offsets(data.recordings("fit"), NOTHING_ELSE)
     for name, expected, close in (("next_object", 0.290, 1e-3), ("offsets", 0.159, 8e-3)):
-        paths = baseline_paths(trials, places, histogram, 20, 0)[name]
+        paths = baseline_paths(trials, own_scenes, histogram, 20, 0)[name]
         part = scanpath_report(trials, scenes, paths, scores=["edit_distance"], include_given=True, resamples=10)
         own = np.array([trial["scores"]["edit_distance"] for trial in part.trials])
         assert 1 - own.mean() / 12 == pytest.approx(expected, abs=close)
@@ -170,8 +170,8 @@ def test_pieces_of_the_onestop_pages(pages):
 
 @pytest.mark.real_data
 @pytest.mark.skipif(not (AMAZON / "Amazon.json").is_file(), reason="AMAZON_COVERS names no folder with Amazon.json")
-def test_people_and_random_objects_on_the_amazon_covers():
-    """Measured: 2850 pairs of people; random objects score .0793 with the person whose length they have."""
+def test_observers_and_random_objects_on_the_amazon_covers():
+    """Measured: 2850 pairs of observers; random objects score .0793 with the observer whose length they have."""
     found = read_amazon_covers(AMAZON)
     drop_long(found, LENGTH_DEVIATIONS)
     samples = [random_paths(trial, 84, 10, np.random.default_rng(n)) for n, trial in enumerate(found.trials)]
@@ -182,5 +182,5 @@ def test_people_and_random_objects_on_the_amazon_covers():
     assert report.rows["human"]["sequence_score"] == pytest.approx(0.2056, abs=1e-4), "mean over stimuli, not pairs"
     own = [trial["scores"]["sequence_score"] for trial in report.trials]
     assert np.mean(own) == pytest.approx(0.0793, abs=2e-3)
-    assert report.rows["model"]["sequence_score"] < np.mean(own), "against everybody, lengths differ"
+    assert report.rows["model"]["sequence_score"] < np.mean(own), "against all observers, lengths differ"
     assert report.rows["human"]["behaviour_correct"] == pytest.approx(0.85, abs=2e-3)

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from vision_suite.datasets.scanpath.records import Scene, Trial
 from vision_suite.errors import DataError
 from vision_suite.metrics.scanpath.report.baselines import Choices
 from vision_suite.metrics.scanpath.report.pixel_baseline import PixelBaseline, fit_pixels
-from vision_suite.types import Condition
+from vision_suite.types import Condition, Scene, Trial
 
 COLUMNS, SIDE = 8, 50
 

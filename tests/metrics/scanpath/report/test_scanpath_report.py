@@ -1,4 +1,4 @@
-"""The report of a scanpath evaluation: who meets whom, likelihoods, behaviour, hits, counts, records."""
+"""The report of a scanpath evaluation: compared pairs, likelihoods, behaviour, hits, counts, records."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scanpath_trial_stub import StubTrial, row_of
+from scanpath_trials import row_of, trial_of
 
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath import Scanpath, Scene, scanpath_scores
@@ -25,20 +25,20 @@ def paths(*sequences, terminated=True):
 
 def test_stimuli_share_scene_task_and_target():
     trials = [
-        StubTrial([0], subject="a"), StubTrial([0], subject="b"), StubTrial([0], task="fork"),
-        StubTrial([0], scene="t"),
-        StubTrial([0], target=1, targets=(1,)), StubTrial([0], condition=Condition.ABSENT), StubTrial([5], subject="c"),
+        trial_of([0], subject="a"), trial_of([0], subject="b"), trial_of([0], task="fork"),
+        trial_of([0], scene="t"),
+        trial_of([0], target=1, targets=(1,)), trial_of([0], condition=Condition.ABSENT), trial_of([5], subject="c"),
     ]  # fmt: skip
     assert stimuli(trials) == [[0, 1, 6], [2], [3], [4], [5]]
 
 
 def test_pieces_share_a_stimulus_if_they_begin_alike():
-    trials = [StubTrial(s, given=1, recording=r) for s, r in (([0, 1], 0), ([2, 1], 0), ([2, 3], 1), ([0, 9], 2))]
+    trials = [trial_of(s, given=1, recording=r) for s, r in (([0, 1], 0), ([2, 1], 0), ([2, 3], 1), ([0, 9], 2))]
     assert stimuli(trials) == [[0, 3], [1, 2]]
 
 
-def test_model_and_people_by_hand_never_a_self_pair():
-    trials = [StubTrial([1, 2, 3, 4], subject="a"), StubTrial([1, 2, 4], subject="b"), StubTrial([0, 1], scene="t")]
+def test_model_and_observers_by_hand_never_a_self_pair():
+    trials = [trial_of([1, 2, 3, 4], subject="a"), trial_of([1, 2, 4], subject="b"), trial_of([0, 1], scene="t")]
     report = scanpath_report(
         trials, SCENES, [paths([1, 2, 3, 4]), paths([4]), paths([0, 1])], scores=["sequence_score"], **QUICK
     )
@@ -47,20 +47,20 @@ def test_model_and_people_by_hand_never_a_self_pair():
     assert report.metrics["human/sequence_score"] == pytest.approx(0.75)
     assert report.pairs["human"]["sequence_score"] == (2, 0)
     assert report.pairs["model"]["sequence_score"] == (5, 0)
-    assert "1 with one person" in report.protocol["stimuli"]
+    assert "1 with one observer" in report.protocol["stimuli"]
     assert "never a path with itself" in report.protocol["ceiling"]
     assert [trial["scores"]["sequence_score"] for trial in report.trials] == pytest.approx([1, 1 / 3, 1])
 
 
-def test_two_paths_of_one_person_are_no_pair_of_people():
-    trials = [StubTrial([1, 2], subject="a"), StubTrial([1, 2], subject="a")]
+def test_two_paths_of_one_observer_are_no_pair_of_observers():
+    trials = [trial_of([1, 2], subject="a"), trial_of([1, 2], subject="a")]
     report = scanpath_report(trials, SCENES, [paths([1]), paths([1])], scores=["sequence_score"], **QUICK)
     assert report.pairs["human"]["sequence_score"] == (0, 0)
     assert np.isnan(report.metrics["human/sequence_score"])
 
 
 def test_given_fixations_count_only_if_wanted():
-    trials = [StubTrial([5, 1, 2], given=1), StubTrial([5, 3, 4], given=1, subject="b")]
+    trials = [trial_of([5, 1, 2], given=1), trial_of([5, 3, 4], given=1, subject="b")]
     samples = [paths([5, 1, 2]), paths([5, 9])]
     without = scanpath_report(trials, SCENES, samples, scores=["sequence_score"], **QUICK)
     assert without.metrics["sequence_score"] == pytest.approx((1 + 0 + 0 + 0) / 4)
@@ -71,7 +71,7 @@ def test_given_fixations_count_only_if_wanted():
 
 
 def test_samples_are_cut_where_the_recording_goes_on():
-    trials = [StubTrial([0, 1, 2], terminated=False), StubTrial([0, 1], subject="b")]
+    trials = [trial_of([0, 1, 2], terminated=False), trial_of([0, 1], subject="b")]
     report = scanpath_report(
         trials, SCENES, [paths([0, 1, 2, 3, 4, 5]), paths([0, 1, 2, 3], terminated=False)], scores=["edit_distance"],
         **QUICK,
@@ -83,7 +83,7 @@ def test_samples_are_cut_where_the_recording_goes_on():
 
 
 def test_scores_are_those_of_the_metric_library_on_centres():
-    trials = [StubTrial([1, 2, 3, 7], subject="a"), StubTrial([1, 5, BACKGROUND, 4], subject="b")]
+    trials = [trial_of([1, 2, 3, 7], subject="a"), trial_of([1, 5, BACKGROUND, 4], subject="b")]
     samples = [paths([1, 2, 9]), paths([4, 3, 1, 0])]
     report = scanpath_report(trials, SCENES, samples, **QUICK)
     placed = [
@@ -101,7 +101,7 @@ def test_scores_are_those_of_the_metric_library_on_centres():
 
 def test_categories_are_the_labels_of_the_scene():
     scenes = {"s": row_of(4, labels=("cup", "fork", "cup", "fork"))}
-    trials = [StubTrial([0, 1, 2]), StubTrial([2, 3, 1], subject="b")]
+    trials = [trial_of([0, 1, 2]), trial_of([2, 3, 1], subject="b")]
     samples = [paths([2, 3, 0]), paths([2, 3, 0])]
     names = ["semantic_sequence_score", "semantic_edit_distance"]
     report = scanpath_report(trials, scenes, samples, scores=names, **QUICK)
@@ -112,7 +112,7 @@ def test_categories_are_the_labels_of_the_scene():
 
 
 def test_short_paths_have_no_multimatch_and_are_counted():
-    trials = [StubTrial([1, 2, 3]), StubTrial([1, 2, 4], subject="b")]
+    trials = [trial_of([1, 2, 3]), trial_of([1, 2, 4], subject="b")]
     report = scanpath_report(trials, SCENES, [paths([1, 2, 3]), paths([1])], scores=["multimatch"], **QUICK)
     assert report.pairs["model"]["multimatch_vector"] == (4, 2)
     assert report.pairs["model"]["multimatch_duration"] == (4, 4)
@@ -121,7 +121,7 @@ def test_short_paths_have_no_multimatch_and_are_counted():
 
 def test_the_delta_of_the_method_document():
     human = [[3, 3, 7, 2, 7, 9], [5, 1, 1, 9]]
-    trials = [StubTrial(s, targets=(9,), scene=name) for s, name in zip(human, "sv", strict=True)]
+    trials = [trial_of(s, targets=(9,), scene=name) for s, name in zip(human, "sv", strict=True)]
     scenes = {"s": row_of(10), "v": row_of(10)}
     report = scanpath_report(trials, scenes, [paths([3, 7, 2, 9]), paths([5, 5, 1, 4, 4, 2])], **QUICK)
     assert report.metrics["delta"] == pytest.approx(0.375294118, abs=1e-9)
@@ -132,7 +132,7 @@ def test_the_delta_of_the_method_document():
 
 
 def test_free_viewing_has_neither_delta_nor_hits():
-    trials = [StubTrial([1, 2], condition=Condition.FREE, task=""), StubTrial([1, 3], targets=(3,))]
+    trials = [trial_of([1, 2], condition=Condition.FREE, task=""), trial_of([1, 3], targets=(3,))]
     report = scanpath_report(trials, SCENES, [paths([1]), paths([1, 3])], scores=["edit_distance"], **QUICK)
     assert report.counts["model"]["stimuli_without_delta"] == 1
     alone = scanpath_report(trials[:1], SCENES, [paths([1])], scores=["edit_distance"], **QUICK)
@@ -142,8 +142,8 @@ def test_free_viewing_has_neither_delta_nor_hits():
 
 
 def test_hit_curves_by_hand():
-    trials = [StubTrial([1, 2, 3], targets=(3,)), StubTrial([3, 4], targets=(3,), subject="b"),
-              StubTrial([0, 1, 2], targets=(1, 2), scene="t")]  # fmt: skip
+    trials = [trial_of([1, 2, 3], targets=(3,)), trial_of([3, 4], targets=(3,), subject="b"),
+              trial_of([0, 1, 2], targets=(1, 2), scene="t")]  # fmt: skip
     samples = [paths([3], [1, 1]), paths([2, 3]), paths([0])]
     report = scanpath_report(trials, SCENES, samples, scores=["edit_distance"], **QUICK)
     np.testing.assert_allclose(report.hits["human"][0], [1 / 4, 3 / 4, 1])
@@ -155,7 +155,7 @@ def test_hit_curves_by_hand():
 
 
 def test_likelihood_of_the_model_and_of_uniform():
-    trials = [StubTrial([3, 1, 2], scene="t"), StubTrial([0, 2], scene="t", given=1, terminated=False)]
+    trials = [trial_of([3, 1, 2], scene="t"), trial_of([0, 2], scene="t", given=1, terminated=False)]
     generator = np.random.default_rng(0)
     logits = [generator.normal(size=(4, 6)), generator.normal(size=(2, 6))]
     for table in logits:
@@ -178,7 +178,7 @@ def test_likelihood_of_the_model_and_of_uniform():
 
 
 def test_a_sure_model_is_right():
-    trials = [StubTrial([2, 0], scene="t")]
+    trials = [trial_of([2, 0], scene="t")]
     table = np.full((3, 6), -30.0)
     table[[0, 1, 2], [2, 0, 5]] = 0
     report = scanpath_report(trials, SCENES, [paths([2, 0])], logits=[table], scores=["edit_distance"], **QUICK)
@@ -198,7 +198,7 @@ def test_ties_are_broken_at_random(values, k):
 
 
 def test_greedy_paths_are_a_predictor_of_their_own():
-    trials = [StubTrial([1, 2, 3]), StubTrial([1, 2, 3], subject="b")]
+    trials = [trial_of([1, 2, 3]), trial_of([1, 2, 3], subject="b")]
     report = scanpath_report(
         trials, SCENES, [paths([9]), paths([9])], greedy=paths([1, 2, 3], [1, 2, 3]), scores=["sequence_score"],
         sample_log_probs=[[-1.5], [float("-inf")]], **QUICK,
@@ -209,50 +209,50 @@ def test_greedy_paths_are_a_predictor_of_their_own():
     assert [trial["samples"][0]["log_prob"] for trial in report.trials] == [-1.5, None]
 
 
-def test_pieces_meet_windows_of_other_people():
-    whole = [StubTrial([0, 1, 2, 3, 1, 2], subject="a"), StubTrial([4, 1, 2, 9, 1, 5, 5, 1], subject="b")]
-    pieces = [StubTrial([1, 2, 3], subject="a", given=1, recording=0, first=1, terminated=False)]
-    found = windows_like(pieces[0], whole, SCENES["s"])
+def test_pieces_meet_windows_of_other_observers():
+    whole = [trial_of([0, 1, 2, 3, 1, 2], subject="a"), trial_of([4, 1, 2, 9, 1, 5, 5, 1], subject="b")]
+    windows = [trial_of([1, 2, 3], subject="a", given=1, recording=0, first=1, terminated=False)]
+    found = windows_like(windows[0], whole, SCENES["s"])
     assert [path.objects.tolist() for path in found] == [[1, 2, 9], [1, 5, 5]], "of b, and whole ones only"
-    report = scanpath_report(pieces, SCENES, [paths([1, 2, 3])], recordings=whole, scores=["sequence_score"], **QUICK)
+    report = scanpath_report(windows, SCENES, [paths([1, 2, 3])], recordings=whole, scores=["sequence_score"], **QUICK)
     assert report.metrics["human/sequence_score"] == pytest.approx((1 / 2 + 0) / 2)
-    assert "windows of other people" in report.protocol["ceiling"]
-    assert report.protocol["paths"] == "1 pieces of 1 recordings"
+    assert "windows of other observers" in report.protocol["ceiling"]
+    assert report.protocol["paths"] == "1 windows of 1 recordings"
 
 
-def test_an_unseen_person_meets_the_people_of_the_training_part():
-    """A split by subject leaves one person a stimulus, who would have no human ceiling."""
-    trials = [StubTrial([5, 1, 2], given=1), StubTrial([3, 2], scene="t")]
-    training = [StubTrial([5, 1, 4], given=1, subject="b"), StubTrial([6, 9, 9], given=1, subject="c"),
-                StubTrial([5, 1, 2], given=1, subject="b", task="fork"), StubTrial([5, 1, 2], given=1)]  # fmt: skip
+def test_an_unseen_observer_meets_the_observers_of_the_training_part():
+    """A split by subject leaves one observer a stimulus, who would have no human ceiling."""
+    trials = [trial_of([5, 1, 2], given=1), trial_of([3, 2], scene="t")]
+    training = [trial_of([5, 1, 4], given=1, subject="b"), trial_of([6, 9, 9], given=1, subject="c"),
+                trial_of([5, 1, 2], given=1, subject="b", task="fork"), trial_of([5, 1, 2], given=1)]  # fmt: skip
     samples = [paths([5, 1, 2]), paths([0])]
     make = {"training": training, "scores": ["sequence_score"], **QUICK}
     report = scanpath_report(trials, SCENES, samples, **make)
     assert report.metrics["human/sequence_score"] == pytest.approx((1 / 2 + 0) / 2)
     assert report.pairs["human"]["sequence_score"] == (2, 0)
-    assert "people of the training part" in report.protocol["ceiling"]
+    assert "observers of the training part" in report.protocol["ceiling"]
     included = scanpath_report(trials, SCENES, samples, include_given=True, **make)
     assert included.metrics["human/sequence_score"] == pytest.approx((2 / 3 + 0) / 2)
     usual = scanpath_report(
-        [*trials, StubTrial([5, 7, 7], given=1, subject="d")], SCENES, [*samples, paths([5])], **make
+        [*trials, trial_of([5, 7, 7], given=1, subject="d")], SCENES, [*samples, paths([5])], **make
     )
-    assert usual.metrics["human/sequence_score"] == 0, "people of one stimulus meet each other alone"
+    assert usual.metrics["human/sequence_score"] == 0, "observers of one stimulus meet each other alone"
     assert "all ordered pairs" in usual.protocol["ceiling"]
 
 
 def test_pieces_of_an_unseen_reader_meet_windows_of_the_training_part():
-    piece = [StubTrial([1, 2, 3], given=1, recording=0, first=0, terminated=False)]
-    whole, other = [StubTrial([1, 2, 3])], [StubTrial([0, 1, 2, 9], subject="b")]
+    window = [trial_of([1, 2, 3], given=1, recording=0, first=0, terminated=False)]
+    whole, other = [trial_of([1, 2, 3])], [trial_of([0, 1, 2, 9], subject="b")]
     make = {"recordings": whole, "scores": ["sequence_score"], **QUICK}
-    report = scanpath_report(piece, SCENES, [paths([1, 2, 3])], training=other, **make)
+    report = scanpath_report(window, SCENES, [paths([1, 2, 3])], training=other, **make)
     assert report.metrics["human/sequence_score"] == pytest.approx(1 / 2)
 
 
 def test_records_are_plain_and_seeds_decide():
     duration = np.array([0.2, np.nan], dtype=np.float32)
     trials = [
-        StubTrial([1, 2], duration=duration, targets=(2,), target=2),
-        StubTrial([1, 0], subject="b", targets=(2,)),
+        trial_of([1, 2], duration=duration, targets=(2,), target=2),
+        trial_of([1, 0], subject="b", targets=(2,)),
     ]
     samples = [[Scanpath([1, 2], duration=[0.3, 0.4])], paths([1, 0])]
     make = {"training": trials, "scores": ["sequence_score"], "protocol": {"split": "by image"}, **QUICK}
@@ -283,11 +283,11 @@ def test_records_are_plain_and_seeds_decide():
     ],
 )
 def test_what_does_not_fit_is_refused(changes, error, message):
-    usual = {"trials": [StubTrial([1, 2], given=1)], "scenes": SCENES, "samples": [paths([1, 2])]}
+    usual = {"trials": [trial_of([1, 2], given=1)], "scenes": SCENES, "samples": [paths([1, 2])]}
     with pytest.raises(error, match=message):
         scanpath_report(**{**usual, **QUICK, **changes})
 
 
 def test_tables_are_one_per_trial():
     with pytest.raises(DataError, match="0 trials were given, but there are 1"):
-        forced_scores([StubTrial([1])], [], [10], [[0]], uniform=[np.zeros((2, 12))], resamples=5, seed=0)
+        forced_scores([trial_of([1])], [], [10], [[0]], uniform=[np.zeros((2, 12))], resamples=5, seed=0)

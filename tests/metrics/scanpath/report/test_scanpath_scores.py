@@ -1,4 +1,4 @@
-"""The table of scores: who is compared with whom, means, ceilings, intervals, counts, and the protocol."""
+"""The table of scores: compared pairs, means, ceilings, intervals, counts, and the protocol."""
 
 import dataclasses
 
@@ -43,15 +43,15 @@ def random_path(generator, low=3, high=9):
 @pytest.fixture(scope="module")
 def data():
     generator = np.random.default_rng(0)
-    humans = [[random_path(generator) for _ in range(people)] for people in (3, 2, 4, 1)]
+    humans = [[random_path(generator) for _ in range(observers)] for observers in (3, 2, 4, 1)]
     models = [[random_path(generator) for _ in range(5)] for _ in humans]
     scenes = [
         Scene(
             SCREEN,
             ["cup", "cup", "fork", "fork", "dish", "pan"],
-            cluster_stimulus([p.xy for p in people], FACTORS["current"]),
+            cluster_stimulus([p.xy for p in observers], FACTORS["current"]),
         )
-        for people in humans
+        for observers in humans
     ]
     return humans, models, scenes
 
@@ -76,7 +76,7 @@ def test_the_best_distance_is_the_smallest():
     assert not row.higher_is_better
 
 
-def test_stimuli_with_one_person_have_no_ceiling_and_are_counted():
+def test_stimuli_with_one_observer_have_no_ceiling_and_are_counted():
     result = scanpath_scores([words("AB"), words("AB", "AC")], [words("AB"), words("AB")])
     row = result.rows["sequence_score"]
     assert (row.human.value, row.human.stimuli, row.human.left_out) == (0.5, 1, 1)
@@ -114,9 +114,9 @@ def test_every_score_is_the_mean_of_its_pairs(data, name):
     for column, part in enumerate(PAIR_SCORES[name].columns or ("",)):
         row = result.rows[f"{name}/{part}" if part else name]
         by_stimulus, ceilings = [], []
-        for people, samples, scene in zip(humans, models, scenes, strict=True):
-            paths = [*people, *samples]
-            split = len(people)
+        for observers, samples, scene in zip(humans, models, scenes, strict=True):
+            paths = [*observers, *samples]
+            split = len(observers)
             pairs = [(i, j) for i in range(split, len(paths)) for j in range(split)]
             by_stimulus.append(pair_scores(name, paths, [scene] * len(paths), np.array(pairs))[:, column].mean())
             pairs = [(i, j) for i in range(split) for j in range(split) if i != j]
@@ -204,9 +204,8 @@ def test_metrics_and_protocol_are_plain():
     result = scanpath_scores([words("AB", "AC")] * 2, [words("AB")] * 2)
     assert all(isinstance(value, float) for value in result.metrics.values())
     assert set(result.metrics) >= {"sequence_score", "human/sequence_score", "best/edit_distance"}
-    for row in result.rows.values():
-        for said in ("ordered pairs of different people", "1 samples, 2 people", "95% percentile bootstrap", "seed 0"):
-            assert said in row.protocol
+    parts = ("ordered pairs of different observers", "1 samples, 2 observers", "95% percentile bootstrap", "seed 0")
+    assert all(part in row.protocol for part in parts for row in result.rows.values())
     assert dataclasses.asdict(result)["counts"]["stimuli"] == 2
 
 
@@ -272,7 +271,7 @@ def test_missing_screen_and_objects_are_named(data):
     humans, models, _ = data
     with pytest.raises(DataError, match="needs screen_size"):
         scanpath_scores(humans, models, ["scanmatch"])
-    points = [[Scanpath(xy=path.xy) for path in people] for people in humans]
+    points = [[Scanpath(xy=path.xy) for path in observers] for observers in humans]
     with pytest.raises(DataError, match="needs the objects"):
         scanpath_scores(points, points, ["sequence_score"])
     with pytest.raises(DataError, match="delta needs the objects"):

@@ -1,8 +1,8 @@
 """Mean-shift clusters of fixations, for the Sequence Score and FED at pixel level, and the file that keeps them.
 
-As in the preprocessing of HAT, Gazeformer, IRL and GazeXplain, for any data set: the fixations of all people on one
-stimulus are clustered; the bandwidth factor whose strings change cluster most often, against staying in one and per
-cluster, wins. Scoring needs the file alone, building it needs scikit-learn.
+As in the preprocessing of HAT, Gazeformer, IRL and GazeXplain, for any data set: the fixations of all observers of one
+stimulus are clustered with several bandwidth factors, and the factor with the highest transition rate is kept (see
+`cluster_stimulus`). Scoring needs the file alone, building it needs scikit-learn.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import ConfigError, DataError, MissingDependencyError
-from vision_suite.metrics.scanpath.paths import Floats, Ints, as_fixations
+from vision_suite.metrics.scanpath.paths import as_fixations
+from vision_suite.types.arrays import Floats, Ints
 
 FORMAT, VERSION = "vision-suite scanpath clusters", 1
 QUANTILE = 0.3
-# Two lists are in circulation and give different clusters, so a file says which one made it.
+# Two lists are in circulation and give different clusters, so a file names its list.
 FACTORS: dict[str, tuple[float, ...]] = {
     "current": (0.2, 0.5, 0.8, 1.0, 1.2, 1.5, 1.8),
     "older": (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0),
@@ -36,8 +37,10 @@ class Clusters:
     Attributes:
         centers: (K, 2) pixels; their order is arbitrary.
         bandwidth: Pixels, of the chosen factor; 0 if most points coincide.
-        factor: Chosen factor. rates: Transition rate by factor, in the order of the list.
-        people: Scanpaths that were clustered. fixations: Points in them.
+        factor: Chosen factor.
+        rates: Transition rate of each factor, in the order of the list.
+        people: Number of clustered scanpaths.
+        fixations: Number of clustered points.
     """
 
     centers: Floats
@@ -48,10 +51,10 @@ class Clusters:
     fixations: int
 
     def string(self, xy: npt.ArrayLike) -> list[int]:
-        """Number of the nearest centre for each point, however far (scikit-learn's ``predict``).
+        """Index of the nearest centre of each point, at any distance (scikit-learn's ``predict``).
 
         Args:
-            xy: (n, 2) or (n, 3), pixels.
+            xy: (n, 2) or (n, 3) fixations, pixels.
         """
         labels: list[int] = _nearest(as_fixations(xy, "a scanpath")[:, :2], self.centers).tolist()
         return labels
@@ -63,8 +66,9 @@ class ClusterFile:
 
     Attributes:
         stimuli: Clusters by stimulus; the name should hold the image and, where tasks differ, the task.
-        factors: Which of `FACTORS` made them. quantile: Of the bandwidth estimate.
-        note: What the fixations are, for a reader: data set, part, first fixation included or not.
+        factors: Name of the list of `FACTORS` that was used.
+        quantile: Quantile of the bandwidth estimate.
+        note: Description of the fixations: data set, part, first fixation included or not.
     """
 
     stimuli: dict[str, Clusters] = field(repr=False)
@@ -108,7 +112,7 @@ class ClusterFile:
         """Read a file written by `save`.
 
         Raises:
-            DataError: It is no such file, of another version, or malformed.
+            DataError: The file is of another format or version, or malformed.
         """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -136,16 +140,21 @@ def build_clusters(
     """Cluster file of a data set.
 
     Args:
-        humans: By stimulus the scanpaths [n, 2] or [n, 3] of all people, pixels; the first fixation stays in, as in the
+        humans: Scanpaths [n, 2] or [n, 3] of all observers by stimulus, pixels; the first fixation stays in, as in the
             reference code.
-        factors: ``current`` or ``older``: which list of bandwidth factors is tried, see `FACTORS`.
-        quantile: Of the distances from which the bandwidth is estimated.
-        note: Kept in the file.
+        factors: List of bandwidth factors to try, ``current`` or ``older``, see `FACTORS`.
+        quantile: Quantile of the distances from which the bandwidth is estimated.
+        note: Description that is kept in the file.
 
     Raises:
         ConfigError: ``factors`` is unknown, or ``quantile`` out of range.
         DataError: A stimulus has no fixation.
         MissingDependencyError: scikit-learn is not installed.
+
+    Example:
+        >>> humans = {"desk.jpg, cup": [[(0, 0), (200, 0), (2, 0)], [(0, 2), (201, 1)], [(1, 1), (199, 0)]]}
+        >>> build_clusters(humans)["desk.jpg, cup"].string([(3, 3), (180, 0), (0, 0)])
+        [0, 1, 0]
     """
     if factors not in FACTORS:
         raise ConfigError(f"factors={factors!r} is unknown: use one of {', '.join(FACTORS)}")
@@ -163,13 +172,20 @@ def cluster_stimulus(
     The rate is (transitions between clusters - transitions within one) / clusters.
 
     Args:
-        paths: Scanpaths [n, 2] or [n, 3] of all people, pixels.
+        paths: Scanpaths [n, 2] or [n, 3] of all observers, pixels.
         factors: Bandwidth factors.
-        quantile: Of the bandwidth estimate.
-        name: Of the stimulus, for errors.
+        quantile: Quantile of the bandwidth estimate.
+        name: Name of the stimulus in errors.
 
     Raises:
-        DataError: There is no fixation. MissingDependencyError: scikit-learn is not installed.
+        DataError: There is no fixation.
+        MissingDependencyError: scikit-learn is not installed.
+
+    Example:
+        >>> paths = [[(0, 0), (200, 0), (2, 0)], [(0, 2), (201, 1)], [(1, 1), (199, 0)]]
+        >>> clusters = cluster_stimulus(paths, FACTORS["current"])
+        >>> len(clusters.centers), clusters.fixations
+        (2, 7)
     """
     try:
         from sklearn.cluster import MeanShift, estimate_bandwidth

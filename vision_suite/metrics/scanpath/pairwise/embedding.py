@@ -1,4 +1,4 @@
-"""Time-delay embedding of scanpaths: how near each stretch of one path comes to any stretch of another.
+"""Time-delay embedding of scanpaths: distance of each stretch of one path from the nearest stretch of another.
 
 TDE: Wang et al., "Simulating human saccadic scanpaths on natural images", CVPR 2011. STDE: Zanca et al., "Variational
 laws of visual attention for dynamic scenes" and the program VAME. Only x and y count. Not symmetric: the model's
@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import ConfigError
-from vision_suite.metrics.scanpath.paths import Floats, Ints, as_fixations, as_pairs, chunks, padded, screen_sizes
+from vision_suite.metrics.scanpath.paths import as_fixations, as_pairs, chunks, padded, screen_sizes
+from vision_suite.types.arrays import Floats, Ints
 
 
 def stde(model: npt.ArrayLike, human: npt.ArrayLike, screen_size: tuple[float, float]) -> float:
@@ -24,8 +25,8 @@ def stde(model: npt.ArrayLike, human: npt.ArrayLike, screen_size: tuple[float, f
     k fixations of the model of the smallest mean distance to a human stretch, as exp(-distance); then the mean over k.
 
     Args:
-        model: [n, 2] or [n, 3], pixels.
-        human: [m, 2] or [m, 3], pixels.
+        model: [n, 2] or [n, 3] scanpath of the model, pixels.
+        human: [m, 2] or [m, 3] scanpath of an observer, pixels.
         screen_size: Width, height in pixels.
 
     Returns:
@@ -33,16 +34,21 @@ def stde(model: npt.ArrayLike, human: npt.ArrayLike, screen_size: tuple[float, f
 
     Raises:
         DataError: A path is malformed.
+
+    Example:
+        >>> path = [(0, 0), (100, 50), (200, 0)]
+        >>> stde(path, path, (400, 300)), round(stde(path, [(0, 40), (100, 90), (200, 40)], (400, 300)), 4)
+        (1.0, 0.9048)
     """
     return float(stdes([model, human], [(0, 1)], screen_size)[0])
 
 
 def stdes(paths: Sequence[npt.ArrayLike], pairs: npt.ArrayLike, screen_size: npt.ArrayLike) -> Floats:
-    """`stde` of many pairs.
+    """Scaled time-delay embedding similarities of many pairs, see `stde`.
 
     Args:
-        paths: N scanpaths.
-        pairs: (P, 2) places in ``paths``: model, human.
+        paths: N scanpaths [n, 2] or [n, 3], pixels.
+        pairs: (P, 2) indices into ``paths``: model, human.
         screen_size: Width, height in pixels, for all or (N, 2).
 
     Returns:
@@ -50,10 +56,14 @@ def stdes(paths: Sequence[npt.ArrayLike], pairs: npt.ArrayLike, screen_size: npt
 
     Raises:
         DataError: A path is malformed.
+
+    Example:
+        >>> stdes([[(0, 0), (100, 50)], [(0, 40), (100, 90)]], [(0, 0), (0, 1)], (400, 300)).round(4).tolist()
+        [1.0, 0.9048]
     """
     index = as_pairs(pairs, len(paths))
     sizes = screen_sizes(screen_size, len(paths)).max(axis=1)
-    scaled = [as_fixations(path, f"scanpath {place}")[:, :2] / sizes[place] for place, path in enumerate(paths)]
+    scaled = [as_fixations(path, f"scanpath {number}")[:, :2] / sizes[number] for number, path in enumerate(paths)]
     points, lengths = padded(scaled, 2)
     out = np.full(len(index), np.nan)
     usable = np.flatnonzero(lengths[index].min(axis=1, initial=np.iinfo(np.int64).max) > 0)
@@ -95,16 +105,21 @@ def time_delay_embedding(
     stretch; then the mean or the largest over stretches.
 
     Args:
-        model: [n, 2] or [n, 3], pixels.
-        human: [m, 2] or [m, 3], pixels.
-        k: Fixations in a stretch.
-        reduction: ``mean`` or ``hausdorff`` (the largest).
+        model: [n, 2] or [n, 3] scanpath of the model, pixels.
+        human: [m, 2] or [m, 3] scanpath of an observer, pixels.
+        k: Number of fixations in a stretch.
+        reduction: Reduction over stretches, ``mean`` or ``hausdorff`` (the largest).
 
     Returns:
         Pixels; NaN if one path is shorter than k.
 
     Raises:
-        ConfigError: ``k`` or ``reduction`` is out of range. DataError: A path is malformed.
+        ConfigError: ``k`` or ``reduction`` is out of range.
+        DataError: A path is malformed.
+
+    Example:
+        >>> time_delay_embedding([(0, 0), (100, 50), (200, 0)], [(0, 40), (100, 90), (200, 40)], k=2)
+        40.0
     """
     if k < 1 or reduction not in ("mean", "hausdorff"):
         raise ConfigError(f"k={k}, reduction={reduction!r}: k must be 1 or more, reduction 'mean' or 'hausdorff'")

@@ -14,16 +14,8 @@ import numpy.typing as npt
 
 from vision_suite.errors import ConfigError
 from vision_suite.metrics.scanpath.pairwise.simplify import Simplify, as_simplify, saccades_of
-from vision_suite.metrics.scanpath.paths import (
-    Bools,
-    Floats,
-    Ints,
-    as_fixations,
-    as_pairs,
-    chunks,
-    padded,
-    screen_sizes,
-)
+from vision_suite.metrics.scanpath.paths import as_fixations, as_pairs, chunks, padded, screen_sizes
+from vision_suite.types.arrays import Bools, Floats, Ints
 
 Thresholds: TypeAlias = Simplify | Mapping[str, float] | Sequence[float] | None
 Short = Literal["nan", "pad_ones"]
@@ -50,22 +42,29 @@ def multimatch(
 ) -> MultiMatch:
     """MultiMatch of two scanpaths.
 
-    Saccades are paired along the cheapest monotone way through the table of their vector differences. With d the median
-    along it and D the screen's diagonal: vector 1 - d / 2D, direction 1 - angle / pi, length 1 - d / D, position 1 -
-    d / D of the starts of saccades, duration 1 - |T1 - T2| / max(T1, T2). Symmetric but for ways of equal cost.
+    Saccades are paired along the cheapest monotone path through the table of their vector differences. With d the
+    median along it and D the screen's diagonal: vector 1 - d / 2D, direction 1 - angle / pi, length 1 - d / D, position
+    1 - d / D of the starts of saccades, duration 1 - |T1 - T2| / max(T1, T2). Symmetric except for paths of equal cost.
 
     Args:
         a: [n, 3] x, y in pixels and duration in seconds; [n, 2] makes the duration NaN.
-        b: [m, 3].
+        b: [m, 3] or [m, 2] of the other scanpath.
         screen_size: Width, height in pixels.
         simplify: Merge small and straight steps first, by thresholds as a `Simplify`, or a dictionary or triple of its
             TDir, TDur, TAmp; None as in papers on scanpath prediction.
-        short: ``nan``: fewer than three fixations give NaN. ``pad_ones``: fill them up with fixations at (1, 1), as the
-            copies of the code in HAT, Gazeformer, IRL and OAT do. That invents saccades: only to reproduce numbers.
+        short: Treatment of fewer than three fixations. ``nan`` gives NaN; ``pad_ones`` fills them up with fixations at
+            (1, 1), as the copies of the code in HAT, Gazeformer, IRL and OAT do. That invents saccades: only to
+            reproduce numbers.
 
     Raises:
         ConfigError: ``short`` or ``simplify`` is unknown.
         DataError: A path is malformed or its durations look like milliseconds.
+
+    Example:
+        >>> across, down = [(0, 0, 0.1), (100, 0, 0.1), (200, 0, 0.1)], [(0, 0, 0.1), (0, 100, 0.1), (0, 200, 0.1)]
+        >>> found = multimatch(across, down, screen_size=(300, 400))
+        >>> round(found.vector, 3), found.direction, found.length, found.duration
+        (0.859, 0.5, 1.0, 1.0)
     """
     return MultiMatch(*multimatches([a, b], [(0, 1)], screen_size, simplify, short=short)[0].tolist())
 
@@ -78,28 +77,33 @@ def multimatches(
     *,
     short: Short = "nan",
 ) -> Floats:
-    """`multimatch` of many pairs.
+    """MultiMatch of many pairs, see `multimatch`.
 
     Args:
         paths: N scanpaths [n, 3] or [n, 2].
-        pairs: (P, 2) places in ``paths``.
+        pairs: (P, 2) indices into ``paths``.
         screen_size: Width, height in pixels, for all or (N, 2); the first path's counts.
-        simplify: As for `multimatch`.
-        short: As for `multimatch`.
+        simplify: Thresholds of the simplification, or None.
+        short: Treatment of fewer than three fixations.
 
     Returns:
         (P, 5) float64 in the order of `MultiMatch`.
 
     Raises:
-        ConfigError: As for `multimatch`.
-        DataError: As for `multimatch`.
+        ConfigError: ``short`` or ``simplify`` is unknown.
+        DataError: A path is malformed or its durations look like milliseconds.
+
+    Example:
+        >>> paths = [[(0, 0), (100, 0), (200, 0)], [(0, 0), (0, 100), (0, 200)]]
+        >>> multimatches(paths, [(0, 0), (0, 1)], screen_size=(300, 400)).round(3)[:, :3].tolist()
+        [[1.0, 1.0, 1.0], [0.859, 0.5, 1.0]]
     """
     limits = as_simplify(simplify)
     if short not in ("nan", "pad_ones"):
         raise ConfigError(f"short={short!r} is unknown: use 'nan' or 'pad_ones'")
     index = as_pairs(pairs, len(paths))
     diagonal = np.hypot(*screen_sizes(screen_size, len(paths)).T)[index[:, 0]]
-    fixations = [as_fixations(path, f"scanpath {place}") for place, path in enumerate(paths)]
+    fixations = [as_fixations(path, f"scanpath {number}") for number, path in enumerate(paths)]
     if short == "pad_ones":
         fixations = [np.concatenate([path, np.ones((max(FEWEST - len(path), 0), 3))]) for path in fixations]
     enough = np.array([len(path) >= FEWEST for path in fixations], dtype=np.bool_)
@@ -122,7 +126,7 @@ def _medians(a: Floats, b: Floats, end_a: Ints, end_b: Ints) -> Floats:
     """(P, 5) median differences of paired saccades, from (P, n, 5) and (P, m, 5) saccades and their (P,) numbers."""
     step = a[:, :, None, 2:4] - b[:, None, :, 2:4]
     cost = np.sqrt(step[..., 0] ** 2 + step[..., 1] ** 2)
-    row, column, used = _cheapest_ways(cost, end_a, end_b)
+    row, column, used = _cheapest_paths(cost, end_a, end_b)
     each = np.arange(len(a))[:, None]
     one, other = a[each, row], b[each, column]
     turn = np.abs(np.arctan2(one[..., 3], one[..., 2]) - np.arctan2(other[..., 3], other[..., 2]))
@@ -138,14 +142,14 @@ def _medians(a: Floats, b: Floats, end_a: Ints, end_b: Ints) -> Floats:
     return np.stack([_masked_median(values, used) for values in differences], axis=1)
 
 
-def _cheapest_ways(cost: Floats, end_a: Ints, end_b: Ints) -> tuple[Ints, Ints, Bools]:
-    """Cheapest way right, down or diagonally from the first to the last cell, without the cost of the first one.
+def _cheapest_paths(cost: Floats, end_a: Ints, end_b: Ints) -> tuple[Ints, Ints, Bools]:
+    """Cheapest path right, down or diagonally from the first to the last cell, without the cost of the first one.
 
-    Cells of an anti-diagonal do not depend on each other: each is one step for all pairs. Of equal ways the diagonal
+    Cells of an anti-diagonal do not depend on each other: each is one step for all pairs. Of equal paths the diagonal
     one is taken, then the one from above.
 
     Returns:
-        (P, n + m - 1) rows and columns on the way, from its end; and which of them belong to it.
+        (P, n + m - 1) rows and columns of the path, from its end; and a mask, True for the cells on it.
     """
     pairs, height, width = cost.shape
     total = np.full((3, pairs, height + 1), np.inf)  # three anti-diagonals; [.., i + 1] is the cell in row i
@@ -162,17 +166,17 @@ def _cheapest_ways(cost: Floats, end_a: Ints, end_b: Ints) -> tuple[Ints, Ints, 
         moves[line, :, low:high] = options.argmin(axis=0)
         now[:, low + 1 : high + 1] = options.min(axis=0) + cost[:, rows, line - rows]
     row, column = end_a - 1, end_b - 1
-    way_row, way_column = np.zeros((2, len(moves), pairs), dtype=np.int64)
+    path_row, path_column = np.zeros((2, len(moves), pairs), dtype=np.int64)
     used = np.zeros((len(moves), pairs), dtype=np.bool_)
     running = np.ones(pairs, dtype=np.bool_)
     each = np.arange(pairs)
-    for place in range(len(moves)):
-        way_row[place], way_column[place], used[place] = row, column, running
+    for step in range(len(moves)):
+        path_row[step], path_column[step], used[step] = row, column, running
         move = moves[row + column, each, row]
         running = running & (row + column > 0)
         row = row - (running & (move != 2))
         column = column - (running & (move != 1))
-    return way_row.T, way_column.T, used.T
+    return path_row.T, path_column.T, used.T
 
 
 def _masked_median(values: Floats, used: Bools) -> Floats:

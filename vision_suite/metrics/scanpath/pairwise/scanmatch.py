@@ -14,7 +14,8 @@ import numpy.typing as npt
 from vision_suite.errors import ConfigError
 from vision_suite.metrics.scanpath.pairwise.strings import align
 from vision_suite.metrics.scanpath.pairwise.symbols import LONGEST_STEP, check_step, grid_cells, repeats
-from vision_suite.metrics.scanpath.paths import Floats, as_fixations, as_pairs, screen_sizes
+from vision_suite.metrics.scanpath.paths import as_fixations, as_pairs, screen_sizes
+from vision_suite.types.arrays import Floats
 
 
 def scanmatch(
@@ -34,8 +35,8 @@ def scanmatch(
     original example).
 
     Args:
-        a: [n, 3] x, y in pixels and duration in seconds; [n, 2] will do without ``temp_bin``.
-        b: [m, 3].
+        a: [n, 3] x, y in pixels and duration in seconds; [n, 2] is enough without ``temp_bin``.
+        b: [m, 3] or [m, 2] of the other scanpath.
         screen_size: Width, height in pixels.
         bins: Columns, rows of the grid.
         threshold: Gain of equal bins (3.5 in the paper: pairs of bins farther apart lose).
@@ -50,6 +51,10 @@ def scanmatch(
     Raises:
         ConfigError: A setting is out of range.
         DataError: A path is malformed or its durations look like milliseconds.
+
+    Example:
+        >>> scanmatch([(10, 10), (300, 200)], [(10, 10), (300, 20)], screen_size=(320, 240))
+        0.5
     """
     return float(scanmatches([a, b], [(0, 1)], screen_size, bins, threshold, temp_bin, gap)[0])
 
@@ -63,23 +68,28 @@ def scanmatches(
     temp_bin: float | None = None,
     gap: float = 0.0,
 ) -> Floats:
-    """`scanmatch` of many pairs.
+    """ScanMatch scores of many pairs, see `scanmatch`.
 
     Args:
         paths: N scanpaths [n, 3] or [n, 2].
-        pairs: (P, 2) places in ``paths``.
+        pairs: (P, 2) indices into ``paths``.
         screen_size: Width, height in pixels, for all or (N, 2).
-        bins: As for `scanmatch`.
-        threshold: As for `scanmatch`.
-        temp_bin: As for `scanmatch`.
-        gap: As for `scanmatch`.
+        bins: Columns, rows of the grid.
+        threshold: Gain of equal bins.
+        temp_bin: Seconds per symbol, or None.
+        gap: Gain of a gap, 0 or less.
 
     Returns:
         (P,) float64.
 
     Raises:
-        ConfigError: As for `scanmatch`.
-        DataError: As for `scanmatch`.
+        ConfigError: A setting is out of range.
+        DataError: A path is malformed or its durations look like milliseconds.
+
+    Example:
+        >>> paths = [[(10, 10), (300, 200)], [(10, 10), (300, 20)]]
+        >>> scanmatches(paths, [(0, 1), (0, 0)], screen_size=(320, 240)).tolist()
+        [0.5, 1.0]
     """
     if threshold <= 0:
         raise ConfigError(f"threshold={threshold:g} must be above 0: it is the gain of equal bins")
@@ -90,12 +100,12 @@ def scanmatches(
     sizes = screen_sizes(screen_size, len(paths))
     known = np.ones(len(paths), dtype=np.bool_)
     strings = []
-    for place, path in enumerate(paths):
-        fixations = as_fixations(path, f"scanpath {place}")
-        cells = grid_cells(fixations[:, :2], sizes[place], bins)
+    for number, path in enumerate(paths):
+        fixations = as_fixations(path, f"scanpath {number}")
+        cells = grid_cells(fixations[:, :2], sizes[number], bins)
         if temp_bin is not None:
             counts = repeats(fixations[:, 2], temp_bin, rounded=True)
-            known[place] = counts is not None
+            known[number] = counts is not None
             cells = np.repeat(cells, 1 if counts is None else counts)
         strings.append(cells)
     lengths = np.array([len(string) for string in strings], dtype=np.int64)
@@ -117,6 +127,10 @@ def substitution_matrix(bins: tuple[int, int] = (16, 12), threshold: float = 3.5
 
     Returns:
         (K, K) float64 for K = columns * rows bins in row-major order.
+
+    Example:
+        >>> substitution_matrix((2, 1)).tolist()
+        [[3.5, 2.5], [2.5, 3.5]]
     """
     row, column = np.divmod(np.arange(bins[0] * bins[1]), bins[0])
     gains: Floats = threshold - np.hypot(row[:, None] - row, column[:, None] - column)

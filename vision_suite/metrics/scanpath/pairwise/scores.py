@@ -1,4 +1,4 @@
-"""The scores that compare two scanpaths, by name: what each needs, which way is better, and how to compute many."""
+"""Scores that compare two scanpaths, by name: their requirements, direction, and computation over many pairs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from vision_suite.metrics.scanpath.pairwise.scanmatch import scanmatches
 from vision_suite.metrics.scanpath.pairwise.simplify import Simplify
 from vision_suite.metrics.scanpath.pairwise.strings import Symbols, edit_distances, sequence_scores
 from vision_suite.metrics.scanpath.pairwise.symbols import grid_letters, object_labels, repeat_by_duration
-from vision_suite.metrics.scanpath.paths import Floats, Ints, Scanpath
+from vision_suite.metrics.scanpath.paths import Scanpath
+from vision_suite.types.arrays import Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,14 @@ class PairScore:
     """A score of two scanpaths.
 
     Attributes:
-        says: What is compared, for the protocol.
-        higher: Whether higher is better.
-        columns: Names of its parts, if several.
-        string: Which string is compared, for string scores.
-        timed: Whether symbols are repeated by duration.
+        description: The compared property, for the protocol.
+        higher: True if higher is better.
+        columns: Names of the parts, if there are several.
+        string: Kind of the compared string, for string scores.
+        timed: True if symbols are repeated by duration.
     """
 
-    says: str
+    description: str
     higher: bool = True
     columns: tuple[str, ...] = ()
     string: Literal["object", "semantic", "cluster", "grid", ""] = ""
@@ -72,9 +73,11 @@ class PairSettings:
 
     Attributes:
         step: Seconds per symbol of the ``_time`` scores, ScanMatch's TempBin among them.
-        bins: Columns, rows of ScanMatch. threshold: Of ScanMatch. gap: Of ScanMatch.
+        bins: Columns, rows of ScanMatch.
+        threshold: Threshold of ScanMatch.
+        gap: Gain of a gap in ScanMatch.
         simplify: MultiMatch's simplification, None as in papers on scanpath prediction.
-        short: What MultiMatch does with fewer than three fixations; ``pad_ones`` only to reproduce old numbers.
+        short: MultiMatch's treatment of fewer than three fixations; ``pad_ones`` only to reproduce old numbers.
     """
 
     step: float = 0.05
@@ -86,11 +89,12 @@ class PairSettings:
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What the scores need to know of one stimulus beside the paths.
+class Stimulus:
+    """Facts of one stimulus that scores read beside the paths; ``vision_suite.metrics.scanpath.Scene``.
 
     Attributes:
-        screen_size: Width, height in pixels. categories: Category by object, for semantic scores.
+        screen_size: Width, height in pixels.
+        categories: Category by object, for semantic scores.
         clusters: Mean-shift clusters, for cluster scores.
     """
 
@@ -102,24 +106,31 @@ class Scene:
 def pair_scores(
     name: str,
     paths: Sequence[Scanpath],
-    scenes: Sequence[Scene],
+    scenes: Sequence[Stimulus],
     pairs: Ints,
     settings: PairSettings | None = None,
 ) -> Floats:
     """One score of many pairs.
 
     Args:
-        name: One of `PAIR_SCORES`.
+        name: Name of a score in `PAIR_SCORES`.
         paths: N scanpaths.
-        scenes: The scene of each of them.
-        pairs: (P, 2) places in ``paths``, the model's first where that matters.
-        settings: Of the score.
+        scenes: Stimulus of each scanpath.
+        pairs: (P, 2) int64 indices into ``paths``, the model's first where that matters.
+        settings: Settings of the scores.
 
     Returns:
         (P, C) float64, C the number of columns; NaN where a path is too short or a duration is unknown.
 
     Raises:
-        ConfigError: The score is unknown. DataError: Something it needs was not given.
+        ConfigError: The score is unknown.
+        DataError: Something that the score needs was not given.
+
+    Example:
+        >>> from vision_suite.metrics.scanpath import Scanpath, Scene
+        >>> paths = [Scanpath([3, 7, 9]), Scanpath([3, 9])]
+        >>> pair_scores("edit_distance", paths, [Scene()] * 2, [(0, 1)]).tolist()
+        [[1.0]]
     """
     how = settings or PairSettings()
     if name not in PAIR_SCORES:
@@ -145,14 +156,14 @@ def pair_scores(
 
 
 def describe(name: str, settings: PairSettings) -> str:
-    """What a score compares, with its settings, in a line.
+    """Describe a score and its settings in a line.
 
     Args:
-        name: One of `PAIR_SCORES`.
-        settings: Of the score.
+        name: Name of a score in `PAIR_SCORES`.
+        settings: Settings of the scores.
     """
     score = PAIR_SCORES[name]
-    details = [score.says]
+    details = [score.description]
     if name.startswith("scanmatch"):
         columns, rows = settings.bins
         details.append(f"{columns} x {rows} bins, threshold {settings.threshold:g}, gap {settings.gap:g}")
@@ -165,7 +176,7 @@ def describe(name: str, settings: PairSettings) -> str:
     return ", ".join(details)
 
 
-def _string(path: Scanpath, scene: Scene, score: PairScore, name: str, how: PairSettings) -> Symbols | None:
+def _string(path: Scanpath, scene: Stimulus, score: PairScore, name: str, how: PairSettings) -> Symbols | None:
     symbols: Symbols
     if score.string == "grid":
         symbols = grid_letters(path.fixations, _screen(scene, name))
@@ -184,7 +195,7 @@ def _string(path: Scanpath, scene: Scene, score: PairScore, name: str, how: Pair
     return repeat_by_duration(symbols, path.seconds, how.step) if score.timed else symbols
 
 
-def _screen(scene: Scene, name: str) -> tuple[float, float]:
+def _screen(scene: Stimulus, name: str) -> tuple[float, float]:
     if scene.screen_size is None:
         raise DataError(f"{name} needs screen_size, width and height in pixels, of every stimulus")
     return scene.screen_size

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vision_suite.errors import ConfigError
-from vision_suite.metrics.scanpath.paths import Floats
+from vision_suite.types.arrays import Floats
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Simplify:
 
 
 def as_simplify(given: Simplify | Mapping[str, float] | Sequence[float] | None) -> Simplify | None:
-    """Thresholds by name or in the order of `Simplify`, as one.
+    """Convert thresholds by name, or in the order of `Simplify`, to a `Simplify`.
 
     Raises:
-        ConfigError: They are no such thing.
+        ConfigError: The thresholds have another form.
     """
     if given is None or isinstance(given, Simplify):
         return given
@@ -54,7 +54,7 @@ def saccades_of(fixations: Floats, simplify: Simplify | None = None) -> Floats:
 
     Args:
         fixations: (n, 3) x, y in pixels, duration in seconds.
-        simplify: Thresholds; None leaves the path as it is.
+        simplify: Thresholds; None leaves the path unchanged.
 
     Returns:
         (max(n - 1, 0), 5) float64 start x, start y, dx, dy in pixels and the duration of the starting fixation.
@@ -76,14 +76,14 @@ def saccades_of(fixations: Floats, simplify: Simplify | None = None) -> Floats:
 def _by_direction(saccades: Floats, durations: Floats, limits: Simplify) -> tuple[Floats, Floats]:
     kept: list[Floats] = []
     times: list[float] = []
-    place = 0
-    while place < len(saccades):
-        times.append(durations[place])
+    index = 0
+    while index < len(saccades):
+        times.append(durations[index])
         near = False
-        if place + 1 < len(saccades) and durations[place + 1] < limits.TDur:
-            near = _angle(saccades[place, 2:], saccades[place + 1, 2:]) < limits.TDir
-        kept.append(_merged(saccades, place) if near else saccades[place])
-        place += 2 if near else 1
+        if index + 1 < len(saccades) and durations[index + 1] < limits.TDur:
+            near = _angle(saccades[index, 2:], saccades[index + 1, 2:]) < limits.TDir
+        kept.append(_merged(saccades, index) if near else saccades[index])
+        index += 2 if near else 1
     return np.array(kept), np.array([*times, durations[-1]])
 
 
@@ -91,27 +91,27 @@ def _by_amplitude(saccades: Floats, durations: Floats, limits: Simplify) -> tupl
     kept: list[Floats] = []
     times: list[float] = []
     last = len(saccades) - 1
-    place = 0
-    while place <= last:
-        small = np.hypot(*saccades[place, 2:]) < limits.TAmp
-        if place < last:
-            small &= min(durations[place], durations[place + 1]) < limits.TDur
-            kept.append(_merged(saccades, place) if small else saccades[place])
-            times.append(durations[place])
-            place += 2 if small else 1
+    index = 0
+    while index <= last:
+        small = np.hypot(*saccades[index, 2:]) < limits.TAmp
+        if index < last:
+            small &= min(durations[index], durations[index + 1]) < limits.TDur
+            kept.append(_merged(saccades, index) if small else saccades[index])
+            times.append(durations[index])
+            index += 2 if small else 1
         else:
             small &= last > 0 and min(durations[-2], durations[-1]) < limits.TDur
             if small:
                 kept[-1] = np.concatenate([kept[-1][:2], saccades[-2, 2:] + saccades[-1, 2:]])
             else:
-                kept.append(saccades[place])
-            times.append(durations[place - 1 if small else place])
-            place += 1
+                kept.append(saccades[index])
+            times.append(durations[index - 1 if small else index])
+            index += 1
     return np.array(kept), np.array([*times, durations[-1]])
 
 
-def _merged(saccades: Floats, place: int) -> Floats:
-    return np.concatenate([saccades[place, :2], saccades[place, 2:] + saccades[place + 1, 2:]])
+def _merged(saccades: Floats, index: int) -> Floats:
+    return np.concatenate([saccades[index, :2], saccades[index, 2:] + saccades[index + 1, 2:]])
 
 
 def _angle(first: Floats, second: Floats) -> float:

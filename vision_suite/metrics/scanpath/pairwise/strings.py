@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.scanpath.paths import Bools, Floats, Ints, as_pairs, chunks
+from vision_suite.metrics.scanpath.paths import as_pairs, chunks
+from vision_suite.types.arrays import Bools, Floats, Ints
 
 Symbols = Sequence[Hashable] | npt.NDArray[Any]
 FEW = 32  # pairs; above it a loop over cells beats NumPy's accumulate, which walks memory pair by pair
@@ -26,11 +27,15 @@ def sequence_score(a: Symbols, b: Symbols) -> float:
     That is Needleman-Wunsch with match 1, mismatch 0 and gap 0, as in OAT, HAT, Gazeformer and IRL.
 
     Args:
-        a: Symbols, any hashables; a ``str`` is a list of letters. Arrays and tensors of one dimension will do.
-        b: Symbols.
+        a: Symbols, any hashables; a ``str`` is a list of letters. Arrays and tensors of one dimension are accepted.
+        b: Symbols of the other string.
 
     Returns:
         0..1; 1 for two empty strings, 0 if one is empty.
+
+    Example:
+        >>> sequence_score("ABCD", "ABD"), sequence_score([3, 7, 9], [3, 9])
+        (0.75, 0.6666666666666666)
     """
     return float(sequence_scores([a, b], [(0, 1)])[0])
 
@@ -39,21 +44,29 @@ def edit_distance(a: Symbols, b: Symbols) -> float:
     """Levenshtein distance of two strings with unit costs, not normalised (FED, SED, SemFED).
 
     Args:
-        a: Symbols, any hashables; a ``str`` is a list of letters. Arrays and tensors of one dimension will do.
-        b: Symbols.
+        a: Symbols, any hashables; a ``str`` is a list of letters. Arrays and tensors of one dimension are accepted.
+        b: Symbols of the other string.
+
+    Example:
+        >>> edit_distance("ABCD", "ABD")
+        1.0
     """
     return float(edit_distances([a, b], [(0, 1)])[0])
 
 
 def sequence_scores(paths: Sequence[Symbols | None], pairs: npt.ArrayLike) -> Floats:
-    """`sequence_score` of many pairs.
+    """Sequence Scores of many pairs, see `sequence_score`.
 
     Args:
         paths: N strings; None (for example a string by durations that are unknown) gives NaN.
-        pairs: (P, 2) places in ``paths``.
+        pairs: (P, 2) indices into ``paths``.
 
     Returns:
         (P,) float64.
+
+    Example:
+        >>> sequence_scores(["ABCD", "ABD", "AB"], [(0, 1), (0, 2)]).tolist()
+        [0.75, 0.5]
     """
     codes, lengths, index, known = _prepare(paths, pairs)
     longer = lengths[index].max(axis=1, initial=0)
@@ -63,21 +76,25 @@ def sequence_scores(paths: Sequence[Symbols | None], pairs: npt.ArrayLike) -> Fl
 
 
 def edit_distances(paths: Sequence[Symbols | None], pairs: npt.ArrayLike) -> Floats:
-    """`edit_distance` of many pairs.
+    """Edit distances of many pairs, see `edit_distance`.
 
     Args:
         paths: N strings; None gives NaN.
-        pairs: (P, 2) places in ``paths``.
+        pairs: (P, 2) indices into ``paths``.
 
     Returns:
         (P,) float64.
+
+    Example:
+        >>> edit_distances(["ABCD", "ABD", "AB"], [(0, 1), (0, 2)]).tolist()
+        [1.0, 2.0]
     """
     codes, lengths, index, known = _prepare(paths, pairs)
     return np.where(known, 0.0 - align(codes, lengths, index, match=0, mismatch=-1, gap=-1), np.nan)
 
 
 def encode(paths: Sequence[Symbols]) -> tuple[Ints, Ints]:
-    """Strings as one table of numbers.
+    """Encode strings as one table of integers.
 
     Returns:
         (N, L) int64, equal numbers for equal symbols, -1 behind the end; (N,) int64 lengths.
@@ -114,11 +131,11 @@ def align(
     row, F[i, j] = max over k <= j of C[i, k] + (j - k) gap, as one running maximum.
 
     Args:
-        codes: (N, L) symbols, anything behind the ends.
-        lengths: (N,) lengths.
-        pairs: (P, 2) places of paths.
+        codes: (N, L) int64 symbols, anything behind the ends.
+        lengths: (N,) int64 lengths.
+        pairs: (P, 2) int64 indices of strings.
         match: Gain of equal symbols.
-        mismatch: Gain of unequal ones.
+        mismatch: Gain of unequal symbols.
         gap: Gain of a gap, 0 or less.
         substitution: (K, K) gains by symbols instead of ``match`` and ``mismatch``. The result is then the largest cell
             of a table that starts with one gap too many, F[i, 0] = (i + 1) gap, as ScanMatch's programs have it.
@@ -169,8 +186,8 @@ def _running_maximum(row: npt.NDArray[np.floating[Any]]) -> None:
     if row.shape[1] < FEW:
         np.maximum.accumulate(row, axis=0, out=row)
         return
-    for place in range(1, len(row)):
-        np.maximum(row[place], row[place - 1], out=row[place])
+    for index in range(1, len(row)):
+        np.maximum(row[index], row[index - 1], out=row[index])
 
 
 def _prepare(paths: Sequence[Symbols | None], pairs: npt.ArrayLike) -> tuple[Ints, Ints, Ints, Bools]:

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.scanpath.paths import Floats, Ints, as_fixations, check_seconds
+from vision_suite.metrics.scanpath.paths import as_fixations, check_seconds
 from vision_suite.types import BACKGROUND
+from vision_suite.types.arrays import Floats, Ints
 
 LONGEST_STEP = 10.0  # seconds; a larger step of time was given in milliseconds
 
@@ -19,14 +20,14 @@ def check_step(step: float, name: str) -> None:
     """Refuse a step of time that can't be seconds.
 
     Raises:
-        ConfigError: It is not positive or larger than ten seconds.
+        ConfigError: The step is not positive, or larger than ten seconds.
     """
     if not 0 < step <= LONGEST_STEP:
         raise ConfigError(f"{name}={step:g} must be in seconds, above 0 and at most {LONGEST_STEP:g}: 50 ms are 0.05")
 
 
 def repeats(duration: npt.ArrayLike, step: float, *, rounded: bool = False) -> Ints | None:
-    """How often each symbol is written for its duration.
+    """Number of repetitions of each symbol for its duration.
 
     Args:
         duration: (n,) seconds.
@@ -53,12 +54,12 @@ def repeats(duration: npt.ArrayLike, step: float, *, rounded: bool = False) -> I
 def repeat_by_duration(
     symbols: Sequence[Hashable] | npt.NDArray[Any], duration: npt.ArrayLike, step: float = 0.05
 ) -> list[Hashable] | None:
-    """The string in which each symbol is repeated int(T / 50 ms) times (Sequence Score and FED with duration).
+    """String in which each symbol is repeated int(T / 50 ms) times (Sequence Score and FED with duration).
 
     A fixation shorter than ``step`` is not written at all, as in the reference code.
 
     Args:
-        symbols: n symbols.
+        symbols: Sequence of n symbols.
         duration: (n,) seconds.
         step: Seconds per symbol.
 
@@ -67,6 +68,10 @@ def repeat_by_duration(
 
     Raises:
         DataError: The numbers of symbols and durations differ, or durations are not in seconds.
+
+    Example:
+        >>> repeat_by_duration("AB", [0.12, 0.16])
+        ['A', 'A', 'B', 'B', 'B']
     """
     if len(symbols) != np.size(duration):
         raise DataError(f"{len(symbols)} symbols but {np.size(duration)} durations: give one duration per fixation")
@@ -80,11 +85,15 @@ def object_labels(objects: Sequence[int] | Ints, labels: Mapping[int, Hashable] 
     """Category of each fixated object, for the semantic Sequence Score and SemFED.
 
     Args:
-        objects: Object numbers; ``BACKGROUND`` keeps its own symbol.
-        labels: Category by object number.
+        objects: Indices of objects; ``BACKGROUND`` keeps its own symbol.
+        labels: Category of each object.
 
     Raises:
         DataError: An object has no category.
+
+    Example:
+        >>> object_labels([2, 0, -2], ["cup", "fork", "dish"])
+        ['dish', 'cup', -2]
     """
     out: list[Hashable] = []
     known = labels if isinstance(labels, Mapping) else dict(enumerate(labels))
@@ -101,6 +110,10 @@ def labels_at(label_map: npt.NDArray[Any], xy: npt.ArrayLike) -> list[Hashable]:
     Args:
         label_map: (H, W) labels.
         xy: (n, 2) or (n, 3), x and y in pixels of the map; outside it the border counts.
+
+    Example:
+        >>> labels_at(np.array([["sky", "sky"], ["road", "tree"]]), [(0.5, 1.2), (9, 1)])
+        ['road', 'tree']
     """
     points = as_fixations(xy, "a scanpath")[:, :2].astype(np.int64)
     height, width = label_map.shape
@@ -137,10 +150,14 @@ def grid_letters(xy: npt.ArrayLike, screen_size: tuple[float, float], cells: int
 
     Raises:
         ConfigError: ``cells`` is out of range.
+
+    Example:
+        >>> grid_letters([(10, 10), (450, 90)], screen_size=(500, 500))
+        'ae'
     """
     if not 1 <= cells <= 5:
         raise ConfigError(f"cells={cells} must be 1 to 5, one lower-case letter per cell")
-    places = grid_cells(
+    numbers = grid_cells(
         as_fixations(xy, "a scanpath")[:, :2], np.asarray(screen_size, dtype=np.float64), (cells, cells)
     )
-    return "".join(chr(ord("a") + place) for place in places)
+    return "".join(chr(ord("a") + number) for number in numbers)

@@ -1,7 +1,7 @@
 """Simple predictors of scanpaths that a model must beat: random objects, the next object, frequent offsets.
 
-An offset is the next object's number minus this one's: in reading +1 is the next word, on a grid in row-major order +1
-is the neighbour to the right. Paths of all three are as long as the person's and begin with the given fixations.
+An offset is the next object's index minus this one's: in reading +1 is the next word, on a grid in row-major order +1
+is the neighbour to the right. Paths of all three are as long as the recorded one and begin with the given fixations.
 """
 
 from __future__ import annotations
@@ -14,41 +14,46 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.scanpath.paths import Floats, Ints, Scanpath
-from vision_suite.metrics.scanpath.report.trials import SceneLike, TrialLike, sampled_path
-from vision_suite.types import BACKGROUND
+from vision_suite.metrics.scanpath.paths import Scanpath
+from vision_suite.metrics.scanpath.report.trials import sampled_path
+from vision_suite.types import BACKGROUND, Scene, Trial
+from vision_suite.types.arrays import Floats, Ints
 
 SMOOTHING = 0.05
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What can come next beside an object.
+    """Events beside a fixation on an object that can come next.
 
     Attributes:
-        background: Whether fixations on no object occur. ends: Whether paths end by themselves.
+        background: True if fixations on no object occur.
+        ends: True if paths end by themselves.
     """
 
     background: bool
     ends: bool
 
     @classmethod
-    def of(cls, trials: Sequence[TrialLike]) -> Choices:
-        """What occurs in trials."""
+    def of(cls, trials: Sequence[Trial]) -> Choices:
+        """Events that occur in trials."""
         return cls(any(BACKGROUND in t.sequence for t in trials), any(t.terminated for t in trials))
 
 
 @dataclass(frozen=True)
 class OffsetHistogram:
-    """How often people went from one object to the one so many places on.
+    """Histogram of the offsets between the indices of successive objects.
 
     p(j | i) is proportional to the count of j - i, plus ``smoothing``, over the objects of the scene. The first
-    fixation, and the one behind the background, may fall on any object alike. Background and end have a constant
-    probability.
+    fixation, and the one behind the background, fall on all objects with equal probability. Background and end have a
+    constant probability.
 
     Attributes:
-        counts: Transitions by offset. background: Probability of the background. end: Probability of the end.
-        smoothing: Added to the count of each offset. unused: Transitions from or to the background.
+        counts: Number of transitions by offset.
+        background: Probability of the background.
+        end: Probability of the end.
+        smoothing: Number added to the count of each offset.
+        unused: Number of transitions from or to the background.
     """
 
     counts: Mapping[int, int]
@@ -60,9 +65,9 @@ class OffsetHistogram:
     def transitions(self, objects: int) -> Floats:
         """(N + 1, N) probability of each object behind each object, and in the last row behind anything else."""
         line = np.array([self.counts.get(offset, 0) for offset in range(1 - objects, objects)], dtype=np.float64)
-        places = np.arange(objects)
+        index = np.arange(objects)
         table = np.ones((objects + 1, objects))
-        table[:objects] = (line + self.smoothing)[places - places[:, None] + objects - 1]
+        table[:objects] = (line + self.smoothing)[index - index[:, None] + objects - 1]
         probabilities: Floats = table / table.sum(axis=1, keepdims=True)
         return probabilities
 
@@ -70,20 +75,20 @@ class OffsetHistogram:
         """(L + 1, N + 2) log probability of each object, the background and the end before each decision, nats.
 
         Args:
-            sequence: (L,) objects or ``BACKGROUND``, the person's.
-            objects: N.
+            sequence: (L,) int64 objects or ``BACKGROUND`` of an observer.
+            objects: Number of objects N.
         """
         table = self.transitions(objects)[_before(sequence, objects)]
         return _with_rest(table, self.background, self.end)
 
 
-def fit_offsets(trials: Sequence[TrialLike], choices: Choices, smoothing: float = SMOOTHING) -> OffsetHistogram:
+def fit_offsets(trials: Sequence[Trial], choices: Choices, smoothing: float = SMOOTHING) -> OffsetHistogram:
     """The histogram of training trials.
 
     Args:
-        trials: Whole recordings rather than pieces, so that no transition is missed or counted twice.
-        choices: Beside objects; what cannot occur gets no probability.
-        smoothing: Added to the count of each offset, above 0.
+        trials: Whole recordings rather than windows, so that no transition is missed or counted twice.
+        choices: Possible events beside objects; others get no probability.
+        smoothing: Number added to the count of each offset, above 0.
 
     Raises:
         ConfigError: Smoothing is not above 0, so that an unseen offset would be impossible.
@@ -121,8 +126,8 @@ def uniform_log_probabilities(sequence: npt.ArrayLike, objects: int, choices: Ch
 
 
 def baseline_paths(
-    trials: Sequence[TrialLike],
-    scenes: Sequence[SceneLike],
+    trials: Sequence[Trial],
+    scenes: Sequence[Scene],
     histogram: OffsetHistogram | None,
     count: int,
     seed: int,
@@ -130,11 +135,11 @@ def baseline_paths(
     """Paths of every simple predictor by trial, on the centres of objects.
 
     Args:
-        trials: People's.
-        scenes: The scene of each trial.
-        histogram: Of training trials; None leaves the offset predictor out.
-        count: Paths per trial of predictors that draw.
-        seed: Of the draws.
+        trials: Recorded trials.
+        scenes: Scene of each trial.
+        histogram: Histogram of training trials; None leaves the offset predictor out.
+        count: Number of paths per trial of predictors that draw.
+        seed: Seed of the draws.
 
     Raises:
         ConfigError: ``count`` is below 1.
@@ -157,57 +162,59 @@ def baseline_paths(
     }
 
 
-def random_paths(trial: TrialLike, objects: int, count: int, generator: np.random.Generator) -> list[Scanpath]:
-    """Paths over objects drawn alike and independently, of the person's length.
+def random_paths(trial: Trial, objects: int, count: int, generator: np.random.Generator) -> list[Scanpath]:
+    """Paths over objects drawn uniformly and independently, as long as the recorded one.
 
     Args:
-        trial: The person's.
-        objects: N of the scene.
-        count: Paths.
-        generator: Of the draws.
+        trial: The recorded trial.
+        objects: Number of objects of the scene.
+        count: Number of paths.
+        generator: Source of the draws.
     """
     drawn = generator.integers(0, objects, (count, len(trial.sequence)))
     drawn[:, : trial.given] = trial.sequence[: trial.given]
     return [Scanpath(row, terminated=trial.terminated) for row in drawn]
 
 
-def next_object_path(trial: TrialLike, objects: int) -> Scanpath:
-    """From the last given fixation, or else the person's first one, always the next object; it stays on the last one.
+def next_object_path(trial: Trial, objects: int) -> Scanpath:
+    """Path to the next object at each step, which stays on the last one.
+
+    It begins at the last given fixation, or else at the observer's first one.
 
     Args:
-        trial: The person's; where nothing is given, its first fixation is told.
-        objects: N of the scene.
+        trial: The recorded trial; where no fixation is given, its first one is used.
+        objects: Number of objects of the scene.
     """
-    told = trial.sequence[: max(trial.given, 1)]
-    known = told[told != BACKGROUND]
+    first = trial.sequence[: max(trial.given, 1)]
+    known = first[first != BACKGROUND]
     begin = int(known[-1]) if len(known) else 0
-    ahead = np.minimum(begin + np.arange(1, len(trial.sequence) - len(told) + 1), objects - 1)
-    return Scanpath(np.concatenate([told, ahead]).astype(np.int64), terminated=trial.terminated)
+    ahead = np.minimum(begin + np.arange(1, len(trial.sequence) - len(first) + 1), objects - 1)
+    return Scanpath(np.concatenate([first, ahead]).astype(np.int64), terminated=trial.terminated)
 
 
 def offset_paths(
-    trial: TrialLike, objects: int, histogram: OffsetHistogram, count: int, generator: np.random.Generator
+    trial: Trial, objects: int, histogram: OffsetHistogram, count: int, generator: np.random.Generator
 ) -> list[Scanpath]:
-    """Paths drawn step by step from an offset histogram, of the person's length, never on the background.
+    """Paths drawn step by step from an offset histogram, as long as the recorded one, never on the background.
 
     Args:
-        trial: The person's.
-        objects: N of the scene.
-        histogram: Of training trials.
-        count: Paths.
-        generator: Of the draws.
+        trial: The recorded trial.
+        objects: Number of objects of the scene.
+        histogram: Histogram of training trials.
+        count: Number of paths.
+        generator: Source of the draws.
     """
     return chain_paths(trial, histogram.transitions(objects), count, generator)
 
 
-def chain_paths(trial: TrialLike, transitions: Floats, count: int, generator: np.random.Generator) -> list[Scanpath]:
-    """Paths drawn step by step from a Markov chain, of the person's length, never on the background.
+def chain_paths(trial: Trial, transitions: Floats, count: int, generator: np.random.Generator) -> list[Scanpath]:
+    """Paths drawn step by step from a Markov chain, as long as the recorded one, never on the background.
 
     Args:
-        trial: The person's.
+        trial: The recorded trial.
         transitions: (N + 1, N) probability of each object behind each object, and in the last row behind anything else.
-        count: Paths.
-        generator: Of the draws.
+        count: Number of paths.
+        generator: Source of the draws.
     """
     objects = transitions.shape[1]
     cumulative = transitions.cumsum(axis=1)
@@ -223,7 +230,7 @@ def chain_paths(trial: TrialLike, transitions: Floats, count: int, generator: np
 
 
 def _before(sequence: npt.ArrayLike, objects: int) -> Ints:
-    """(L + 1,) what was fixated before each decision, N for nothing or the background."""
+    """(L + 1,) int64 object fixated before each decision, N for none or the background."""
     path = np.asarray(sequence, dtype=np.int64)
     before: Ints = np.append(objects, np.where(path == BACKGROUND, objects, path))
     return before

@@ -1,70 +1,59 @@
-"""Whom the human ceiling compares a person with, where that is not the other people of its stimulus and part."""
+"""Human ceiling of a report: the scanpaths of other observers with which each observer is compared."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from vision_suite.metrics.scanpath.paths import Scanpath
-from vision_suite.metrics.scanpath.report.protocol import human_pairs
+from vision_suite.metrics.scanpath.report.compare import Comparison
+from vision_suite.metrics.scanpath.report.evaluation import Evaluation
 from vision_suite.metrics.scanpath.report.table import CEILING
-from vision_suite.metrics.scanpath.report.trials import (
-    SceneLike,
-    TrialLike,
-    human_path,
-    stimulus_of,
-    windows_like,
-    without_first,
-)
+from vision_suite.metrics.scanpath.report.trials import human_path, stimulus_in, stimulus_of, windows_like
+from vision_suite.types import Trial
 
 WINDOWS = (
-    "human ceiling of each piece against the windows of other people's recordings that begin with the same given "
-    "fixations, as long as the piece; pieces without one left out"
+    "human ceiling of each window against the windows of other observers' recordings that begin with the same given "
+    "fixations, as long as the window; windows without one left out"
 )
 OTHERS = (
-    "human ceiling of each person against the people of the training part on the same stimulus, for no stimulus has "
-    "two people here; stimuli without any left out"
+    "human ceiling of each observer against the observers of the training part on the same stimulus, for no stimulus "
+    "has two observers here; stimuli without any left out"
 )
 
 
-def company(
-    trials: Sequence[TrialLike],
-    groups: Sequence[Sequence[int]],
-    scenes: Mapping[str, SceneLike],
-    recordings: Sequence[TrialLike],
-    training: Sequence[TrialLike],
-    include_given: bool,
-) -> tuple[list[list[Scanpath]] | None, str]:
-    """Paths of other people by trial, or None for those of its stimulus; and what the ceiling then is, in words.
+def human_ceiling(test: Evaluation, recordings: Sequence[Trial], training: Sequence[Trial]) -> tuple[Comparison, str]:
+    """Pairs of observers that make the human ceiling, and their description.
 
-    Pieces of recordings seldom begin alike, so they meet windows. A split by subject leaves one person a stimulus, who
-    meets those of the training part.
+    Usually these are the observers of one stimulus. Windows of recordings seldom begin alike, so they are compared with
+    windows of other observers' recordings. A split by subject leaves one observer a stimulus, who is compared with
+    those of the training part.
 
     Args:
-        trials: People's, of the evaluated split.
-        groups: Places of the trials of each stimulus.
-        scenes: By name.
-        recordings: Whole recordings of the evaluated split, where trials are pieces.
+        test: The evaluated trials.
+        recordings: Whole recordings of the evaluated split, where trials are windows.
         training: Whole recordings of the training part.
-        include_given: Whether given fixations count.
     """
-    windows = bool(recordings) and all(trial.recording >= 0 for trial in trials)
-    if not windows and any(human_pairs([trials[n].subject or None for n in group]) for group in groups):
-        return None, CEILING
-    known: defaultdict[str, list[TrialLike]] = defaultdict(list)
+    windows = bool(recordings) and all(trial.recording >= 0 for trial in test.trials)
+    usual = Comparison.among(test.by_stimulus(test.humans), test.stimuli)
+    if not windows and len(usual.pairs):
+        return usual, CEILING
+    known: defaultdict[str, list[Trial]] = defaultdict(list)
     for other in (*(recordings if windows else ()), *training):
         known[other.scene].append(other)
-    found = []
-    for trial in trials:
-        scene = scenes[trial.scene]
+    others = []
+    for trial, scene in test.paired():
         if windows:
-            drop = 0 if include_given else trial.given
-            found.append([without_first(path, drop) for path in windows_like(trial, known[trial.scene], scene)])
+            found = windows_like(trial, known[trial.scene], scene)
+            others.append([test.compared(path, trial) for path in found])
         else:
-            others = [
-                o for o in known[trial.scene] if o.subject != trial.subject and stimulus_of(o) == stimulus_of(trial)
+            same = [
+                o for o in known[trial.scene] if stimulus_of(o) == stimulus_of(trial) and o.subject != trial.subject
             ]
-            found.append([without_first(human_path(o, scene), 0 if include_given else o.given) for o in others])
-    if windows:
-        return found, WINDOWS
-    return (found, OTHERS) if any(found) else (None, CEILING)
+            others.append([test.compared(human_path(other, scene), other) for other in same])
+    if not windows and not any(others):
+        return usual, CEILING
+    own = [
+        [test.compared(path, trial) for path in paths] for trial, paths in zip(test.trials, test.humans, strict=True)
+    ]
+    stimuli = [stimulus_in(scene) for _, scene in test.paired()]
+    return Comparison.against(others, own, stimuli), WINDOWS if windows else OTHERS

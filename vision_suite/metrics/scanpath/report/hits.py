@@ -1,4 +1,4 @@
-"""How fast targets are found, as a curve over fixations with a bootstrap interval."""
+"""Speed of search: share of paths that have hit the target, over fixations, with a bootstrap interval."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vision_suite.metrics.scanpath.paths import Floats, Scanpath
+from vision_suite.metrics.scanpath.paths import Scanpath
 from vision_suite.metrics.scanpath.report.protocol import bootstrap
-from vision_suite.metrics.scanpath.report.trials import TrialLike
 from vision_suite.metrics.scanpath.search import steps_to_objects
+from vision_suite.types import Trial
+from vision_suite.types.arrays import Floats
 
 LONGEST = 50  # fixations
 
 
 def hit_curve(
-    trials: Sequence[TrialLike],
+    trials: Sequence[Trial],
     paths: Sequence[Sequence[Scanpath]],
     groups: Sequence[Sequence[int]],
     *,
@@ -27,14 +28,15 @@ def hit_curve(
     `search_efficiency` averages over tasks and has no interval; here every stimulus counts alike.
 
     Args:
-        trials: People's.
-        paths: By trial.
-        groups: Places of the trials of each stimulus that has a target.
-        resamples: Bootstrap draws over stimuli.
-        seed: Of the draws.
+        trials: Recorded trials.
+        paths: Paths by trial.
+        groups: Indices of the trials of each stimulus that has a target.
+        resamples: Number of bootstrap draws over stimuli.
+        seed: Seed of the draws.
 
     Returns:
-        (3, K) mean and ends of the 95% interval by fixation 1..K, K the longest trial, at most 50; None without paths.
+        (3, K) float64 mean and ends of the 95% interval by fixation 1..K, K the longest trial, at most 50; None without
+        paths.
     """
     longest = min(LONGEST, max((len(trials[n].sequence) for group in groups for n in group), default=0))
     shares = []

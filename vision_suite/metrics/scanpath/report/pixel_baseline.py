@@ -1,28 +1,44 @@
-"""A pixel-based predictor of scanpaths, which knows nothing of objects: where people look, and how far they move.
+"""Pixel-based predictor of scanpaths without objects: a density of fixations, and one of eye movements.
 
-The density of the next fixation is a mixture ``p(x | y) = a place(x) + b step(x - y) + c uniform(x)``, where y is the
-fixation before: ``place`` smooths all training fixations (with their bias to the centre), ``step`` all movements of the
-eyes. It is integrated over the objects' boxes, so that its likelihood and its paths compare with object models.
-Re-implemented here as the simplest member of the family of history-conditioned pixel models (HAT and its like).
+The density of the next fixation is a mixture ``p(x | y) = a location(x) + b step(x - y) + c uniform(x)``, where y is
+the fixation before: ``location`` smooths all training fixations (with their bias to the centre), ``step`` all eye
+movements. It is integrated over the objects' boxes, so that its likelihood and its paths compare with object models.
+Re-implemented here as the simplest member of the family of history-conditioned pixel models (HAT and similar ones).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.scanpath.paths import Floats, Scanpath
+from vision_suite.metrics.scanpath.paths import Scanpath
 from vision_suite.metrics.scanpath.report.baselines import SMOOTHING, Choices, chain_paths
-from vision_suite.metrics.scanpath.report.trials import SceneLike, TrialLike, centres_of
+from vision_suite.metrics.scanpath.report.trials import centres_of
+from vision_suite.types import Scene, Trial
+from vision_suite.types.arrays import Floats
 
 RESOLUTION = 128  # cells along the longest side of the largest scene
 BANDWIDTHS = (0.5, 1.0, 2.0, 4.0, 8.0)  # cells
 ROUNDS = 50  # of expectation maximisation
 TINY = 1e-12  # a density, so that nothing is impossible
-_Moves = list[tuple[tuple[float, float], Floats | None, Floats]]  # screen, fixation before, fixation
+
+
+class Move(NamedTuple):
+    """A fixation and the one before it.
+
+    Attributes:
+        size: Width, height of the screen in pixels.
+        before: (2,) x, y of the fixation before, in pixels; None for the first one.
+        point: (2,) x, y of the fixation, in pixels.
+    """
+
+    size: tuple[float, float]
+    before: Floats | None
+    point: Floats
 
 
 @dataclass(frozen=True)
@@ -31,15 +47,16 @@ class PixelBaseline:
 
     Attributes:
         cell: Side of a cell in pixels, within which the density is constant.
-        place: (G, G) density over the screen in shares of its height and width.
+        location: (G, G) density over the screen in shares of its height and width.
         step: (2 G + 1, 2 G + 1) density of moves in cells, down and right; no move is in the middle.
-        shares: Of place, step and uniform, summing to 1.
-        bandwidths: Of place and step, in cells.
-        background: Whether pixels on no object have a probability of their own. end: Probability of the end.
+        shares: Weights of location, step and uniform in the mixture, summing to 1.
+        bandwidths: Bandwidths of location and step, in cells.
+        background: True if pixels on no object have a probability of their own.
+        end: Probability of the end.
     """
 
     cell: float
-    place: Floats
+    location: Floats
     step: Floats
     shares: tuple[float, float, float]
     bandwidths: tuple[float, float]
@@ -51,27 +68,27 @@ class PixelBaseline:
 
         Args:
             size: Width, height in pixels.
-            before: (2,) x, y of the fixation before, in pixels; None at the start, where nothing is known of a move.
+            before: (2,) x, y of the fixation before, in pixels; None at the start, where no move is known.
         """
         parts = self._parts(size, before)
         shares = TINY + np.array(self.shares if before is not None else (self.shares[0], self.shares[2]))
         mixed: Floats = np.tensordot(shares / shares.sum(), np.stack(parts), axes=1)
         return mixed
 
-    def transitions(self, scene: SceneLike) -> Floats:
+    def transitions(self, scene: Scene) -> Floats:
         """(N + 1, N + 1) probability of each object and of the background behind each object's centre.
 
-        The last row stands for the start and for what lies behind the background.
+        The last row is for the start and for fixations behind the background.
         """
         centres = centres_of(np.arange(len(scene.boxes)), scene)
         return np.stack([self._objects(scene, before) for before in (*centres, None)])
 
-    def log_probabilities(self, trial: TrialLike, scene: SceneLike) -> Floats:
+    def log_probabilities(self, trial: Trial, scene: Scene) -> Floats:
         """(L + 1, N + 2) log probability of each object, the background and the end before each decision, nats.
 
         Args:
-            trial: The person's path, whose recorded pixels are known so far; centres where there is none.
-            scene: Of the trial.
+            trial: The recorded trial, whose pixels before each decision are known; centres where there is none.
+            scene: Scene of the trial.
         """
         points = _points(trial, scene)
         table = np.stack([self._objects(scene, before) for before in (None, *points)])
@@ -80,25 +97,23 @@ class PixelBaseline:
             logs: Floats = np.log(np.concatenate([table * (1 - self.end), ends], axis=1))
         return logs
 
-    def paths(
-        self, trial: TrialLike, transitions: Floats, count: int, generator: np.random.Generator
-    ) -> list[Scanpath]:
-        """Paths of the person's length from centre to centre, never on the background.
+    def paths(self, trial: Trial, transitions: Floats, count: int, generator: np.random.Generator) -> list[Scanpath]:
+        """Paths from centre to centre, as long as the recorded one, never on the background.
 
         Args:
-            trial: The person's.
-            transitions: Of its scene, from `transitions`.
-            count: Paths.
-            generator: Of the draws.
+            trial: The recorded trial.
+            transitions: Table of `transitions` for its scene.
+            count: Number of paths.
+            generator: Source of the draws.
         """
         objects = transitions[:, :-1]
         return chain_paths(trial, objects / objects.sum(axis=1, keepdims=True), count, generator)
 
     def _parts(self, size: tuple[float, float], before: Floats | None) -> list[Floats]:
         columns, rows = (max(int(np.ceil(side / self.cell)), 1) for side in size)
-        grid = len(self.place)
-        places = [((np.arange(n) + 0.5) / n * grid).astype(np.int64) for n in (rows, columns)]
-        parts = [self.place[np.ix_(*places)]]
+        grid = len(self.location)
+        index = [((np.arange(n) + 0.5) / n * grid).astype(np.int64) for n in (rows, columns)]
+        parts = [self.location[np.ix_(*index)]]
         if before is not None:
             reach = len(self.step) // 2
             at = np.clip(np.floor(before[::-1] / self.cell).astype(np.int64), 0, (rows - 1, columns - 1))
@@ -107,7 +122,7 @@ class PixelBaseline:
         parts.append(np.ones((rows, columns)))
         return [(part + TINY) / (part + TINY).sum() for part in parts]
 
-    def _objects(self, scene: SceneLike, before: Floats | None) -> Floats:
+    def _objects(self, scene: Scene, before: Floats | None) -> Floats:
         """(N + 1,) share of the density in each box, and outside all boxes where that counts."""
         density = self.density(scene.size, before)
         boxes = np.asarray(scene.boxes, dtype=np.float64) / self.cell
@@ -116,30 +131,30 @@ class PixelBaseline:
             for low, high, edges in ((0, 2, np.arange(density.shape[1])), (1, 3, np.arange(density.shape[0])))
         )
         shares = ((down @ density) * across).sum(axis=1) + TINY
-        # Boxes may overlap, so their sum does not tell what lies outside.
+        # Boxes may overlap, so their sum does not give the share outside all of them.
         rest = float((density * _outside(down, across)).sum()) if self.background else 0.0
         found: Floats = np.append(shares / shares.sum() * (1 - rest), rest)
         return found
 
 
 def fit_pixels(
-    trials: Sequence[TrialLike], scenes: Mapping[str, SceneLike], choices: Choices, smoothing: float = SMOOTHING
+    trials: Sequence[Trial], scenes: Mapping[str, Scene], choices: Choices, smoothing: float = SMOOTHING
 ) -> PixelBaseline:
-    """The predictor of training trials.
+    """Fit the predictor to training trials.
 
-    Bandwidths and shares are those that foretell each half of the trials best from the other half.
+    Bandwidths and shares are those that predict each half of the trials best from the other half.
 
     Args:
         trials: Whole recordings.
-        scenes: By name.
-        choices: Beside objects; what cannot occur gets no probability.
-        smoothing: Added to the counts of ends.
+        scenes: Scenes by name.
+        choices: Possible events beside objects; others get no probability.
+        smoothing: Number added to the counts of ends.
 
     Raises:
         DataError: There are fewer than two trials, or no movement in one of the halves.
     """
     halves = [_moves(trials[first::2], scenes) for first in (0, 1)]
-    if not all(any(before is not None for _, before, _ in half) for half in halves):
+    if not all(any(move.before is not None for move in half) for half in halves):
         raise DataError(
             f"{len(trials)} training trials hold too few movements of the eyes: give two longer ones or more"
         )
@@ -154,8 +169,8 @@ def fit_pixels(
         for width in BANDWIDTHS
     }  # fmt: skip
     tried = [
-        (*_mixture(np.column_stack([seen[place][:, 0], seen[step][:, 1:]])), (place, step))
-        for place in BANDWIDTHS
+        (*_mixture(np.column_stack([seen[location][:, 0], seen[step][:, 1:]])), (location, step))
+        for location in BANDWIDTHS
         for step in BANDWIDTHS
     ]
     shares, _, bandwidths = max(tried, key=lambda found: found[1])
@@ -171,45 +186,44 @@ def _outside(down: Floats, across: Floats) -> Floats:
     return rest
 
 
-def _points(trial: TrialLike, scene: SceneLike) -> Floats:
+def _points(trial: Trial, scene: Scene) -> Floats:
     """(L, 2) recorded pixels, the centres of objects where unknown."""
     recorded = np.asarray(trial.xy, dtype=np.float64).reshape(-1, 2)
     points: Floats = np.where(np.isfinite(recorded), recorded, centres_of(trial.sequence, scene))
     return points
 
 
-def _moves(trials: Sequence[TrialLike], scenes: Mapping[str, SceneLike]) -> _Moves:
-    """Every fixation with the one before; of the first, given or not, only the place counts."""
-    found: _Moves = []
+def _moves(trials: Sequence[Trial], scenes: Mapping[str, Scene]) -> list[Move]:
+    """Every fixation with the one before; of the first, given or not, only the location counts."""
+    found: list[Move] = []
     for trial in trials:
         scene = scenes[trial.scene]
         points = _points(trial, scene)
-        found += [(scene.size, points[n - 1] if n else None, point) for n, point in enumerate(points)]
+        found += [Move(scene.size, points[n - 1] if n else None, point) for n, point in enumerate(points)]
     return found
 
 
 def _smoothed(
-    moves: _Moves, cell: float, bandwidths: tuple[float, float], background: bool, end: float
+    moves: list[Move], cell: float, bandwidths: tuple[float, float], background: bool, end: float
 ) -> PixelBaseline:
-    """Histograms of places and steps behind a Gaussian filter; shares are not fitted yet."""
+    """Histograms of locations and steps behind a Gaussian filter; shares are not fitted yet."""
     from scipy.ndimage import gaussian_filter
 
-    place, step = np.zeros((RESOLUTION, RESOLUTION)), np.zeros((2 * RESOLUTION + 1, 2 * RESOLUTION + 1))
+    location, step = np.zeros((RESOLUTION, RESOLUTION)), np.zeros((2 * RESOLUTION + 1, 2 * RESOLUTION + 1))
     for (width, height), before, (x, y) in moves:
         at = np.array([y / height, x / width]) * RESOLUTION
-        place[tuple(np.clip(at.astype(np.int64), 0, RESOLUTION - 1))] += 1
+        location[tuple(np.clip(at.astype(np.int64), 0, RESOLUTION - 1))] += 1
         if before is not None:
             by = np.floor(np.array([y, x]) / cell) - np.floor(before[::-1] / cell)
             step[tuple(np.clip(by.astype(np.int64) + RESOLUTION, 0, 2 * RESOLUTION))] += 1
-    maps = [
-        gaussian_filter(counts, width, mode="constant") for counts, width in zip((place, step), bandwidths, strict=True)
-    ]
+    maps = zip((location, step), bandwidths, strict=True)
+    location, step = (gaussian_filter(counts, width, mode="constant") for counts, width in maps)
     third = 1 / 3
-    return PixelBaseline(cell, maps[0], maps[1], (third, third, third), bandwidths, background, end)
+    return PixelBaseline(cell, location, step, (third, third, third), bandwidths, background, end)
 
 
-def _seen(model: PixelBaseline, moves: _Moves) -> Floats:
-    """(n, 3) what each part of the mixture foretold of fixations that have one before."""
+def _seen(model: PixelBaseline, moves: list[Move]) -> Floats:
+    """(n, 3) density of each part of the mixture at fixations that have one before."""
     rows = []
     for size, before, point in moves:
         if before is not None:
@@ -226,5 +240,5 @@ def _mixture(each: Floats) -> tuple[tuple[float, float, float], float]:
     for _ in range(ROUNDS):
         joint = each * shares
         shares = (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
-    place, step, uniform = shares.tolist()
-    return (place, step, uniform), float(np.log((each * shares).sum(axis=1)).mean())
+    location, step, uniform = shares.tolist()
+    return (location, step, uniform), float(np.log((each * shares).sum(axis=1)).mean())

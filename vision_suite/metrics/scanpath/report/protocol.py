@@ -1,6 +1,6 @@
-"""How scores of pairs become numbers: who is compared with whom, means over stimuli, and their bootstrap intervals.
+"""Protocol from scores of pairs to numbers: pairs of observers, means over stimuli, and bootstrap intervals.
 
-The protocol moves the human ceiling of the Sequence Score on COCO-Search18 by 0.15, more than models differ; so it is
+The protocol changes the human ceiling of the Sequence Score on COCO-Search18 by 0.15, more than models differ; so it is
 stated beside every number.
 """
 
@@ -13,23 +13,26 @@ from typing import Literal
 import numpy as np
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.scanpath.paths import Floats, Ints
+from vision_suite.types.arrays import Floats, Ints
 
 Balance = Literal["stimulus", "task", "trial"]
 BALANCES: dict[str, str] = {
     "stimulus": "mean over stimuli",
     "task": "mean over stimuli of a task, then over tasks",
-    "trial": "mean over human trials, so that a stimulus with more people weighs more (OAT's evaluation)",
+    "trial": "mean over human trials, so that a stimulus with more observers weighs more (OAT's evaluation)",
 }
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, its bootstrap interval, and what went into it.
+    """A mean, its bootstrap interval, and the number of stimuli in it.
 
     Attributes:
-        value: Mean, NaN without stimuli. low: Lower end. high: Upper end; NaN for fewer than two stimuli.
-        stimuli: Stimuli that count. left_out: Stimuli without a score.
+        value: Mean, NaN without stimuli.
+        low: Lower end of the interval; NaN for fewer than two stimuli.
+        high: Upper end of the interval; NaN for fewer than two stimuli.
+        stimuli: Number of stimuli that count.
+        left_out: Number of stimuli without a score.
     """
 
     value: float
@@ -40,10 +43,14 @@ class Interval:
 
 
 def human_pairs(observers: Sequence[Hashable]) -> list[tuple[int, int]]:
-    """All ordered pairs of different people on one stimulus; never a path with itself, nor two of one observer.
+    """All ordered pairs of different observers of one stimulus; never a path with itself, nor two of one observer.
 
     Args:
-        observers: Who made each path; None is a person of its own.
+        observers: Observer of each path; None is an observer of its own.
+
+    Example:
+        >>> human_pairs(["a", "b", "a"])
+        [(0, 1), (1, 0), (1, 2), (2, 1)]
     """
     return [
         (first, second)
@@ -64,17 +71,22 @@ def bootstrap(
     """Percentile bootstrap interval of a statistic over stimuli.
 
     Args:
-        values: (n, ...) one entry per stimulus.
-        statistic: Of (R, n, ...) resampled values, along the second axis; gives (R,).
-        resamples: Draws.
+        values: (n, ...) float64, an entry per stimulus.
+        statistic: Function from (R, n, ...) resampled values to (R,) statistics, along the second axis.
+        resamples: Number of draws.
         level: Coverage.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         Lower and upper end; NaN for fewer than two stimuli.
 
     Raises:
         ConfigError: ``resamples`` or ``level`` is out of range.
+
+    Example:
+        >>> low, high = bootstrap(np.array([0.2, 0.4, 0.9]), lambda values: values.mean(axis=1))
+        >>> 0.2 <= low < 0.5 < high <= 0.9
+        True
     """
     if resamples < 1 or not 0 < level < 1:
         raise ConfigError(f"resamples={resamples}, level={level:g}: give 1 draw or more and a level between 0 and 1")
@@ -103,16 +115,21 @@ def balanced_mean(
     """Mean of stimulus scores with its bootstrap interval over stimuli; scores that are NaN are left out and counted.
 
     Args:
-        scores: (n,) by stimulus, NaN for none.
-        weights: (n,) of stimuli; None: equal.
+        scores: (n,) score of each stimulus, NaN for none.
+        weights: (n,) weight of each stimulus; None: equal.
         groups: (n,) group of each stimulus: means of groups are averaged, a group missing from a resample is left out
             of it. None: one group.
-        resamples: Draws.
+        resamples: Number of draws.
         level: Coverage.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Raises:
         DataError: The parts differ in length.
+
+    Example:
+        >>> mean = balanced_mean(np.array([0.5, np.nan, 1.0]))
+        >>> mean.value, mean.stimuli, mean.left_out
+        (0.75, 2, 1)
     """
     weight = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=np.float64)
     group = np.zeros(len(scores)) if groups is None else np.asarray(groups, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The table of a model's scanpaths: scores against people, the human ceiling, intervals, counts, and the protocol."""
+"""The table of a model's scanpaths: scores against observers, human ceiling, intervals, counts, and the protocol."""
 
 from __future__ import annotations
 
@@ -11,36 +11,33 @@ import numpy as np
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath.behaviours import BehaviourDelta, Target, behaviour_delta, delta_of_means
 from vision_suite.metrics.scanpath.pairwise.multimatch import FEWEST
-from vision_suite.metrics.scanpath.pairwise.scores import PAIR_SCORES, PairSettings, Scene, describe, pair_scores
-from vision_suite.metrics.scanpath.paths import Floats, Ints, Scanpath
-from vision_suite.metrics.scanpath.report.protocol import (
-    BALANCES,
-    Balance,
-    Interval,
-    balanced_mean,
-    best_by,
-    bootstrap,
-    human_pairs,
-    mean_by,
-)
+from vision_suite.metrics.scanpath.pairwise.scores import PAIR_SCORES, PairSettings, Stimulus, describe
+from vision_suite.metrics.scanpath.paths import Scanpath
+from vision_suite.metrics.scanpath.report.compare import Comparison
+from vision_suite.metrics.scanpath.report.protocol import BALANCES, Balance, Interval, balanced_mean, bootstrap
+from vision_suite.types.arrays import Floats, Ints
 
 CEILING = (
-    "human ceiling over all ordered pairs of different people, never a path with itself; stimuli with one left out"
+    "human ceiling over all ordered pairs of different observers, never a path with itself; stimuli with one left out"
 )
-SAID = ("fixations", "paths", "model", "ceiling", "interval")  # of the protocol, repeated beside each score
+ROW_PROTOCOL = ("fixations", "paths", "model", "ceiling", "interval")  # parts that are repeated beside each score
 
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One score of a model and of people.
+    """One score of a model and of observers.
 
     Attributes:
-        model: Samples against all people of their stimulus. best_model: Samples against the best matching person.
-        human: Human ceiling, people against each other. best_human: Each person against the best matching other one.
-        higher_is_better: Which way.
-        pairs: Sample-person pairs. nan_pairs: Of these, without a score (too short, or durations unknown).
-        human_pairs: Ordered pairs of people. human_nan_pairs: Of these, without a score.
-        protocol: All that is needed to read the numbers, in a line.
+        model: Mean of samples against all observers of their stimulus.
+        best_model: Mean of samples against the best matching observer.
+        human: Human ceiling, observers against each other.
+        best_human: Mean of observers against the best matching other one.
+        higher_is_better: True if a higher score is better.
+        pairs: Number of pairs of a sample and an observer.
+        nan_pairs: Number of these without a score (too short, or durations unknown).
+        human_pairs: Number of ordered pairs of observers.
+        human_nan_pairs: Number of these without a score.
+        protocol: Everything needed to read the numbers, in a line.
     """
 
     model: Interval
@@ -57,13 +54,14 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class ScanpathScores:
-    """A model's table.
+    """Table of a model.
 
     Attributes:
-        rows: By score; MultiMatch has a row per dimension, ``multimatch/vector`` ....
-        behaviour: OAT's delta, if targets were given. delta: Its interval over stimuli.
-        counts: Stimuli, paths, samples, and what was short, empty, unterminated or single.
-        protocol: How the whole table was made, in words by subject.
+        rows: Row of each score; MultiMatch has a row per dimension, ``multimatch/vector`` ....
+        behaviour: OAT's delta, if targets were given.
+        delta: Interval of delta over stimuli.
+        counts: Numbers of stimuli, paths and samples, and of short, empty, unterminated and single ones.
+        protocol: Computation of the whole table, in words by topic.
     """
 
     rows: dict[str, ScoreRow]
@@ -91,7 +89,7 @@ def scanpath_scores(
     models: Sequence[Sequence[Scanpath]],
     scores: Sequence[str] = ("sequence_score", "edit_distance"),
     *,
-    scenes: Sequence[Scene] | None = None,
+    scenes: Sequence[Stimulus] | None = None,
     targets: Sequence[Target] | None = None,
     tasks: Sequence[Hashable] | None = None,
     settings: PairSettings | None = None,
@@ -102,31 +100,38 @@ def scanpath_scores(
     level: float = 0.95,
     seed: int = 0,
 ) -> ScanpathScores:
-    """Score a model's samples and people on a list of stimuli.
+    """Score a model's samples and human scanpaths on a list of stimuli.
 
-    Each sample meets every person of its stimulus; pairs without a score are left out and counted; a stimulus's score
-    is the mean over its pairs, the number the mean over stimuli. The ceiling takes all ordered pairs of different
-    people, and leaves out stimuli with one. Best-of takes for each sample the best person, for each person the best
-    other.
+    Each sample is compared with every observer of its stimulus; pairs without a score are left out and counted; a
+    stimulus's score is the mean over its pairs, the number the mean over stimuli. The ceiling takes all ordered pairs
+    of different observers, and leaves out stimuli with one. Best-of takes for each sample the best observer, for each
+    observer the best other.
 
     Args:
-        humans: By stimulus, people's scanpaths. With ``tasks``, an image with two tasks is two stimuli.
-        models: By stimulus, the model's samples.
-        scores: Names from `PAIR_SCORES`.
-        scenes: By stimulus, what scores need beside the paths: screen, categories, clusters.
-        targets: By stimulus, the target object or objects, for `behaviour_delta`; None leaves it out.
-        tasks: By stimulus, for ``balance="task"``.
-        settings: Of the scores.
-        max_fixations: Cut people and samples to so many fixations, the first included; delta takes whole paths.
+        humans: Human scanpaths by stimulus. With ``tasks``, an image with two tasks is two stimuli.
+        models: The model's samples by stimulus.
+        scores: Names of scores in `PAIR_SCORES`.
+        scenes: Screen, categories and clusters of each stimulus, for scores that need more than the paths.
+        targets: Target object or objects of each stimulus, for `behaviour_delta`; None leaves it out.
+        tasks: Task of each stimulus, for ``balance="task"``.
+        settings: Settings of the scores.
+        max_fixations: Number of fixations to which all scanpaths are cut, the first included; delta takes whole paths.
         drop_first: Leave out the first fixation; where all start on a centre cross, it is a free match.
-        balance: ``stimulus``, ``task`` or ``trial``, see `BALANCES`.
-        resamples: Bootstrap draws.
-        level: Of the intervals.
-        seed: Of the draws.
+        balance: Weights of stimuli: ``stimulus``, ``task`` or ``trial``, see `BALANCES`.
+        resamples: Number of bootstrap draws.
+        level: Coverage of the intervals.
+        seed: Seed of the draws.
 
     Raises:
         ConfigError: A setting is unknown or out of range.
         DataError: Parts differ in length, or something needed is missing.
+
+    Example:
+        >>> from vision_suite.metrics.scanpath import Scanpath, Scene, scanpath_scores
+        >>> humans = [[Scanpath([3, 7, 9], observer="a"), Scanpath([3, 9], observer="b")]]
+        >>> table = scanpath_scores(humans, [[Scanpath([3, 7, 7, 9])]], ("edit_distance",))
+        >>> table.rows["edit_distance"].model.value, table.rows["edit_distance"].human.value
+        (1.5, 1.0)
     """
     if not scores or balance not in BALANCES or (max_fixations is not None and max_fixations < 1):
         raise ConfigError(
@@ -139,90 +144,57 @@ def scanpath_scores(
         raise DataError(f"give one entry per stimulus, at least one, in every list; got {lengths}")
     if balance == "task" and tasks is None:
         raise ConfigError("balance='task' needs tasks: name the task of each stimulus")
-    table = _Table(humans, models, scenes, max_fixations, drop_first)
+    stimuli = [Stimulus()] * len(humans) if scenes is None else scenes
+    cut_humans, cut_models = (
+        [[path.cut(max_fixations, drop_first) for path in own] for own in side] for side in (humans, models)
+    )
+    model, human = Comparison.against(cut_models, cut_humans, stimuli), Comparison.among(cut_humans, stimuli)
     weights, groups = _weights(humans, tasks, balance)
     how = settings or PairSettings()
     spread: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
     protocol: dict[str, str] = {
-        "model": f"each sample against every person of its stimulus, {BALANCES[balance]}",
+        "model": f"each sample against every observer of its stimulus, {BALANCES[balance]}",
         "ceiling": CEILING,
-        "best": "each sample, or person, against the best matching (other) person",
-        "paths": f"{_span(models)} samples, {_span(humans)} people per stimulus",
+        "best": "each sample, or observer, against the best matching (other) observer",
+        "paths": f"{_span(models)} samples, {_span(humans)} observers per stimulus",
         "fixations": _fixations(max_fixations, drop_first),
         "interval": f"{level:.0%} percentile bootstrap over stimuli, {resamples} resamples, seed {seed}",
     }
+    shared = "; ".join(protocol[part] for part in ROW_PROTOCOL)
+    values, human_values = model.scores(scores, how), human.scores(scores, how)
     rows = {}
-    for name in scores:
-        model, human = (
-            pair_scores(name, table.paths, table.scenes, pairs, how) for pairs in (table.model, table.human)
+    for label, found in values.items():
+        name = label.partition("/")[0]
+        higher = PAIR_SCORES[name].higher
+        means, best, human_means, human_best = (
+            balanced_mean(by_stimulus, weights, groups, **spread)
+            for side, each in ((model, found), (human, human_values[label]))
+            for by_stimulus in (side.means(each), side.best_means(each, higher=higher))
         )
-        said = f"{describe(name, how)}; {'; '.join(protocol[part] for part in SAID)}"
-        for column, part in enumerate(PAIR_SCORES[name].columns or ("",)):
-            higher = PAIR_SCORES[name].higher
-            sides = [
-                balanced_mean(found, weights, groups, **spread)
-                for pairs, values in ((table.model, model[:, column]), (table.human, human[:, column]))
-                for found in table.by_stimulus(pairs, values, higher)
-            ]
-            missing, missing_human = (int(np.isnan(values[:, column]).sum()) for values in (model, human))
-            rows[f"{name}/{part}" if part else name] = ScoreRow(
-                model=sides[0],
-                best_model=sides[1],
-                human=sides[2],
-                best_human=sides[3],
-                higher_is_better=higher,
-                pairs=len(model),
-                nan_pairs=missing,
-                human_pairs=len(human),
-                human_nan_pairs=missing_human,
-                protocol=f"{said}; left out without a score: {missing} of {len(model)} pairs, "
-                f"{missing_human} of {len(human)} pairs of people",
-            )
+        missing, human_missing = (int(np.isnan(each).sum()) for each in (found, human_values[label]))
+        rows[label] = ScoreRow(
+            model=means,
+            best_model=best,
+            human=human_means,
+            best_human=human_best,
+            higher_is_better=higher,
+            pairs=len(model.pairs),
+            nan_pairs=missing,
+            human_pairs=len(human.pairs),
+            human_nan_pairs=human_missing,
+            protocol=f"{describe(name, how)}; {shared}; left out without a score: {missing} of {len(model.pairs)} "
+            f"pairs, {human_missing} of {len(human.pairs)} pairs of observers",
+        )
     delta, interval = None, None
     if targets is not None:
         delta = behaviour_delta(_with_targets(humans, targets), _with_targets(models, targets), weights.tolist())
-        interval = _delta_interval(delta, **spread)
+        interval = delta_interval(delta, **spread)
         protocol["delta"] = (
             f"whole paths; means over the paths of a stimulus, then over {delta.trials} stimuli"
-            f"{' weighted by people' if balance == 'trial' else ''}; "
+            f"{' weighted by observers' if balance == 'trial' else ''}; "
             f"terms left out: {', '.join(delta.skipped) or 'none'}"
         )
     return ScanpathScores(rows, delta, interval, _counts(humans, models), protocol)
-
-
-class _Table:
-    """All paths one after another, and which are compared: ``model`` and ``human`` (P, 2), ``owner`` the stimulus."""
-
-    def __init__(
-        self,
-        humans: Sequence[Sequence[Scanpath]],
-        models: Sequence[Sequence[Scanpath]],
-        scenes: Sequence[Scene] | None,
-        max_fixations: int | None,
-        drop_first: bool,
-    ) -> None:
-        self.paths: list[Scanpath] = []
-        self.scenes: list[Scene] = []
-        owner: list[int] = []
-        model: list[tuple[int, int]] = []
-        human: list[tuple[int, int]] = []
-        for stimulus, (people, samples) in enumerate(zip(humans, models, strict=True)):
-            first = len(self.paths)
-            human += [(first + i, first + j) for i, j in human_pairs([person.observer for person in people])]
-            middle, end = first + len(people), first + len(people) + len(samples)
-            model += [(sample, person) for sample in range(middle, end) for person in range(first, middle)]
-            self.paths += [path.cut(max_fixations, drop_first) for path in (*people, *samples)]
-            self.scenes += [Scene() if scenes is None else scenes[stimulus]] * (end - first)
-            owner += [stimulus] * (end - first)
-        self.owner = np.array(owner, dtype=np.int64)
-        self.model = np.array(model, dtype=np.int64).reshape(-1, 2)
-        self.human = np.array(human, dtype=np.int64).reshape(-1, 2)
-        self.stimuli = len(humans)
-
-    def by_stimulus(self, pairs: Ints, values: Floats, higher: bool) -> tuple[Floats, Floats]:
-        """(S,) mean over pairs, and mean over first paths of their best pair, by stimulus; NaN where it has none."""
-        best = best_by(values, pairs[:, 0], len(self.paths), higher=higher)
-        return mean_by(values, self.owner[pairs[:, 0]], self.stimuli), mean_by(best, self.owner, self.stimuli)
 
 
 def _weights(
@@ -231,14 +203,22 @@ def _weights(
     weights = np.ones(len(humans))
     groups = np.zeros(len(humans), dtype=np.int64)
     if balance == "trial":
-        weights = np.array([len(people) for people in humans], dtype=np.float64)
+        weights = np.array([len(own) for own in humans], dtype=np.float64)
     elif balance == "task" and tasks is not None:
         number: dict[Hashable, int] = {}
         groups = np.array([number.setdefault(task, len(number)) for task in tasks], dtype=np.int64)
     return weights, groups
 
 
-def _delta_interval(delta: BehaviourDelta, *, resamples: int, level: float, seed: int) -> Interval:
+def delta_interval(delta: BehaviourDelta, *, resamples: int, level: float = 0.95, seed: int) -> Interval:
+    """Delta with its bootstrap interval over trials.
+
+    Args:
+        delta: Delta of `behaviour_delta`.
+        resamples: Number of bootstrap draws.
+        level: Coverage.
+        seed: Seed of the draws.
+    """
     rows = np.column_stack([delta.weights, delta.human_trials, delta.model_trials])
 
     def statistic(table: Floats) -> Floats:
@@ -263,8 +243,8 @@ def _with_targets(
 def _counts(humans: Sequence[Sequence[Scanpath]], models: Sequence[Sequence[Scanpath]]) -> dict[str, int]:
     out = {
         "stimuli": len(humans),
-        "stimuli_with_one_person": sum(len(people) == 1 for people in humans),
-        "stimuli_without_people": sum(not people for people in humans),
+        "stimuli_with_one_person": sum(len(own) == 1 for own in humans),
+        "stimuli_without_people": sum(not own for own in humans),
         "stimuli_without_samples": sum(not samples for samples in models),
     }
     for name, side in (("human", humans), ("model", models)):
