@@ -1,6 +1,7 @@
 """Recipes are found: those of this repository by scanning, those of other packages by their entry points."""
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_a_package_brings_a_set_that_is_listed_prepared_and_verified(install, ca
     assert "problem: one.txt: missing or changed" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="other-set has no pictures: leave image_size=8 out"):
         catalog.prepare("other-set", image_size=8)
-    with pytest.raises(ConfigError, match="no set is called 'x': choose emoji-reid, .* or other-set$"):
+    with pytest.raises(ConfigError, match=r"no set is called 'x': choose emoji-reid, .* or other-set$"):
         catalog.prepare("x")
 
 
@@ -103,8 +104,6 @@ def test_a_package_brings_a_set_that_is_listed_prepared_and_verified(install, ca
     ],
 )
 def test_a_broken_recipe_is_one_line_that_names_its_package(install, capsys, package, text, module, reason):
-    import re
-
     install(package, text, module)
     assert main(["data", "list"]) == 2
     error = capsys.readouterr().err
