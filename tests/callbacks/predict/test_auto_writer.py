@@ -6,6 +6,7 @@ import pytest
 import pytorch_lightning as pl
 from stub_method import LitStub, table
 from synthetic import save
+from torch.utils.data import DataLoader
 
 from vision_suite.callbacks.predict import AutoWriter, BaseWriter, DetectionWriter, PredictionWriter
 from vision_suite.datasets.reid.data import ReIDData
@@ -15,7 +16,7 @@ class Unknown(pl.LightningDataModule):
     """Data of nobody."""
 
     def predict_dataloader(self):
-        return [{"index": None}]
+        return DataLoader([1])
 
 
 @pytest.fixture
