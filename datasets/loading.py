@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vision_suite.datasets.samplers import EpochBatchSampler
+
+Cache = Literal["memory", "none"]
 
 
 class BatchKey(NamedTuple):
@@ -91,3 +93,10 @@ def available_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
+
+
+def worker_count(requested: int | None, cache: Cache) -> int:
+    """Worker processes of a loader: the requested number; by default none for data in memory, else up to 8."""
+    if requested is not None:
+        return requested
+    return 0 if cache == "memory" else min(8, available_cores())

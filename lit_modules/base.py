@@ -1,4 +1,4 @@
-"""What every Lightning module of the suite shares: optimiser, loss logging, random numbers that survive a restart."""
+"""Shared parts of the Lightning modules: optimiser, logging, evaluation, and random numbers that survive a restart."""
 
 from __future__ import annotations
 
@@ -9,36 +9,67 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
+from torchmetrics import Metric
 
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, DataError
 from vision_suite.optim import OptimConfig, build_optimizer, peak_lr
 from vision_suite.types import Report
+from vision_suite.types.data import Data, EvalSplit
+
+EvalStage = Literal["val", "test"]
+SPLITS: dict[EvalStage, EvalSplit] = {"val": "validate", "test": "test"}
+MetricT = TypeVar("MetricT", bound=Metric)
 
 
-def plain(value: Any) -> Any:
-    """The value in plain containers, which a checkpoint can hold and a safe loader can read."""
+def plain_containers(value: object) -> Any:
+    """A value in plain containers, which a checkpoint can hold and a safe loader can read."""
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
+        return plain_containers(asdict(value))
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: plain_containers(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain_containers(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def datamodule_of(trainer: pl.Trainer) -> pl.LightningDataModule | None:
+    """The datamodule of a trainer's run; None if the trainer was given loaders."""
+    return trainer.datamodule  # type: ignore[attr-defined, no-any-return]  # set from outside the class, so not declared
+
+
+class PerStage(nn.ModuleDict, Generic[MetricT]):
+    """One metric for each of ``val`` and ``test``; `LitBase` empties the one whose epoch ends.
+
+    Args:
+        metrics: The metrics by stage.
+    """
+
+    def __init__(self, metrics: Mapping[EvalStage, MetricT] | None = None) -> None:
+        super().__init__(cast("Mapping[str, nn.Module] | None", metrics))
+
+    def __getitem__(self, stage: str) -> MetricT:
+        return cast(MetricT, super().__getitem__(stage))
 
 
 class LitBase(pl.LightningModule):
     """Base of the suite's Lightning modules.
 
+    A module that is evaluated collects each batch in metrics that it keeps in `PerStage`, and overrides `make_report`.
+    Scoring, logging and emptying the metrics is done here.
+
     Args:
         optim: Optimiser and schedule.
+
+    Attributes:
+        report: Report of the last evaluation, None before the first.
     """
 
     def __init__(self, optim: OptimConfig) -> None:
@@ -50,8 +81,16 @@ class LitBase(pl.LightningModule):
         """Record the constructor's arguments as hyper-parameters, in plain containers; call it in ``__init__``."""
         frame = inspect.currentframe()
         self.save_hyperparameters(frame=None if frame is None else frame.f_back)
-        self._set_hparams(plain(dict(self.hparams)))
+        self._set_hparams(plain_containers(dict(self.hparams)))
         self._hparams_initial = copy.deepcopy(self.hparams)
+
+    @property
+    def data(self) -> Data | None:
+        """The datamodule of the run, None if the trainer was given loaders.
+
+        A subclass narrows the type by annotating ``data`` with a protocol of `vision_suite.types.data`.
+        """
+        return cast("Data | None", datamodule_of(self.trainer))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule for the whole run.
@@ -60,7 +99,7 @@ class LitBase(pl.LightningModule):
             ConfigError: The rate scales with the batch, or the schedule with the run's length, and that isn't known.
         """
         trainer = self.trainer
-        batch = getattr(trainer.datamodule, "batch_size", None)  # type: ignore[attr-defined]
+        batch = getattr(self.data, "batch_size", None)  # the datamodule may be another package's
         if batch is None and self.optim.lr_reference_batch is not None:
             raise ConfigError("optim.lr_reference_batch needs a datamodule with a batch_size: give optim.lr itself")
         global_batch = int(batch or 1) * trainer.world_size * trainer.accumulate_grad_batches
@@ -77,12 +116,57 @@ class LitBase(pl.LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": self.optim.interval, "name": "lr"},
         }
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seed this batch by its place in the run: a resumed run then draws what an uninterrupted one would have."""
+    def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
+        """Seed this batch by its position in the run, so that a resumed run draws the same numbers."""
         run_seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
         # Not Lightning's total batch count, which a restart after a failed batch takes up one too high.
-        place = (run_seed, self.global_rank, self.current_epoch, batch_idx)
-        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+        position = (run_seed, self.global_rank, self.current_epoch, batch_idx)
+        torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
+
+    def make_report(self, stage: EvalStage) -> Report | None:
+        """Report of everything collected in an epoch of a stage; None if the module scores nothing in this way.
+
+        Raises:
+            DataError: Nothing that can be scored was collected.
+        """
+        return None
+
+    def logged_metrics(self, report: Report) -> Mapping[str, float]:
+        """Numbers of a report that are logged as ``<stage>/<name>``."""
+        return report.metrics
+
+    def reset_collected(self, stage: EvalStage) -> None:
+        """Empty the metrics of a stage; a subclass that collects anything else empties that too."""
+        for module in self.modules():
+            if isinstance(module, PerStage):
+                module[stage].reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Score and log ``val/...``."""
+        self._score("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Score and log ``test/...``."""
+        self._score("test")
+
+    def _score(self, stage: EvalStage) -> None:
+        if not self.trainer.sanity_checking:
+            try:
+                self._log_report(stage, self.make_report(stage))
+            except DataError as error:
+                # The first batch may hold nothing that can be scored; a run to try every step must not fail on that.
+                if not getattr(self.trainer, "fast_dev_run", 0):  # set from outside the class, so not declared
+                    raise
+                rank_zero_warn(f"fast_dev_run: {stage} is not scored ({error})")
+        self.reset_collected(stage)
+
+    def _log_report(self, stage: EvalStage, report: Report | None) -> None:
+        if report is None:
+            return
+        self.report = report
+        metrics = {f"{stage}/{name}": value for name, value in self.logged_metrics(report).items()}
+        # The metrics were gathered from all processes already, so every process logs the same value.
+        self.log_dict(metrics, rank_zero_only=False)
 
     def log_losses(self, losses: Mapping[str, Tensor], total: Tensor, batch_size: int) -> None:
         """Log ``train/loss`` and ``train/loss_<part>``."""

@@ -7,11 +7,10 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
-from pytorch_lightning.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
 
-from vision_suite.errors import DataError, check_choice
-from vision_suite.lit_modules.base import LitBase
+from vision_suite.errors import check_choice
+from vision_suite.lit_modules.base import SPLITS, EvalStage, LitBase, PerStage
 from vision_suite.losses.tad.detection import DetectionLoss, segment_classification, video_classification
 from vision_suite.losses.tad.targets import detection_targets
 from vision_suite.metrics.rows import SequenceRows
@@ -22,6 +21,9 @@ from vision_suite.models.csa.detections import detect, extended, position_curve,
 from vision_suite.models.csa.network import annotated_logits, another_video, video_logits
 from vision_suite.models.csa.postprocess import PostProcess
 from vision_suite.optim import OptimConfig
+from vision_suite.types import DetectionReport, TADBatch
+from vision_suite.types.data import TADSource
+from vision_suite.types.tad import FeatureBatch
 
 OPTIM = OptimConfig(name="adam", lr=1e-3, weight_decay=1e-4, decay_all=True, schedule="constant")
 CURVES = 16  # videos whose boundary curves are kept for drawing
@@ -47,6 +49,8 @@ class LitCSA(LitBase):
         compile: Compile the network with torch.compile.
         network: Arguments of `vision_suite.models.csa.CSADetector`.
     """
+
+    data: TADSource
 
     def __init__(
         self,
@@ -74,8 +78,8 @@ class LitCSA(LitBase):
         self.model = CSADetector(in_channels, num_classes, num_cells, csa=csa, **network)
         self.loss = DetectionLoss(reg_weight, cls_weight, low_with_zero)
         self.tiou, self.class_weight, self.semantics = tuple(tiou), class_weight, semantics
-        self.proposals = nn.ModuleDict({stage: SequenceRows() for stage in ("val", "test")})
-        self.class_rows = nn.ModuleDict({stage: SequenceRows() for stage in ("val", "test")})
+        self.proposals = PerStage({stage: SequenceRows() for stage in ("val", "test")})
+        self.class_rows = PerStage({stage: SequenceRows() for stage in ("val", "test")})
         self.curves: dict[int, Tensor] = {}
         if compile:
             # In place, so that names in checkpoints stay the same.
@@ -86,7 +90,7 @@ class LitCSA(LitBase):
         out: DetectorOutput = self.model(features, valid)
         return out
 
-    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: TADBatch, batch_idx: int) -> Tensor:
         """Detection and classification losses."""
         output = self._detect(batch)
         present = batch["label"] >= 0
@@ -104,15 +108,15 @@ class LitCSA(LitBase):
         out: Tensor = total
         return out
 
-    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: TADBatch, batch_idx: int) -> None:
         """Collect proposals."""
         self._collect("val", batch)
 
-    def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: TADBatch, batch_idx: int) -> None:
         """Collect proposals, and the boundary curves of some videos."""
         self._collect("test", batch)
 
-    def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: FeatureBatch, batch_idx: int) -> dict[str, Tensor]:
         """Proposals of each sequence, its class scores, and its boundary probabilities (B, 2, T)."""
         output = self._detect(batch)
         sequence, values = proposal_rows(self.model, output, batch, self.post)
@@ -122,15 +126,31 @@ class LitCSA(LitBase):
         gate = output.gates.temporal
         return found if gate is None else {**found, "gates": gate.float().cpu()}
 
-    def on_validation_epoch_end(self) -> None:
-        """Score and log ``val/...``."""
-        self._score("val")
+    def make_report(self, stage: EvalStage) -> DetectionReport:
+        """Mean average precision of detections and recall of proposals."""
+        data, split = self.data, SPLITS[stage]
+        videos = data.videos(split)
+        names, durations = [video.name for video in videos], [video.duration for video in videos]
+        proposals, windows = self.proposals[stage].compute(), self.class_rows[stage].compute()
+        scores = video_scores(windows[1], len(videos), self._outside)
+        found, bare = detect(proposals, windows, scores, names, durations, data.class_names, self.post)
+        return detection_report(
+            data.ground_truth(split),
+            found,
+            bare,
+            self.tiou,
+            class_scores=dict(zip(names, scores, strict=True)),
+            class_names=data.class_names,
+            protocol={**data.protocol, "stage": stage, "post": asdict(self.post), "semantics": self.semantics},
+            curves={names[video]: curve.numpy() for video, curve in self.curves.items()},
+        )
 
-    def on_test_epoch_end(self) -> None:
-        """Score and log ``test/...``."""
-        self._score("test")
+    def reset_collected(self, stage: EvalStage) -> None:
+        """Empty the metrics of a stage, and the curves."""
+        super().reset_collected(stage)
+        self.curves = {}
 
-    def _detect(self, batch: Mapping[str, Tensor]) -> DetectorOutput:
+    def _detect(self, batch: FeatureBatch) -> DetectorOutput:
         features, valid = batch["features"], batch["valid"]
         if self.semantics == "own":
             out: DetectorOutput = self(features, valid)
@@ -138,49 +158,11 @@ class LitCSA(LitBase):
             out = self.model(features, valid, features[another_video(batch["video"])])
         return out
 
-    def _collect(self, stage: Literal["val", "test"], batch: Mapping[str, Tensor]) -> None:
+    def _collect(self, stage: EvalStage, batch: TADBatch) -> None:
         output = self._detect(batch)
-        proposals: Any = self.proposals[stage]
-        proposals.update(*proposal_rows(self.model, output, batch, self.post))
-        classes: Any = self.class_rows[stage]
-        classes.update(*video_rows(output, batch))
+        self.proposals[stage].update(*proposal_rows(self.model, output, batch, self.post))
+        self.class_rows[stage].update(*video_rows(output, batch))
         self._outside = "video_scores" in batch
         for row, video in enumerate(batch["video"].tolist()):
             if video < CURVES:
                 self.curves[video] = extended(self.curves.get(video), position_curve(output, batch, row))
-
-    def _score(self, stage: Literal["val", "test"]) -> None:
-        proposals: Any = self.proposals[stage]
-        classes: Any = self.class_rows[stage]
-        if not self.trainer.sanity_checking:
-            try:
-                self._report(stage, proposals, classes)
-            except DataError as error:
-                # The first batch may hold no video with an annotation; a run to try every step must not fail on that.
-                if not getattr(self.trainer, "fast_dev_run", 0):  # set from outside the class, so not declared
-                    raise
-                rank_zero_warn(f"fast_dev_run: {stage} is not scored ({error})")
-        proposals.reset()
-        classes.reset()
-        self.curves = {}
-
-    def _report(self, stage: Literal["val", "test"], proposals: Any, classes: Any) -> None:
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        split = "validate" if stage == "val" else "test"
-        videos = data.videos(split)
-        windows = classes.compute()
-        scores = video_scores(windows[1], len(videos), self._outside)
-        names, durations = [video.name for video in videos], [video.duration for video in videos]
-        found, bare = detect(proposals.compute(), windows, scores, names, durations, data.class_names, self.post)
-        self.report = detection_report(
-            data.ground_truth(split),
-            found,
-            bare,
-            self.tiou,
-            class_scores={name: scores[n] for n, name in enumerate(names)},
-            class_names=data.class_names,
-            protocol={**data.protocol, "stage": stage, "post": asdict(self.post), "semantics": self.semantics},
-            curves={names[video]: curve.numpy() for video, curve in self.curves.items()},
-        )
-        # The rows were gathered from all processes already, so every process logs the same value.
-        self.log_dict({f"{stage}/{key}": value for key, value in self.report.metrics.items()}, rank_zero_only=False)

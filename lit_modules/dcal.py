@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from pytorch_lightning.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
 
-from vision_suite.errors import DataError
-from vision_suite.lit_modules.base import LitBase
+from vision_suite.lit_modules.base import EvalStage, LitBase, PerStage
 from vision_suite.losses.multi_branch import MultiBranchLoss, Weighting
 from vision_suite.metrics.classification import ClassificationMetric
 from vision_suite.metrics.reid.protocols import Protocol
@@ -17,7 +14,9 @@ from vision_suite.metrics.reid.ranking import APConvention
 from vision_suite.metrics.reid_metric import ReIDMetric
 from vision_suite.models.dcal import DCAL, DCALOutput
 from vision_suite.models.dcal.network import Task
+from vision_suite.models.dcal.outputs import Branch
 from vision_suite.optim import OptimConfig
+from vision_suite.types import ClassificationReport, FGVCBatch, ImageBatch, ReIDBatch, RetrievalReport
 
 
 class LitDCAL(LitBase):
@@ -27,7 +26,7 @@ class LitDCAL(LitBase):
         num_classes: Number of training classes or identities; comes from the data on the command line.
         task: ``reid`` or ``fgvc``.
         optim: Optimiser and schedule.
-        label_smoothing: Of the cross-entropy.
+        label_smoothing: Label smoothing of the cross-entropy.
         triplet_margin: Margin of the triplet loss; unset for the soft margin.
         triplet_normalize: Mine and compare features of unit length.
         triplet_weight: Factor on the triplet loss.
@@ -89,7 +88,7 @@ class LitDCAL(LitBase):
             log_variance_limit=log_variance_limit,
         )
         self.task, self.triplet_feature = task, triplet_feature
-        self.metrics = nn.ModuleDict()
+        self.metrics: PerStage[ClassificationMetric | ReIDMetric] = PerStage()
         for stage in ("val", "test"):
             if task == "fgvc":
                 self.metrics[stage] = ClassificationMetric(branches if len(branches) > 1 else [])
@@ -108,9 +107,9 @@ class LitDCAL(LitBase):
         """Features, attention map and, for classification, probabilities of pictures (B, 3, H, W)."""
         return self.model.inference(image)
 
-    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: ReIDBatch | FGVCBatch, batch_idx: int) -> Tensor:
         """Loss of all branches."""
-        label = batch["identity"] if self.task == "reid" else batch["label"]
+        label = cast(ReIDBatch, batch)["identity"] if self.task == "reid" else cast(FGVCBatch, batch)["label"]
         output = self.model(batch["image"], camera=batch.get("camera"), view=batch.get("view"), label=label)
         branches, before = _branches(output), self.triplet_feature == "before"
         total, losses = self.loss(
@@ -124,62 +123,37 @@ class LitDCAL(LitBase):
         out: Tensor = total
         return out
 
-    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: ReIDBatch | FGVCBatch, batch_idx: int) -> None:
         """Collect what the validation metric needs."""
         self._collect("val", batch)
 
-    def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: ReIDBatch | FGVCBatch, batch_idx: int) -> None:
         """Collect what the test metric needs."""
         self._collect("test", batch)
 
-    def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: ImageBatch, batch_idx: int) -> dict[str, Tensor]:
         """Feature, attention map and, for classification, probabilities of each picture."""
         result = self(batch["image"])
         return {"index": batch["index"], "role": batch["role"], **{k: v.float() for k, v in result.items()}}
 
-    def on_validation_epoch_end(self) -> None:
-        """Score and log ``val/...``."""
-        self._score("val")
+    def make_report(self, stage: EvalStage) -> ClassificationReport | RetrievalReport:
+        """Report of the task's metric."""
+        protocol = {} if self.data is None else self.data.protocol
+        readout = None if self.model.glca is None else self.model.glca.readout
+        return self.metrics[stage].report({**protocol, "stage": stage, "glca_readout": readout})
 
-    def on_test_epoch_end(self) -> None:
-        """Score and log ``test/...``."""
-        self._score("test")
-
-    def _collect(self, stage: Literal["val", "test"], batch: Mapping[str, Tensor]) -> None:
+    def _collect(self, stage: EvalStage, batch: ReIDBatch | FGVCBatch) -> None:
         output = self.model(batch["image"], camera=batch.get("camera"), view=batch.get("view"))
-        metric: Any = self.metrics[stage]
-        if self.task == "fgvc":
+        metric = self.metrics[stage]
+        if isinstance(metric, ClassificationMetric):
             logits = {name: branch.logits for name, branch in _branches(output).items()}
-            metric.update(self.model.probabilities(output), batch["label"], batch["index"], logits)
+            label = cast(FGVCBatch, batch)["label"]
+            metric.update(self.model.probabilities(output), label, batch["index"], logits)
         else:
-            features = self.model.embeddings(output)
-            metric.update(features, batch["identity"], batch["camera"], batch["role"], batch["index"])
-
-    def _score(self, stage: Literal["val", "test"]) -> None:
-        metric: Any = self.metrics[stage]
-        if not self.trainer.sanity_checking:
-            self._report(stage, metric)
-        metric.reset()
-
-    def _report(self, stage: Literal["val", "test"], metric: Any) -> None:
-        try:
-            scores = metric.compute()
-        except DataError as error:
-            # The first batch or two hold queries only; a run that is to try every step must not fail on that.
-            if not getattr(self.trainer, "fast_dev_run", 0):  # set from outside the class, so not declared
-                raise
-            rank_zero_warn(f"fast_dev_run: {stage} is not scored ({error})")
-            return
-        data = getattr(self.trainer, "datamodule", None)
-        protocol = dict(data.protocol) if data is not None else {}
-        self.report = metric.report({**protocol, "stage": stage, "glca_readout": self._readout()})
-        # The metric gathered from all processes already, so every process logs the same value.
-        self.log_dict({f"{stage}/{key}": value for key, value in scores.items()}, rank_zero_only=False)
-
-    def _readout(self) -> str | None:
-        return None if self.model.glca is None else self.model.glca.readout
+            reid, features = cast(ReIDBatch, batch), self.model.embeddings(output)
+            metric.update(features, reid["identity"], reid["camera"], reid["role"], reid["index"])
 
 
-def _branches(output: DCALOutput) -> dict[str, Any]:
+def _branches(output: DCALOutput) -> dict[str, Branch]:
     named = {"sa": output.sa, "glca": output.glca, "pwca": output.pwca}
     return {name: branch for name, branch in named.items() if branch is not None}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
 
-from vision_suite.errors import ConfigError, DataError, check_choice
-from vision_suite.lit_modules.base import LitBase
+from vision_suite.errors import ConfigError, check_choice
+from vision_suite.lit_modules.base import SPLITS, EvalStage, LitBase, PerStage
 from vision_suite.losses.scanpath import scanpath_loss
 from vision_suite.metrics.rows import SequenceRows
 from vision_suite.metrics.scanpath import Scanpath
@@ -23,6 +25,9 @@ from vision_suite.models.oat import OAT, OATOutput, Scanpaths, greedy, sample
 from vision_suite.models.oat.data_checks import check_inputs, check_trials
 from vision_suite.models.oat.rows import logit_rows, path_of, path_rows, split_rows
 from vision_suite.optim import OptimConfig
+from vision_suite.types import Report, ScanpathBatch, ScanpathReport
+from vision_suite.types.arrays import Floats
+from vision_suite.types.data import ScanpathSource, Split
 
 OPTIM = OptimConfig(name="adam", lr=1e-4, weight_decay=0.0, schedule="constant")
 
@@ -32,18 +37,20 @@ class LitOAT(LitBase):
 
     Args:
         in_channels: Width of given vectors, 0 for crops; comes from the data on the command line.
-        num_positions: Rows or columns of the grid, 0 for free places; comes from the data on the command line.
+        num_positions: Rows or columns of the grid, 0 for free positions; comes from the data on the command line.
         max_length: Longest path; comes from the data on the command line.
         optim: Optimiser and schedule.
         samples: Paths drawn for each trial in tests and predictions.
-        temperature: Of the draws.
-        scores: What is compared with people, see `vision_suite.metrics.scanpath.pairwise.scores.PAIR_SCORES`.
+        temperature: Temperature of the draws.
+        scores: Comparisons with observers, see `vision_suite.metrics.scanpath.pairwise.scores.PAIR_SCORES`.
         include_given: Count given fixations as if they had been predicted.
         resamples: Bootstrap draws of the intervals.
         duration_weight: Factor on the loss of durations.
         compile: Compile the network with torch.compile.
         network: Arguments of `vision_suite.models.oat.OAT`.
     """
+
+    data: ScanpathSource
 
     def __init__(
         self,
@@ -82,9 +89,9 @@ class LitOAT(LitBase):
         self.max_length, self.samples, self.temperature = max_length, samples, temperature
         self.scores, self.include_given, self.resamples = tuple(scores), include_given, resamples
         self.duration_weight = duration_weight
-        self.logits = nn.ModuleDict({stage: SequenceRows() for stage in ("val", "test")})
-        self.drawn = nn.ModuleDict({stage: SequenceRows() for stage in ("val", "test")})
-        self.likeliest = nn.ModuleDict({stage: SequenceRows() for stage in ("val", "test")})
+        self.logits = PerStage({stage: SequenceRows() for stage in ("val", "test")})
+        self.drawn = PerStage({stage: SequenceRows() for stage in ("val", "test")})
+        self.likeliest = PerStage({stage: SequenceRows() for stage in ("val", "test")})
         if compile:
             # In place, so that names in checkpoints stay the same.
             self.model.compile()
@@ -107,12 +114,12 @@ class LitOAT(LitBase):
         """
         self._check("predict")
 
-    def forward(self, batch: Any) -> OATOutput:
+    def forward(self, batch: ScanpathBatch) -> OATOutput:
         """Scores of every next fixation of recorded paths."""
         out: OATOutput = self.model(batch)
         return out
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+    def training_step(self, batch: ScanpathBatch, batch_idx: int) -> Tensor:
         """Cross-entropy of the next object, and the likelihood of durations."""
         output = self(batch)
         total, losses = scanpath_loss(
@@ -121,77 +128,30 @@ class LitOAT(LitBase):
         self.log_losses(losses, total, len(batch["index"]))
         return total
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
+    def validation_step(self, batch: ScanpathBatch, batch_idx: int) -> None:
         """Collect likelihoods and paths."""
         self._collect("val", batch)
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
+    def test_step(self, batch: ScanpathBatch, batch_idx: int) -> None:
         """Collect likelihoods and paths."""
         self._collect("test", batch)
 
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: ScanpathBatch, batch_idx: int) -> dict[str, Tensor]:
         """Drawn paths of each trial and the one of the likeliest steps, as rows of `path_rows`."""
         trial, values = path_rows(self._draw(batch, self.samples), batch)
         _, likeliest = path_rows(greedy(self.model, batch, self.max_length), batch)
         return {"trial": trial.cpu(), "values": values.cpu(), "likeliest": likeliest.cpu()}
 
-    def on_validation_epoch_end(self) -> None:
-        """Score and log ``val/...``."""
-        self._score("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Score and log ``test/...``."""
-        self._score("test")
-
-    def _check(self, *parts: str) -> None:
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        check_inputs(self.model, data.preprocessing, data.num_positions)
-        for part in parts:
-            check_trials(self.model, data.trials(part), part)
-
-    @property
-    def _fitting(self) -> bool:
-        # Not `trainer.training`, which is False while a run that trains validates.
-        return bool(self.trainer.state.fn == TrainerFn.FITTING)
-
-    def _draw(self, batch: Any, count: int) -> Scanpaths:
-        # By trial, so that neither the batch size nor the number of processes changes the paths.
-        run_seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        seeds = [np.random.SeedSequence((run_seed, trial)).generate_state(1)[0] for trial in batch["index"].tolist()]
-        sources = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-        return sample(self.model, batch, self.max_length, count, temperature=self.temperature, generator=sources)
-
-    def _collect(self, stage: Literal["val", "test"], batch: Any) -> None:
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        rows: Any = self.logits[stage]
-        rows.update(*logit_rows(self(batch), batch, data.num_objects, background=self.model.has_background))
-        likeliest: Any = self.likeliest[stage]
-        likeliest.update(*path_rows(greedy(self.model, batch, self.max_length), batch))
-        drawn: Any = self.drawn[stage]
-        # Validation within training looks at one draw a trial: it is for curves, not for tables.
-        drawn.update(*path_rows(self._draw(batch, 1 if self._fitting else self.samples), batch))
-
-    def _score(self, stage: Literal["val", "test"]) -> None:
-        metrics: tuple[Any, ...] = (self.logits[stage], self.drawn[stage], self.likeliest[stage])
-        if not self.trainer.sanity_checking:
-            try:
-                self._report(stage, *(metric.compute() for metric in metrics))
-            except DataError as error:
-                # A first batch may hold nothing that can be scored; a run to try every step must not fail on that.
-                if not getattr(self.trainer, "fast_dev_run", 0):  # set from outside the class, so not declared
-                    raise
-                rank_zero_warn(f"fast_dev_run: {stage} is not scored ({error})")
-        for metric in metrics:
-            metric.reset()
-
-    def _report(self, stage: Literal["val", "test"], *rows: tuple[Tensor, Tensor]) -> None:
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        split = "validate" if stage == "val" else "test"
+    def make_report(self, stage: EvalStage) -> ScanpathReport:
+        """Scores of drawn paths and of the likeliest steps, beside observers and simple predictors."""
+        data, split = self.data, SPLITS[stage]
         every, scenes = data.trials(split), data.scenes(split)
-        seen = sorted(set(rows[0][0].tolist()))
+        rows = [metric[stage].compute() for metric in (self.logits, self.drawn, self.likeliest)]
+        # A metric hands on a single row's trial as a scalar.
+        seen = sorted(set(rows[0][0].reshape(-1).tolist()))
         if len(seen) < len(every):
             rank_zero_warn(f"{stage}: {len(seen)} of {len(every)} trials are scored, for the batches were limited")
-        trials = [every[place] for place in seen]
+        trials = [every[index] for index in seen]
         logits, drawn, likeliest = (split_rows(*part) for part in rows)
         cut = any(trial.recording >= 0 for trial in trials)
         counts = [len(scenes[trial.scene].boxes) for trial in trials]
@@ -218,12 +178,38 @@ class LitOAT(LitBase):
             include_given=self.include_given,
             resamples=self.resamples,
         )
-        # The rows were gathered from all processes already, so every process logs the same value.
-        own = {name: value for name, value in self.report.metrics.items() if np.isfinite(value)}
-        self.log_dict({f"{stage}/{key}": value for key, value in own.items()}, rank_zero_only=False)
+        return self.report
+
+    def logged_metrics(self, report: Report) -> Mapping[str, float]:
+        """Finite metrics; others, such as the likelihood of a path that cannot come, are for tables only."""
+        return {name: value for name, value in report.metrics.items() if math.isfinite(value)}
+
+    def _check(self, *parts: Split) -> None:
+        check_inputs(self.model, self.data.preprocessing, self.data.num_positions)
+        for part in parts:
+            check_trials(self.model, self.data.trials(part), part)
+
+    @property
+    def _fitting(self) -> bool:
+        # Not `trainer.training`, which is False while a run that trains validates.
+        return bool(self.trainer.state.fn == TrainerFn.FITTING)
+
+    def _draw(self, batch: ScanpathBatch, count: int) -> Scanpaths:
+        # By trial, so that neither the batch size nor the number of processes changes the paths.
+        run_seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        seeds = [np.random.SeedSequence((run_seed, trial)).generate_state(1)[0] for trial in batch["index"].tolist()]
+        sources = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        return sample(self.model, batch, self.max_length, count, temperature=self.temperature, generator=sources)
+
+    def _collect(self, stage: EvalStage, batch: ScanpathBatch) -> None:
+        rows = logit_rows(self(batch), batch, self.data.num_objects, background=self.model.has_background)
+        self.logits[stage].update(*rows)
+        self.likeliest[stage].update(*path_rows(greedy(self.model, batch, self.max_length), batch))
+        # Validation within training draws one path a trial: it is for curves, not for tables.
+        self.drawn[stage].update(*path_rows(self._draw(batch, 1 if self._fitting else self.samples), batch))
 
 
-def _scanpath(row: Any) -> Scanpath:
+def _scanpath(row: Floats) -> Scanpath:
     objects, seconds, terminated, _ = path_of(row)
     known = not bool(np.isnan(seconds).any()) and len(seconds) > 0
     # A log-normal has no longest draw, and that of an untrained network none that scores would take for seconds.

@@ -1,4 +1,4 @@
-"""Errors a user can mend. Each message is one line: what was given, where, and how to mend it."""
+"""Errors that a user can correct. Each message is one line: what was given, where, and how to correct it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 
 class SuiteError(Exception):
-    """Base of every error that the suite raises for something the user can mend."""
+    """Base of every error that the suite raises for something the user can correct."""
 
 
 class ConfigError(SuiteError, ValueError):

@@ -39,7 +39,7 @@ OUTPUTS = {
 
 @runtime_checkable
 class Exportable(Protocol):
-    """What a network must offer to be exported.
+    """A network that can be exported.
 
     Attributes:
         image_size: Height and width of its pictures.
@@ -55,7 +55,7 @@ class Exportable(Protocol):
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a written file is from the network.
+    """Distance of a written file from the network.
 
     Attributes:
         pictures: Number of pictures compared.
@@ -73,7 +73,7 @@ def export_network(
     network: Exportable,
     path: Path,
     kind: Format,
-    metadata: Mapping[str, Any],
+    metadata: Mapping[str, object],
     *,
     batches: Sequence[int] = (1, 2, 5),
     tolerance: float = 1e-4,
@@ -82,7 +82,7 @@ def export_network(
 
     Args:
         network: A module; it is put in evaluation mode.
-        path: Where the file goes; ONNX files above 2 GB get a second file beside them.
+        path: File to write; ONNX files above 2 GB get a second file beside them.
         kind: ``torch_export`` or ``onnx``.
         metadata: Plain values stored in the file, by name; the outputs' meaning and the parity bounds are added.
         batches: Batch sizes to compare.
@@ -227,7 +227,7 @@ def compare(
 
 
 def _same_choice(expected: Tensor, found: Tensor, count: int, tolerance: float) -> Tensor:
-    """(B,) whether both rollouts (B, h, w) pick the same patches; raises if another choice is no near tie."""
+    """(B,) True where both rollouts (B, h, w) pick the same patches; raises if another choice is no near tie."""
     expected, found = expected.flatten(1), found.flatten(1)
     same = torch.ones(len(expected), dtype=torch.bool)
     for row, (a, b) in enumerate(zip(expected, found, strict=True)):
@@ -258,7 +258,7 @@ def _pictures(count: int, size: tuple[int, int], generator: torch.Generator) -> 
     return (F.interpolate(coarse, size, mode="bilinear") + 0.3 * fine).clamp(-2, 2)
 
 
-def _writer(kind: Format) -> Callable[[Graph, list[str], Path, dict[str, Any]], None]:
+def _writer(kind: Format) -> Callable[[Graph, list[str], Path, dict[str, object]], None]:
     """The function that writes a format, once the packages it needs are known to be there."""
     if kind == "torch_export":
         return _write_torch_export
@@ -267,19 +267,19 @@ def _writer(kind: Format) -> Callable[[Graph, list[str], Path, dict[str, Any]], 
     return _write_onnx
 
 
-def _example(graph: Graph) -> tuple[tuple[Tensor], dict[str, Any]]:
+def _example(graph: Graph) -> tuple[tuple[Tensor], dict[str, dict[int, torch.export.Dim]]]:
     """Example input and the declaration that its first dimension may have any length."""
     # Two pictures: a first dimension of one would be taken for a constant.
     return (torch.zeros(2, 3, *graph.image_size),), {"image": {0: torch.export.Dim("batch", min=1)}}
 
 
-def _write_torch_export(graph: Graph, names: list[str], path: Path, metadata: dict[str, Any]) -> None:
+def _write_torch_export(graph: Graph, names: list[str], path: Path, metadata: dict[str, object]) -> None:
     example, dynamic = _example(graph)
     program = torch.export.export(graph, example, dynamic_shapes=dynamic)
     torch.export.save(program, path, extra_files={METADATA: json.dumps(metadata)})
 
 
-def _write_onnx(graph: Graph, names: list[str], path: Path, metadata: dict[str, Any]) -> None:
+def _write_onnx(graph: Graph, names: list[str], path: Path, metadata: dict[str, object]) -> None:
     example, dynamic = _example(graph)
     # Its registry of operators warns of every version it was not tested with.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

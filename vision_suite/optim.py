@@ -16,7 +16,7 @@ from vision_suite.errors import ConfigError, check_literals
 
 @dataclass
 class OptimConfig:
-    """How a model is optimised.
+    """Settings of the optimiser and its schedule.
 
     Attributes:
         name: Optimiser: ``adamw`` (decoupled weight decay), ``adam`` (weight decay as an L2 term) or ``sgd``.
@@ -29,7 +29,7 @@ class OptimConfig:
         betas: Betas of Adam and AdamW.
         schedule: After the warm-up ``cosine`` down to ``min_lr``, ``constant``, or ``step``: times ``gamma`` behind
             each of the ``milestones``.
-        interval: Whether the schedule moves every ``step`` or every ``epoch``.
+        interval: Interval at which the schedule moves, every ``step`` or every ``epoch``.
         warmup: Length of the linear warm-up, in steps or epochs as ``interval`` says; below 1, a share of the run.
         warmup_lr: Rate at which the warm-up starts.
         min_lr: Rate at which the cosine ends.
@@ -132,7 +132,7 @@ def build_optimizer(
     """Optimiser and schedule.
 
     Args:
-        model: Holder of the parameters.
+        model: Module whose parameters are optimised.
         config: The record.
         total: Length of the run, in the unit ``config.interval``; 0 if unknown, which only ``constant`` without a
             relative warm-up can do with.

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from vision_suite.datasets.fgvc import layouts
+from vision_suite.datasets.loading import Cache
 from vision_suite.datasets.pictures.data import PictureData, Validation
 from vision_suite.datasets.pictures.images import Interpolation
-from vision_suite.datasets.pictures.records import Listing, Record, check_counts
+from vision_suite.datasets.pictures.records import Listing, Record
 from vision_suite.datasets.pictures.transforms import CROP_AND_FLIP, Augment
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
-from vision_suite.errors import ConfigError, DataError
+from vision_suite.errors import ConfigError
 
 FGVCDataset = Literal[
     "cub200",
@@ -49,7 +50,7 @@ class FGVCData(PictureData):
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
         std: tuple[float, float, float] = (0.5, 0.5, 0.5),
         interpolation: Interpolation = "bicubic",
-        cache: Literal["memory", "none"] = "none",
+        cache: Cache = "none",
         num_workers: int | None = None,
         validation: Validation = "auto",
         val_fraction: float = 0.1,
@@ -126,39 +127,22 @@ class FGVCData(PictureData):
         }
         self._use(readers[dataset](), dataset, validation, val_fraction, split_seed, check_counts)
 
-    def _use(
-        self, listing: Listing, dataset: str, validation: Validation, fraction: float, split_seed: int, counted: bool
-    ) -> None:
-        if counted:
-            check_counts(listing)
-        train, test = listing.splits.get("train", []), listing.splits.get("test", [])
-        official = "val" in listing.splits
-        if not train and not test:
-            raise DataError(f"{listing.layout} in {str(listing.root)!r} has neither training nor test pictures")
-        if validation == "auto":
-            validation = "official" if official else "none"
-        facts: dict[str, Any] = {
-            "dataset": dataset,
-            "validation": validation,
-            "test_used_for_validation": validation == "test",
-            "counts_checked": counted and bool(listing.expected),
-        }
-        val: list[Record] = []
-        if validation == "official":
-            if not official:
-                raise ConfigError(f"{listing.layout} has no validation split of its own: use validation=holdout")
-            val = listing.splits["val"]
-        elif validation == "holdout":
-            train, val = stratified_hold_out(train, fraction, split_seed)
-            facts |= {"val_fraction": fraction, "split_seed": split_seed, "val_pictures": len(val)}
-        elif validation == "test":
-            val = test
+    def _splits(self, listing: Listing) -> tuple[list[Record], list[Record] | None, list[Record]]:
+        return listing.splits.get("train", []), listing.splits.get("val"), listing.splits.get("test", [])
+
+    def _hold_out(
+        self, train: list[Record], fraction: float, seed: int
+    ) -> tuple[list[Record], list[Record], dict[str, int]]:
+        kept, val = stratified_hold_out(train, fraction, seed)
+        return kept, val, {"val_pictures": len(val)}
+
+    def _labelled(self, listing: Listing, train: list[Record], val: list[Record], test: list[Record]) -> list[Record]:
         seen = {record.label for record in train}
         unseen = sorted({record.label for record in [*val, *test]} - seen) if train else []
         if unseen:
             name = listing.class_names[unseen[0]]
             rank_zero_warn(f"{listing.layout}: {len(unseen)} classes have no training picture, such as {name!r}")
-        self._adopt(listing, train, val, test, facts)
+        return train
 
     def _train_sampler(self, rank: int, world_size: int) -> ShuffledBatchSampler:
         return ShuffledBatchSampler(self.size("fit"), self.batch_size, seed=self.seed, rank=rank, world_size=world_size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -13,12 +12,12 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from vision_suite.datasets.base import BaseData, Stage, stages_of
-from vision_suite.datasets.loading import available_cores
+from vision_suite.datasets.loading import Cache, available_cores, worker_count
 from vision_suite.datasets.pictures.batches import PictureBatches
 from vision_suite.datasets.pictures.checks import find_bad
 from vision_suite.datasets.pictures.images import BadPicture, Interpolation, Reader, load_pictures
 from vision_suite.datasets.pictures.manifest import expand_inputs
-from vision_suite.datasets.pictures.records import Listing, Record, fingerprint
+from vision_suite.datasets.pictures.records import Listing, Record, check_counts, fingerprint
 from vision_suite.datasets.pictures.transforms import Augment, Prepare, center_crop
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types import Role
@@ -44,18 +43,18 @@ class PictureData(BaseData):
         interpolation: Interpolation,
         eval_interpolation: Interpolation,
         crop_bottom: int,
-        cache: Literal["memory", "none"],
+        cache: Cache,
         num_workers: int | None,
         on_bad_image: Literal["error", "skip"],
         predict_inputs: str | None,
         predict_gallery: str | None,
         seed: int | None,
     ) -> None:
-        """Keep the settings; the subclass documents them, reads its lists and calls `_adopt`."""
+        """Keep the settings; the subclass documents them, reads its lists and calls `_use`."""
         super().__init__(
             batch_size=batch_size,
             eval_batch_size=eval_batch_size,
-            num_workers=(0 if cache == "memory" else min(8, available_cores())) if num_workers is None else num_workers,
+            num_workers=worker_count(num_workers, cache),
             seed=seed,
         )
         if resize[0] < image_size[0] or resize[1] < image_size[1]:
@@ -84,6 +83,62 @@ class PictureData(BaseData):
     @abstractmethod
     def _columns(self, records: Sequence[Record]) -> dict[str, Tensor]:
         """Batch entries other than ``image``, ``index`` and ``role``."""
+
+    @abstractmethod
+    def _splits(self, listing: Listing) -> tuple[list[Record], list[Record] | None, list[Record]]:
+        """Training, official validation (None if the data set has none) and test pictures."""
+
+    @abstractmethod
+    def _hold_out(
+        self, train: list[Record], fraction: float, seed: int
+    ) -> tuple[list[Record], list[Record], dict[str, int]]:
+        """Training pictures to keep, those to validate on, and the size of the latter as a fact of the protocol."""
+
+    @abstractmethod
+    def _labelled(self, listing: Listing, train: list[Record], val: list[Record], test: list[Record]) -> list[Record]:
+        """Training pictures with training labels; warns about gaps between the three lists."""
+
+    def _use(
+        self, listing: Listing, dataset: str, validation: Validation, fraction: float, split_seed: int, counted: bool
+    ) -> None:
+        """Choose the pictures of each stage from a listing.
+
+        Args:
+            listing: Pictures by split, as a reader found them.
+            dataset: Name of the data set, for the protocol.
+            validation: Source of the validation pictures.
+            fraction: Share of the training pictures that ``holdout`` takes.
+            split_seed: Seed of that choice.
+            counted: Compare the numbers of pictures with the official ones.
+
+        Raises:
+            ConfigError: The data set has no validation split of its own, or the share is out of range.
+            DataError: Pictures are missing.
+        """
+        if counted:
+            check_counts(listing)
+        train, official, test = self._splits(listing)
+        if not train and not test:
+            raise DataError(f"{listing.layout} in {str(listing.root)!r} has neither training nor test pictures")
+        if validation == "auto":
+            validation = "none" if official is None else "official"
+        facts: dict[str, Any] = {
+            "dataset": dataset,
+            "validation": validation,
+            "test_used_for_validation": validation == "test",
+            "counts_checked": counted and bool(listing.expected),
+        }
+        val: list[Record] = []
+        if validation == "official":
+            if official is None:
+                raise ConfigError(f"{listing.layout} has no validation split of its own: use validation=holdout")
+            val = official
+        elif validation == "holdout":
+            train, val, held = self._hold_out(train, fraction, split_seed)
+            facts |= {"val_fraction": fraction, "split_seed": split_seed, **held}
+        elif validation == "test":
+            val = test
+        self._adopt(listing, self._labelled(listing, train, val, test), val, test, facts)
 
     def _adopt(
         self, listing: Listing, train: list[Record], val: list[Record], test: list[Record], facts: dict[str, Any]
@@ -222,22 +277,3 @@ class PictureData(BaseData):
     def _train_labels(self) -> list[int]:
         """Training label of each picture."""
         return [record.label for record in self._records["fit"]]
-
-
-def hold_out(groups: Sequence[int], fraction: float, seed: int) -> set[int]:
-    """A seeded random part of the different numbers in `groups`, at least one.
-
-    Raises:
-        ConfigError: Nothing would be left on one side.
-    """
-    numbers = sorted(set(groups))
-    count = max(1, round(fraction * len(numbers)))
-    if not 0 < fraction < 1 or count >= len(numbers):
-        raise ConfigError(f"val_fraction={fraction} of {len(numbers)} leaves nothing to train or validate on: use 0.1")
-    order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(seed)).tolist()
-    return {numbers[i] for i in order[:count]}
-
-
-def with_role(records: Sequence[Record], role: Role) -> list[Record]:
-    """Copies of records in another role."""
-    return [replace(record, role=role) for record in records]

@@ -16,7 +16,7 @@ SUFFIXES = (".csv", ".jsonl")
 
 
 @dataclass(frozen=True)
-class Row:
+class ManifestRow:
     """One line of a manifest: values as written, with the line number for messages."""
 
     path: str
@@ -36,7 +36,7 @@ class Row:
             raise DataError(f"{str(manifest)!r} line {self.line}: {column}={text!r} is not a whole number") from None
 
 
-def read_manifest(path: Path, *, required: tuple[str, ...]) -> list[Row]:
+def read_manifest(path: Path, *, required: tuple[str, ...]) -> list[ManifestRow]:
     """Read ``path,id,camera[,split,view]`` from a CSV file with a header, or one JSON object a line.
 
     Picture paths are relative to the manifest's folder.
@@ -65,7 +65,7 @@ def read_manifest(path: Path, *, required: tuple[str, ...]) -> list[Row]:
     return rows
 
 
-def _read_csv(path: Path) -> list[Row]:
+def _read_csv(path: Path) -> list[ManifestRow]:
     rows = []
     reader = csv.DictReader(read_lines(path))
     if not reader.fieldnames or "path" not in reader.fieldnames:
@@ -74,11 +74,11 @@ def _read_csv(path: Path) -> list[Row]:
         if None in values or None in values.values():
             raise DataError(f"manifest {str(path)!r} row {number} has another number of columns than the header")
         clean = {name: value.strip() for name, value in values.items()}
-        rows.append(Row(_absolute(path, clean["path"]), clean, number))
+        rows.append(ManifestRow(_absolute(path, clean["path"]), clean, number))
     return rows
 
 
-def _read_jsonl(path: Path) -> list[Row]:
+def _read_jsonl(path: Path) -> list[ManifestRow]:
     rows = []
     for number, line in enumerate(read_lines(path), start=1):
         try:
@@ -88,7 +88,7 @@ def _read_jsonl(path: Path) -> list[Row]:
         if not isinstance(values, dict):
             raise DataError(f"manifest {str(path)!r} row {number} is not a JSON object")
         clean = {str(name): "" if value is None else str(value) for name, value in values.items()}
-        rows.append(Row(_absolute(path, clean.get("path", "")), clean, number))
+        rows.append(ManifestRow(_absolute(path, clean.get("path", "")), clean, number))
     return rows
 
 

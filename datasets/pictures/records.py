@@ -46,6 +46,7 @@ class Listing:
         splits: Records by split name, in a fixed (sorted) order.
         expected: Official (pictures, identities) by split; None where a number isn't known for certain.
         class_names: Names of the classes by label, for classification.
+        draws_gallery: The protocol draws queries and gallery from one list and knows no cameras (VehicleID).
         notes: Facts that a reader of the metrics must know, such as how many junk pictures were left out.
     """
 
@@ -54,6 +55,7 @@ class Listing:
     splits: dict[str, list[Record]]
     expected: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
     class_names: list[str] = field(default_factory=list)
+    draws_gallery: bool = False
     notes: dict[str, bool | int | float | str] = field(default_factory=dict)
 
     def counts(self) -> dict[str, dict[str, int]]:

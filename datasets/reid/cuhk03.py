@@ -20,7 +20,7 @@ from vision_suite.datasets.reid.layouts import MARKET_FOLDERS, read_folders
 from vision_suite.errors import DataError
 from vision_suite.types import Role
 
-Boxes = Literal["detected", "labeled"]
+BoxSource = Literal["detected", "labeled"]
 
 CONTAINER_NAMES = ["cuhk-03.mat", "cuhk03_release/cuhk-03.mat", "cuhk03/cuhk03_release/cuhk-03.mat"]
 NEW_COUNTS: dict[str, dict[str, tuple[int | None, int | None]]] = {
@@ -30,7 +30,7 @@ NEW_COUNTS: dict[str, dict[str, tuple[int | None, int | None]]] = {
 PICTURE = re.compile(r"(\d+)_(\d+)_(\d)_(\d+)\.png")  # camera pair, identity in the pair, camera, picture
 
 
-def read_cuhk03(root: Path, *, boxes: Boxes, split: Literal["new", "classic"], trial: int) -> Listing:
+def read_cuhk03(root: Path, *, boxes: BoxSource, split: Literal["new", "classic"], trial: int) -> Listing:
     """CUHK03 in whichever form is there: new-protocol folders, or the container with its list of pictures.
 
     Args:
@@ -50,7 +50,7 @@ def read_cuhk03(root: Path, *, boxes: Boxes, split: Literal["new", "classic"], t
     return _read_new_container(root, boxes)
 
 
-def _new_protocol_folder(root: Path, boxes: Boxes) -> Path | None:
+def _new_protocol_folder(root: Path, boxes: BoxSource) -> Path | None:
     spellings = ["labeled", "labelled"] if boxes == "labeled" else ["detected"]
     tops = ["", "cuhk03-np", "cuhk03/cuhk03-np", "CUHK03-NP"]
     candidates = [root / top / name for top in tops for name in spellings]
@@ -69,7 +69,7 @@ def _find_container(root: Path) -> Path:
     )
 
 
-def _read_new_container(root: Path, boxes: Boxes) -> Listing:
+def _read_new_container(root: Path, boxes: BoxSource) -> Listing:
     container = _find_container(root)
     name = f"cuhk03_new_protocol_config_{boxes}.mat"
     places = [container.parent / name, container.parent.parent / name, root / name]
@@ -101,7 +101,7 @@ def _fields(name: str, source: Path) -> tuple[int, int, int, int]:
     return pair, identity, camera, picture
 
 
-def _read_classic(root: Path, boxes: Boxes, trial: int) -> Listing:
+def _read_classic(root: Path, boxes: BoxSource, trial: int) -> Listing:
     container = _find_container(root)
     file = open_container(str(container), os.getpid())
     sets = file["testsets"][0]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
-from vision_suite.datasets.pictures.data import PictureData, Validation, hold_out, with_role
+from vision_suite.datasets.loading import Cache
+from vision_suite.datasets.pictures.data import PictureData, Validation
 from vision_suite.datasets.pictures.images import Interpolation
-from vision_suite.datasets.pictures.records import Listing, Record, check_counts, relabel
+from vision_suite.datasets.pictures.records import Listing, Record, relabel
 from vision_suite.datasets.pictures.transforms import TRANSREID, Augment
 from vision_suite.datasets.reid import layouts, lists
-from vision_suite.datasets.reid.cuhk03 import read_cuhk03
+from vision_suite.datasets.reid.cuhk03 import BoxSource, read_cuhk03
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.samplers import IdentityBatchSampler
 from vision_suite.errors import ConfigError, DataError
@@ -53,13 +55,13 @@ class ReIDData(PictureData):
         std: tuple[float, float, float] = (0.5, 0.5, 0.5),
         interpolation: Interpolation = "bicubic",
         transreid_compat: bool = False,
-        cache: Literal["memory", "none"] = "none",
+        cache: Cache = "none",
         num_workers: int | None = None,
         validation: Validation = "auto",
         val_fraction: float = 0.1,
         split_seed: int = 0,
         msmt17_use_val: bool = True,
-        cuhk03_boxes: Literal["detected", "labeled"] = "detected",
+        cuhk03_boxes: BoxSource = "detected",
         cuhk03_split: Literal["new", "classic"] = "new",
         cuhk03_trial: int = 0,
         vehicleid_test: Literal[800, 1600, 2400] = 800,
@@ -147,48 +149,30 @@ class ReIDData(PictureData):
         }
         self._use(readers[dataset](), dataset, validation, val_fraction, split_seed, check_counts)
 
-    def _use(
-        self, listing: Listing, dataset: str, validation: Validation, fraction: float, split_seed: int, counted: bool
-    ) -> None:
-        if counted:
-            check_counts(listing)
+    def _splits(self, listing: Listing) -> tuple[list[Record], list[Record] | None, list[Record]]:
         splits = listing.splits
-        train = splits.get("train", [])
-        test = [record for name in ("query", "gallery", "support") for record in splits.get(name, [])]
-        if not train and not test:
-            raise DataError(f"{listing.layout} in {str(listing.root)!r} has neither training nor test pictures")
         for one, other in (("query", "gallery"), ("query_val", "gallery_val")):
-            if dataset != "vehicleid" and bool(splits.get(one)) != bool(splits.get(other)):
+            if not listing.draws_gallery and bool(splits.get(one)) != bool(splits.get(other)):
                 empty = other if splits.get(one) else one
                 raise DataError(f"{listing.layout} in {str(listing.root)!r}: the {empty} split is empty")
-        official = "query_val" in splits
-        if validation == "auto":
-            validation = "official" if official else "none"
-        val: list[Record] = []
-        if validation == "official":
-            if not official:
-                raise ConfigError(f"{listing.layout} has no validation identities of its own: use validation=holdout")
-            val = [*splits["query_val"], *splits["gallery_val"]]
-        elif validation == "holdout":
-            held = hold_out([record.label for record in train], fraction, split_seed)
-            val = query_and_gallery([record for record in train if record.label in held])
-            train = [record for record in train if record.label not in held]
-        elif validation == "test":
-            val = test
-        facts: dict[str, Any] = {
-            "dataset": dataset,
-            "validation": validation,
-            "test_used_for_validation": validation == "test",
-            "counts_checked": counted and bool(listing.expected),
-        }
-        if validation == "holdout":
-            facts |= {"val_fraction": fraction, "split_seed": split_seed, "val_identities": len(held)}
-        if dataset != "vehicleid" and any(record.camera < 0 for record in test):
+        official = [*splits["query_val"], *splits["gallery_val"]] if "query_val" in splits else None
+        test = [record for name in ("query", "gallery", "support") for record in splits.get(name, [])]
+        return splits.get("train", []), official, test
+
+    def _hold_out(
+        self, train: list[Record], fraction: float, seed: int
+    ) -> tuple[list[Record], list[Record], dict[str, int]]:
+        held = hold_out([record.label for record in train], fraction, seed)
+        val = query_and_gallery([record for record in train if record.label in held])
+        return [record for record in train if record.label not in held], val, {"val_identities": len(held)}
+
+    def _labelled(self, listing: Listing, train: list[Record], val: list[Record], test: list[Record]) -> list[Record]:
+        if not listing.draws_gallery and any(record.camera < 0 for record in test):
             rank_zero_warn(
                 f"{listing.layout}: test pictures without a camera; matches of the same camera are not removed for them"
             )
         relabelled, self.identities = relabel(train)
-        self._adopt(listing, relabelled, val, test, facts)
+        return relabelled
 
     def _train_sampler(self, rank: int, world_size: int) -> IdentityBatchSampler:
         return IdentityBatchSampler(
@@ -215,3 +199,22 @@ def query_and_gallery(records: Sequence[Record]) -> list[Record]:
     queries = [group[0] for (_, camera), group in groups.items() if camera >= 0 or len(group) > 1]
     gallery = [record for group in groups.values() for record in (group[1:] or group)]
     return [*with_role(queries, Role.QUERY), *with_role(gallery, Role.GALLERY)]
+
+
+def hold_out(groups: Sequence[int], fraction: float, seed: int) -> set[int]:
+    """A seeded random part of the different numbers in `groups`, at least one.
+
+    Raises:
+        ConfigError: Nothing would be left on one side.
+    """
+    numbers = sorted(set(groups))
+    count = max(1, round(fraction * len(numbers)))
+    if not 0 < fraction < 1 or count >= len(numbers):
+        raise ConfigError(f"val_fraction={fraction} of {len(numbers)} leaves nothing to train or validate on: use 0.1")
+    order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(seed)).tolist()
+    return {numbers[i] for i in order[:count]}
+
+
+def with_role(records: Sequence[Record], role: Role) -> list[Record]:
+    """Copies of records in another role."""
+    return [replace(record, role=role) for record in records]

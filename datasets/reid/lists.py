@@ -121,7 +121,7 @@ def read_vehicleid(root: Path, *, test_identities: int) -> Listing:
     """
     root = find_folder(root, ["VehicleID_V1.0", "VehicleID", "vehicleid"], ["image", "train_test_split"])
     lists = root / "train_test_split"
-    listing = Listing("VehicleID", root, {})
+    listing = Listing("VehicleID", root, {}, draws_gallery=True)
     listing.splits = {
         "train": _vehicleid_list(lists / "train_list.txt", root / "image"),
         "gallery": _vehicleid_list(lists / f"test_list_{test_identities}.txt", root / "image"),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from vision_suite.datasets.scanpath.geometry import centres, object_pitch
 from vision_suite.errors import ConfigError, check_choice
 from vision_suite.types import BACKGROUND
+from vision_suite.types.arrays import Ints
 
 Rule = Literal["first_box", "smallest_box"]
 Unassigned = Literal["background", "drop"]
@@ -48,9 +49,7 @@ class AssignRule:
                 "distance, smallest_box an offset of 0 or more pixels"
             )
 
-    def __call__(
-        self, xy: npt.NDArray[np.floating], boxes: npt.NDArray[np.floating]
-    ) -> tuple[npt.NDArray[np.int64], Counter[str]]:
+    def __call__(self, xy: npt.NDArray[np.floating], boxes: npt.NDArray[np.floating]) -> tuple[Ints, Counter[str]]:
         """Objects of some fixations.
 
         Args:

@@ -9,7 +9,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from vision_suite.datasets.base import BaseData, Stage, stages_of
-from vision_suite.datasets.loading import available_cores
+from vision_suite.datasets.loading import Cache, worker_count
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
 from vision_suite.datasets.scanpath.appearance import Looks, Objects, TargetFrom
@@ -26,7 +26,6 @@ from vision_suite.datasets.scanpath.windows import Windows
 from vision_suite.errors import ConfigError, DataError, check_choice
 from vision_suite.types import BACKGROUND
 
-Cache = Literal["memory", "none"]
 OnBadImage = Literal["error", "skip"]
 STAGES: tuple[Stage, ...] = ("fit", "validate", "test")
 
@@ -161,7 +160,7 @@ class ScanpathData(BaseData):
             ConfigError: Settings contradict each other.
             DataError: The data set is missing, incomplete or malformed, or an image lies in two parts.
         """
-        workers = (0 if cache == "memory" else min(8, available_cores())) if num_workers is None else num_workers
+        workers = worker_count(num_workers, cache)
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=workers, seed=seed)
         self._windows = Windows(window, train_window, train_overlap, test_overlap)
         for name, value, choices in (

@@ -8,12 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import DataError
-
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
+from vision_suite.types.arrays import Floats, Floats32
 
 
-def centres(boxes: npt.NDArray[np.floating]) -> Doubles:
+def centres(boxes: npt.NDArray[np.floating]) -> Floats:
     """(N, 2) x, y of the boxes' centres."""
     values = np.asarray(boxes, dtype=np.float64)
     return np.asarray((values[:, :2] + values[:, 2:]) / 2)
@@ -35,7 +33,7 @@ def object_pitch(boxes: npt.NDArray[np.floating]) -> float:
     return side if side > 0 else 1.0
 
 
-def grid_boxes(rows: int, columns: int, *, cell: tuple[float, float], top: float = 0.0) -> Floats:
+def grid_boxes(rows: int, columns: int, *, cell: tuple[float, float], top: float = 0.0) -> Floats32:
     """Cells of a grid in row-major order.
 
     Args:
@@ -53,12 +51,12 @@ def grid_boxes(rows: int, columns: int, *, cell: tuple[float, float], top: float
     return np.stack([left, upper, (column + 1) * cell[0], top + (row + 1) * cell[1]], axis=1).astype(np.float32)
 
 
-def grid_positions(rows: int, columns: int) -> Floats:
+def grid_positions(rows: int, columns: int) -> Floats32:
     """(rows * columns, 2) float32 row and column numbers in row-major order."""
     return np.stack([part.reshape(-1) for part in np.indices((rows, columns))], axis=1).astype(np.float32)
 
 
-def overlap(boxes: npt.NDArray[np.floating], box: npt.ArrayLike) -> Doubles:
+def overlap(boxes: npt.NDArray[np.floating], box: npt.ArrayLike) -> Floats:
     """(N,) intersection over union of each box with one box; 0 where both are empty."""
     one, other = np.asarray(boxes, dtype=np.float64), np.asarray(box, dtype=np.float64)
     sides = np.minimum(one[:, 2:], other[2:]) - np.maximum(one[:, :2], other[:2])
@@ -74,7 +72,7 @@ class Letterbox(NamedTuple):
     dx: int
     dy: int
 
-    def boxes(self, boxes: npt.NDArray[np.floating]) -> Doubles:
+    def boxes(self, boxes: npt.NDArray[np.floating]) -> Floats:
         """(N, 4) boxes of the picture on the screen."""
         shift = np.array([self.dx, self.dy, self.dx, self.dy], dtype=np.float64)
         return np.asarray(np.asarray(boxes, dtype=np.float64) * self.scale + shift)

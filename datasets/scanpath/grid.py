@@ -19,9 +19,10 @@ from vision_suite.datasets.loading import BatchKey
 from vision_suite.datasets.samplers import ShuffledBatchSampler
 from vision_suite.datasets.scanpath.batches import pad_trials
 from vision_suite.datasets.scanpath.geometry import grid_boxes
-from vision_suite.datasets.scanpath.records import Floats, Scene, Trial, counts
+from vision_suite.datasets.scanpath.records import Scene, Trial, counts
 from vision_suite.errors import ConfigError
 from vision_suite.types import Condition
+from vision_suite.types.arrays import Floats32
 
 CELL = 100.0  # pixels
 STREAMS = {"fit": 0, "validate": 1, "test": 2, "predict": 2}
@@ -50,7 +51,7 @@ class GridRule:
             raise ConfigError(f"{self}: use counts of 1 or more and noise of 0 or more")
 
 
-def draw_scene(rule: GridRule, prototypes: Floats, seed: list[int], name: str) -> tuple[Scene, Trial, Floats]:
+def draw_scene(rule: GridRule, prototypes: Floats32, seed: list[int], name: str) -> tuple[Scene, Trial, Floats32]:
     """One scene, its path, and its objects' vectors (N, width) float32, from a seed."""
     rng = np.random.default_rng(seed)
     count = rule.rows * rule.columns
@@ -190,7 +191,7 @@ class GridBatches(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(
-        self, rule: GridRule, prototypes: Floats, seed: int, stream: int, size: int, fresh: bool, shuffle: bool
+        self, rule: GridRule, prototypes: Floats32, seed: int, stream: int, size: int, fresh: bool, shuffle: bool
     ) -> None:
         self._rule, self._prototypes, self._seed, self._stream = rule, prototypes, seed, stream
         self._size, self._fresh, self._shuffle = size, fresh, shuffle
@@ -198,7 +199,7 @@ class GridBatches(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return self._size
 
-    def scene(self, epoch: int, index: int) -> tuple[Scene, Trial, Floats]:
+    def scene(self, epoch: int, index: int) -> tuple[Scene, Trial, Floats32]:
         """The scene at a place of an epoch, its path and its objects' vectors."""
         name = f"{self._stream}-{epoch}-{index}"
         return draw_scene(self._rule, self._prototypes, [self._seed, self._stream, epoch, index], name)

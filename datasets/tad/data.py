@@ -13,12 +13,12 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from vision_suite.datasets.base import BaseData, Stage, stages_of
-from vision_suite.datasets.loading import available_cores
+from vision_suite.datasets.loading import Cache, worker_count
 from vision_suite.datasets.pictures.records import Record, fingerprint
 from vision_suite.datasets.roots import find_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
 from vision_suite.datasets.tad.annotations import Annotations, Video, ground_truth, read_annotations
-from vision_suite.datasets.tad.features import FeatureSource, Floats, Join
+from vision_suite.datasets.tad.features import FeatureSource, Join
 from vision_suite.datasets.tad.inputs import VideoFiles
 from vision_suite.datasets.tad.sampling import FeatureInfo, read_joined
 from vision_suite.datasets.tad.scores import read_scores
@@ -26,9 +26,9 @@ from vision_suite.datasets.tad.sequences import SequenceBatches, VideoRows
 from vision_suite.datasets.tad.stream import StreamBatches
 from vision_suite.datasets.tad.windows import Window, compare_lengths, sequences_of, stride_of
 from vision_suite.errors import ConfigError, DataError, check_choice
+from vision_suite.types.arrays import Floats32
 
 Mode = Literal["resize", "window"]
-Cache = Literal["memory", "none"]
 OnMissing = Literal["error", "skip"]
 SUBSETS = {"fit": "train_on", "validate": "validate_on", "test": "test_on"}
 
@@ -107,7 +107,7 @@ class TADData(BaseData):
             ConfigError: Settings contradict each other.
             DataError: The data set is missing, incomplete or malformed.
         """
-        workers = (0 if cache == "memory" else min(8, available_cores())) if num_workers is None else num_workers
+        workers = worker_count(num_workers, cache)
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=workers, seed=seed)
         if every < 1 or num_cells < 1:
             raise ConfigError(f"every={every} and num_cells={num_cells} must be at least 1")
@@ -124,7 +124,7 @@ class TADData(BaseData):
         self._videos: dict[str, list[Video]] = {"fit": [], "validate": [], "test": [], "predict": []}
         self._windows: dict[str, list[Window]] = {}
         self._rows: dict[str, VideoRows] = {}
-        self._scores: dict[str, Floats] = {}
+        self._scores: dict[str, Floats32] = {}
         self._leads: dict[str, float] = {}
         self.info = sampling or FeatureInfo(resized=True)  # with video files alone, the checkpoint tells
         self.files = None if videos is None else VideoFiles(videos, extractor_device, on_missing)
@@ -255,7 +255,7 @@ class TADData(BaseData):
         videos = self._videos["predict"]
         if self.files is None:
             stored = self._read(videos, False)
-            give: Callable[[int], Iterable[Floats]] = lambda place: [stored(place)]  # noqa: E731
+            give: Callable[[int], Iterable[Floats32]] = lambda place: [stored(place)]  # noqa: E731
         else:
             give = self.files.rows(self.info, self.every)
         scores = [self._scores[video.name] for video in videos if video.name in self._scores]

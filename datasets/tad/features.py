@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from vision_suite.errors import DataError
+from vision_suite.types.arrays import Floats32
 
-Floats = npt.NDArray[np.float32]
 Join = Literal["interpolate", "truncate"]
 SUFFIXES = (".npy", ".npz", ".csv", ".pt")
 CONTAINERS = (".h5", ".hdf5")
@@ -72,7 +71,7 @@ class FeatureSource:
             found.append(address)
         return found
 
-    def read(self, name: str) -> Floats:
+    def read(self, name: str) -> Floats32:
         """The features of a video: (L, C) float32.
 
         Raises:
@@ -96,7 +95,7 @@ class FeatureSource:
         return out
 
 
-def read_rows(address: str) -> Floats:
+def read_rows(address: str) -> Floats32:
     """One file, or ``file::dataset`` of an HDF5 file, as (L, C) float32.
 
     Raises:
@@ -119,7 +118,7 @@ def read_rows(address: str) -> Floats:
     return out
 
 
-def resize_rows(rows: Floats, length: int) -> Floats:
+def resize_rows(rows: Floats32, length: int) -> Floats32:
     """Linear interpolation of (L, C) to (length, C), row k at the middle of its share of the time.
 
     As ``torch.nn.functional.interpolate(mode="linear", align_corners=False)``.
@@ -131,7 +130,7 @@ def resize_rows(rows: Floats, length: int) -> Floats:
     lower = at.astype(np.int64)
     share = (at - lower)[:, None].astype(np.float32)
     upper = np.minimum(lower + 1, count - 1)
-    out: Floats = rows[lower] * (1 - share) + rows[upper] * share
+    out: Floats32 = rows[lower] * (1 - share) + rows[upper] * share
     return out
 
 

@@ -9,9 +9,9 @@ from typing import Literal
 from pytorch_lightning.utilities import rank_zero_warn
 
 from vision_suite.datasets.tad.annotations import Video
-from vision_suite.datasets.tad.features import Floats
 from vision_suite.datasets.tad.sampling import FeatureInfo
 from vision_suite.errors import ConfigError, DataError
+from vision_suite.types.arrays import Floats32
 from vision_suite.video.decode import duration_of, list_videos
 
 BATCH = 8  # clips at a time
@@ -44,7 +44,7 @@ class VideoFiles:
         self.failed[name] = str(error)
         rank_zero_warn(f"Skipped {name}: {error}")
 
-    def rows(self, info: FeatureInfo, every: int) -> Callable[[int], Iterable[Floats]]:
+    def rows(self, info: FeatureInfo, every: int) -> Callable[[int], Iterable[Floats32]]:
         """What gives the feature rows (n, C) of the video at a place, in chunks.
 
         Args:
@@ -72,7 +72,7 @@ class VideoFiles:
                 f"those of the detector's features {noted}: give the same weights, or extract and train anew"
             )
 
-        def of(place: int) -> Iterator[Floats]:
+        def of(place: int) -> Iterator[Floats32]:
             left = 0
             for chunk in stream_rows(self.paths[place], network, extractor, BATCH, device):
                 yield chunk.rows[left::every]

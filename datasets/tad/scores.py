@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import DataError
+from vision_suite.types.arrays import Floats32
 
-Floats = npt.NDArray[np.float32]
 # THUMOS-14's detection classes among the 101 of its classification task, numbered from 1.
 THUMOS_CLASSES = {
     7: "BaseballPitch",
@@ -39,7 +39,7 @@ THUMOS_CLASSES = {
 _TEST_VIDEO = re.compile(r"video_test_(\d{7})")
 
 
-def read_scores(path: Path, videos: Sequence[str], classes: Sequence[str]) -> dict[str, Floats]:
+def read_scores(path: Path, videos: Sequence[str], classes: Sequence[str]) -> dict[str, Floats32]:
     """Scores (K,) float32 of each video, in the order of ``classes``.
 
     Two kinds of file: JSON ``{"results": {id: [score of each class]}, "class": [names]}`` (CUHK's for ActivityNet), and
@@ -71,13 +71,13 @@ def read_scores(path: Path, videos: Sequence[str], classes: Sequence[str]) -> di
     return out
 
 
-def write_scores(path: Path, scores: dict[str, Floats], classes: Sequence[str]) -> None:
+def write_scores(path: Path, scores: dict[str, Floats32], classes: Sequence[str]) -> None:
     """Write scores (K,) by video in the JSON form that `read_scores` reads."""
     results = {video: [round(float(value), 6) for value in row] for video, row in scores.items()}
     path.write_text(json.dumps({"results": results, "class": list(classes)}) + "\n", encoding="utf-8")
 
 
-def _untrimmed_net(path: Path, videos: Sequence[str], classes: Sequence[str]) -> dict[str, Floats]:
+def _untrimmed_net(path: Path, videos: Sequence[str], classes: Sequence[str]) -> dict[str, Floats32]:
     try:
         table = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -101,7 +101,7 @@ def _untrimmed_net(path: Path, videos: Sequence[str], classes: Sequence[str]) ->
     return out
 
 
-def _finite(path: Path, video: str, row: npt.ArrayLike) -> Floats:
+def _finite(path: Path, video: str, row: npt.ArrayLike) -> Floats32:
     try:
         out = np.asarray(row, dtype=np.float32)
     except (TypeError, ValueError):

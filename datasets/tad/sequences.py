@@ -12,9 +12,10 @@ from torch.utils.data import Dataset
 
 from vision_suite.datasets.loading import BatchKey
 from vision_suite.datasets.tad.annotations import Video
-from vision_suite.datasets.tad.features import FeatureSource, Floats, resize_rows
+from vision_suite.datasets.tad.features import FeatureSource, resize_rows
 from vision_suite.datasets.tad.windows import Window
 from vision_suite.errors import DataError
+from vision_suite.types.arrays import Floats32
 
 RECENT = 4  # videos kept by a reader without memory: windows of one video follow one another in evaluation
 
@@ -31,12 +32,12 @@ class VideoRows:
 
     def __init__(self, source: FeatureSource, videos: Sequence[Video], every: int, keep: bool) -> None:
         self._source, self._names, self._every, self._keep = source, [video.name for video in videos], every, keep
-        self._held: OrderedDict[int, Floats] = OrderedDict()
+        self._held: OrderedDict[int, Floats32] = OrderedDict()
         self.counts: list[int] = []
         for place in range(len(self._names)):
             self.counts.append(len(self(place)))
 
-    def __call__(self, place: int) -> Floats:
+    def __call__(self, place: int) -> Floats32:
         """Rows of a video, (L, C) float32."""
         if place in self._held:
             return self._held[place]
@@ -135,7 +136,7 @@ class SequenceBatches(Dataset[dict[str, Tensor]]):
         seen = {(w.video, action[0]) for w, actions in zip(self._windows, shown, strict=True) for action in actions}
         return kept, len(seen)
 
-    def _part(self, window: Window) -> Floats:
+    def _part(self, window: Window) -> Floats32:
         rows = self._rows(window.video)
         if len(rows) < window.first + window.rows:
             raise DataError(f"features of video {self._videos[window.video].name!r} became shorter while training")

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from vision_suite.datasets.tad.annotations import Video
-from vision_suite.datasets.tad.features import Floats, resize_rows
+from vision_suite.datasets.tad.features import resize_rows
 from vision_suite.datasets.tad.sampling import FeatureInfo
 from vision_suite.datasets.tad.windows import Clock, row_clock, whole_clock
 from vision_suite.errors import DataError
 from vision_suite.ops.windows import WindowCutter
+from vision_suite.types.arrays import Floats32
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,13 @@ class StreamWindow:
         horizon: Seconds at which the next window of the regular grid begins, infinity after the last.
     """
 
-    rows: Floats
+    rows: Floats32
     clock: Clock
     horizon: float
 
 
 def windows_of(
-    chunks: Iterable[Floats], clock: Callable[[int], Clock], length: int, stride: int
+    chunks: Iterable[Floats32], clock: Callable[[int], Clock], length: int, stride: int
 ) -> Iterator[StreamWindow]:
     """Cut rows that arrive in chunks into windows, whatever the chunks' sizes.
 
@@ -73,7 +74,7 @@ class StreamBatches:
     def __init__(
         self,
         videos: Sequence[Video],
-        rows: Callable[[int], Iterable[Floats]],
+        rows: Callable[[int], Iterable[Floats32]],
         info: FeatureInfo,
         *,
         cells: int,

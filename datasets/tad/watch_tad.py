@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from vision_suite.datasets.prepare.array_pickle import load_array_pickle
 from vision_suite.datasets.prepare.base import Progress
@@ -18,6 +17,8 @@ from vision_suite.datasets.tad.annotations import Action, Video, write_annotatio
 from vision_suite.datasets.tad.sampling import FeatureInfo, write_info
 from vision_suite.datasets.tad.watch_tad_recipe import ARCHIVE, MEMBER, RECIPE
 from vision_suite.errors import DataError
+from vision_suite.layers.grouped import pad_channels, padded_width
+from vision_suite.types.arrays import Floats
 
 RATE = 50  # samples a second
 SAMPLES = 30 * RATE
@@ -39,7 +40,6 @@ CLASSES = (
 STREAMS = (("training", range(1, 8), 0), ("testing", range(8, 11), 1))
 VALIDATION_SUBJECT = 7
 EXPECTED = {"training": (144, 464), "validation": (24, 79), "testing": (72, 236)}
-Floats = npt.NDArray[np.float64]
 Recordings = dict[tuple[int, int, int], Floats]
 
 
@@ -153,11 +153,9 @@ def _write(part: Path, found: Recordings, progress: Progress) -> None:
         folder.mkdir()
         rows = np.concatenate([features[video] for video in train])
         mean, deviation = rows.mean(0), rows.std(0)
-        width = info.channels + -info.channels % 4  # grouped convolutions need a multiple of 4
+        width = padded_width(info.channels)
         for done, (video, values) in enumerate(features.items()):
-            padded = np.zeros((len(values), width), dtype=np.float32)
-            padded[:, : values.shape[1]] = (values - mean) / deviation
-            np.save(folder / f"{video}.npy", padded, allow_pickle=False)
+            np.save(folder / f"{video}.npy", pad_channels((values - mean) / deviation), allow_pickle=False)
             progress("writing", position * len(features) + done + 1, len(sets) * len(features))
         write_info(
             folder,

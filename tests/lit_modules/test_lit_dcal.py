@@ -14,7 +14,7 @@ from synthetic_sets import write_cub
 from vision_suite.callbacks.ema import EMA
 from vision_suite.datasets.fgvc.data import FGVCData
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.lit_modules.base import LitBase, plain
+from vision_suite.lit_modules.base import LitBase, plain_containers
 from vision_suite.lit_modules.dcal import LitDCAL
 from vision_suite.metrics.reid import evaluate
 from vision_suite.optim import OptimConfig
@@ -187,7 +187,7 @@ def test_checkpoint_is_plain_and_loads_without_trust(reid, tmp_path):
 
 def test_plain_containers():
     value = {"a": OptimConfig(lr=1.0), "b": (1, Path("x/y")), "c": None}
-    found = plain(value)
+    found = plain_containers(value)
     assert found["a"]["lr"] == 1.0
     assert found["a"]["betas"] == [0.9, 0.999]
     assert found["b"] == [1, "x/y"]

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 from vision_suite.viz import canvas
-from vision_suite.viz.reid import RankedRow, Shown, cmc_curves, gallery_strip
+from vision_suite.viz.reid import RankedRow, StripPicture, cmc_curves, gallery_strip
 
 COLOURS = {"green": canvas.CORRECT, "red": canvas.WRONG, "grey": canvas.NEUTRAL, "blue": canvas.QUERY}
 
@@ -35,7 +35,11 @@ def frames(image: Image.Image) -> list[list[str]]:
 def test_frames_tell_right_from_wrong():
     matches = [[True, False, False, True], [False, None, True, False]]
     rows = [
-        RankedRow(Shown(picture(9), 7, 1), [Shown(picture(50 * r), 7, 2, 0.1 * r, m) for r, m in enumerate(row)], 0.4)
+        RankedRow(
+            StripPicture(picture(9), 7, 1),
+            [StripPicture(picture(50 * r), 7, 2, 0.1 * r, m) for r, m in enumerate(row)],
+            0.4,
+        )
         for row in matches
     ]
     expected = [["blue", *({True: "green", False: "red", None: "grey"}[m] for m in row)] for row in matches]
@@ -44,22 +48,25 @@ def test_frames_tell_right_from_wrong():
 
 def test_the_whole_picture_is_shown_undistorted():
     tall = Image.new("RGB", (30, 90), (1, 2, 3))
-    strip = np.asarray(gallery_strip([RankedRow(Shown(tall, 1), [Shown(picture(200), 1, 0, 0.5, True)])]))
+    strip = np.asarray(gallery_strip([RankedRow(StripPicture(tall, 1), [StripPicture(picture(200), 1, 0, 0.5, True)])]))
     places = ndimage.find_objects(ndimage.label((strip == (1, 2, 3)).all(axis=2))[0])
     height, width = max((p[0].stop - p[0].start, p[1].stop - p[1].start) for p in places)
     assert height / width == pytest.approx(3.0, rel=0.05)
 
 
 def test_rows_may_be_short_or_empty():
-    rows = [RankedRow(Shown(picture(0), 1)), RankedRow(Shown(picture(0), 1), [Shown(picture(1), 2, 0, 0.1, False)])]
+    rows = [
+        RankedRow(StripPicture(picture(0), 1)),
+        RankedRow(StripPicture(picture(0), 1), [StripPicture(picture(1), 2, 0, 0.1, False)]),
+    ]
     assert frames(gallery_strip(rows)) == [["blue"], ["blue", "red"]]
     with pytest.raises(ValueError, match="at least one row"):
         gallery_strip([])
 
 
 def test_nothing_touches_the_margin():
-    entry = Shown(picture(3), 123456789, 99, 1.23456, False, name="x" * 200)
-    rows = [RankedRow(Shown(picture(3, (300, 30)), name="query_" * 30), [entry] * 3, 1.0)]
+    entry = StripPicture(picture(3), 123456789, 99, 1.23456, False, name="x" * 200)
+    rows = [RankedRow(StripPicture(picture(3, (300, 30)), name="query_" * 30), [entry] * 3, 1.0)]
     pixels = np.asarray(gallery_strip(rows, title="title " * 60, subtitle="subtitle " * 60)).astype(int)
     border = np.concatenate([pixels[:8].reshape(-1, 3), pixels[-8:].reshape(-1, 3), pixels[:, :8].reshape(-1, 3)])
     assert (border == 255).all()
@@ -82,7 +89,7 @@ def test_text_is_cut_to_its_width(text, width):
 
 def test_odd_file_names_are_drawn():
     names = ["a\nb.jpg", "\x00\x1b[31m.png", "\udcff\udcfe.jpg", "\u202egnp.exe", "画像.png", ""]
-    assert gallery_strip([RankedRow(Shown(picture(0), name=name)) for name in names]).height > 100
+    assert gallery_strip([RankedRow(StripPicture(picture(0), name=name)) for name in names]).height > 100
 
 
 def test_marks_differ_in_shape_and_not_only_in_colour():

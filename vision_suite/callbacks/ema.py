@@ -34,7 +34,7 @@ class EMA(Callback):
     Args:
         decay: Share of the average that a step keeps, once warmed up.
         warmup: Start with small decays.
-        device: Where the average is kept: ``same`` as the weights, or ``cpu`` to save accelerator memory.
+        device: Device of the average: ``same`` as the weights, or ``cpu`` to save accelerator memory.
     """
 
     def __init__(self, decay: float = 0.999, warmup: bool = True, device: Literal["same", "cpu"] = "same") -> None:
@@ -73,7 +73,7 @@ class EMA(Callback):
             self._average[name] = self._keep(self._average.get(name, weight), weight)
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Update the average after an optimiser step; accumulated batches in between do nothing."""
         if trainer.global_step == self._step:
@@ -103,8 +103,8 @@ class EMA(Callback):
         """Leave the average in the network."""
         self._put_average(pl_module)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The update count; with it Lightning warns when a run is resumed without this callback."""
+    def state_dict(self) -> dict[str, int]:
+        """Number of updates; with it Lightning warns when a run is resumed without this callback."""
         return {"updates": self.updates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -129,7 +129,7 @@ class EMA(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """When a fit is resumed: what was loaded as weights is the average; the training weights go in.
+        """Take the loaded weights as the average and put the training weights in, when a fit is resumed.
 
         Raises:
             CheckpointError: The stored training weights are not those of this network.
@@ -150,7 +150,7 @@ class EMA(Callback):
         _copy(stored["weights"], pl_module)
 
     def _keep(self, value: Tensor, weight: Tensor) -> Tensor:
-        """A copy of an average of a weight where and how averages are kept."""
+        """A copy of a weight's average, on the device and of the dtype in which averages are kept."""
         dtype = torch.promote_types(weight.dtype, torch.float32)
         device = torch.device("cpu") if self.device == "cpu" else weight.device
         return value.detach().to(device, dtype, copy=True)

@@ -1,4 +1,4 @@
-"""Where a run's files lie: one folder a run, the parent of its ``checkpoints``, whatever logger is used."""
+"""Folder of a run's files: one a run, the parent of its ``checkpoints``, whatever logger is used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run_dir(trainer: Trainer) -> Path:
     if trainer in _SHARED:
         return _SHARED[trainer]
     root = Path(trainer.default_root_dir)
-    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set from outside the class, so not declared
         return root / "fast_dev_run"
     if not trainer.loggers:
         return root
@@ -43,6 +43,6 @@ def share_run_dir(trainer: Trainer) -> Path:
 
 
 def file_stem(name: str) -> str:
-    """A name as that of a file; what had to be changed gets a few digits of its hash, so no two names become one."""
+    """A name as that of a file; a name that has to be changed gets digits of its hash, so no two become one."""
     safe = re.sub(r"[^\w.-]+", "_", name)[:60]
     return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:8]}"

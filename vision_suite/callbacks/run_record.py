@@ -13,10 +13,9 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -28,6 +27,7 @@ from pytorch_lightning.loggers import WandbLogger
 import vision_suite
 from vision_suite.callbacks.run_dir import run_dir, share_run_dir
 from vision_suite.datasets.base import BaseData
+from vision_suite.lit_modules.base import datamodule_of
 
 PACKAGES = (
     "torch",
@@ -85,9 +85,9 @@ class RunRecord(SaveConfigCallback):
 
 def run_record(
     trainer: Trainer, stage: str, command: Sequence[str], seed: int | bool | None, checkpoint: str | None
-) -> dict[str, Any]:
-    """What ``run.json`` holds, as plain containers."""
-    data = trainer.datamodule  # type: ignore[attr-defined]
+) -> dict[str, object]:
+    """Contents of ``run.json``, in plain containers."""
+    data = datamodule_of(trainer)
     return {
         "stage": stage,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -106,7 +106,7 @@ def run_record(
     }
 
 
-def git_state(folder: Path) -> dict[str, Any]:
+def git_state(folder: Path) -> dict[str, object]:
     """Commit and whether tracked files were changed, of the checkout that holds a folder (None outside one)."""
 
     def git(*words: str) -> str:
@@ -130,7 +130,7 @@ def package_versions(names: Sequence[str]) -> dict[str, str | None]:
     return versions
 
 
-def hardware() -> dict[str, Any]:
+def hardware() -> dict[str, object]:
     """Processor, memory and accelerators of this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if sys.platform != "win32" else None
     return {
@@ -144,18 +144,18 @@ def hardware() -> dict[str, Any]:
     }
 
 
-def flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """A nested mapping as one level of dotted keys, without the words that only spell a class.
 
     Example: ``{"model": {"class_path": "m.A", "init_args": {"lr": 1}}}`` becomes ``{"model": "m.A", "model.lr": 1}``.
     """
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for name, value in tree.items():
         if name == "class_path":
             flat[prefix] = value
             continue
         key = prefix if name == "init_args" else f"{prefix}.{name}" if prefix else name
-        if isinstance(value, dict) and value:
+        if isinstance(value, Mapping) and value:
             flat |= flattened(value, key)
         else:
             flat[key] = value

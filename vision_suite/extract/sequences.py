@@ -1,4 +1,4 @@
-"""Features of a trained recogniser from sequences that lie on disk already: class semantics for a detector."""
+"""Features of a trained recogniser from sequences on disk: class semantics for a detector."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from vision_suite.datasets.tad.features import read_rows
 from vision_suite.datasets.tad.sampling import FeatureInfo, read_info, write_info
 from vision_suite.errors import CheckpointError, DataError
+from vision_suite.layers.grouped import pad_channels
 from vision_suite.models.csa.recognizer import SequenceRecognizer
 from vision_suite.video.store import Store, checksum
 
@@ -20,7 +21,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Extracted:
-    """What an extraction did: files written, files that were there already, and what failed with the reason."""
+    """Result of an extraction: files written, files that were there already, and reasons of failure by name."""
 
     written: int
     present: int
@@ -51,10 +52,10 @@ def extract_sequences(
     Args:
         network: The recogniser.
         source: Folder of features with ``features.json``.
-        target: Folder to write; what it holds already is kept.
-        stride: Rows averaged to one.
-        origin: Where the network came from, for people: its weights' checksum identifies it.
-        progress: Told how far it is.
+        target: Folder to write; files that it holds already are kept.
+        stride: Number of rows averaged to one.
+        origin: Origin of the network, noted for readers; the checksum of its weights identifies it.
+        progress: Function that is told the progress.
 
     Raises:
         DataError: The source holds no features, or the target holds others.
@@ -82,7 +83,7 @@ def extract_sequences(
         semantics = network.semantics(torch.from_numpy(rows.T.copy())[None])[0].T.numpy()
         count = max(len(semantics) // stride, 1)
         pooled = np.stack([part.mean(axis=0) for part in np.array_split(semantics[: count * stride], count)])
-        padded = np.pad(pooled, ((0, 0), (0, -pooled.shape[1] % 4)))  # grouped convolutions need a multiple of 4
+        padded = pad_channels(pooled)
         store.write(path.stem, padded)
         written, width = written + 1, padded.shape[1]
     progress("extracting", len(files), len(files))

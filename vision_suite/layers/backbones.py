@@ -12,9 +12,16 @@ from torch import nn
 
 
 class _ConvEmbed(HybridEmbed):
-    """Four convolutions of stride 8 in all, in place of the linear patch embedding (Xiao et al., NeurIPS 2021)."""
+    """Four convolutions of stride 8 in all, instead of the linear patch embedding (Xiao et al., NeurIPS 2021)."""
 
-    def __init__(self, img_size: Any = 64, patch_size: Any = 8, in_chans: int = 3, embed_dim: int = 128, **kwargs: Any):
+    def __init__(
+        self,
+        img_size: int | tuple[int, int] = 64,
+        patch_size: object = 8,
+        in_chans: int = 3,
+        embed_dim: int = 128,
+        **_: object,
+    ) -> None:
         channels = (embed_dim // 4, embed_dim // 2, embed_dim, embed_dim)
         stem = ConvStem(in_chans, depth=4, channels=channels, stride=(2, 2, 2, 1), act_layer=nn.ReLU)
         super().__init__(stem, img_size=img_size, patch_size=1, in_chans=in_chans, embed_dim=embed_dim, proj=False)

@@ -81,7 +81,7 @@ def register_with_transformers() -> None:
 
 
 def padding_mask(
-    *, kv_length: int, attention_mask: Tensor | None = None, allow_is_causal_skip: bool = True, **_: Any
+    *, kv_length: int, attention_mask: Tensor | None = None, allow_is_causal_skip: bool = True, **_: object
 ) -> Tensor | None:
     """The padding (B, N) of the keys at hand, True = kept; the causal part is the operator's own."""
     return None if attention_mask is None else attention_mask[:, -kv_length:].bool()
@@ -96,7 +96,7 @@ def transformers_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     is_causal: bool | None = None,
-    **more: Any,
+    **more: object,
 ) -> tuple[Tensor, None]:
     """Attention function of transformers' interface.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vision_suite.errors import ConfigError, check_literals
 
-Layout = Literal["duration_start", "start_end"]
+MapLayout = Literal["duration_start", "start_end"]
 Sampling = Literal["centre", "end_exclusive"]
 Boundary = Literal["cell", "point", "two_cells"]
 Channels = Literal["iou_first", "class_first"]
@@ -18,21 +18,21 @@ Channels = Literal["iou_first", "class_first"]
 
 @dataclass(frozen=True)
 class Convention:
-    """What the public codes of BMN disagree on; a checkpoint is only understood together with it.
+    """Conventions in which the public codes of BMN differ; a checkpoint is only understood together with them.
 
     Attributes:
         layout: ``duration_start``: map[d, s] is the proposal [s, s + d + 1] (the paper, mmaction2, OpenTAD, G-TAD);
             ``start_end``: map[i, j] is [i, j + 1] (JJBOY). In cells, of T.
-        sampling: Where a proposal is sampled: ``centre`` (mmaction2, OpenTAD, G-TAD), or ``end_exclusive`` (JJBOY),
-            half a cell late.
-        boundary: What position i of the boundary sequences stands for: ``cell`` the cell [i, i + 1] (OpenTAD),
+        sampling: Positions of a proposal's samples: ``centre`` (mmaction2, OpenTAD, G-TAD), or ``end_exclusive``
+            (JJBOY), half a cell late.
+        boundary: Interval of position i of the boundary sequences: ``cell`` is the cell [i, i + 1] (OpenTAD),
             ``point`` [i - 0.5, i + 0.5] (JJBOY), ``two_cells`` [i - 0.5, i + 1.5] (mmaction2). It decides labels and,
             with them, which position is read for a proposal's end: s + d for ``cell``, else s + d + 1.
         channels: Order of the confidence map's two channels: ``iou_first`` (JJBOY, mmaction2, G-TAD) has the regressed
             overlap first, ``class_first`` (OpenTAD) the classified one.
     """
 
-    layout: Layout = "duration_start"
+    layout: MapLayout = "duration_start"
     sampling: Sampling = "centre"
     boundary: Boundary = "cell"
     channels: Channels = "iou_first"
@@ -47,13 +47,14 @@ class ProposalMap:
     """All proposals of at most D cells in a sequence of T cells, in one of the two layouts.
 
     Attributes:
-        length: T. duration: D, equal to T in the layout ``start_end``.
+        length: Number T of cells.
+        duration: Most cells D of a proposal, equal to T in the layout ``start_end``.
         layout: What the two axes are.
     """
 
     length: int
     duration: int
-    layout: Layout = "duration_start"
+    layout: MapLayout = "duration_start"
 
     def __post_init__(self) -> None:
         """Refuse impossible sizes."""
@@ -78,7 +79,7 @@ class ProposalMap:
         return rows if self.layout == "duration_start" else columns - rows
 
     def valid(self) -> Tensor:
-        """Whether each place is a proposal inside the sequence: ``shape``, bool."""
+        """True for each entry that is a proposal inside the sequence: ``shape``, bool."""
         durations = self.durations()
         return (durations >= 0) & (self.starts() + durations < self.length)
 
@@ -87,8 +88,8 @@ class ProposalMap:
         return rows, columns
 
 
-def convert_layout(maps: Tensor, source: Layout, target: Layout) -> Tensor:
-    """Maps (..., T, T) in the other layout; places that are no proposals become 0.
+def convert_layout(maps: Tensor, source: MapLayout, target: MapLayout) -> Tensor:
+    """Maps (..., T, T) in the other layout; entries that are no proposals become 0.
 
     Only predictions and labels convert: 3 x 3 convolutions see other neighbours, so weights do not.
     """

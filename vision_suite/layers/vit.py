@@ -84,20 +84,20 @@ def check_plain_vit(vit: nn.Module, name: str) -> VisionTransformer:
     Raises:
         ConfigError: Naming the backbone and what about it isn't supported.
     """
-    mend = "use a plain ViT or DeiT, such as deit_small_patch16_224"
+    advice = "use a plain ViT or DeiT, such as deit_small_patch16_224"
     if not isinstance(vit, VisionTransformer):
-        raise ConfigError(f"backbone={name!r} is a {type(vit).__name__}, not a plain vision transformer: {mend}")
+        raise ConfigError(f"backbone={name!r} is a {type(vit).__name__}, not a plain vision transformer: {advice}")
     if vit.cls_token is None:
-        raise ConfigError(f"backbone={name!r} has no class token, which rollout and read-out start from: {mend}")
+        raise ConfigError(f"backbone={name!r} has no class token, which rollout and read-out start from: {advice}")
     if isinstance(vit.norm, nn.Identity) and not isinstance(vit.fc_norm, nn.Identity):
-        raise ConfigError(f"backbone={name!r} pools its patches and leaves the class token without a norm: {mend}")
+        raise ConfigError(f"backbone={name!r} pools its patches and leaves the class token without a norm: {advice}")
     for index, block in enumerate(vit.blocks):
         # Sub-classes change the arithmetic (rotary codes, windows, parallel branches), so the exact type counts.
         if type(block) is not Block:
-            raise ConfigError(f"backbone={name!r} has blocks of type {type(block).__name__} (block {index}): {mend}")
+            raise ConfigError(f"backbone={name!r} has blocks of type {type(block).__name__} (block {index}): {advice}")
         if type(block.attn) is not Attention:
             kind = type(block.attn).__name__
-            raise ConfigError(f"backbone={name!r} has attention of type {kind} (block {index}): {mend}")
+            raise ConfigError(f"backbone={name!r} has attention of type {kind} (block {index}): {advice}")
     return vit
 
 

@@ -21,13 +21,20 @@ class MultiBranchLoss(nn.Module):
     Args:
         branches: Names of the branches.
         triplet: Add the batch-hard triplet loss to each branch.
-        label_smoothing: Of the cross-entropy.
+        label_smoothing: Label smoothing of the cross-entropy.
         triplet_margin: Margin; None for the soft margin.
         triplet_normalize: Mine and compare features of unit length.
         triplet_weight: Factor on the triplet loss.
         weighting: ``uncertainty`` learns the branches' weights; ``equal`` takes half the sum of the branches.
         initial_log_variance: Start of the learnt log-variances.
         log_variance_limit: Bound on their size.
+
+    Example:
+        >>> loss = MultiBranchLoss(["sa", "glca"], triplet=False)
+        >>> logits = {"sa": torch.zeros(2, 4), "glca": torch.zeros(2, 4)}
+        >>> total, losses = loss({}, logits, torch.tensor([0, 3]))
+        >>> losses
+        {'sa': tensor(1.3863), 'glca': tensor(1.3863)}
     """
 
     def __init__(
@@ -62,9 +69,9 @@ class MultiBranchLoss(nn.Module):
         """Total and the loss of each branch.
 
         Args:
-            features: Per branch (B, D), before the neck.
-            logits: Per branch (B, C).
-            label: (B,) int64.
+            features: Features (B, D) of each branch, before or after the neck.
+            logits: Logits (B, C) of each branch.
+            label: Classes (B,) int64.
             rows: Pictures (K,) int64 that a branch holds, for branches that don't hold the whole batch in order.
 
         Returns:
@@ -86,7 +93,7 @@ class MultiBranchLoss(nn.Module):
         return total, losses
 
     def weights(self) -> dict[str, Tensor]:
-        """For the log: ``weight_<branch>`` and ``log_variance_<branch>``; empty if no weight is learnt."""
+        """Values to log, ``weight_<branch>`` and ``log_variance_<branch>``; empty if no weight is learnt."""
         if self.weighting is None:
             return {}
         found = {f"weight_{name}": value for name, value in self.weighting.weights().items()}

@@ -16,13 +16,19 @@ def batch_hard_triplet_loss(
     Distances are Euclidean. An anchor counts as its own positive, at distance 0, when its label stands alone.
 
     Args:
-        feature: (B, D) floating point.
-        label: (B,) int64.
+        feature: Features (B, D), floating point.
+        label: Identities (B,) int64.
         margin: Margin of the hinge; None for the soft margin.
         normalize: Compare features of unit length.
 
     Returns:
         Scalar, at least float32; 0 (with a gradient of 0) if the batch holds one label only.
+
+    Example:
+        >>> feature = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
+        >>> label = torch.tensor([0, 0, 1])
+        >>> batch_hard_triplet_loss(feature, label, margin=0.5)
+        tensor(1.9191)
     """
     feature = feature.to(torch.promote_types(feature.dtype, torch.float32))
     if normalize:

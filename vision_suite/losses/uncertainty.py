@@ -19,7 +19,13 @@ class UncertaintyWeighting(nn.Module):
     Args:
         names: Names of the losses.
         initial: Initial w of every loss; 0 starts each at weight 1/2.
-        limit: w is kept in [-limit, limit].
+        limit: Bound on w, which is kept in [-limit, limit].
+
+    Example:
+        >>> weighting = UncertaintyWeighting(["sa", "glca"])
+        >>> total = weighting({"sa": torch.tensor(3.0), "glca": torch.tensor(1.0)})
+        >>> float(total)
+        2.0
     """
 
     def __init__(self, names: Sequence[str], *, initial: float = 0.0, limit: float = 10.0) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,13 @@ class ClassificationMetric(Metric):
 
     Args:
         branches: Names of the branches scored beside the fused prediction.
+
+    Example:
+        >>> metric = ClassificationMetric()
+        >>> probability = torch.tensor([[0.2, 0.8], [0.6, 0.4]])
+        >>> metric.update(probability, torch.tensor([1, 1]), torch.arange(2), {})
+        >>> metric.compute()
+        {'top1': tensor(0.5000), 'top5': tensor(1.)}
     """
 
     full_state_update = False
@@ -48,7 +54,7 @@ class ClassificationMetric(Metric):
         Args:
             scores: (B, C) fused class probabilities.
             label: (B,) true classes.
-            index: (B,) position of each picture in the evaluation list.
+            index: (B,) index of each picture in the evaluation list.
             branch_scores: (B, C) scores of each branch.
 
         Raises:
@@ -95,11 +101,11 @@ class ClassificationMetric(Metric):
         self._result = (metrics, tags, best[:, 0, 0], confidence)
         return {key: torch.tensor(value, dtype=torch.float32, device=self.device) for key, value in metrics.items()}
 
-    def report(self, protocol: Mapping[str, Any]) -> ClassificationReport:
+    def report(self, protocol: Mapping[str, object]) -> ClassificationReport:
         """Everything a table or a picture needs; computes first if that was not done.
 
         Args:
-            protocol: What the data module knows (data set, split, fingerprint).
+            protocol: Facts of the data (data set, split, fingerprint).
         """
         self.compute()
         if self._result is None:

@@ -16,7 +16,7 @@ def gather_rows(rows: Tensor, group: dist.ProcessGroup | None = None) -> list[Te
     tensor and knows neither the width nor the type of the others' rows, and the processes then wait for each other
     forever. The width and type are therefore agreed on first. float32, float64 and int64 are carried.
     """
-    # torchmetrics puts a one-dimensional tensor in the place of a state that never got a row.
+    # torchmetrics replaces a state that never got a row by a one-dimensional tensor.
     described = [0, 0, 0] if rows.ndim == 1 else [rows.shape[0], rows.shape[1], _DTYPES.index(rows.dtype)]
     own = torch.tensor(described, dtype=torch.int64, device=rows.device)
     sizes = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +14,12 @@ from torchmetrics import Metric
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.gather import gather_rows
 from vision_suite.metrics.reid.distances import COSINE, cosine_blocks, inverse_norms
-from vision_suite.metrics.reid.protocols import PROTOCOLS, Pictures, Protocol, Trial, trials
+from vision_suite.metrics.reid.protocols import PROTOCOLS, EvaluatedPictures, Protocol, RetrievalTest, retrieval_tests
 from vision_suite.metrics.reid.ranking import (
     AP_CONVENTIONS,
     TIES,
     APConvention,
     Block,
-    Float64s,
-    Ints,
     QueryScores,
     RetrievalScores,
     row_blocks,
@@ -32,8 +29,9 @@ from vision_suite.metrics.reid.ranking import (
 from vision_suite.metrics.reid.reranking import SQUARED_EUCLIDEAN, Reranker, check_rerank
 from vision_suite.metrics.reid.roc import PairTally, check_rates
 from vision_suite.metrics.reid.scoring import uniform_draws
-from vision_suite.metrics.reid.truth import Truth
+from vision_suite.metrics.reid.truth import RetrievalTruth
 from vision_suite.types import RetrievalReport
+from vision_suite.types.arrays import Floats, Ints
 
 RANKS = (1, 5, 10, 20)
 RERANK = "rerank"
@@ -41,12 +39,12 @@ RERANK = "rerank"
 
 @dataclass(frozen=True)
 class _Result:
-    """What `ReIDMetric.compute` leaves for `ReIDMetric.report`: no features, which are large."""
+    """Result of `ReIDMetric.compute` that `ReIDMetric.report` reads: no features, which are large."""
 
     metrics: dict[str, float]
-    cmc: dict[str, Float64s]
-    protocol: dict[str, Any]
-    truth: Truth
+    cmc: dict[str, Floats]
+    protocol: dict[str, object]
+    truth: RetrievalTruth
     query_index: Ints
     gallery_index: Ints
     scores: QueryScores
@@ -80,6 +78,13 @@ class ReIDMetric(Metric):
 
     Raises:
         ConfigError: A setting is unknown or out of range.
+
+    Example:
+        >>> metric, role = ReIDMetric(max_rank=1), torch.tensor([1, 0, 0])  # a query, and two of the gallery
+        >>> feature = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.8, 0.6]])
+        >>> metric.update(feature, torch.tensor([7, 7, 8]), torch.tensor([0, 1, 1]), role, torch.arange(3))
+        >>> metric.compute()
+        {'mAP': tensor(0.5000), 'mINP': tensor(0.5000), 'num_valid': tensor(1.), 'rank1': tensor(0.)}
     """
 
     full_state_update = False
@@ -158,7 +163,7 @@ class ReIDMetric(Metric):
                 f"features have {features.shape[1]} columns but a branch ends at column {width}: check branches"
             )
         if count and isinstance(self.features, list) and isinstance(self.tags, list):
-            # A copy: a compiled network may write its next output where this one lies.
+            # A copy: a compiled network may write its next output into the same memory.
             self.features.append(features.detach().to(torch.float32, copy=True))
             self.tags.append(torch.stack([label.to(features.device, torch.int64) for label in labels], dim=1))
 
@@ -171,19 +176,19 @@ class ReIDMetric(Metric):
         tags = self.tags if isinstance(self.tags, list) else [self.tags]
         pieces = self.features if isinstance(self.features, list) else [self.features]
         arrived = torch.cat(tags).cpu().numpy() if tags else np.empty((0, 4), dtype=np.int64)
-        pictures = Pictures.collect(pieces, arrived)
-        results = [self._score(trial) for trial in trials(pictures, self.protocol, self.draws, self.seed)]
+        pictures = EvaluatedPictures.collect(pieces, arrived)
+        results = [self._score(test) for test in retrieval_tests(pictures, self.protocol, self.draws, self.seed)]
         metrics = {key: float(np.mean([each.metrics[key] for each in results])) for key in results[0].metrics}
         cmc = {key: np.mean([each.cmc[key] for each in results], axis=0) for key in results[0].cmc}
         protocol = {**results[0].protocol, "duplicates_removed": pictures.duplicates}
         self._result = replace(results[0], metrics=metrics, cmc=cmc, protocol=protocol)
         return {key: torch.tensor(value, dtype=torch.float32, device=self.device) for key, value in metrics.items()}
 
-    def report(self, protocol: dict[str, Any]) -> RetrievalReport:
+    def report(self, protocol: Mapping[str, object]) -> RetrievalReport:
         """Everything a table or a picture needs; computes first if that was not done. With draws: lists of the first.
 
         Args:
-            protocol: What the data module knows (data set, split, fingerprint); the metric's own entries are added.
+            protocol: Facts of the data (data set, split, fingerprint); the metric's own entries are added.
         """
         self.compute()
         if self._result is None:
@@ -209,37 +214,37 @@ class ReIDMetric(Metric):
         super().reset()
         self._result = None
 
-    def _score(self, trial: Trial) -> _Result:
-        """Score one trial by the fused feature, by each branch, and re-ranked."""
-        queries, gallery = trial.truth.shape
+    def _score(self, test: RetrievalTest) -> _Result:
+        """Score one test by the fused feature, by each branch, and re-ranked."""
+        queries, gallery = test.truth.shape
         # Everywhere, before blocks are shared out: a process that fails alone would leave the others waiting.
-        inverse_norms(trial.features, "the features, queries first")
+        inverse_norms(test.features, "the features, queries first")
         mine = self._my_share(row_blocks(queries, gallery))
-        blocks = cosine_blocks(trial.query, trial.gallery, mine)
-        tally = PairTally(trial.truth, self.fpr) if self.fpr else None
-        fused = self._rank(tally.tap(blocks) if tally else blocks, trial, self.top_k)
-        scored = {"": summarise(fused, trial.truth, self.max_rank)}
+        blocks = cosine_blocks(test.query, test.gallery, mine)
+        tally = PairTally(test.truth, self.fpr) if self.fpr else None
+        fused = self._rank(tally.tap(blocks) if tally else blocks, test, self.top_k)
+        scored = {"": summarise(fused, test.truth, self.max_rank)}
         for name, (start, stop) in self.branches.items():
-            blocks = cosine_blocks(trial.query[:, start:stop], trial.gallery[:, start:stop], mine)
-            scored[name] = summarise(self._rank(blocks, trial), trial.truth, self.max_rank)
+            blocks = cosine_blocks(test.query[:, start:stop], test.gallery[:, start:stop], mine)
+            scored[name] = summarise(self._rank(blocks, test), test.truth, self.max_rank)
         if self.rerank:
-            reranker = Reranker(trial.query, trial.gallery, self.k1, self.k2, self.lambda_)
+            reranker = Reranker(test.query, test.gallery, self.k1, self.k2, self.lambda_)
             mine = self._my_share(row_blocks(queries, queries + gallery))
-            scored[RERANK] = summarise(self._rank(reranker.blocks(mine), trial), trial.truth, self.max_rank)
+            scored[RERANK] = summarise(self._rank(reranker.blocks(mine), test), test.truth, self.max_rank)
         metrics: dict[str, float] = {}
         for name, scores in scored.items():
             metrics.update(self._scalars(f"{name}/" if name else "", scores))
         if tally:
             metrics.update(tally.rates(self._gather if self._is_synced else None))
         cmc = {name: scores["cmc"] for name, scores in scored.items()}
-        protocol = self._protocol_block(trial, scored[""]["num_valid"])
-        return _Result(metrics, cmc, protocol, trial.truth, trial.query_index, trial.gallery_index, fused)
+        protocol = self._protocol_block(test, scored[""]["num_valid"])
+        return _Result(metrics, cmc, protocol, test.truth, test.query_index, test.gallery_index, fused)
 
-    def _rank(self, blocks: Iterable[Block], trial: Trial, keep: int = 0) -> QueryScores:
+    def _rank(self, blocks: Iterable[Block], test: RetrievalTest, keep: int = 0) -> QueryScores:
         """Scores of all queries, from this process's blocks and those of the others."""
         single_shot = self.protocol == "cuhk03"
-        draws = uniform_draws(self.draws, trial.truth.num_identities, self.seed) if single_shot else None
-        scores = score(blocks, trial.truth, self.ap, keep, draws)
+        draws = uniform_draws(self.draws, test.truth.num_identities, self.seed) if single_shot else None
+        scores = score(blocks, test.truth, self.ap, keep, draws)
         if not self._is_synced:
             return scores
         columns = {f.name: self._gather(getattr(scores, f.name)) for f in fields(scores)}
@@ -260,25 +265,25 @@ class ReIDMetric(Metric):
         scalars |= {f"rank{k}": float(scores["cmc"][k - 1]) for k in RANKS if k <= self.max_rank}
         return {prefix + key: value for key, value in scalars.items()}
 
-    def _protocol_block(self, trial: Trial, num_valid: int) -> dict[str, Any]:
-        """What a reader of the numbers must know, as plain values."""
-        queries, gallery = trial.truth.shape
-        block: dict[str, Any] = {
+    def _protocol_block(self, test: RetrievalTest, num_valid: int) -> dict[str, object]:
+        """Facts that a reader of the numbers must know, as plain values."""
+        queries, gallery = test.truth.shape
+        block: dict[str, object] = {
             "protocol": self.protocol,
             "protocol_description": PROTOCOLS[self.protocol],
             "ap": self.ap,
             "ap_description": AP_CONVENTIONS[self.ap],
             "ties": TIES,
             "distance": f"{COSINE}, float32",
-            "feature_dim": trial.features.shape[1],
+            "feature_dim": test.features.shape[1],
             "branches": {name: list(columns) for name, columns in self.branches.items()},
             "max_rank": self.max_rank,
             "num_query": queries,
             "num_valid": num_valid,
             "num_gallery": gallery,
-            "same_camera_removal": trial.truth.use_cameras,
-            "missing_cameras": trial.truth.missing_cameras,
-            **trial.notes,
+            "same_camera_removal": test.truth.use_cameras,
+            "missing_cameras": test.truth.missing_cameras,
+            **test.notes,
             "rerank": None,
         }
         if self.rerank:

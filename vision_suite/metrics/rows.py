@@ -12,9 +12,16 @@ from vision_suite.metrics.gather import gather_rows
 
 
 class SequenceRows(Metric):
-    """Collects rows of numbers that belong to sequences, each sequence once, whatever process saw it.
+    """Rows of numbers that belong to sequences, each sequence once, whatever process saw it.
 
     Sequences that a distributed loader repeats to fill up the last batch count once, as the first process saw them.
+
+    Example:
+        >>> rows = SequenceRows()
+        >>> rows.update(torch.tensor([1, 0]), torch.tensor([[10.0], [20.0]]))
+        >>> sequence, values = rows.compute()
+        >>> sequence.tolist(), values.tolist()
+        ([0, 1], [[20.0], [10.0]])
     """
 
     full_state_update = False

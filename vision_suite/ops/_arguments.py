@@ -1,4 +1,4 @@
-"""Checks of `cross_attention`'s arguments: one line that says what, where, and how to mend it."""
+"""Checks of `cross_attention`'s arguments: one line that says what, where, and how to correct it."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def check_partner(where: str, q: Tensor, partner: Maybe, causal: bool, wanted: f
 
 
 def values_are_checked(device: str) -> bool:
-    """Whether values are looked at: on a GPU that waits for the device, so only with ``VISION_SUITE_OPS_CHECK=1``."""
+    """True if values are checked: on a GPU that waits for the device, so only with ``VISION_SUITE_OPS_CHECK=1``."""
     return device == "cpu" or (device == "cuda" and os.environ.get("VISION_SUITE_OPS_CHECK", "0") == "1")
 
 

@@ -56,7 +56,7 @@ def source_hash() -> str:
 
 
 def cache_folder(source: str) -> Path:
-    """Where a build goes whose package folder cannot be written."""
+    """Folder of a build whose package folder cannot be written."""
     return platformdirs.user_cache_path("vision_suite") / "ops" / source[:16]
 
 
@@ -127,7 +127,7 @@ def _warn_once(device: str) -> None:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def available(device: str) -> bool:
-    """Whether the compiled kernels for ``cpu`` or ``cuda`` are loaded; says once per process why they are not."""
+    """True if the compiled kernels for ``cpu`` or ``cuda`` are loaded; warns once per process if they are not."""
     if libraries()[device].path is None:
         _warn_once(device)
         return False
@@ -142,13 +142,13 @@ def cpu_isa() -> str:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def why_not(device: str) -> str:
-    """Why the compiled kernels for ``cpu`` or ``cuda`` are not loaded; empty if they are."""
+    """Reason why the compiled kernels for ``cpu`` or ``cuda`` are not loaded; empty if they are."""
     return libraries()[device].reason
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def switched_off() -> bool:
-    """Whether the environment asks for PyTorch alone.
+    """True if the environment asks for PyTorch alone.
 
     Raises:
         ValueError: If ``VISION_SUITE_OPS`` is set to something unknown.

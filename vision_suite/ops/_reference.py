@@ -165,7 +165,7 @@ class ReferenceAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dout: Maybe, dlse: Maybe, dextra: Maybe, dmap: Maybe) -> tuple[Any, ...]:
+    def backward(ctx: Any, dout: Maybe, dlse: Maybe, dextra: Maybe, dmap: Maybe) -> tuple[Maybe, ...]:
         """Gradients of query, key, value and read-out."""
         q, k, v, out, lse, extra, partner, key_bias, readout = ctx.saved_tensors
         dout = torch.zeros_like(out) if dout is None else dout

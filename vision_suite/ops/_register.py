@@ -1,9 +1,9 @@
-"""What the compiled operators need from Python: shapes without data, gradients, and a refusal of second derivatives."""
+"""Python parts of the compiled operators: shapes without data, gradients, and a refusal of second derivatives."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -83,7 +83,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
     ctx.scale, ctx.causal = scale, causal
 
 
-def _backward(ctx: Any, dout: Maybe, dlse: Maybe, dextra: Maybe, dmap: Maybe) -> tuple[Any, ...]:
+def _backward(ctx: Any, dout: Maybe, dlse: Maybe, dextra: Maybe, dmap: Maybe) -> tuple[Maybe, ...]:
     q, k, v, out, lse, extra, partner, key_bias, readout = ctx.saved_tensors
     if dout is None:
         dout = torch.zeros_like(out)
@@ -99,7 +99,7 @@ def _backward(ctx: Any, dout: Maybe, dlse: Maybe, dextra: Maybe, dmap: Maybe) ->
 
 
 def inverse_lists(partner: Tensor) -> tuple[Tensor, Tensor]:
-    """Which images have each image as partner, without waiting for the device.
+    """Images that have each image as partner, without waiting for the device.
 
     Args:
         partner: (B,) int64.
@@ -109,15 +109,15 @@ def inverse_lists(partner: Tensor) -> tuple[Tensor, Tensor]:
         ``order[offsets[t]:offsets[t + 1]]``, ascending.
     """
     ordered, order = partner.sort(stable=True)
-    places = torch.arange(len(partner) + 1, device=partner.device)
-    return torch.searchsorted(ordered, places).int(), order.int()
+    bounds = torch.arange(len(partner) + 1, device=partner.device)
+    return torch.searchsorted(ordered, bounds).int(), order.int()
 
 
-def _keep_nothing(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _keep_nothing(ctx: object, inputs: tuple[object, ...], output: tuple[Tensor, ...]) -> None:
     pass
 
 
-def _second(ctx: Any, *gradients: Maybe) -> tuple[Any, ...]:
+def _second(ctx: object, *gradients: Maybe) -> NoReturn:
     raise NotImplementedError(
         "cross_attention has no second derivative: use backend='sdpa' or an eager formula where one is needed"
     )

@@ -30,7 +30,7 @@ _portable = False  # a plain global, which torch.compile can guard on
 
 
 class AttentionResult(NamedTuple):
-    """What was asked for; the other fields are None.
+    """Outputs that were asked for; the other fields are None.
 
     Attributes:
         out: (B, H, M, D) in the query's dtype, a view of a contiguous (B, M, H, D).
@@ -136,13 +136,13 @@ def choose(q: Tensor, wanted: frozenset[str], partner: bool, dropout_p: float = 
 
 
 def compiled(q: Tensor) -> bool:
-    """Whether the compiled kernels serve this tensor, so that log-sum-exps and maps cost next to nothing."""
+    """True if the compiled kernels serve this tensor, so that log-sum-exps and maps cost next to nothing."""
     return not _portable and q.device.type in ("cpu", "cuda") and not switched_off() and available(q.device.type)
 
 
 @contextlib.contextmanager
 def portable_attention() -> Iterator[None]:
-    """Within it, PyTorch's own operators only: what an exported graph may hold."""
+    """Context with PyTorch's own operators only, as an exported graph needs them."""
     global _portable
     before, _portable = _portable, True
     try:
@@ -259,7 +259,7 @@ def pointer_log_probs(
 
 
 def status() -> dict[str, object]:
-    """What serves attention here, and why nothing better does.
+    """Implementations that serve attention here, and the reason why nothing better does.
 
     Returns:
         ``cpu`` and ``cuda``: ``loaded``, ``path``, ``reason``, ``stamp``, ``isa``; ``switch``: the environment's wish;

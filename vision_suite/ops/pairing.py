@@ -1,4 +1,4 @@
-"""Who is whose partner: random matchings of a batch, random partners, random parts of a batch."""
+"""Partners within a batch: random matchings, random partners, random parts of a batch."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def draw_pairs(
         partner: ``any``: uniform over all matchings; ``inter``: partners of different labels where the batch allows it;
             ``intra``: partners of the same label where it allows it.
         labels: (B,) labels; needed for ``inter`` and ``intra``.
-        device: Where the indices live.
+        device: Device of the indices.
 
     Returns:
         ``order`` (B or B + 1,) int64: images 2i and 2i + 1 of the ordered batch are partners; an odd batch repeats its
-        last image, which is then its own partner (exactly plain attention). ``inverse`` (B,) int64: position of each
+        last image, which is then its own partner (exactly plain attention). ``inverse`` (B,) int64: index of each
         image in ``order``.
 
     Raises:
@@ -53,7 +53,7 @@ def pair_order(labels_or_perm: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         ``order`` (B or B + 1,) int64: images 2i and 2i + 1 of the ordered batch are partners; an odd batch repeats its
-        last image, which is then its own partner (exactly plain attention). ``inverse`` (B,) int64: position of each
+        last image, which is then its own partner (exactly plain attention). ``inverse`` (B,) int64: index of each
         image in ``order``.
 
     Raises:
@@ -97,16 +97,16 @@ def draw_share(
 
 def _by_label(order: Tensor, labels: Tensor, *, together: bool) -> Tensor:
     """The order with equal labels side by side; ``together`` puts each label's odd one out at the end."""
-    values, place = labels[order].sort(stable=True)
+    values, member = labels[order].sort(stable=True)
     group = torch.cat([values.new_zeros(1), (values[1:] != values[:-1]).cumsum(0)])
     # Which label comes first is drawn anew, else the lowest labels would always meet the same others.
     group, again = torch.randperm(len(order), device=order.device)[group].sort(stable=True)
-    place = place[again]
+    member = member[again]
     if together:
         count = group.bincount(minlength=len(order))
         last = count.cumsum(0)[group] - 1 == torch.arange(len(order), device=order.device)
-        place = place[(last & (count[group] % 2 == 1)).int().argsort(stable=True)]
-    return order[place]
+        member = member[(last & (count[group] % 2 == 1)).int().argsort(stable=True)]
+    return order[member]
 
 
 def random_partner(batch_size: int, device: torch.device | None = None) -> Tensor:

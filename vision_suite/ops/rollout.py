@@ -131,9 +131,9 @@ def rollout_from_maps(
 
     Args:
         maps: L tensors (B, N, N) of head means, or (B, H, N, N), oldest layer first.
-        row: The token whose accumulated attention is wanted.
+        row: Token whose accumulated attention is wanted.
         residual: Weight of the identity in each layer.
-        head_fusion: As in `attention_rollout`; says nothing for head means.
+        head_fusion: Fusion of the heads, as in `attention_rollout`; without effect on head means.
 
     Returns:
         (B, N) accumulated weights in the maps' dtype.

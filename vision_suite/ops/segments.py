@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from vision_suite.errors import ConfigError
+from vision_suite.types.arrays import Floats, Ints
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Suppression = Literal["gaussian", "bsn", "none"]
 
 
@@ -61,7 +59,7 @@ def soft_nms(
         keep: Number of segments to keep.
 
     Returns:
-        Positions (k,) of the kept segments, best first, and their lowered scores (k,).
+        Indices (k,) of the kept segments, best first, and their lowered scores (k,).
 
     Raises:
         ConfigError: ``sigma`` or ``keep`` is not positive, or ``bsn`` is given lengths above 1.
@@ -69,7 +67,7 @@ def soft_nms(
     if sigma <= 0 or keep < 1:
         raise ConfigError(f"sigma={sigma} must be above 0 and keep={keep} at least 1")
     left: Floats = np.array(scores, dtype=np.float64)
-    places: Ints = np.arange(len(left))
+    numbers: Ints = np.arange(len(left))
     starts, ends = np.array(segments, dtype=np.float64).reshape(-1, 2).T.copy()
     widths = ends - starts
     if method == "bsn" and len(left) and widths.max() > 1 + 1e-6:
@@ -85,7 +83,7 @@ def soft_nms(
         value = left[best]
         if value < min_score:
             break
-        kept.append(int(places[best]))
+        kept.append(int(numbers[best]))
         values.append(float(value))
         inter = np.minimum(ends, ends[best]) - np.maximum(starts, starts[best])
         np.maximum(inter, 0.0, out=inter)
@@ -95,10 +93,10 @@ def soft_nms(
         hit = overlap > threshold
         left[hit] *= np.exp(-np.square(overlap[hit]) / sigma)
         left[best] = -1.0
-        # Fewer and fewer are worth looking at again: shorten the arrays now and then.
+        # Fewer and fewer can still be kept: shorten the arrays now and then.
         alive = left >= max(min_score, 0.0)
         if alive.sum() * 2 < len(left) or not alive.any():
-            left, places = left[alive], places[alive]
+            left, numbers = left[alive], numbers[alive]
             starts, ends, widths = starts[alive], ends[alive], widths[alive]
     return np.array(kept, dtype=np.int64), np.array(values, dtype=np.float64)
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from vision_suite.errors import ConfigError, DataError
-
-Rows = npt.NDArray[np.float32]
+from vision_suite.types.arrays import Floats32
 
 
 class WindowCutter:
@@ -17,8 +15,8 @@ class WindowCutter:
     windows and a piece.
 
     Args:
-        length: Rows of a window; a shorter stream gives one shorter window.
-        stride: Rows from one window to the next, at most ``length``.
+        length: Floats32 of a window; a shorter stream gives one shorter window.
+        stride: Floats32 from one window to the next, at most ``length``.
     """
 
     def __init__(self, length: int, stride: int) -> None:
@@ -28,12 +26,12 @@ class WindowCutter:
             )
         self.length, self.stride = length, stride
         self.count = 0
-        self._held: Rows = np.zeros((0, 0), dtype=np.float32)
+        self._held: Floats32 = np.zeros((0, 0), dtype=np.float32)
         self._first = self._start = 0
 
-    def feed(self, rows: Rows) -> list[tuple[int, Rows]]:
+    def feed(self, rows: Floats32) -> list[tuple[int, Floats32]]:
         """Take rows (n, C); give the windows that are complete: first row and rows (length, C)."""
-        out: list[tuple[int, Rows]] = []
+        out: list[tuple[int, Floats32]] = []
         self._held = np.concatenate([self._held, rows]) if len(self._held) else rows.copy()
         self.count += len(rows)
         while self._start + self.length < self.count:
@@ -46,7 +44,7 @@ class WindowCutter:
             self._held, self._first = self._held[drop:].copy(), self._first + drop
         return out
 
-    def close(self) -> tuple[int, Rows]:
+    def close(self) -> tuple[int, Floats32]:
         """The window that ends with the last row.
 
         Raises:
@@ -59,5 +57,5 @@ class WindowCutter:
 
     @property
     def held(self) -> int:
-        """Rows held."""
+        """Floats32 held."""
         return len(self._held)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Role(IntEnum):
-    """What a picture is used for in a retrieval protocol."""
+    """Use of a picture in a retrieval protocol."""
 
     GALLERY = 0
     QUERY = 1
@@ -22,10 +22,10 @@ class Role(IntEnum):
 
 
 class ImageBatch(TypedDict):
-    """Pictures without truth, for prediction.
+    """Pictures without labels, for prediction.
 
-    ``image`` (B, 3, H, W) float32, normalised; ``index`` (B,) int64, position in the data set; ``role`` (B,) int64,
-    `Role`.
+    ``image`` (B, 3, H, W) float32, normalised; ``index`` (B,) int64, index in the data set; ``role`` (B,)
+    int64, `Role`.
     """
 
     image: Tensor
@@ -53,11 +53,11 @@ class FGVCBatch(ImageBatch):
 
 @dataclass(frozen=True)
 class RetrievalReport(Report):
-    """What a re-ID evaluation leaves behind for tables and pictures.
+    """Result of a re-ID evaluation, for tables and pictures.
 
     Attributes:
         metrics: Scalars by name: ``mAP``, ``mINP``, ``rank1`` ..., and per branch ``sa/mAP`` ... (fractions of one).
-        cmc: Per branch ("" is the fused feature) the CMC curve, float64 (max_rank,).
+        cmc: CMC curve, float64 (max_rank,), of each branch ("" is the fused feature).
         protocol: Everything needed to read the numbers: AP convention, ties, val use, re-rank parameters, ...
         query_index: (Q,) int64 data-set index of each query.
         ranked_index: (Q, K) int64 data-set index of the first K kept gallery entries, -1 where fewer are left.
@@ -76,12 +76,14 @@ class RetrievalReport(Report):
 
 @dataclass(frozen=True)
 class ClassificationReport(Report):
-    """What a classification evaluation leaves behind for tables and pictures.
+    """Result of a classification evaluation, for tables and pictures.
 
     Attributes:
         metrics: Scalars by name: ``top1``, ``top5``, and per branch ``sa/top1`` ... (fractions of one).
         protocol: Everything needed to read the numbers.
-        index: (M,) int64 data-set index. label: (M,) int64 truth. prediction: (M,) int64 arg-max class.
+        index: (M,) int64 data-set index.
+        label: (M,) int64 ground truth.
+        prediction: (M,) int64 arg-max class.
         confidence: (M,) float32 probability of the predicted class.
     """
 

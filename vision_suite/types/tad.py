@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from vision_suite.types import Report
 
@@ -12,43 +12,64 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class TADBatch(TypedDict):
-    """Sequences of snippet features, cut or resized to T time steps (cells).
+class FeatureBatch(TypedDict):
+    """Sequences of snippet features without annotations, for prediction: cut or resized to T time steps (cells).
 
-    ``features`` (B, C, T) float32, 0 where padded; ``valid`` (B, T) bool. ``segments`` (B, G, 2) float32
-    annotations in cells and ``label`` (B, G) int64 their classes, -1 where there are fewer than G. ``origin`` (B,) and
-    ``cell_seconds`` (B,) float64: cell c is at ``origin + c * cell_seconds`` seconds of the video. ``duration`` (B,)
-    float64, seconds. ``horizon`` (B,) float64, seconds at which the video's next window begins, infinity after the
-    last. ``video`` (B,) int64 place in the list of videos, ``index`` (B,) int64 place in the list of sequences.
-    ``video_scores`` (B, K) float32 class scores from outside, if the data has such a file.
+    ``features`` (B, C, T) float32, 0 where padded; ``valid`` (B, T) bool. ``origin`` (B,) and ``cell_seconds`` (B,)
+    float64: cell c is at ``origin + c * cell_seconds`` seconds of the video. ``duration`` (B,) float64, seconds of the
+    video. ``horizon`` (B,) float64, seconds at which the video's next window begins, infinity after the last.
+    ``video`` (B,) int64 index in the list of videos, ``index`` (B,) int64 index in the list of sequences.
+    ``video_scores`` (B, K) float32 class scores from a file, only outside of training and if the data has such a file.
     """
 
     features: Tensor
     valid: Tensor
-    segments: Tensor
-    label: Tensor
     origin: Tensor
     cell_seconds: Tensor
     duration: Tensor
     horizon: Tensor
     video: Tensor
     index: Tensor
+    video_scores: NotRequired[Tensor]
+
+
+class TADBatch(FeatureBatch):
+    """Annotated sequences.
+
+    ``segments`` (B, G, 2) float32 annotations in cells and ``label`` (B, G) int64 their classes, -1 where there are
+    fewer than G.
+    """
+
+    segments: Tensor
+    label: Tensor
+
+
+class Detection(TypedDict):
+    """One entry of ActivityNet's result dictionary.
+
+    ``segment`` start and end in seconds, ``score``, and ``label``, which proposals lack.
+    """
+
+    segment: list[float]
+    score: float
+    label: NotRequired[str]
 
 
 @dataclass(frozen=True)
 class DetectionReport(Report):
-    """What an evaluation of temporal action detection leaves behind for tables and pictures.
+    """Result of an evaluation of temporal action detection, for tables and pictures.
 
     Attributes:
         metrics: Scalars by name: ``average_mAP``, ``mAP@0.5`` ..., ``AR@100``, ``AUC`` ... (fractions of one).
         protocol: Everything needed to read the numbers.
         classes: Names of the K evaluated classes.
-        tiou: (t,) thresholds. ap: (t, K) average precision.
+        tiou: (t,) thresholds.
+        ap: (t, K) average precision.
         ground_truth: ActivityNet annotation dictionary of the evaluated videos.
         predictions: ActivityNet result dictionary.
-        errors: What `vision_suite.metrics.tad.errors.analyse_errors` found.
-        curves: By video the (3, n) seconds, start and end probabilities, and by the same key with ``gate`` the (2, n)
-            seconds and temporal attention.
+        errors: Result of `vision_suite.metrics.tad.errors.analyse_errors`.
+        curves: Seconds, start and end probabilities (3, n) by video, and seconds and temporal attention (2, n) by the
+            same key with ``gate``.
     """
 
     classes: list[str]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from vision_suite.video.store import checksum
 
 @dataclass(frozen=True)
 class Extractor:
-    """What makes features of a video, completely: the same record gives the same features.
+    """Settings that make features of a video, completely: the same record gives the same features.
 
     Attributes:
         backbone: ``torchvision:<video model>`` or ``timm:<image model>``.
@@ -37,7 +38,7 @@ class Extractor:
     stride: int = 16
 
     def __post_init__(self) -> None:
-        """Refuse what no clip can be cut by."""
+        """Refuse numbers by which no clip can be cut."""
         if not 0 < self.fps < math.inf or self.clip < 1 or not 1 <= self.stride <= self.clip:
             raise ConfigError(
                 f"fps={self.fps} must be finite and above 0, clip={self.clip} at least 1, stride={self.stride} "
@@ -49,9 +50,25 @@ class Extractor:
         if word == "random" and not seed.isdecimal():
             raise ConfigError(f"weights={self.weights!r}: write random:<seed>, such as random:0")
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """The record as plain values; ``kind`` tells it from other extractors."""
         return {"kind": "video", **asdict(self)}
+
+
+class Preset(NamedTuple):
+    """Preprocessing of a backbone.
+
+    Attributes:
+        resize: Shorter side in pixels after resizing.
+        crop: Height and width of the centre crop.
+        mean: Mean of each channel, of values 0..1.
+        std: Standard deviation of each channel.
+    """
+
+    resize: int
+    crop: tuple[int, int]
+    mean: Sequence[float]
+    std: Sequence[float]
 
 
 def pick_device(word: str) -> torch.device:
@@ -72,7 +89,7 @@ class ClipNetwork(nn.Module):
     """A backbone with its own preprocessing.
 
     Args:
-        extractor: Which.
+        extractor: Backbone, weights and sampling.
 
     Raises:
         ConfigError: There is no such model.
@@ -93,20 +110,20 @@ class ClipNetwork(nn.Module):
         if extractor.weights.startswith("random:"):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(extractor.weights.partition(":")[2]))
-                network, facts = self._build(name, pretrained=False)
+                network, preset = self._build(name, pretrained=False)
         else:
-            network, facts = self._build(name, pretrained=extractor.weights == "default")
+            network, preset = self._build(name, pretrained=extractor.weights == "default")
             if extractor.weights != "default":
                 _load(network, Path(extractor.weights).expanduser())
         self.network = network.eval()
-        self.resize, self.crop = int(facts["resize"]), (int(facts["crop"][0]), int(facts["crop"][1]))
-        self.register_buffer("mean", torch.tensor(facts["mean"]).view(3, 1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(facts["std"]).view(3, 1, 1, 1), persistent=False)
+        self.resize, self.crop = preset.resize, preset.crop
+        self.register_buffer("mean", torch.tensor(preset.mean).view(3, 1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(preset.std).view(3, 1, 1, 1), persistent=False)
         if self.is_video:
-            _head(self.network).register_forward_hook(self._look)
+            _head(self.network).register_forward_hook(self._keep_features)
 
-    def plain(self) -> dict[str, Any]:
-        """The extractor's record, and the checksum of its weights: what identifies features."""
+    def plain(self) -> dict[str, object]:
+        """The extractor's record, and the checksum of its weights, which identify features."""
         return {**self.extractor.plain(), "checksum": checksum(self.network.state_dict())}
 
     @torch.inference_mode()
@@ -136,15 +153,15 @@ class ClipNetwork(nn.Module):
         logits = network.get_classifier()(features)
         return tuple(x.reshape(batch, length, -1).mean(dim=1) for x in (features, logits))
 
-    def _look(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def _keep_features(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         found = inputs[0]
         self._seen["features"] = found if found.ndim == 2 else found.flatten(2).mean(dim=2)
 
-    def _build(self, name: str, *, pretrained: bool) -> tuple[nn.Module, dict[str, Any]]:
+    def _build(self, name: str, *, pretrained: bool) -> tuple[nn.Module, Preset]:
         return _torchvision(name, pretrained) if self.is_video else _timm(name, pretrained)
 
 
-def _torchvision(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, Any]]:
+def _torchvision(name: str, pretrained: bool) -> tuple[nn.Module, Preset]:
     from torchvision import models  # type: ignore[import-untyped]
 
     known = models.list_models(module=models.video)
@@ -156,12 +173,11 @@ def _torchvision(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, Any]
     except (OSError, RuntimeError) as error:
         raise _no_weights(name, error) from None
     preset = weights.transforms()
-    crop = list(preset.crop_size) * (3 - len(preset.crop_size))
-    facts = {"resize": min(preset.resize_size), "crop": crop[:2], "mean": preset.mean, "std": preset.std}
-    return network, facts
+    height, width, *_ = list(preset.crop_size) * 2  # one number stands for both
+    return network, Preset(int(min(preset.resize_size)), (int(height), int(width)), preset.mean, preset.std)
 
 
-def _timm(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, Any]]:
+def _timm(name: str, pretrained: bool) -> tuple[nn.Module, Preset]:
     import timm
 
     if not timm.is_model(name.split(".")[0]):
@@ -172,9 +188,9 @@ def _timm(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, Any]]:
     except (OSError, RuntimeError) as error:
         raise _no_weights(name, error) from None
     config: dict[str, Any] = timm.data.resolve_model_data_config(network)  # type: ignore[attr-defined, no-untyped-call]
-    _, height, width = config["input_size"]
+    _, height, width = (int(size) for size in config["input_size"])
     resize = math.floor(min(height, width) / float(config["crop_pct"]))  # as its own evaluation transform
-    return network, {"resize": resize, "crop": (height, width), "mean": config["mean"], "std": config["std"]}
+    return network, Preset(resize, (height, width), config["mean"], config["std"])
 
 
 def _no_weights(name: str, error: Exception) -> CheckpointError:

@@ -6,13 +6,17 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from vision_suite.errors import DataError
+
+if TYPE_CHECKING:
+    from av import VideoFrame, VideoStream
+    from av.container import InputContainer
 
 Frame = npt.NDArray[np.uint8]
 SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
@@ -27,8 +31,9 @@ class Clip:
     """Frames that go through a network together.
 
     Attributes:
-        index: Its place. frames: (n, H, W, 3) uint8. partial: Whether the video ended in it; the last frame then fills
-            it up.
+        index: Number of the clip, from 0.
+        frames: (n, H, W, 3) uint8.
+        partial: True if the video ended in it; the last frame then fills it up.
     """
 
     index: int
@@ -52,7 +57,7 @@ def list_videos(inputs: str) -> list[Path]:
 
 
 def timed_frames(path: Path, short_side: int | None = None) -> Iterator[tuple[float, Frame]]:
-    """Every frame with its time in seconds after the first one: (H, W, 3) uint8 RGB, as it is to be looked at.
+    """Every frame with its time in seconds after the first one: (H, W, 3) uint8 RGB, turned upright.
 
     A file that ends before the time it announces was cut off, which shows when all its frames were given. MPEG streams
     (.ts, .mpg) announce nothing: what was cut off those cannot be known.
@@ -183,7 +188,7 @@ def thumbnails(path: Path, count: int, height: int = 120) -> list[tuple[float, I
     return found
 
 
-def _announced(container: Any, stream: Any) -> float:
+def _announced(container: InputContainer, stream: VideoStream) -> float:
     """Seconds that the headers announce for a video stream, 0 where they don't."""
     import av
 
@@ -197,16 +202,16 @@ def _announced(container: Any, stream: Any) -> float:
     try:
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
     except ValueError:
-        alone = len(container.streams) == 1 and container.duration
-        return float(container.duration) / av.time_base if alone else 0.0
+        alone = len(container.streams) == 1
+        return float(container.duration or 0) / av.time_base if alone else 0.0
 
 
-def _picture(frame: Any, short_side: int | None) -> Frame:
+def _picture(frame: VideoFrame, short_side: int | None) -> Frame:
     """A decoded frame as RGB, scaled and turned as its container says."""
     width, height = frame.width, frame.height
     if short_side is not None:
         scale = short_side / min(width, height)
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
-    pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
+    pixels: Frame = np.asarray(frame.to_ndarray(format="rgb24", width=width, height=height), dtype=np.uint8)
     turns = round(float(getattr(frame, "rotation", 0) or 0) / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels

@@ -8,28 +8,28 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from vision_suite.errors import DataError, SuiteError
+from vision_suite.types.arrays import Floats32
 from vision_suite.video.backbones import ClipNetwork, Extractor
 from vision_suite.video.decode import clips
 from vision_suite.video.store import Store, write_whole
 
-Floats = npt.NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 FACTS = "videos"
 
 
 @dataclass
 class Extracted:
-    """What an extraction did.
+    """Result of an extraction.
 
     Attributes:
-        written: Videos written. present: Videos that were there already. failed: Reason by name of the others.
+        written: Number of videos written.
+        present: Number of videos that were there already.
+        failed: Reason of failure by name of the other videos.
         channels: Width of a row.
     """
 
@@ -43,7 +43,7 @@ class Extracted:
 class Chunk:
     """Rows of a video that came together: (n, C) float32, and whether the last one saw the video's end repeated."""
 
-    rows: Floats
+    rows: Floats32
     partial: bool
 
 
@@ -55,7 +55,7 @@ def stream_rows(
     Raises:
         DataError: The video cannot be decoded to its end.
     """
-    held: list[Any] = []
+    held: list[torch.Tensor] = []
     partial = False
     for clip in clips(path, extractor.fps, extractor.clip, extractor.stride, network.resize):
         held.append(torch.from_numpy(clip.frames))
@@ -67,8 +67,8 @@ def stream_rows(
         yield Chunk(network(torch.stack(held).to(device)).cpu().numpy(), partial)
 
 
-def _sampling(extractor: Extractor) -> dict[str, Any]:
-    """When each row happens: rows stand in the middle of their clips."""
+def _sampling(extractor: Extractor) -> dict[str, object]:
+    """Times of the rows, which stand in the middle of their clips."""
     return {
         "fps": extractor.fps,
         "stride": extractor.stride,
@@ -89,17 +89,17 @@ def extract_videos(
 ) -> Extracted:
     """Write ``<name>.npy`` (L, C) float32 for each video, and ``features.json`` with their times.
 
-    What the folder holds already is kept, so a killed run goes on; every file appears whole or not at all. A video that
-    cannot be decoded is left out and reported.
+    Files that the folder holds already are kept, so a killed run goes on; every file appears whole or not at all. A
+    video that cannot be decoded is left out and reported.
 
     Args:
         videos: Files with different names.
         target: Folder to write.
         extractor: The network and the sampling.
-        progress: Told how far it is.
+        progress: Function that is told the progress.
         batch_size: Clips at a time.
         workers: Processes, each with its share of the cores; more than one on a GPU share it.
-        device: Where the network runs.
+        device: Device of the network.
 
     Raises:
         DataError: Two videos have one name, or the folder holds other features.
@@ -134,7 +134,7 @@ def extract_videos(
 
 def _results(
     todo: Sequence[Path], store: Store, network: ClipNetwork, batch_size: int, workers: int, device: str
-) -> Iterator[tuple[str, str, dict[str, Any]]]:
+) -> Iterator[tuple[str, str, dict[str, object]]]:
     """Name, reason of failure ("" for none) and facts of each video, as they are done."""
     workers = max(1, min(workers, len(todo)))
     if workers == 1:
@@ -153,7 +153,7 @@ class _Worker:
         self.device = torch.device(device)
         self.store, self.network, self.batch_size = store, network.to(self.device), batch_size
 
-    def __call__(self, path: Path) -> tuple[str, str, dict[str, Any]]:
+    def __call__(self, path: Path) -> tuple[str, str, dict[str, object]]:
         try:
             chunks = list(stream_rows(path, self.network, self.network.extractor, self.batch_size, self.device))
         except SuiteError as error:
@@ -172,6 +172,6 @@ def _start(store: Store, extractor: Extractor, batch_size: int, device: str, thr
     _worker = _Worker(store, ClipNetwork(extractor), batch_size, device)
 
 
-def _work(path: Path) -> tuple[str, str, dict[str, Any]]:
+def _work(path: Path) -> tuple[str, str, dict[str, object]]:
     assert _worker is not None
     return _worker(path)

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,26 +16,27 @@ from torch import Tensor
 from vision_suite.errors import DataError
 
 EXTRACTOR = "extractor.json"
-PLACES = ("checkpoint", "weights")  # where weights lay: for people; whose they are tells the checksum
+PATHS = ("checkpoint", "weights")  # paths of weights, noted for readers; the checksum tells which they are
 
 
 class Store:
     """Writes each file whole or not at all; refuses a folder that another extractor began.
 
     Args:
-        folder: Created if needed.
-        extractor: What makes the features, in plain values; its ``checksum`` is that of the weights, wherever they lie.
+        folder: Folder to write, created if needed.
+        extractor: Settings that make the features, in plain values; its ``checksum`` is that of the weights, wherever
+            they lie.
 
     Raises:
-        DataError: The folder holds features of another extractor, or nobody knows of which.
+        DataError: The folder holds features of another or an unknown extractor.
     """
 
-    def __init__(self, folder: Path, extractor: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, extractor: Mapping[str, object]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         note = folder / EXTRACTOR
         if not note.is_file():
-            write_whole(note, json.dumps(extractor, indent=1) + "\n")
+            write_whole(note, json.dumps(dict(extractor), indent=1) + "\n")
             return
         try:
             earlier = dict(json.loads(note.read_text(encoding="utf-8")))
@@ -47,7 +47,7 @@ class Store:
                 f"{folder} holds features of an earlier version, which did not note whose weights made them: choose "
                 "another --output, or delete it"
             )
-        different = [key for key in {*earlier, *extractor} - {*PLACES} if earlier.get(key) != extractor.get(key)]
+        different = [key for key in {*earlier, *extractor} - {*PATHS} if earlier.get(key) != extractor.get(key)]
         if different:
             key = sorted(different)[0]
             raise DataError(
@@ -60,11 +60,11 @@ class Store:
         return self.folder / f"{name}.npy"
 
     def has(self, name: str) -> bool:
-        """Whether a video is done."""
+        """True if a video is done."""
         return self.path(name).is_file()
 
-    def write(self, name: str, rows: npt.NDArray[Any]) -> None:
-        """Put the rows (L, C) of a video in place."""
+    def write(self, name: str, rows: npt.NDArray[np.floating]) -> None:
+        """Write the rows (L, C) of a video."""
         draft = self.folder / f".{name}.{os.getpid()}.npy"
         np.save(draft, rows.astype(np.float32), allow_pickle=False)
         draft.replace(self.path(name))

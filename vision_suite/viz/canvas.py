@@ -1,4 +1,4 @@
-"""The common look of the suite's pictures: colours, text that fits its place, tick and cross marks, figures.
+"""Common style of the suite's pictures: colours, text that fits its box, tick and cross marks, figures.
 
 Curve colours are those of Okabe and Ito ("Color Universal Design", 2008), told apart with every common kind of colour
 blindness. Green and red frames, which the re-ID literature uses, are always doubled by a tick or a cross.

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from vision_suite.types.arrays import Ints
 from vision_suite.viz import canvas
 
 FRAME = 5
@@ -19,10 +19,11 @@ MARGIN = 20
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often pictures of one class were taken for another.
+    """Number of pictures of one class that were predicted as another.
 
     Attributes:
-        label: The true class. prediction: The class it was taken for.
+        label: The true class.
+        prediction: The predicted class.
         count: Pictures of ``label`` predicted as ``prediction``.
         total: Pictures of ``label`` altogether.
     """
@@ -44,7 +45,7 @@ class ConfusionRow:
     predicted_class: Sequence[Image.Image]
 
 
-def most_confused(label: npt.NDArray[np.int64], prediction: npt.NDArray[np.int64], limit: int) -> list[Confusion]:
+def most_confused(label: Ints, prediction: Ints, limit: int) -> list[Confusion]:
     """The (true, predicted) pairs with most mistakes; of equal counts the rarer true class first, then lower numbers.
 
     Args:
@@ -61,7 +62,7 @@ def most_confused(label: npt.NDArray[np.int64], prediction: npt.NDArray[np.int64
 
 
 def readable(name: str) -> str:
-    """A class name for people: no leading number and dot, no underscores (``001.Black_footed_Albatross``)."""
+    """A class name for readers: no leading number and dot, no underscores (``001.Black_footed_Albatross``)."""
     return re.sub(r"^\d+\.", "", name).replace("_", " ").strip() or name
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from vision_suite.types.arrays import Floats
 from vision_suite.viz import canvas
 
 FRAME = 5
@@ -19,7 +19,7 @@ BRANCHES = {"": "fused", "rerank": "fused, re-ranked"}
 
 
 @dataclass(frozen=True)
-class Shown:
+class StripPicture:
     """One picture of a strip and what is written under it.
 
     Attributes:
@@ -28,7 +28,7 @@ class Shown:
         camera: 0-based number of the camera, or None.
         distance: Distance to the query, or None for the query itself.
         match: Whether it shows the query's identity; None where the truth is not known (grey frame, no mark).
-        name: Written in place of the identity where that is None, for instance a file name.
+        name: Text instead of the identity where that is None, for instance a file name.
     """
 
     picture: Image.Image
@@ -43,8 +43,8 @@ class Shown:
 class RankedRow:
     """A query and the first entries of its ranked gallery, nearest first."""
 
-    query: Shown
-    entries: Sequence[Shown] = field(default_factory=tuple)
+    query: StripPicture
+    entries: Sequence[StripPicture] = field(default_factory=tuple)
     average_precision: float | None = None
 
 
@@ -115,7 +115,7 @@ def _heading(sheet: Image.Image, title: str, subtitle: str, truth: bool) -> None
 
 def _tile(
     sheet: Image.Image,
-    item: Shown,
+    item: StripPicture,
     x: int,
     y: int,
     column: int,
@@ -147,14 +147,12 @@ def _tile(
     draw.text((x, y + line), canvas.fit_text(" · ".join(parts), face, room), font=face, fill=canvas.FAINT)
 
 
-def cmc_curves(
-    curves: Mapping[str, npt.NDArray[np.float64]], mean_ap: Mapping[str, float], *, title: str = ""
-) -> Image.Image:
+def cmc_curves(curves: Mapping[str, Floats], mean_ap: Mapping[str, float], *, title: str = "") -> Image.Image:
     """Draw cumulative matching curves, one a branch.
 
     Args:
-        curves: By branch the curve (max_rank,), fractions of one; the name "" is the fused feature.
-        mean_ap: By branch the mean average precision, a fraction of one, for the key; branches may be missing.
+        curves: Curve (max_rank,) of each branch, fractions of one; the name "" is the fused feature.
+        mean_ap: Mean average precision of each branch, a fraction of one, for the key; branches may be missing.
         title: Heading.
 
     Returns:

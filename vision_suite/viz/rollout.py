@@ -6,16 +6,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from vision_suite.types.arrays import Floats
 from vision_suite.viz import canvas
 
 STRENGTH = 0.8
 LIFT = 0.75
 
 
-def normalised(weights: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """``weights`` brought to 0..1: their place between the lowest and the highest, to the power of three quarters.
+def normalised(weights: npt.NDArray[np.floating]) -> Floats:
+    """``weights`` brought to 0..1: their position between the lowest and the highest, to the power of three quarters.
 
-    The order stays, so the brightest place is the heaviest patch; the power lifts the middle, which a single heavy
+    The order stays, so the brightest spot is the heaviest patch; the power lifts the middle, which a single heavy
     patch would otherwise push into the dark. A constant map becomes zeros.
 
     Raises:
@@ -30,7 +31,7 @@ def normalised(weights: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     # A uniform map differs by rounding alone; stretching that to full contrast would draw a pattern that is not there.
     if high - low <= 1e-6 * max(abs(high), abs(low)):
         return np.zeros_like(values)
-    scaled: npt.NDArray[np.float64] = ((values - low) / (high - low)) ** LIFT
+    scaled: Floats = ((values - low) / (high - low)) ** LIFT
     return scaled
 
 

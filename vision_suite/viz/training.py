@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from vision_suite.types.arrays import Floats
 from vision_suite.viz import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Series = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+Series = tuple[Floats, Floats]
 
 SCORES = ("mAP", "rank1", "top1", "top5", "average_mAP", "AUC")
 SMOOTH_FROM = 40
@@ -37,8 +37,8 @@ def training_curves(log: Mapping[str, Series], *, title: str = "") -> Image.Imag
     Curves of 40 and more points are drawn faint under their running mean.
 
     Args:
-        log: By metric key (``train/loss_sa``, ``train/weight_sa``, ``val/mAP``, ``val/sa/mAP`` ...) the steps (T,) and
-            the values (T,); other keys are left out. Values that are not finite leave a gap.
+        log: Steps (T,) and values (T,) by metric key (``train/loss_sa``, ``train/weight_sa``, ``val/mAP``,
+            ``val/sa/mAP`` ...); other keys are left out. Values that are not finite leave a gap.
         title: Heading.
 
     Returns:
@@ -69,7 +69,7 @@ def training_curves(log: Mapping[str, Series], *, title: str = "") -> Image.Imag
 def _panels(log: Mapping[str, Series]) -> list[_Panel]:
     """Sort the keys of a log into panels."""
     losses, weights, scores = {}, {}, {}
-    for key in sorted(log, key=_place):
+    for key in sorted(log, key=_rank):
         series = log[key]
         stage, _, name = key.partition("/")
         branch, _, score = name.rpartition("/")
@@ -86,7 +86,7 @@ def _panels(log: Mapping[str, Series]) -> list[_Panel]:
     ]
 
 
-def _place(key: str) -> tuple[int, str]:
+def _rank(key: str) -> tuple[int, str]:
     """Sorts fused values before branches, and branches in the order in which the network has them."""
     name = key.partition("/")[2]
     branch = name.rpartition("_")[2] if key.startswith("train/") else name.rpartition("/")[0]
@@ -106,12 +106,12 @@ def _draw(axes: Axes, name: str, series: Series, number: int) -> None:
     axes.plot(steps, values, label=name, color=colour, linestyle=dashes, linewidth=1.8, marker=mark, markersize=3)
 
 
-def _running_mean(values: npt.NDArray[np.float64], reach: int) -> npt.NDArray[np.float64]:
-    """Mean of the finite values up to ``reach`` places before and after each place; NaN where there is none."""
+def _running_mean(values: Floats, reach: int) -> Floats:
+    """Mean of the finite values up to ``reach`` steps before and after each value; NaN where there is none."""
     finite = np.isfinite(values)
     window = np.ones(2 * reach + 1)
     total = np.convolve(np.where(finite, values, 0.0), window, mode="same")[: len(values)]
     count = np.convolve(finite.astype(float), window, mode="same")[: len(values)]
-    mean: npt.NDArray[np.float64] = np.full(len(values), np.nan)
+    mean: Floats = np.full(len(values), np.nan)
     np.divide(total, count, out=mean, where=count > 0.5)
     return mean

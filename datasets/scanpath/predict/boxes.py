@@ -19,8 +19,8 @@ import numpy as np
 
 from vision_suite.datasets.scanpath.readers.files import finite, read_json
 from vision_suite.datasets.scanpath.readers.table import box_rows
-from vision_suite.datasets.scanpath.records import Floats
 from vision_suite.errors import DataError
+from vision_suite.types.arrays import Floats32
 
 FORM = "give [x1, y1, x2, y2] or [x1, y1, x2, y2, label] in pixels"
 
@@ -36,9 +36,9 @@ class Boxes:
         notes: What was left out or changed, by kind, and how often.
     """
 
-    corners: Floats
+    corners: Floats32
     labels: tuple[str, ...]
-    scores: Floats
+    scores: Floats32
     notes: Mapping[str, int] = field(default_factory=dict)
 
     def labelled(self, word: str) -> tuple[int, ...]:

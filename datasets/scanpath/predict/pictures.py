@@ -18,7 +18,7 @@ from vision_suite.datasets.loading import BatchKey
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.pictures.manifest import expand_inputs
 from vision_suite.datasets.scanpath.batches import ScanpathBatches
-from vision_suite.datasets.scanpath.geometry import Doubles, grid_boxes
+from vision_suite.datasets.scanpath.geometry import grid_boxes
 from vision_suite.datasets.scanpath.predict.boxes import Boxes, match_names, read_boxes
 from vision_suite.datasets.scanpath.predict.word_vectors import word_vector
 from vision_suite.datasets.scanpath.records import Scene, Trial
@@ -26,6 +26,7 @@ from vision_suite.datasets.scanpath.scenes import CropSettings, SceneInputs, cut
 from vision_suite.detectors.zero_shot import Detector
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types import Condition
+from vision_suite.types.arrays import Floats
 
 SIDE = 32  # pixels of crops that are compared with the target's picture
 
@@ -294,7 +295,7 @@ def most_alike(picture: Image.Image, boxes: Boxes, wanted: Image.Image) -> tuple
     return best, likeness[best]
 
 
-def _standardised(picture: Image.Image) -> Doubles:
+def _standardised(picture: Image.Image) -> Floats:
     small = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR), dtype=np.float64).reshape(-1)
     centred = small - small.mean()
     length = float(np.linalg.norm(centred))

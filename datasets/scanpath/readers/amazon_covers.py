@@ -18,9 +18,10 @@ from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.geometry import grid_boxes, overlap
 from vision_suite.datasets.scanpath.paths import PathBuilder
 from vision_suite.datasets.scanpath.readers.files import finite, read_json
-from vision_suite.datasets.scanpath.records import Floats, ScanpathSet, Scene, Trial
+from vision_suite.datasets.scanpath.records import ScanpathSet, Scene, Trial
 from vision_suite.errors import DataError
 from vision_suite.types import Condition
+from vision_suite.types.arrays import Floats32
 
 ROWS, COLUMNS = 6, 14
 LENGTH_DEVIATIONS = 3.0
@@ -113,7 +114,7 @@ def read_amazon_covers(folder: Path, rule: AssignRule | None = None) -> Scanpath
     return ScanpathSet("amazon_covers", root, scenes, trials, builder.problems, builder.rules, notes)
 
 
-def mask_boxes(path: Path) -> Floats:
+def mask_boxes(path: Path) -> Floats32:
     """Outlines of the covers in a mask, row by row: (84, 4) float32.
 
     OAT's order: by the upper edge in steps of 10 pixels, then from left to right.

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from vision_suite.callbacks.predict.store import Ints, Predictions
+from vision_suite.callbacks.predict.store import Predictions
 from vision_suite.metrics.reid.distances import COSINE, cosine_blocks
-from vision_suite.metrics.reid.ranking import Floats, nearest, row_blocks
+from vision_suite.metrics.reid.ranking import AnyFloats, nearest, row_blocks
 from vision_suite.types import Role
+from vision_suite.types.arrays import Ints
 
 
 def write_features(predictions: Predictions, paths: Sequence[str], roles: Sequence[str], folder: Path) -> None:
@@ -62,7 +63,9 @@ def inputs_and_gallery(role: Ints) -> tuple[Ints, Ints, bool]:
     return everything, everything, True
 
 
-def ranked(feature: Floats, inputs: Ints, gallery: Ints, same: bool, top_k: int) -> Iterator[tuple[int, Ints, Floats]]:
+def ranked(
+    feature: AnyFloats, inputs: Ints, gallery: Ints, same: bool, top_k: int
+) -> Iterator[tuple[int, Ints, AnyFloats]]:
     """Rank the gallery for each input by 1 - cosine, ties by position; distances exist for a block of inputs at a time.
 
     Args:
@@ -86,8 +89,8 @@ def ranked(feature: Floats, inputs: Ints, gallery: Ints, same: bool, top_k: int)
 
 
 def write_rank_lists(
-    lists: Iterable[tuple[int, Ints, Floats]], paths: Sequence[str], against: str, top_k: int, target: Path
-) -> list[tuple[int, Ints, Floats]]:
+    lists: Iterable[tuple[int, Ints, AnyFloats]], paths: Sequence[str], against: str, top_k: int, target: Path
+) -> list[tuple[int, Ints, AnyFloats]]:
     """Write ``rank_lists.json``, one list at a time, and give the first few back for drawing.
 
     Args:
@@ -140,7 +143,7 @@ def write_classes(predictions: Predictions, paths: Sequence[str], names: Sequenc
         lines.write("\n]\n")
 
 
-def _rows(feature: Floats, rows: Ints) -> Floats:
+def _rows(feature: AnyFloats, rows: Ints) -> AnyFloats:
     """These rows of the features; a view where they follow one another."""
     if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
         return feature[int(rows[0]) : int(rows[-1]) + 1]

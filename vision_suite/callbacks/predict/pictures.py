@@ -19,12 +19,13 @@ from vision_suite.callbacks.predict.picture_files import (
     write_features,
     write_rank_lists,
 )
-from vision_suite.callbacks.predict.store import Ints, PartWriter, merge
+from vision_suite.callbacks.predict.store import PartWriter, merge
 from vision_suite.datasets.pictures.data import PictureData
 from vision_suite.errors import ConfigError
-from vision_suite.metrics.reid.ranking import Floats
+from vision_suite.metrics.reid.ranking import AnyFloats
 from vision_suite.types import Role
-from vision_suite.viz.reid import RankedRow, Shown, gallery_strip
+from vision_suite.types.arrays import Ints
+from vision_suite.viz.reid import RankedRow, StripPicture, gallery_strip
 from vision_suite.viz.rollout import rollout_panel
 
 BEST_CLASSES = 5
@@ -127,16 +128,16 @@ class PredictionWriter(BaseWriter[PictureData]):
         self,
         trainer: Trainer,
         data: PictureData,
-        lists: list[tuple[int, Ints, Floats]],
+        lists: list[tuple[int, Ints, AnyFloats]],
         index: Ints,
         against: str,
     ) -> None:
         """Draw the first rank lists as ``ranked.png``."""
 
-        def shown(row: int, distance: float | None = None) -> Shown:
+        def shown(row: int, distance: float | None = None) -> StripPicture:
             number = int(index[row])
             name = Path(data.record("predict", number)[0]).name
-            return Shown(data.picture("predict", number), distance=distance, name=name)
+            return StripPicture(data.picture("predict", number), distance=distance, name=name)
 
         strips = [
             RankedRow(shown(row), [shown(int(n), float(d)) for n, d in zip(near, distances, strict=True)])
@@ -150,7 +151,7 @@ class PredictionWriter(BaseWriter[PictureData]):
         log_pictures(trainer, "predict/rollout", [Image.open(path) for path in maps])
 
 
-def _best_classes(probability: torch.Tensor) -> tuple[Ints, Floats]:
+def _best_classes(probability: torch.Tensor) -> tuple[Ints, AnyFloats]:
     """The best classes of (B, C) probabilities, equal ones by number: classes (B, K) int64, probabilities (B, K)."""
     values, classes = probability.sort(dim=1, descending=True, stable=True)
     return classes[:, :BEST_CLASSES].contiguous().numpy(), values[:, :BEST_CLASSES].contiguous().numpy()

@@ -20,8 +20,9 @@ from vision_suite.datasets.scanpath.grid import GridScanpathData
 from vision_suite.datasets.scanpath.records import Scene, Trial
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath.report.trials import centres_of
-from vision_suite.models.oat.rows import Floats, path_of, split_rows
+from vision_suite.models.oat.rows import path_of, split_rows
 from vision_suite.types import Condition
+from vision_suite.types.arrays import Floats
 from vision_suite.viz.scanpath.prediction import prediction_picture
 from vision_suite.viz.scanpath.stage import MODEL, Gaze, Stage
 

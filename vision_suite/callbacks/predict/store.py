@@ -16,9 +16,9 @@ from pytorch_lightning import LightningModule, Trainer
 
 from vision_suite.callbacks.run_dir import share_run_dir
 from vision_suite.errors import ConfigError, DataError
+from vision_suite.types.arrays import Ints
 
 Rows = npt.NDArray[Any]
-Ints = npt.NDArray[np.int64]
 
 INDEX = "index"
 LAYOUT = "columns.json"

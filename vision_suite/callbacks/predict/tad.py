@@ -18,6 +18,7 @@ from vision_suite.errors import ConfigError
 from vision_suite.models.csa.detections import CELLS, class_probabilities, to_proposals
 from vision_suite.models.csa.merging import VideoMerger
 from vision_suite.models.csa.postprocess import PostProcess, label
+from vision_suite.types.tad import Detection
 from vision_suite.video.decode import thumbnails
 from vision_suite.viz.tad.timeline import Timeline, timeline
 
@@ -154,7 +155,7 @@ class _Open:
             gate = outputs["gates"][row].cpu().numpy()[:cells] if "gates" in outputs else np.full(cells, np.nan)
             self.curve.add(np.stack([seconds, *curves[row, :, :cells], gate])[:, shown])
 
-    def detections(self, names: list[str]) -> list[dict[str, Any]]:
+    def detections(self, names: list[str]) -> list[Detection]:
         """All detections of the finished video, best first."""
         scores = None
         if self.post.class_scope == "video":

@@ -12,7 +12,7 @@ from vision_suite.callbacks.report.base import Shown as ShownSettings
 from vision_suite.datasets.base import BaseData
 from vision_suite.datasets.pictures.data import PictureData
 from vision_suite.types import RetrievalReport
-from vision_suite.viz.reid import RankedRow, Shown, cmc_curves, gallery_strip
+from vision_suite.viz.reid import RankedRow, StripPicture, cmc_curves, gallery_strip
 
 Stage = Literal["validate", "test"]
 
@@ -88,6 +88,6 @@ def _ranked(report: RetrievalReport, data: PictureData, stage: Stage, query: int
         index = int(report.ranked_index[query, rank])
         _, its_identity, its_camera = data.record(stage, index)
         distance, match = float(report.ranked_distance[query, rank]), bool(report.ranked_match[query, rank])
-        entries.append(Shown(data.picture(stage, index), its_identity, its_camera, distance, match))
-    asked = Shown(data.picture(stage, int(report.query_index[query])), identity, camera)
+        entries.append(StripPicture(data.picture(stage, index), its_identity, its_camera, distance, match))
+    asked = StripPicture(data.picture(stage, int(report.query_index[query])), identity, camera)
     return RankedRow(asked, entries, float(report.average_precision[query]))

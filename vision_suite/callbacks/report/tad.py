@@ -13,6 +13,7 @@ from vision_suite.callbacks.report.base import ReportView, Rows, Shown, percent
 from vision_suite.callbacks.run_dir import file_stem
 from vision_suite.datasets.base import BaseData
 from vision_suite.types import DetectionReport
+from vision_suite.types.tad import Detection
 from vision_suite.viz.tad.curves import error_analysis, tiou_curves
 from vision_suite.viz.tad.timeline import Timeline, timeline
 
@@ -84,10 +85,10 @@ class DetectionView(ReportView[DetectionReport]):
         return pictures
 
 
-def best(found: list[dict[str, object]], count: int = 12) -> list[dict[str, object]]:
+def best(found: list[Detection], count: int = 12) -> list[Detection]:
     """The predictions worth drawing: the best, down to a tenth of the best score."""
-    ranked = sorted(found, key=lambda entry: -float(str(entry["score"])))[:count]
-    return [entry for entry in ranked if float(str(entry["score"])) >= 0.1 * float(str(ranked[0]["score"]))]
+    ranked = sorted(found, key=lambda entry: -entry["score"])[:count]
+    return [entry for entry in ranked if entry["score"] >= 0.1 * ranked[0]["score"]]
 
 
 def _row(name: str, ap: np.ndarray, shown: np.ndarray) -> list[str]:

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.reid.truth import JUNK, Truth
+from vision_suite.metrics.reid.truth import JUNK, RetrievalTruth
 from vision_suite.types import Role
+from vision_suite.types.arrays import Ints
 
-Ints = npt.NDArray[np.int64]
 Protocol = Literal["market", "multi_query", "cuhk03", "vehicleid"]
 
 PROTOCOLS: dict[str, str] = {
@@ -27,7 +26,7 @@ PROTOCOLS: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Pictures:
+class EvaluatedPictures:
     """Evaluated pictures, each once, in the order of their data-set index; features may sit in several pieces.
 
     Attributes:
@@ -47,7 +46,7 @@ class Pictures:
     duplicates: int
 
     @classmethod
-    def collect(cls, pieces: list[Tensor], tags: Ints) -> Pictures:
+    def collect(cls, pieces: list[Tensor], tags: Ints) -> EvaluatedPictures:
         """Drop repeated pictures.
 
         Args:
@@ -85,7 +84,7 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Trial:
+class RetrievalTest:
     """One retrieval test: features with the queries first, and who is who.
 
     Attributes:
@@ -96,7 +95,7 @@ class Trial:
     """
 
     features: Tensor
-    truth: Truth
+    truth: RetrievalTruth
     query_index: Ints
     gallery_index: Ints
     notes: dict[str, int]
@@ -112,7 +111,7 @@ class Trial:
         return self.features[self.truth.shape[0] :]
 
 
-def trials(pictures: Pictures, protocol: Protocol, draws: int, seed: int) -> Iterator[Trial]:
+def retrieval_tests(pictures: EvaluatedPictures, protocol: Protocol, draws: int, seed: int) -> Iterator[RetrievalTest]:
     """The tests whose mean is the result: ``draws`` of them for VehicleID, else one.
 
     Args:
@@ -140,13 +139,13 @@ def trials(pictures: Pictures, protocol: Protocol, draws: int, seed: int) -> Ite
     notes = {"num_junk": int((junk & (pictures.role == Role.GALLERY)).sum())}
     if protocol == "multi_query":
         notes["queries_without_support"] = _average_support(pictures, query, features)
-    truth = Truth(
+    truth = RetrievalTruth(
         pictures.identity[query], pictures.identity[gallery], pictures.camera[query], pictures.camera[gallery]
     )
-    yield Trial(features, truth, pictures.index[query], pictures.index[gallery], notes)
+    yield RetrievalTest(features, truth, pictures.index[query], pictures.index[gallery], notes)
 
 
-def _average_support(pictures: Pictures, query: Ints, features: Tensor) -> int:
+def _average_support(pictures: EvaluatedPictures, query: Ints, features: Tensor) -> int:
     """Put the mean normalised feature of a query's support pictures in its place; count the queries that have none."""
     support = np.flatnonzero(pictures.role == Role.SUPPORT)
     if support.size == 0:
@@ -172,7 +171,7 @@ def _average_support(pictures: Pictures, query: Ints, features: Tensor) -> int:
     return missing
 
 
-def _drawn_galleries(pictures: Pictures, draws: int, seed: int) -> Iterator[Trial]:
+def _drawn_galleries(pictures: EvaluatedPictures, draws: int, seed: int) -> Iterator[RetrievalTest]:
     if draws < 1:
         raise ConfigError(f"draws={draws} is not a number of random galleries: choose 1 or more")
     junk = pictures.identity == JUNK
@@ -188,9 +187,11 @@ def _drawn_galleries(pictures: Pictures, draws: int, seed: int) -> Iterator[Tria
                 f"protocol 'vehicleid' has no query left: each of the {rows.size} pictures has an identity of its own; "
                 "check how identities are read"
             )
-        truth = Truth(pictures.identity[query], pictures.identity[gallery], use_cameras=False)
+        truth = RetrievalTruth(pictures.identity[query], pictures.identity[gallery], use_cameras=False)
         features = pictures.features(np.concatenate([query, gallery]))
-        yield Trial(features, truth, pictures.index[query], pictures.index[gallery], {"num_junk": int(junk.sum())})
+        yield RetrievalTest(
+            features, truth, pictures.index[query], pictures.index[gallery], {"num_junk": int(junk.sum())}
+        )
 
 
 def _long(rows: Ints, like: Tensor) -> Tensor:

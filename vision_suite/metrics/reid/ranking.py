@@ -20,12 +20,11 @@ import numpy.typing as npt
 import torch
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.reid.truth import Truth
+from vision_suite.metrics.reid.truth import RetrievalTruth
+from vision_suite.types.arrays import Floats, Ints
 
-Floats = npt.NDArray[np.floating]
-Float64s = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Block = tuple[int, Floats]
+AnyFloats = npt.NDArray[np.floating]  # float32 or float64, as the features are
+Block = tuple[int, AnyFloats]
 APConvention = Literal["rect", "trapz"]
 
 AP_CONVENTIONS: dict[str, str] = {
@@ -49,9 +48,9 @@ class RetrievalScores(TypedDict):
 
     mAP: float
     mINP: float
-    cmc: Float64s
+    cmc: Floats
     num_valid: int
-    average_precision: Float64s
+    average_precision: Floats
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,10 @@ class QueryScores:
 
     query: Ints
     first: Ints
-    average_precision: Float64s
-    inverse_negative_penalty: Float64s
+    average_precision: Floats
+    inverse_negative_penalty: Floats
     ranked: Ints
-    ranked_distance: Float64s
+    ranked_distance: Floats
 
     @classmethod
     def empty(cls, queries: int, shots: int, keep: int) -> QueryScores:
@@ -116,7 +115,7 @@ def for_rows(work: Callable[[int], None], rows: int) -> None:
             pass
 
 
-def check_finite(block: Floats, start: int) -> None:
+def check_finite(block: AnyFloats, start: int) -> None:
     """Refuse a block of distances, whose first query is ``start``, that holds NaN or infinity.
 
     Raises:
@@ -130,7 +129,7 @@ def check_finite(block: Floats, start: int) -> None:
         )
 
 
-def positive_ranks(row: Floats, positives: Ints) -> Ints:
+def positive_ranks(row: AnyFloats, positives: Ints) -> Ints:
     """Ranks, from 1, of the entries ``positives`` (ascending) of a distance row whose removed entries are inf."""
     if positives.size > COUNT_UP_TO:
         order = np.argsort(row, kind="stable")
@@ -145,7 +144,7 @@ def positive_ranks(row: Floats, positives: Ints) -> Ints:
     return ranks
 
 
-def nearest(row: Floats, k: int) -> Ints:
+def nearest(row: AnyFloats, k: int) -> Ints:
     """Positions of the k smallest finite entries in the order of a stable sort; fewer if fewer are finite."""
     k = min(k, row.size)
     if k == 0:
@@ -170,7 +169,7 @@ def average_precision(ranks: Ints, ap: APConvention) -> float:
     return float((precision + before).mean() / 2)
 
 
-def shot_ranks(row: Floats, positives: Ints, own: int, picks: Ints, uniform: Float64s) -> Ints:
+def shot_ranks(row: AnyFloats, positives: Ints, own: int, picks: Ints, uniform: Floats) -> Ints:
     """Rank of the correct entry in each drawn gallery of one picture per identity.
 
     Args:
@@ -194,10 +193,10 @@ def shot_ranks(row: Floats, positives: Ints, own: int, picks: Ints, uniform: Flo
 
 def score(
     blocks: Iterable[Block],
-    truth: Truth,
+    truth: RetrievalTruth,
     ap: APConvention = "rect",
     keep: int = 0,
-    draws: Float64s | None = None,
+    draws: Floats | None = None,
 ) -> QueryScores:
     """Score queries from blocks of their distances; rows of a block are ranked in parallel threads.
 
@@ -220,7 +219,7 @@ def score(
         part.query[:] += start
         block[:, truth.junk] = np.inf
 
-        def score_row(i: int, start: int = start, block: Floats = block, part: QueryScores = part) -> None:
+        def score_row(i: int, start: int = start, block: AnyFloats = block, part: QueryScores = part) -> None:
             row = block[i]
             positives, removed = truth.matches(start + i)
             row[removed] = np.inf
@@ -245,7 +244,7 @@ def score(
     return QueryScores.join(parts)
 
 
-def summarise(scores: QueryScores, truth: Truth, max_rank: int) -> RetrievalScores:
+def summarise(scores: QueryScores, truth: RetrievalTruth, max_rank: int) -> RetrievalScores:
     """Means over the valid queries.
 
     Raises:

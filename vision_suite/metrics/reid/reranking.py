@@ -18,10 +18,11 @@ from torch import Tensor
 
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.reid.distances import as_features, exact_products, inverse_norms
-from vision_suite.metrics.reid.ranking import Block, Floats, Ints, for_rows, nearest, row_blocks
+from vision_suite.metrics.reid.ranking import AnyFloats, Block, for_rows, nearest, row_blocks
+from vision_suite.types.arrays import Floats, Ints
 
 SQUARED_EUCLIDEAN = "squared Euclidean of L2-normalised features, each row divided by its maximum"
-# Floats gathered at once for the distances of listed pairs (64 MiB for each side of the pairs in float32).
+# AnyFloats gathered at once for the distances of listed pairs (64 MiB for each side of the pairs in float32).
 PAIR_ELEMENTS = 1 << 24
 # Rows of the neighbour matrices expanded at once; bounds the intermediate sparse products.
 EXPAND_ROWS = 4096
@@ -90,16 +91,16 @@ class Reranker:
                 row += (1 - self.lambda_) * (1 - shared / (2 - shared))
             yield start, block
 
-    def _distances(self, start: int, stop: int) -> Floats:
+    def _distances(self, start: int, stop: int) -> AnyFloats:
         """Squared Euclidean distances (stop - start, N) of rows [start, stop) to all, exactly 0 to itself."""
         with exact_products():
             block = self._features[start:stop] @ self._features.T
             block.mul_(-2).add_(2).clamp_min_(0)
             block.diagonal(start).zero_()
-        distances: Floats = block.cpu().numpy()
+        distances: AnyFloats = block.cpu().numpy()
         return distances
 
-    def _neighbours(self, k: int) -> tuple[Ints, Floats]:
+    def _neighbours(self, k: int) -> tuple[Ints, AnyFloats]:
         """The k nearest of every picture, itself first (N, k), and the largest distance of every row (N,)."""
         total = len(self._features)
         neighbours = np.empty((total, k), dtype=np.int64)
@@ -110,7 +111,7 @@ class Reranker:
             # Below every distance, so that no duplicate of a picture comes before the picture itself.
             block[np.arange(stop - start), np.arange(start, stop)] = -1
 
-            def list_row(i: int, start: int = start, block: Floats = block) -> None:
+            def list_row(i: int, start: int = start, block: AnyFloats = block) -> None:
                 neighbours[start + i] = nearest(block[i], k)
 
             for_rows(list_row, stop - start)
@@ -153,7 +154,7 @@ class Reranker:
         weights /= sums[rows - start]
         return sparse.csr_array((weights, columns, pattern.indptr), shape=pattern.shape)
 
-    def _shared(self, query: int) -> npt.NDArray[np.float64]:
+    def _shared(self, query: int) -> Floats:
         """sum_l min(V_query,l, V_j,l) for every gallery entry j: (G,)."""
         begin, end = self._query_rows.indptr[query : query + 2]
         columns, weights = self._query_rows.indices[begin:end], self._query_rows.data[begin:end]
@@ -173,7 +174,7 @@ def rerank(
     k1: int = 20,
     k2: int = 6,
     lambda_: float = 0.3,
-) -> Floats:
+) -> AnyFloats:
     """The final (Q, G) distance of k-reciprocal re-ranking; `Reranker` gives it in blocks of rows.
 
     Args:

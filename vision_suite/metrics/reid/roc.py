@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.reid.ranking import Block, Floats
-from vision_suite.metrics.reid.truth import Truth
+from vision_suite.metrics.reid.ranking import AnyFloats, Block
+from vision_suite.metrics.reid.truth import RetrievalTruth
 
 
 class PairTally:
@@ -29,7 +29,7 @@ class PairTally:
         DataError: There is no negative pair.
     """
 
-    def __init__(self, truth: Truth, fpr: Sequence[float]) -> None:
+    def __init__(self, truth: RetrievalTruth, fpr: Sequence[float]) -> None:
         check_rates(fpr)
         self.fpr = tuple(fpr)
         self._truth = truth
@@ -39,8 +39,8 @@ class PairTally:
         if self._negatives == 0:
             raise DataError("there is no negative pair to take a false positive rate from: all identities are equal")
         self._limit = self._allowed(max(self.fpr)) + 1
-        self._positives: list[Floats] = []
-        self._closest: list[Floats] = []
+        self._positives: list[AnyFloats] = []
+        self._closest: list[AnyFloats] = []
         self._held = 0
         self._bound = np.inf
 
@@ -58,7 +58,7 @@ class PairTally:
                     self._shrink()
             yield start, block
 
-    def rates(self, gather: Callable[[Floats], Floats] | None = None) -> dict[str, float]:
+    def rates(self, gather: Callable[[AnyFloats], AnyFloats] | None = None) -> dict[str, float]:
         """TPR by name, ``tpr_at_fpr_0.001`` ...
 
         Args:

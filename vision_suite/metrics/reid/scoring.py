@@ -17,9 +17,9 @@ import torch
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.reid.distances import as_features, cosine_blocks
 from vision_suite.metrics.reid.ranking import (
+    AnyFloats,
     APConvention,
     Block,
-    Floats,
     RetrievalScores,
     check_finite,
     row_blocks,
@@ -27,7 +27,8 @@ from vision_suite.metrics.reid.ranking import (
     summarise,
 )
 from vision_suite.metrics.reid.roc import PairTally
-from vision_suite.metrics.reid.truth import Labels, Truth
+from vision_suite.metrics.reid.truth import Labels, RetrievalTruth
+from vision_suite.types.arrays import Floats
 
 Matrix = npt.ArrayLike | torch.Tensor
 
@@ -56,7 +57,7 @@ def evaluate(
         DataError: Shapes that do not agree, empty sets, NaN or infinity, or no valid query (naming the likely cause).
         ConfigError: Unknown ``ap``, or ``max_rank`` below 1.
     """
-    truth = Truth(query_ids, gallery_ids, query_cams, gallery_cams)
+    truth = RetrievalTruth(query_ids, gallery_ids, query_cams, gallery_cams)
     return summarise(score(_matrix_blocks(distance, truth), truth, ap), truth, max_rank)
 
 
@@ -87,7 +88,7 @@ def evaluate_features(
         DataError: As in `evaluate`.
         ConfigError: As in `evaluate`.
     """
-    truth = Truth(query_ids, gallery_ids, query_cams, gallery_cams)
+    truth = RetrievalTruth(query_ids, gallery_ids, query_cams, gallery_cams)
     query, gallery = as_features(query_features, "query_features"), as_features(gallery_features, "gallery_features")
     if (len(query), len(gallery)) != truth.shape or query.shape[1] != gallery.shape[1]:
         raise DataError(
@@ -128,7 +129,7 @@ def evaluate_single_shot(
         DataError: As in `evaluate`.
         ConfigError: As in `evaluate`, or ``draws`` below 1.
     """
-    truth = Truth(query_ids, gallery_ids, query_cams, gallery_cams)
+    truth = RetrievalTruth(query_ids, gallery_ids, query_cams, gallery_cams)
     uniform = uniform_draws(draws, truth.num_identities, seed)
     return summarise(score(_matrix_blocks(distance, truth), truth, draws=uniform), truth, max_rank)
 
@@ -158,13 +159,13 @@ def verification(
         DataError: As in `evaluate`, or no negative pair.
         ConfigError: A rate out of range.
     """
-    truth = Truth(query_ids, gallery_ids, query_cams, gallery_cams)
+    truth = RetrievalTruth(query_ids, gallery_ids, query_cams, gallery_cams)
     tally = PairTally(truth, fpr)
     deque(tally.tap(_matrix_blocks(distance, truth)), maxlen=0)
     return tally.rates()
 
 
-def uniform_draws(draws: int, identities: int, seed: int) -> npt.NDArray[np.float64]:
+def uniform_draws(draws: int, identities: int, seed: int) -> Floats:
     """(draws, identities) uniform numbers in [0, 1) that name one picture per identity and draw.
 
     Raises:
@@ -175,7 +176,7 @@ def uniform_draws(draws: int, identities: int, seed: int) -> npt.NDArray[np.floa
     return np.random.default_rng(seed).random((draws, identities))
 
 
-def _matrix_blocks(distance: Matrix, truth: Truth) -> Iterator[Block]:
+def _matrix_blocks(distance: Matrix, truth: RetrievalTruth) -> Iterator[Block]:
     matrix = distance.detach() if isinstance(distance, torch.Tensor) else np.asarray(distance)
     if tuple(matrix.shape) != truth.shape:
         raise DataError(
@@ -188,6 +189,6 @@ def _matrix_blocks(distance: Matrix, truth: Truth) -> Iterator[Block]:
         rows = matrix[start:stop]
         if isinstance(rows, torch.Tensor):
             rows = (rows if rows.dtype == torch.float64 else rows.float()).cpu().numpy()
-        block: Floats = rows.astype(np.float32 if rows.dtype in (np.float16, np.float32) else np.float64)
+        block: AnyFloats = rows.astype(np.float32 if rows.dtype in (np.float16, np.float32) else np.float64)
         check_finite(block, start)
         yield start, block

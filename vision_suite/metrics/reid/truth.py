@@ -9,15 +9,15 @@ import numpy.typing as npt
 import torch
 
 from vision_suite.errors import DataError
+from vision_suite.types.arrays import Floats, Ints
 
-Ints = npt.NDArray[np.int64]
 Labels = npt.ArrayLike | torch.Tensor
 
 JUNK = -1
 UNKNOWN_CAMERA = -1
 
 
-class Truth:
+class RetrievalTruth:
     """Identities and cameras of Q queries and G gallery entries.
 
     Identity -1 in the gallery is junk, removed for every query. Any other identity that no query has (Market-1501's 0)
@@ -98,7 +98,7 @@ class Truth:
         removed = self.gallery_cams[same] == camera
         return same[~removed], same[removed]
 
-    def picks(self, draws: npt.NDArray[np.float64]) -> Ints:
+    def picks(self, draws: Floats) -> Ints:
         """One gallery row per identity for each row of uniform ``draws`` (S, identities) in [0, 1)."""
         return self._rows[self._starts + (draws * self._sizes).astype(np.int64)]
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from vision_suite.metrics.tad.matching import pairs
 from vision_suite.metrics.tad.scoring import average_precision, matched
-from vision_suite.metrics.tad.tables import Found, Truth, read_found, read_truth
-from vision_suite.ops.segments import Floats, Ints, paired_tiou
+from vision_suite.metrics.tad.tables import AnnotatedSegments, PredictedSegments, read_found, read_truth
+from vision_suite.ops.segments import paired_tiou
+from vision_suite.types.arrays import Floats, Ints
 
 KINDS = ("true positive", "double detection", "wrong label", "localisation", "confusion", "background")
 TOUCHING = 0.1  # less overlap than this is background
@@ -65,7 +66,7 @@ def analyse_errors(
     return {"tiou": tiou, "kinds": list(KINDS), "profile": profile, "length": _by_length(truth, found, taken)}
 
 
-def _kinds(truth: Truth, found: Found, taken: Ints, tiou: float) -> Ints:
+def _kinds(truth: AnnotatedSegments, found: PredictedSegments, taken: Ints, tiou: float) -> Ints:
     """The kind of each prediction, a place in `KINDS`."""
     own, other = np.zeros(len(found.video)), np.zeros(len(found.video))
     row, column = pairs(found.video, truth.video)
@@ -78,7 +79,7 @@ def _kinds(truth: Truth, found: Found, taken: Ints, tiou: float) -> Ints:
     return kind
 
 
-def _by_length(truth: Truth, found: Found, taken: Ints) -> dict[str, dict[str, Any]]:
+def _by_length(truth: AnnotatedSegments, found: PredictedSegments, taken: Ints) -> dict[str, dict[str, Any]]:
     """Annotations of each bin of lengths: how many, how many are missed, and the mAP on them alone."""
     length, bins = _lengths(truth)
     hit = np.zeros(len(truth.label), dtype=bool)
@@ -101,7 +102,7 @@ def _by_length(truth: Truth, found: Found, taken: Ints) -> dict[str, dict[str, A
     return out
 
 
-def _lengths(truth: Truth) -> tuple[Floats, dict[str, tuple[float, float]]]:
+def _lengths(truth: AnnotatedSegments) -> tuple[Floats, dict[str, tuple[float, float]]]:
     seconds = truth.segment[:, 1] - truth.segment[:, 0]
     duration = truth.duration[truth.video]
     if np.isfinite(duration).all():

@@ -9,11 +9,9 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
-from vision_suite.ops.segments import Floats, Ints, paired_tiou
-
-Bools = npt.NDArray[np.bool_]
+from vision_suite.ops.segments import paired_tiou
+from vision_suite.types.arrays import Bools, Floats, Ints
 
 
 def pairs(row_group: Ints, column_group: Ints) -> tuple[Ints, Ints]:
@@ -27,9 +25,7 @@ def pairs(row_group: Ints, column_group: Ints) -> tuple[Ints, Ints]:
     return rows, order[np.repeat(first, count) + offset]
 
 
-def match(
-    found_group: Ints, found: Floats, truth_group: Ints, truth: Floats, thresholds: Floats
-) -> npt.NDArray[np.int64]:
+def match(found_group: Ints, found: Floats, truth_group: Ints, truth: Floats, thresholds: Floats) -> Ints:
     """Which annotation each prediction takes at each threshold: (n, thresholds) int64, -1 for none.
 
     Each prediction, best first, takes the free annotation of its group with the largest tIoU that reaches the

@@ -13,8 +13,16 @@ import numpy as np
 
 from vision_suite.errors import DataError
 from vision_suite.metrics.tad.matching import match, pairs
-from vision_suite.metrics.tad.tables import Found, Invalid, Truth, check_thresholds, read_found, read_truth
-from vision_suite.ops.segments import Floats, paired_tiou
+from vision_suite.metrics.tad.tables import (
+    AnnotatedSegments,
+    Invalid,
+    PredictedSegments,
+    check_thresholds,
+    read_found,
+    read_truth,
+)
+from vision_suite.ops.segments import paired_tiou
+from vision_suite.types.arrays import Bools, Floats, Ints
 
 # Literal decimals: a computed 0.3 + 0.1 is not 0.4 and turns a match of exactly 0.4 into a miss.
 ACTIVITYNET = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
@@ -80,14 +88,14 @@ def mean_average_precision(
     }
 
 
-def matched(truth: Truth, found: Found, thresholds: Floats) -> np.ndarray[Any, np.dtype[np.int64]]:
+def matched(truth: AnnotatedSegments, found: PredictedSegments, thresholds: Floats) -> Ints:
     """The annotation that each prediction takes within its video and class: (n, t), -1 for none."""
     classes = max(len(truth.classes), 1)
     group = np.where(found.video < 0, -1, found.video * classes + found.label)
     return match(group, found.segment, truth.video * classes + truth.label, truth.segment, thresholds)
 
 
-def average_precision(true: np.ndarray[Any, np.dtype[np.bool_]], positives: int) -> Floats:
+def average_precision(true: Bools, positives: int) -> Floats:
     """Area under interpolated precision over recall.
 
     Args:
@@ -187,7 +195,7 @@ def average_recall(
     return out
 
 
-def _counts(truth: Truth, found: Found) -> dict[str, int]:
+def _counts(truth: AnnotatedSegments, found: PredictedSegments) -> dict[str, int]:
     return {
         "videos": len(truth.videos),
         "annotations": len(truth.label),

@@ -6,12 +6,12 @@ import logging
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from vision_suite.errors import DataError, check_choice
-from vision_suite.ops.segments import Floats, Ints
+from vision_suite.types.arrays import Bools, Floats, Ints
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ Invalid = Literal["error", "drop"]
 
 
 @dataclass(frozen=True)
-class Truth:
+class AnnotatedSegments:
     """Annotated segments of one subset.
 
     Attributes:
@@ -40,7 +40,7 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Found:
+class PredictedSegments:
     """Predicted segments, sorted by falling score; equal scores by video, segment and label, whatever their order was.
 
     Attributes:
@@ -57,7 +57,9 @@ class Found:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def read_truth(ground_truth: Mapping[str, Any], subset: str | None = None, blocked: Collection[str] = ()) -> Truth:
+def read_truth(
+    ground_truth: Mapping[str, Any], subset: str | None = None, blocked: Collection[str] = ()
+) -> AnnotatedSegments:
     """Columns of an annotation dictionary ``{"database": {id: {"subset", "duration", "annotations": [...]}}}``.
 
     Args:
@@ -97,7 +99,7 @@ def read_truth(ground_truth: Mapping[str, Any], subset: str | None = None, block
     kept = [row for row, usable in zip(rows, good, strict=True) if usable]
     classes = sorted({row[1] for row in rows})  # as the official code: one without a usable annotation scores 0
     place_of = {name: place for place, name in enumerate(classes)}
-    return Truth(
+    return AnnotatedSegments(
         videos,
         classes,
         np.array([row[0] for row in kept], dtype=np.int64),
@@ -110,13 +112,13 @@ def read_truth(ground_truth: Mapping[str, Any], subset: str | None = None, block
 
 def read_found(
     predictions: Mapping[str, Any],
-    truth: Truth,
+    truth: AnnotatedSegments,
     *,
     labels: bool,
     blocked: Collection[str] = (),
     invalid: Invalid = "error",
     unknown_labels: Invalid = "error",
-) -> Found:
+) -> PredictedSegments:
     """Columns of a result dictionary ``{"results": {id: [{"label", "score", "segment"}]}}``.
 
     Args:
@@ -135,66 +137,86 @@ def read_found(
     check_choice("unknown_labels", unknown_labels, get_args(Invalid))
     results = _by_video(predictions, "results", "result dictionary", list | tuple)
     left_out = _bare(blocked)
-    video_of = {name: place for place, name in enumerate(truth.videos)}
-    label_of = {name: place for place, name in enumerate(truth.classes)}
-    counts = dict.fromkeys(("dropped_segments", "unknown_labels", "unknown_videos", "blocked"), 0)
-    rows: list[tuple[int, str, int, float, float, float]] = []
-    unknown: set[str] = set()
-    for name, entries in results.items():
-        if name in left_out:
-            counts["blocked"] += len(entries)
-            continue
-        place = video_of.get(name, -1)
-        for entry in entries:
-            start, end = _segment(entry, f"prediction of video {name!r}")
-            label = 0
-            if labels:
-                word = _label(entry, f"prediction of video {name!r}")
-                label = label_of.get(word, -1)
-                if label < 0:
-                    unknown.add(word)
-                    counts["unknown_labels"] += 1
-                    continue
-            rows.append((place, name, label, start, end, _number(entry, "score", f"prediction of video {name!r}")))
+    label_of = {name: index for index, name in enumerate(truth.classes)} if labels else None
+    rows, unknown = _rows({name: results[name] for name in results if name not in left_out}, label_of)
     if unknown and unknown_labels == "error":
         raise DataError(
-            f"{counts['unknown_labels']} predictions have a label that the ground truth does not have, such as "
-            f"{min(unknown)!r}: correct it, or drop them with unknown_labels='drop'"
+            f"{len(unknown)} predictions have a label that the ground truth does not have, such as {min(unknown)!r}: "
+            "correct it, or drop them with unknown_labels='drop'"
         )
-    segment = np.array([row[3:5] for row in rows], dtype=np.float64).reshape(-1, 2)
-    score = np.array([row[5] for row in rows], dtype=np.float64)
-    good = _usable(segment) & np.isfinite(score)
-    counts["dropped_segments"] = int((~good).sum())
-    if not good.all():
-        first = rows[int(np.flatnonzero(~good)[0])]
-        what = (
-            f"{counts['dropped_segments']} of {len(rows)} predictions have a segment without a positive, finite length"
-        )
-        if invalid == "error":
-            raise DataError(
-                f"{what} or a score that is not finite, the first in video {first[1]!r}: segment "
-                f"[{first[3]}, {first[4]}], score {first[5]}: correct them, or drop them with invalid='drop'"
-            )
-        log.warning("%s or a score that is not finite: left out", what)
-    rows = [row for row, usable in zip(rows, good, strict=True) if usable]
-    # Unknown videos by name, so that the order of the file never matters.
-    names = {name: place for place, name in enumerate(sorted({row[1] for row in rows}))}
-    counts["unknown_videos"] = len(names.keys() - video_of.keys())
-    if names and counts["unknown_videos"] == len(names):
+    usable = _usable_rows(rows, invalid)
+    video_of = {name: index for index, name in enumerate(truth.videos)}
+    names = {row.video for row in usable}
+    unknown_videos = names - video_of.keys()
+    if names and names == unknown_videos:
         warnings.warn(
-            f"none of the {len(names)} predicted videos, such as {next(iter(names))!r}, is in the ground truth: check "
+            f"none of the {len(names)} predicted videos, such as {min(names)!r}, is in the ground truth: check "
             "the ids and the subset",
             stacklevel=3,
         )
-    keys = np.array([(names[row[1]], row[2], row[3], row[4], -row[5]) for row in rows]).reshape(-1, 5)
-    order = np.lexsort((keys[:, 1], keys[:, 3], keys[:, 2], keys[:, 0], keys[:, 4]))
-    return Found(
-        np.array([row[0] for row in rows], dtype=np.int64)[order],
-        np.array([row[2] for row in rows], dtype=np.int64)[order],
-        segment[good][order],
-        score[good][order],
-        counts,
+    usable.sort()
+    return PredictedSegments(
+        np.array([video_of.get(row.video, -1) for row in usable], dtype=np.int64),
+        np.array([row.label for row in usable], dtype=np.int64),
+        np.array([(row.start, row.end) for row in usable], dtype=np.float64).reshape(-1, 2),
+        np.array([-row.falling for row in usable], dtype=np.float64),
+        {
+            "dropped_segments": len(rows) - len(usable),
+            "unknown_labels": len(unknown),
+            "unknown_videos": len(unknown_videos),
+            "blocked": sum(len(entries) for name, entries in results.items() if name in left_out),
+        },
     )
+
+
+class _Row(NamedTuple):
+    """A prediction; its fields stand in the order that sorts: best score first, ties by video, segment and label."""
+
+    falling: float  # the score, negative
+    video: str
+    start: float
+    end: float
+    label: int
+
+
+def _rows(results: Mapping[str, Any], label_of: Mapping[str, int] | None) -> tuple[list[_Row], list[str]]:
+    """The predictions whose label is known (any, without ``label_of``), and the labels of the others."""
+    rows: list[_Row] = []
+    unknown: list[str] = []
+    for name, entries in results.items():
+        where = f"prediction of video {name!r}"
+        for entry in entries:
+            start, end = _segment(entry, where)
+            label = 0
+            if label_of is not None:
+                word = _label(entry, where)
+                if word not in label_of:
+                    unknown.append(word)
+                    continue
+                label = label_of[word]
+            rows.append(_Row(-_number(entry, "score", where), name, start, end, label))
+    return rows, unknown
+
+
+def _usable_rows(rows: list[_Row], invalid: Invalid) -> list[_Row]:
+    """The predictions with a positive, finite length and a finite score.
+
+    Raises:
+        DataError: There are others, which ``invalid`` refuses.
+    """
+    segment = np.array([(row.start, row.end) for row in rows], dtype=np.float64).reshape(-1, 2)
+    good = _usable(segment) & np.isfinite(np.array([row.falling for row in rows], dtype=np.float64))
+    if good.all():
+        return rows
+    first = rows[int(np.flatnonzero(~good)[0])]
+    what = f"{int((~good).sum())} of {len(rows)} predictions have a segment without a positive, finite length"
+    if invalid == "error":
+        raise DataError(
+            f"{what} or a score that is not finite, the first in video {first.video!r}: segment "
+            f"[{first.start}, {first.end}], score {-first.falling}: correct them, or drop them with invalid='drop'"
+        )
+    log.warning("%s or a score that is not finite: left out", what)
+    return [row for row, usable in zip(rows, good, strict=True) if usable]
 
 
 def check_thresholds(thresholds: Iterable[float]) -> Floats:
@@ -236,7 +258,7 @@ def _by_video(contents: Any, key: str, what: str, kind: Any) -> dict[str, Any]:
     return out
 
 
-def _usable(segment: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _usable(segment: Floats) -> Bools:
     return np.isfinite(segment).all(axis=1) & (segment[:, 1] > segment[:, 0])
 
 

@@ -19,7 +19,7 @@ SelfAttention = Literal["none", "se", "csa", "csa_se"]
 
 @dataclass(frozen=True)
 class CSAConfig:
-    """What the paper leaves open about the block.
+    """Settings of the block that the paper leaves open.
 
     Attributes:
         hidden: Width of the branches' convolutions; unset for the encoder's width.
@@ -33,7 +33,7 @@ class CSAConfig:
         norm: Batch normalisation behind the branches' convolutions, or none.
         init: ``identity`` starts as F' = F exactly, so that a trained host is not disturbed; ``default`` as PyTorch.
         branches: ``both``, or one of them alone, to see what each does.
-        source: What attention is learnt from: the ``semantics`` R, or the encoded ``features`` F.
+        source: Input that attention is learnt from: the ``semantics`` R, or the encoded ``features`` F.
     """
 
     hidden: int | None = None
@@ -193,10 +193,10 @@ class SqueezeExcitation(nn.Module):
 
 
 class FeatureAttention(nn.Module):
-    """What stands between a host's encoder and its heads: nothing, SE, CSA, or SE and then CSA.
+    """Attention between a host's encoder and its heads: none, SE, CSA, or SE and then CSA.
 
     Args:
-        kind: Which.
+        kind: Kind of attention.
         in_channels: Width of the semantics R.
         channels: Width of the encoded features F.
         length: Number of time steps.

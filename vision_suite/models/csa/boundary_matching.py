@@ -1,7 +1,7 @@
 """The boundary-matching layer: sample every proposal and reduce the samples, without the tensor of samples.
 
 Sampling is linear, and so is the reduction behind it (a 3-D convolution over all samples of a proposal), so the
-reduction is applied to the sequence first: ``sum_n M_n (W_n x)`` in place of ``W (M x)``. What remains is one product
+reduction is applied to the sequence first: ``sum_n M_n (W_n x)`` instead of ``W (M x)``. What remains is one product
 with a sparse matrix of at most 6 entries per sample.
 """
 
@@ -19,9 +19,9 @@ from vision_suite.layers.proposal_map import ProposalMap
 
 
 class SampledConvolution(nn.Module):
-    """Weighted samples of a sequence at every place of a proposal map, reduced to O channels.
+    """Weighted samples of a sequence at every entry of a proposal map, reduced to O channels.
 
-    Equals ``Conv3d(C, O, (N, 1, 1))`` on the samples (B, C, N, D, T), but for rounding. A place without entries gets
+    Equals ``Conv3d(C, O, (N, 1, 1))`` on the samples (B, C, N, D, T), but for rounding. An entry without samples gets
     the bias, as samples of 0 would give.
 
     Args:
@@ -63,9 +63,9 @@ class SampledConvolution(nn.Module):
             # PyTorch calls this kind of sparse tensor a beta, once a process; what it is used for here is tested.
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
             torch.eye(1).to_sparse_csr()
-        places, width = proposals.shape[0] * proposals.shape[1], bins * proposals.length
+        size, width = proposals.shape[0] * proposals.shape[1], bins * proposals.length
         # Never saved: a checkpoint holds no sampling matrix.
-        for prefix, row, column, shape in (("", rows, columns, places), ("back_", columns, rows, width)):
+        for prefix, row, column, shape in (("", rows, columns, size), ("back_", columns, rows, width)):
             crow, col, values = _compressed(row, column, weights, shape)
             self.register_buffer(f"{prefix}crow", crow, persistent=False)
             self.register_buffer(f"{prefix}col", col, persistent=False)
@@ -87,7 +87,7 @@ class SampledConvolution(nn.Module):
         return out.reshape(len(sequence), height, width, out_channels).permute(0, 3, 1, 2)
 
     def _matrix(self, prefix: str, like: Tensor) -> Tensor:
-        """The sampling matrix (places, bins * T), or its transpose with the prefix ``back_``."""
+        """The sampling matrix (D * T, bins * T), or its transpose with the prefix ``back_``."""
         crow, col, values = (getattr(self, f"{prefix}{name}") for name in ("crow", "col", "values"))
         other = self.crow if prefix else self.back_crow
         shape = (len(crow) - 1, len(other) - 1)

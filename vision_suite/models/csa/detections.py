@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,22 +11,23 @@ from torch import Tensor
 from vision_suite.models.csa.merging import VideoMerger
 from vision_suite.models.csa.network import CSADetector, DetectorOutput, interval_logits, video_logits
 from vision_suite.models.csa.postprocess import PostProcess, Proposals, label, propose
-from vision_suite.ops.segments import Floats, Ints
+from vision_suite.types.arrays import Floats, Ints
+from vision_suite.types.tad import Detection, FeatureBatch
 
 VIDEO, START, END, SCORE, CLASSES = range(5)  # columns of `proposal_rows`
 BEGIN, HORIZON, CELLS, SUMS = range(1, 5)  # columns of `video_rows`, behind the video
-Detections = list[dict[str, Any]]
+Detections = list[Detection]
 
 
 def proposal_rows(
-    network: CSADetector, output: DetectorOutput, batch: Mapping[str, Tensor], post: PostProcess
+    network: CSADetector, output: DetectorOutput, batch: FeatureBatch, post: PostProcess
 ) -> tuple[Tensor, Tensor]:
     """The best proposals of each sequence of a batch.
 
     Args:
-        network: Knows the proposal map and its conventions.
+        network: Detector, which holds the proposal map and its conventions.
         output: Its logits.
-        batch: Entries ``valid``, ``origin``, ``cell_seconds``, ``duration``, ``video``, ``index`` of a `TADBatch`.
+        batch: Position of the sequences in their videos.
         post: The settings.
 
     Returns:
@@ -37,18 +37,17 @@ def proposal_rows(
     maps = [torch.sigmoid(x.float()).cpu().numpy() for x in (output.start, output.end, output.iou, output.confidence)]
     snippet = output.snippet.float().cpu()
     # One copy per batch; single elements of a tensor on a GPU would each wait for it.
-    facts = {name: batch[name].cpu().numpy() for name in ("origin", "cell_seconds", "duration", "video", "index")}
-    lengths = batch["valid"].sum(dim=1).cpu().numpy()
+    times = torch.stack([batch["origin"], batch["cell_seconds"], batch["duration"]], dim=1).tolist()
+    numbers = torch.stack([batch["valid"].sum(dim=1), batch["video"], batch["index"]], dim=1).tolist()
     sequences, values = [], []
-    for row, valid in enumerate(lengths.tolist()):
+    for row, ((origin, step, duration), (valid, video, index)) in enumerate(zip(times, numbers, strict=True)):
         start, end, iou, confidence = (array[row] for array in maps)
         first, last, scores = propose(start, end, iou, confidence, valid, network.proposals, network.convention, post)
-        origin, step, duration = (float(facts[name][row]) for name in ("origin", "cell_seconds", "duration"))
         seconds = np.clip(origin + np.stack([first, last], 1) * step, 0.0, duration)
-        columns = [np.full((len(first), 1), facts["video"][row]), seconds, scores[:, None]]
+        columns = [np.full((len(first), 1), video), seconds, scores[:, None]]
         if post.class_scope == "segment":
             columns += segment_classes(snippet[row], first, last, post.top_classes)
-        sequences.append(np.full(len(first), facts["index"][row]))
+        sequences.append(np.full(len(first), index))
         values.append(np.concatenate(columns, axis=1))
     return torch.from_numpy(np.concatenate(sequences)), torch.from_numpy(np.concatenate(values))
 
@@ -60,28 +59,28 @@ def segment_classes(snippet: Tensor, first: Ints, last: Ints, count: int) -> lis
     return [best.indices[:, :count].double().numpy(), best.values[:, :count].double().numpy()]
 
 
-def video_rows(output: DetectorOutput, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+def video_rows(output: DetectorOutput, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
     """Facts of each sequence: sequences (B,), and values (B, 4 + K).
 
     The values are its video, the seconds at which it and the next window begin, its cells that count, and the sums of
-    their class logits. Scores from outside (``video_scores``) count as they are.
+    their class logits. Scores from a file (``video_scores``) count as they are.
     """
     weight = batch["valid"].sum(dim=1).double()
     if "video_scores" in batch:
         scores = batch["video_scores"].double()
     else:
         scores = video_logits(output.snippet.float(), batch["valid"]).double()
-    head = torch.stack([*(batch[name].double() for name in ("video", "origin", "horizon")), weight], dim=1)
+    head = torch.stack([batch["video"].double(), batch["origin"].double(), batch["horizon"].double(), weight], dim=1)
     return batch["index"].cpu(), torch.cat([head, scores * weight[:, None]], dim=1).cpu()
 
 
 def video_scores(values: Tensor, videos: int, outside: bool) -> Floats:
-    """Class scores (V, K) of whole videos: the mean logits of all their cells, through a sigmoid unless from outside.
+    """Class scores (V, K) of whole videos: the mean logits of all their cells, through a sigmoid unless from a file.
 
     Args:
         values: Rows of `video_rows`.
         videos: Number V of videos.
-        outside: Whether the scores came from a file.
+        outside: True if the scores came from a file.
     """
     total = torch.zeros(videos, values.shape[1] - CELLS, dtype=torch.float64)
     total.index_add_(0, values[:, VIDEO].long(), values[:, CELLS:])
@@ -133,9 +132,9 @@ def detect(
         By video its detections, and its proposals without labels, both best first, in ActivityNet's result form.
     """
     # torchmetrics makes a scalar of a single number.
-    places, index = (np.atleast_1d(x.numpy()) for x in (proposals[0], windows[0]))
+    sequence, index = (np.atleast_1d(x.numpy()) for x in (proposals[0], windows[0]))
     rows, facts = proposals[1].numpy(), windows[1].numpy()
-    pieces = np.split(rows, np.searchsorted(places, index[1:]))
+    pieces = np.split(rows, np.searchsorted(sequence, index[1:]))
     mergers: dict[int, VideoMerger] = {}
     for piece, fact in zip(pieces, facts, strict=True):
         video = int(fact[VIDEO])
@@ -153,7 +152,7 @@ def detect(
     return found, bare
 
 
-def position_curve(output: DetectorOutput, batch: Mapping[str, Tensor], row: int) -> Tensor:
+def position_curve(output: DetectorOutput, batch: FeatureBatch, row: int) -> Tensor:
     """Seconds, start and end probability, and temporal gate (NaN without one) of a sequence's cells: (4, valid)."""
     cells = torch.arange(output.start.shape[1], device=output.start.device) + 0.5
     seconds = batch["origin"][row] + cells * batch["cell_seconds"][row]

@@ -26,7 +26,7 @@ class StreamMerger:
     def __init__(self, post: PostProcess) -> None:
         self.post = post
         self._pending: list[Proposals] = []
-        self._said: Proposals | None = None
+        self._given: Proposals | None = None
 
     def add(self, found: Proposals, begin: float, horizon: float) -> Proposals:
         """Take a window's proposals and give those that are final.
@@ -37,39 +37,39 @@ class StreamMerger:
             horizon: Seconds at which the next window of the regular grid begins, infinity after the last one.
 
         Returns:
-            What ends up to the horizon, the best ``keep`` of it, in order of time.
+            Proposals that end up to the horizon, the best ``keep`` of them, in order of time.
         """
         post = self.post
         known = join([*self._pending, lasting(found, post)])
-        said = self._said if self._said is not None else known.take(np.zeros(0, dtype=np.int64))
-        everything = join([said, known])
+        given = self._given if self._given is not None else known.take(np.zeros(0, dtype=np.int64))
+        everything = join([given, known])
         later = known.take(known.segments[:, 1] > horizon)
         kept, scores = soft_nms(
             everything.segments, everything.scores, method=post.nms, sigma=post.sigma, min_score=post.min_score,
-            keep=post.keep + len(said.scores) + len(later.scores),  # enough to meet ``keep`` final ones among them
+            keep=post.keep + len(given.scores) + len(later.scores),  # enough to meet ``keep`` final ones among them
         )  # fmt: skip
-        final = np.flatnonzero((kept >= len(said.scores)) & (everything.segments[kept, 1] <= horizon))[: post.keep]
+        final = np.flatnonzero((kept >= len(given.scores)) & (everything.segments[kept, 1] <= horizon))[: post.keep]
         raw = everything.take(kept[final])
         out = replace(raw, scores=scores[final])
         if post.vote is not None and len(final):
             out.segments = vote(out.segments, everything.segments, everything.scores, post.vote)
-        # What ends up to the horizon and was not kept now never will be.
+        # A proposal that ends up to the horizon and was not kept now never will be.
         self._pending = [later]
         earliest = min(later.segments[:, 0].min(initial=np.inf), begin)
-        said = join([said, raw])
-        self._said = said.take((said.segments[:, 1] > earliest) & np.isfinite(horizon))
+        given = join([given, raw])
+        self._given = given.take((given.segments[:, 1] > earliest) & np.isfinite(horizon))
         return out.take(np.lexsort((out.segments[:, 1], out.segments[:, 0])))
 
     @property
     def held(self) -> int:
         """Number of proposals held."""
-        return sum(len(part.scores) for part in self._pending) + (0 if self._said is None else len(self._said.scores))
+        return sum(len(part.scores) for part in self._pending) + (0 if self._given is None else len(self._given.scores))
 
 
 class VideoMerger:
-    """Merges the windows of one video, in order: what tests score and predictions write.
+    """Merges the windows of one video, in order, to the proposals that tests score and predictions write.
 
-    Settings of which `streams` is true go through `StreamMerger`, so a stream of the same windows says the same; no
+    Settings of which `streams` is true go through `StreamMerger`, so a stream of the same windows gives the same; no
     more than ``keep`` of its proposals are held. The others need all proposals of all windows at the end.
 
     Args:
@@ -104,7 +104,7 @@ class VideoMerger:
 
 
 def streams(post: PostProcess) -> bool:
-    """Whether suppression can be done window after window: once, and without the length of the video."""
+    """True if suppression can be done window after window: once, and without the length of the video."""
     return post.nms_stage == "video" and post.nms != "bsn"
 
 

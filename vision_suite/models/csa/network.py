@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError, check_choice
-from vision_suite.layers.proposal_map import Boundary, Channels, Convention, Layout, ProposalMap, Sampling
+from vision_suite.layers.proposal_map import Boundary, Channels, Convention, MapLayout, ProposalMap, Sampling
 from vision_suite.models.csa.attention import CSAConfig, FeatureAttention, Gates, SelfAttention
 from vision_suite.models.csa.hosts import BMN, GTAD, Host
 
@@ -68,7 +68,7 @@ class CSADetector(nn.Module):
         host: Literal["bmn", "gtad"] = "bmn",
         self_attention: SelfAttention = "csa",
         csa: CSAConfig | None = None,
-        layout: Layout = "duration_start",
+        layout: MapLayout = "duration_start",
         sampling: Sampling = "centre",
         boundary: Boundary = "cell",
         channels: Channels = "iou_first",
@@ -131,7 +131,7 @@ class CSADetector(nn.Module):
 
 
 def another_video(video: Tensor) -> Tensor:
-    """For each sequence of a batch the next one of another video, cyclically: videos (B,) to places (B,) int64.
+    """For each sequence of a batch the next one of another video, cyclically: videos (B,) to indices (B,) int64.
 
     Raises:
         ConfigError: All sequences are of one video.

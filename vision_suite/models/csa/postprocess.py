@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from vision_suite.errors import ConfigError, check_literals
 from vision_suite.layers.proposal_map import Convention, ProposalMap
-from vision_suite.ops.segments import Floats, Ints, Suppression, soft_nms, vote
+from vision_suite.ops.segments import Suppression, soft_nms, vote
+from vision_suite.types.arrays import Bools, Floats, Ints
+from vision_suite.types.tad import Detection
 
 
 @dataclass(frozen=True)
 class PostProcess:
-    """How detections are made of a network's output; comparisons of networks need one and the same.
+    """Settings that make detections of a network's output; comparisons of networks need the same ones.
 
     Attributes:
         score: ``confidence_iou`` multiplies the two map scores (OpenTAD's detection), ``all`` also both boundary
@@ -73,9 +74,10 @@ class Proposals:
     """Proposals of one sequence or video.
 
     Attributes:
-        segments: (n, 2) seconds. scores: (n,).
+        segments: Starts and ends (n, 2), seconds.
+        scores: Scores (n,).
         classes: (n, k) int64 class numbers, best first; (n, 0) where labels come from the whole video.
-        class_scores: (n, k).
+        class_scores: Scores (n, k) of these classes.
     """
 
     segments: Floats
@@ -83,9 +85,9 @@ class Proposals:
     classes: Ints
     class_scores: Floats
 
-    def take(self, places: npt.NDArray[Any]) -> Proposals:
-        """Those at some places."""
-        return Proposals(self.segments[places], self.scores[places], self.classes[places], self.class_scores[places])
+    def take(self, chosen: Ints | Bools) -> Proposals:
+        """Some of the proposals, by index or by mask."""
+        return Proposals(self.segments[chosen], self.scores[chosen], self.classes[chosen], self.class_scores[chosen])
 
 
 def propose(
@@ -107,7 +109,7 @@ def propose(
         confidence: (D, T) probabilities.
         valid: Number of cells that are not padding.
         proposals: The proposal map.
-        convention: Says which position is a proposal's end.
+        convention: Convention that decides which position is a proposal's end.
         post: The settings.
 
     Returns:
@@ -115,7 +117,7 @@ def propose(
     """
     first = proposals.starts().numpy()
     last = first + proposals.durations().numpy()
-    # What the public codes with such labels do: the end is read one further, so none may end with the sequence.
+    # As in the public codes with such labels: the end is read one further, so none may end with the sequence.
     at = last if convention.boundary == "cell" else last + 1
     usable = proposals.valid().numpy() & (last < valid) & (at < valid)
     if post.candidates == "peaks":
@@ -130,11 +132,11 @@ def propose(
     return first[order], last[order] + 1, scores[order].astype(np.float64)
 
 
-def candidates(sequence: Floats) -> npt.NDArray[np.bool_]:
+def candidates(sequence: Floats) -> Bools:
     """Positions that are local peaks, or above half of the largest value: (n,) bool."""
     padded = np.concatenate([[-np.inf], sequence, [-np.inf]])
     peak = (padded[1:-1] > padded[:-2]) & (padded[1:-1] > padded[2:])
-    out: npt.NDArray[np.bool_] = peak | (sequence > 0.5 * sequence.max(initial=0.0))
+    out: Bools = peak | (sequence > 0.5 * sequence.max(initial=0.0))
     return out
 
 
@@ -159,9 +161,7 @@ def suppress(found: Proposals, duration: float, post: PostProcess) -> Proposals:
     return out
 
 
-def label(
-    found: Proposals, video_scores: Floats | None, names: Sequence[str], post: PostProcess
-) -> list[dict[str, Any]]:
+def label(found: Proposals, video_scores: Floats | None, names: Sequence[str], post: PostProcess) -> list[Detection]:
     """Detections in ActivityNet's form: each proposal once for each of its best classes, best score first.
 
     Args:
@@ -190,8 +190,8 @@ def label(
     ]
 
 
-def _at(flags: npt.NDArray[np.bool_], positions: Ints, valid: int) -> npt.NDArray[np.bool_]:
+def _at(flags: Bools, positions: Ints, valid: int) -> Bools:
     """Flags at positions, False outside."""
     inside = (positions >= 0) & (positions < valid)
-    out: npt.NDArray[np.bool_] = inside & flags[np.clip(positions, 0, valid - 1)]
+    out: Bools = inside & flags[np.clip(positions, 0, valid - 1)]
     return out

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vision_suite.ops.segments import Floats
+from vision_suite.types.arrays import Floats
+from vision_suite.types.tad import Detection
 
 
 class SequenceRecognizer(nn.Module):
@@ -78,7 +78,7 @@ def step_labels(segments: Tensor, labels: Tensor, length: int, background: int) 
 
 
 def averaged(windows: Sequence[tuple[float, Floats]], step: float) -> tuple[float, Floats]:
-    """One sequence of windows that may overlap: the mean of what they say of each step.
+    """One sequence of windows that may overlap: the mean of their values of each step.
 
     Args:
         windows: Seconds of step 0 and values (K, T), in any order; together they see every step.
@@ -97,9 +97,7 @@ def averaged(windows: Sequence[tuple[float, Floats]], step: float) -> tuple[floa
     return origin, total / np.maximum(count, 1)
 
 
-def runs(
-    probability: Floats, classes: Sequence[str], origin: float, step: float, duration: float
-) -> list[dict[str, Any]]:
+def runs(probability: Floats, classes: Sequence[str], origin: float, step: float, duration: float) -> list[Detection]:
     """Detections by the class of each step: a run of one class is a segment, its mean probability the score.
 
     Args:
@@ -111,11 +109,11 @@ def runs(
     """
     best = probability.argmax(axis=0)
     edges = np.concatenate([[0], np.flatnonzero(np.diff(best)) + 1, [len(best)]])
-    found = []
+    found: list[Detection] = []
     for first, last in pairwise(edges):
         label = int(best[first])
         start, end = (float(np.clip(origin + cell * step, 0, duration)) for cell in (first, last))
         if label < len(classes) and end > start:
             score = float(probability[label, first:last].mean())
             found.append({"label": classes[label], "score": score, "segment": [start, end]})
-    return sorted(found, key=lambda entry: -float(entry["score"]))
+    return sorted(found, key=lambda entry: -entry["score"])

@@ -1,4 +1,4 @@
-"""Where the cells of a proposal map look: linear interpolation weights, for BMN and for G-TAD."""
+"""Samples of the entries of a proposal map: linear interpolation weights, for BMN and for G-TAD."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def bmn_weights(
         extension: Share of the length added on each side.
 
     Returns:
-        Rows (z,) int64, place of the proposal in the flattened map; columns (z,) int64, ``bin * T + cell``; weights
-        (z,) float32. Entries of one place are summed already; places that are no proposals have none.
+        Rows (z,) int64, index of the proposal in the flattened map; columns (z,) int64, ``bin * T + cell``; weights
+        (z,) float32. Weights of equal row and column are summed already; entries that are no proposals have none.
     """
     length = proposals.length
-    place = torch.nonzero(proposals.valid().flatten())[:, 0]
-    start = proposals.starts().flatten()[place].double()
-    last = start + proposals.durations().flatten()[place] + (1 if sampling == "end_exclusive" else 0)
+    entry = torch.nonzero(proposals.valid().flatten())[:, 0]
+    start = proposals.starts().flatten()[entry].double()
+    last = start + proposals.durations().flatten()[entry] + (1 if sampling == "end_exclusive" else 0)
     size = last - start + 1
     low, high = start - size * extension, last + size * extension
     count = bins * points
     step = (high - low) / max(count - 1, 1)
     at = low[:, None] + torch.arange(count, dtype=torch.float64) * step[:, None]
-    return _entries(place, at.trunc(), at.ceil(), at - at.trunc(), bins, length, torch.full((len(place),), points))
+    return _entries(entry, at.trunc(), at.ceil(), at - at.trunc(), bins, length, torch.full((len(entry),), points))
 
 
 def align_weights(
@@ -54,11 +54,11 @@ def align_weights(
     """Interpolation weights of G-TAD's SGAlign (Xu et al., CVPR 2020): RoIAlign in one dimension.
 
     Each bin averages ``ceil(length / bins)`` samples at the middles of equal parts; a sample from -1 to 0 or from T - 1
-    to T counts the outermost cell, others outside count nothing. Places that are no proposals sample [0, 0], which
+    to T counts the outermost cell, others outside count nothing. Entries that are no proposals sample [0, 0], which
     RoIAlign widens to one cell.
 
     Returns:
-        As `bmn_weights`, with entries for every place of the map.
+        As `bmn_weights`, with weights for every entry of the map.
     """
     length = proposals.length
     valid = proposals.valid().flatten()
@@ -71,21 +71,21 @@ def align_weights(
     number = torch.ceil(span / bins).long()
     parts = []
     for count in sorted(set(number.tolist())):
-        place = torch.nonzero(number == count)[:, 0]
+        entry = torch.nonzero(number == count)[:, 0]
         offset = (torch.arange(bins * count, dtype=torch.float64) + 0.5) / count
-        at = low[place, None] + offset * (span[place, None] / bins)
+        at = low[entry, None] + offset * (span[entry, None] / bins)
         inside = (at >= -1) & (at <= length)
         at = at.clamp(0, length - 1)
         share = at - at.floor()
         parts.append(
-            _entries(place, at.floor(), at.ceil(), share, bins, length, torch.full((len(place),), count), inside)
+            _entries(entry, at.floor(), at.ceil(), share, bins, length, torch.full((len(entry),), count), inside)
         )
     rows, columns, weights = (torch.cat(column) for column in zip(*parts, strict=True))
     return rows, columns, weights
 
 
 def _entries(
-    place: Tensor,
+    entry: Tensor,
     lower: Tensor,
     upper: Tensor,
     share: Tensor,
@@ -103,7 +103,7 @@ def _entries(
         if inside is not None:
             kept &= inside
         row, sample = torch.nonzero(kept, as_tuple=True)
-        rows.append(place[row])
+        rows.append(entry[row])
         columns.append(bin_[sample] * length + cell[row, sample].long())
         weights.append(part[row, sample] / points[row])
     width = bins * length
@@ -112,8 +112,8 @@ def _entries(
     return key // width, key % width, total.float()
 
 
-def dense(rows: Tensor, columns: Tensor, weights: Tensor, places: int, width: int) -> Tensor:
-    """The entries as a matrix (places, width) float32, to look at or to test with."""
-    out = torch.zeros(places, width)
+def dense(rows: Tensor, columns: Tensor, weights: Tensor, height: int, width: int) -> Tensor:
+    """The weights as a matrix (height, width) float32, for drawing and tests."""
+    out = torch.zeros(height, width)
     out[rows, columns] = weights
     return out

@@ -1,10 +1,9 @@
-"""Detections of a stream of rows: windows in order, bounded memory, and nothing that was said is taken back."""
+"""Detections of a stream of rows: windows in order, bounded memory, and no detection is taken back."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +13,15 @@ from vision_suite.models.csa.detections import proposal_rows, to_proposals
 from vision_suite.models.csa.merging import StreamMerger, streams
 from vision_suite.models.csa.network import CSADetector
 from vision_suite.models.csa.postprocess import PostProcess, label
-from vision_suite.ops.windows import Rows, WindowCutter
+from vision_suite.ops.windows import WindowCutter
+from vision_suite.types.arrays import Floats32
+from vision_suite.types.tad import Detection, FeatureBatch
 
 
 class StreamingDetector:
     """Detections of rows that arrive in pieces of any size: feed rows, take what is final.
 
-    A test or a prediction of the same windows says the same, but for what needs the end: it keeps the best ``keep`` of
+    A test or a prediction of the same windows gives the same, but for what needs the end: it keeps the best ``keep`` of
     all that a stream gives, and cuts what goes beyond the video's duration.
 
     Args:
@@ -72,7 +73,7 @@ class StreamingDetector:
         self.merger = StreamMerger(post)
         self._closed = False
 
-    def feed(self, rows: Rows) -> list[dict[str, Any]]:
+    def feed(self, rows: Floats32) -> list[Detection]:
         """Take rows (n, C); give the detections that became final, in order of time.
 
         Raises:
@@ -85,14 +86,14 @@ class StreamingDetector:
             raise DataError(f"feed takes a NumPy array (n, {width}), not a {given}")
         rows = rows.astype(np.float32)
         if not np.isfinite(rows).all():
-            place = self.cutter.count + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-            raise DataError(f"row {place} of the stream holds a value that is not finite: mend it or leave the row out")
-        found: list[dict[str, Any]] = []
+            number = self.cutter.count + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+            raise DataError(f"row {number} of the stream holds a value that is not finite: correct or leave it out")
+        found: list[Detection] = []
         for start, window in self.cutter.feed(rows):
             found += self._detect(start, window, last=False)
         return found
 
-    def close(self) -> list[dict[str, Any]]:
+    def close(self) -> list[Detection]:
         """End the stream; give the rest.
 
         Raises:
@@ -108,23 +109,25 @@ class StreamingDetector:
             raise DataError("the stream was closed: a new one needs a new StreamingDetector")
 
     @torch.inference_mode()
-    def _detect(self, start: int, window: Rows, *, last: bool) -> list[dict[str, Any]]:
+    def _detect(self, start: int, window: Floats32, *, last: bool) -> list[Detection]:
         length = self.network.proposals.length
         begin = self.origin + start * self.cell_seconds
         features = torch.zeros(1, window.shape[1], length)
         features[0, :, : len(window)] = torch.from_numpy(np.ascontiguousarray(window.T))
-        batch = {
+        horizon = math.inf if last else begin + self.cutter.stride * self.cell_seconds
+        batch: FeatureBatch = {
+            "features": features,
             "valid": (torch.arange(length) < len(window))[None],
             "origin": torch.tensor([begin], dtype=torch.float64),
             "cell_seconds": torch.tensor([self.cell_seconds], dtype=torch.float64),
             "duration": torch.tensor([begin + len(window) * self.cell_seconds], dtype=torch.float64),
+            "horizon": torch.tensor([horizon], dtype=torch.float64),
             "video": torch.zeros(1, dtype=torch.int64),
             "index": torch.zeros(1, dtype=torch.int64),
         }
         device = next(self.network.parameters()).device
         output = self.network(features.to(device), batch["valid"].to(device))
         _, values = proposal_rows(self.network, output, batch, self.post)
-        horizon = math.inf if last else begin + self.cutter.stride * self.cell_seconds
         final = self.merger.add(to_proposals(values.numpy()), begin, horizon)
         found = label(final, None, self.classes, self.post)
         return sorted(found, key=lambda entry: (entry["segment"], -entry["score"]))

@@ -1,4 +1,4 @@
-"""What an object looks like, as a vector: OAT's small CNN, a frozen timm or CLIP image encoder, or given features."""
+"""Appearance of an object as a vector: OAT's small CNN, a frozen timm or CLIP image encoder, or given features."""
 
 from __future__ import annotations
 

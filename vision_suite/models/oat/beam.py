@@ -20,7 +20,7 @@ def beam_search(
     """The likeliest paths found by keeping the best few at every step, best first.
 
     Paths are ranked by ``log p / n ** length_power``, n the number of predicted steps, the end included. A finished
-    path keeps its place as long as its rank allows; the search stops when all are finished. Durations are medians.
+    path stays as long as its rank allows; the search stops when all are finished. Durations are medians.
 
     Args:
         model: The network; dropout is off in here.
@@ -47,7 +47,7 @@ def beam_search(
         done = torch.zeros_like(total, dtype=torch.bool)
         inputs = scenes.start[:, None].expand(-1, num_beams, -1)
         recent = torch.full((*total.shape, MEMORY), width, device=total.device)
-        place = torch.arange(count, device=total.device)[:, None]
+        scene = torch.arange(count, device=total.device)[:, None]
         for step in range(max_length):
             states = model.step(scenes, inputs, past)
             logits = first_without_end(model.score(states, scenes, recent), step)
@@ -63,16 +63,16 @@ def beam_search(
             score = (total[..., None] + gain) / predicted[..., None].float() ** length_power
             best = score.flatten(1).topk(num_beams, dim=1).indices
             parent, column = best // width, best % width
-            won = gain[place, parent, column]
-            total, finished = total[place, parent] + won, done[place, parent]
+            won = gain[scene, parent, column]
+            total, finished = total[scene, parent] + won, done[scene, parent]
             record.select(parent)
-            flat = (place * num_beams + parent).flatten()
+            flat = (scene * num_beams + parent).flatten()
             for layer in past:
                 layer.select(flat)
             going = ~finished & total.isfinite()
             duration = None
             if model.timing is not None:
-                duration = seconds(model.predict_timing(states[place, parent], scenes, column), None)
+                duration = seconds(model.predict_timing(states[scene, parent], scenes, column), None)
                 if step < prefix.columns.shape[1]:
                     duration = torch.where(forced[:, None], prefix.duration[:, step, None], duration)
             row, beam = going.nonzero(as_tuple=True)
@@ -81,7 +81,7 @@ def beam_search(
             done = finished | (column == record.end) | ~total.isfinite()
             if bool(done.all()):
                 break
-            recent = torch.cat([column[..., None], recent[place, parent, :-1]], dim=-1)
+            recent = torch.cat([column[..., None], recent[scene, parent, :-1]], dim=-1)
             inputs = scenes.fixated.gather(1, column[..., None].expand(-1, -1, model.embed_dim))
         record.clear(~total.isfinite())
         return record.finish(model, batch)

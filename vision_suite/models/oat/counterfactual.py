@@ -1,4 +1,4 @@
-"""What if an object stood elsewhere: move or swap objects of a batch, and read the change in expected search time.
+"""Counterfactual scenes: move or swap objects of a batch, and read the change in expected search time.
 
 >>> moved = swap_objects(batch, first=batch["target"], second=eye_level)
 >>> search_time(model, moved, 54).steps - search_time(model, batch, 54).steps
@@ -21,13 +21,13 @@ from vision_suite.types import PADDING, ScanpathBatch
 
 @dataclass(frozen=True)
 class SearchTime:
-    """How long the search for each scene's target takes, over sampled paths.
+    """Length of the search for each scene's target, over sampled paths.
 
     Attributes:
         steps: (B,) mean fixations until the first on a target, paths that never find one counting ``max_length``.
         steps_if_found: (B,) mean over the paths that find one, NaN for none.
         found: (B,) share of the paths that find one.
-        standard_error: (B,) of ``steps``, over the sampled paths; NaN for one path.
+        standard_error: (B,) standard error of ``steps``, over the sampled paths; NaN for one path.
     """
 
     steps: Tensor
@@ -39,14 +39,14 @@ class SearchTime:
 def search_time(
     model: OAT, batch: ScanpathBatch, max_length: int, num_samples: int = 100, *, seed: int = 0
 ) -> SearchTime:
-    """Expected number of fixations until a target is looked at.
+    """Expected number of fixations until a target is fixated.
 
     Args:
         model: The network.
         batch: Scenes with ``targets`` or ``target``.
         max_length: Most fixations of a path.
         num_samples: Sampled paths of each scene.
-        seed: Of the random numbers.
+        seed: Seed of the random numbers.
 
     Raises:
         DataError: A scene has no target.
@@ -92,7 +92,7 @@ def move_object(batch: ScanpathBatch, number: Tensor, position: Tensor) -> Scanp
 
 
 def swap_objects(batch: ScanpathBatch, first: Tensor, second: Tensor) -> ScanpathBatch:
-    """The scenes with two objects in each other's place; both keep their number, look and box size.
+    """The scenes with the positions of two objects swapped; both keep their number, appearance and box size.
 
     Args:
         batch: Scenes; it is not changed. Recorded paths do not belong to the new scenes and are left out, but for
@@ -127,11 +127,11 @@ def pixels_per_pitch(batch: ScanpathBatch) -> Tensor:
         ..., None
     ]
     centre = ((batch["boxes"][..., :2] + batch["boxes"][..., 2:]) / 2).flip(-1).double()
-    place = batch["position"].double()
+    position = batch["position"].double()
     total = weight.sum(dim=1, keepdim=True)
-    place, centre = (v - (v * weight).sum(dim=1, keepdim=True) / total for v in (place, centre))
-    spread = (weight * place.square()).sum(dim=1)
-    slope = (weight * place * centre).sum(dim=1) / spread
+    position, centre = (v - (v * weight).sum(dim=1, keepdim=True) / total for v in (position, centre))
+    spread = (weight * position.square()).sum(dim=1)
+    slope = (weight * position * centre).sum(dim=1) / spread
     flat = spread < 1e-9
     if bool(flat.all(dim=1).any()):
         raise DataError("a scene has all its objects on one spot: a move in pitches has no size in pixels there")

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from vision_suite.errors import ConfigError
 from vision_suite.models.oat.appearance import MEAN, STD, CropCNN, FrozenEncoder
 from vision_suite.models.oat.network import OAT
 from vision_suite.models.oat.positions import TableCode
 from vision_suite.types import BACKGROUND, Condition
+from vision_suite.types.arrays import Ints
 
 
 class Recorded(Protocol):
@@ -27,7 +25,7 @@ class Recorded(Protocol):
         """The object whose copy is the target token, -1 for none."""
 
     @property
-    def sequence(self) -> npt.NDArray[np.int64]:
+    def sequence(self) -> Ints:
         """(L,) objects or ``BACKGROUND``."""
 
 

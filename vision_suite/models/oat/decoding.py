@@ -17,7 +17,7 @@ from vision_suite.models.oat.relative import MEMORY
 from vision_suite.models.oat.transformer import Past
 from vision_suite.types import ScanpathBatch
 
-PACK_BELOW = 0.8  # unfinished paths are packed together when no scene keeps more than this share of its places
+PACK_BELOW = 0.8  # unfinished paths are packed together when no scene keeps more than this share of its paths
 
 
 def greedy(model: OAT, batch: ScanpathBatch, max_length: int) -> Scanpaths:
@@ -25,7 +25,7 @@ def greedy(model: OAT, batch: ScanpathBatch, max_length: int) -> Scanpaths:
 
     Args:
         model: The network; dropout is off in here.
-        batch: Scenes. Its first ``given`` fixations begin every path; further recorded ones are not looked at.
+        batch: Scenes. Its first ``given`` fixations begin every path; further recorded ones are not read.
         max_length: Most fixations of a path, given ones included.
 
     Raises:
@@ -50,7 +50,7 @@ def sample(
 
     Args:
         model: The network; dropout is off in here.
-        batch: As for `greedy`.
+        batch: Scenes, as for `greedy`.
         max_length: Most fixations of a path, given ones included.
         num_samples: Paths K of each scene (authors: 100).
         temperature: Divides the logits; log-probabilities are reported for 1 all the same.

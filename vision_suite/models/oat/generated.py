@@ -61,18 +61,18 @@ class Prefix:
         """
         if max_length < 1:
             raise ConfigError(f"max_length={max_length} must be 1 or more fixations")
-        place = batch["position"]
-        given = batch.get("given", torch.zeros(len(place), dtype=torch.int64, device=place.device))
+        position = batch["position"]
+        given = batch.get("given", torch.zeros(len(position), dtype=torch.int64, device=position.device))
         most = int(given.max())
         if most == 0:
-            return Prefix(given.new_zeros(len(place), 0), given, place.new_zeros(len(place), 0))
+            return Prefix(given.new_zeros(len(position), 0), given, position.new_zeros(len(position), 0))
         if most > max_length:
             raise ConfigError(f"max_length={max_length} is below the {most} given fixations: raise it")
         paths = read_paths(batch, model.has_background)
         if bool((given > paths.length).any()):
             raise DataError("given counts more fixations than a path has: lower it")
         columns = paths.columns[:, :most]
-        duration = batch["duration"][:, :most] if "duration" in batch else place.new_full(columns.shape, torch.nan)
+        duration = batch["duration"][:, :most] if "duration" in batch else position.new_full(columns.shape, torch.nan)
         return Prefix(columns, given, duration)
 
 
@@ -101,11 +101,11 @@ class Record:
         for name in ("columns", "length", "terminated", "step_log_prob", "duration"):
             setattr(self, name, getattr(self, name)[scene, parent])
 
-    def clear(self, places: Tensor) -> None:
-        """Leave places (B, K) bool without a path: no fixation, log-probability -inf."""
-        self.columns[places], self.length[places], self.terminated[places] = self.end, 0, False
-        self.step_log_prob[places], self.duration[places] = 0.0, torch.nan
-        self.step_log_prob[..., 0][places] = -torch.inf
+    def clear(self, chosen: Tensor) -> None:
+        """Empty the chosen paths, (B, K) bool: no fixation, log-probability -inf."""
+        self.columns[chosen], self.length[chosen], self.terminated[chosen] = self.end, 0, False
+        self.step_log_prob[chosen], self.duration[chosen] = 0.0, torch.nan
+        self.step_log_prob[..., 0][chosen] = -torch.inf
 
     def write(
         self, step: int, scene: Tensor, path: Tensor, column: Tensor, log_prob: Tensor, duration: Tensor | None
@@ -117,7 +117,7 @@ class Record:
             scene: Their scenes.
             path: Their numbers within the scenes.
             column: Chosen columns, the end included.
-            log_prob: Of the choice, nats.
+            log_prob: Log-probability of the choice, nats.
             duration: Seconds, or None.
         """
         ends = column == self.end
@@ -129,7 +129,7 @@ class Record:
             self.duration[scene, path, step] = torch.where(ends, torch.nan, duration.float())
 
     def finish(self, model: OAT, batch: ScanpathBatch) -> Scanpaths:
-        """The paths, in the words of the batch."""
+        """The paths, with objects numbered as in the batch."""
         count = batch["position"].shape[1]
         sequence = as_sequence(self.columns, count, model.has_background)
         total = self.step_log_prob.sum(dim=2)
@@ -142,7 +142,7 @@ def fixation_points(sequence: Tensor, batch: ScanpathBatch) -> Tensor:
 
     Args:
         sequence: (B, K, L) int64 objects, ``BACKGROUND`` or ``PADDING``.
-        batch: With ``boxes``, and ``image_size`` where paths look at the background.
+        batch: Scenes with ``boxes``, and ``image_size`` where paths have fixations on the background.
 
     Returns:
         (B, K, L, 2) x, y: the objects' centres, the picture's for the background; NaN for padding and what is unknown.

@@ -25,10 +25,12 @@ class EncodedScenes:
 
     Attributes:
         memory: (B, S, E) encoder output; rows as the columns of the logits.
-        keys: (B, S, heads * E) what the pointer compares with.
-        cross: By decoder layer the scene's keys and values.
-        fixated: (B, S, E) decoder input behind a fixation on each row. start: (B, E) its first input.
-        usable: (B, S) bool. places: Where rows stand, for `OAT.relative`.
+        keys: (B, S, heads * E) keys of the pointer.
+        cross: The scene's keys and values for each decoder layer.
+        fixated: (B, S, E) decoder input behind a fixation on each row.
+        start: (B, E) first decoder input.
+        usable: (B, S) bool, False for objects that do not exist.
+        places: Positions of the rows, for `OAT.relative`.
     """
 
     memory: Tensor
@@ -49,7 +51,7 @@ class EncodedScenes:
 
 
 class OATOutput(NamedTuple):
-    """What training reads; T = L + 1 steps, one for each fixation and one for the end.
+    """Output that training reads; T = L + 1 steps, one for each fixation and one for the end.
 
     Attributes:
         logits: (B, T, C + 1) over objects, background where there is one, end, and the padding class.
@@ -245,7 +247,7 @@ class OAT(nn.Module):
         Args:
             scenes: B encoded scenes.
             inputs: (B, K, E) ``start`` or the ``fixated`` row of each path's last fixation.
-            past: By layer; this step is added.
+            past: Earlier steps by layer; this step is added.
 
         Returns:
             (B, K, E).

@@ -16,7 +16,7 @@ from vision_suite.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class Spread:
-    """Where in a box people look, in shares of the box's width and height.
+    """Positions of fixations in a box, in shares of the box's width and height.
 
     Attributes:
         offset: Mean distance of a fixation from the centre, x and y.
@@ -27,7 +27,7 @@ class Spread:
     scale: tuple[float, float] = (0.25, 0.25)
 
     def __post_init__(self) -> None:
-        """Refuse what is no distribution."""
+        """Refuse numbers that make no distribution."""
         if min(self.scale) <= 0:
             raise ConfigError(f"spread.scale={self.scale} must be above 0")
 
@@ -65,8 +65,8 @@ def pixel_map(
         boxes: (B, N, 4) pixels; boxes of padding may be anything finite.
         image_size: (B, 2) width, height in pixels.
         shape: Rows and columns of the grid; the picture's height and width for its own pixels.
-        spread: Where in a box people look.
-        background: Whether there is a background column.
+        spread: Positions of fixations in a box.
+        background: True if there is a background column.
 
     Returns:
         (B, T, rows, columns), sums of 1; NaN where the end has probability 1.
@@ -99,8 +99,8 @@ def pixel_log_density(
         xy: (B, T, 2) pixels; NaN gives NaN.
         boxes: (B, N, 4) pixels.
         image_size: (B, 2) width, height in pixels.
-        spread: Where in a box people look.
-        background: Whether there is a background column.
+        spread: Positions of fixations in a box.
+        background: True if there is a background column.
 
     Returns:
         (B, T); -inf outside the picture.

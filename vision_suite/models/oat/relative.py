@@ -1,7 +1,7 @@
-"""Where an object stands from the last few fixations, as a learned addition to the pointer's logits.
+"""Displacement of objects from the last few fixations, as a learned addition to the pointer's logits.
 
 Not in OAT (Fang et al., ECCV 2024), whose position codes enter by way of the tokens: similarity there is additive over
-rows and columns, and how far the eyes move must be learned anew for every place. Here a small network sees the
+rows and columns, and how far the eyes move must be learned anew for every position. Here a small network sees the
 displacements themselves, so few paths suffice.
 """
 
@@ -23,12 +23,12 @@ NEAR = 0.5  # pitches, standard deviation of the bump that tells an object from 
 
 
 class Places(NamedTuple):
-    """Where the rows of scenes stand.
+    """Positions of the rows of scenes.
 
     Attributes:
         rows: (B, S + 1, 4) row and column in pitches, log height and width over the scene's median; the last entry is
             the start of gaze, where background and end stand too.
-        objects: (B, S) bool, rows with a place of their own.
+        objects: (B, S) bool, rows with a position of their own.
     """
 
     rows: Tensor
@@ -36,10 +36,10 @@ class Places(NamedTuple):
 
     @classmethod
     def of(cls, batch: ScanpathBatch, tokens: SceneTokens) -> Places:
-        """Places of encoded scenes."""
-        place, start, size = SceneEmbedding.coordinates(batch, PositionCode.reach)
-        count = place.shape[1]
-        own = torch.cat([place, size], dim=-1)
+        """Positions of encoded scenes."""
+        position, start, size = SceneEmbedding.coordinates(batch, PositionCode.reach)
+        count = position.shape[1]
+        own = torch.cat([position, size], dim=-1)
         at_start = torch.cat([start, torch.zeros_like(start)], dim=-1)[:, None]
         extra = tokens.rows.shape[1] - count
         rows = torch.cat([own, at_start.expand(-1, extra + 1, -1)], dim=1)
@@ -69,10 +69,10 @@ class RelativeBias(nn.Module):
         )
 
     def forward(self, places: Places, recent: Tensor) -> Tensor:
-        """What to add to logits.
+        """Values to add to logits.
 
         Args:
-            places: Of B scenes.
+            places: Positions of the rows of B scenes.
             recent: (B, T, MEMORY) int64 rows of the last fixations, the newest first, S for the start of a path and
                 before it.
 
@@ -97,10 +97,10 @@ class RelativeBias(nn.Module):
 
     def _edges(self, places: Places) -> Tensor:
         """(B, S + 1, 4) nearness, 1 at the edge, to the first and the last row and column of objects."""
-        place = places.rows[..., :2]
+        position = places.rows[..., :2]
         known = torch.nn.functional.pad(places.objects, (0, 1))[..., None]
-        first = torch.where(known, place, torch.inf).amin(dim=1, keepdim=True)
-        last = torch.where(known, place, -torch.inf).amax(dim=1, keepdim=True)
-        inside = torch.cat([place - first, last - place], dim=-1)
+        first = torch.where(known, position, torch.inf).amin(dim=1, keepdim=True)
+        last = torch.where(known, position, -torch.inf).amax(dim=1, keepdim=True)
+        inside = torch.cat([position - first, last - position], dim=-1)
         # What is beyond, such as padding, is at the edge.
         return torch.exp(-inside.clamp(min=0) / EDGE)

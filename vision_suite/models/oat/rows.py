@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from vision_suite.models.oat.generated import Scanpaths
 from vision_suite.models.oat.network import OATOutput
 from vision_suite.types import PADDING, ScanpathBatch
+from vision_suite.types.arrays import Floats
 
-Floats = npt.NDArray[np.float64]
 TERMINATED, LOG_PROB, PATH = range(3)
 
 

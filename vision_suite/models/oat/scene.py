@@ -1,4 +1,4 @@
-"""A scene as tokens: what each object looks like and where it stands, the target, and the start of gaze."""
+"""A scene as tokens: appearance and position of each object, the target, and the start of gaze."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class SceneTokens:
     """Tokens of a batch of scenes; rows are objects, the background where there is one, and the end.
 
     Attributes:
-        rows: (B, S, E) what the encoder reads.
-        fixated: (B, S, E) what the decoder reads behind a fixation on each row.
-        start: (B, E) what the decoder reads first.
+        rows: (B, S, E) encoder input.
+        fixated: (B, S, E) decoder input behind a fixation on each row.
+        start: (B, E) first decoder input.
         usable: (B, S) bool, False for objects that do not exist.
     """
 
@@ -44,10 +44,10 @@ class SceneEmbedding(nn.Module):
         appearance: The appearance embedding, of width ``width``.
         position: The position code.
         width: Width of the appearance vector.
-        background: Whether there is a background row.
-        conditions: Whether the last row also says the condition, and may be the none-token.
+        background: Add a background row.
+        conditions: Add the condition to the last row, which may be the none-token.
         embed_dim: Width E of a token.
-        target_token: ``object`` copies the target object, its place included, and marks fixations on a target, as the
+        target_token: ``object`` copies the target object with its position, and marks fixations on a target, as the
             authors do; ``given`` knows only ``target_features`` or ``target_crop``, and nothing marks targets.
     """
 
@@ -74,18 +74,18 @@ class SceneEmbedding(nn.Module):
         """Tokens of every scene.
 
         Raises:
-            DataError: The batch lacks what the settings ask for.
+            DataError: The batch lacks entries that the settings need.
         """
         if lacking := [name for name in ("position", "start", "target") if name not in batch]:
             raise DataError(f"the batch has no {', '.join(lacking)}: see vision_suite.types.ScanpathBatch")
         present = present_objects(batch)
         _check_target(batch["target"], present)
-        looks = self._objects(batch, present)
-        place, start, size = self.coordinates(batch, self.position.reach)
+        appearance = self._objects(batch, present)
+        position, start, size = self.coordinates(batch, self.position.reach)
         mark = self._marks(batch, present)
         zero, one, plain = torch.zeros_like(start[:, 0]), torch.ones_like(start[:, 0]), torch.zeros_like(start)
-        seen = torch.cat([looks, self.position(place, torch.zeros_like(place[..., 0]), size)], dim=-1)
-        fixated = torch.cat([looks, self.position(place, mark, size)], dim=-1)
+        seen = torch.cat([appearance, self.position(position, torch.zeros_like(position[..., 0]), size)], dim=-1)
+        fixated = torch.cat([appearance, self.position(position, mark, size)], dim=-1)
         at_start = self.position(start, zero, plain)
         rows, decoder_rows, usable = [seen], [fixated], [present]
         if self.background is not None:
@@ -93,11 +93,11 @@ class SceneEmbedding(nn.Module):
             rows.append(row)
             decoder_rows.append(row)
             usable.append(torch.ones_like(present[:, :1]))
-        target, where, extent = self._target(batch, looks, place, start, size)
+        target, where, extent = self._target(batch, appearance, position, start, size)
         end = torch.cat([target, self.position(where, one, extent)], dim=-1)
         if self.condition is not None:
             end = end + self.condition(_condition(batch))
-        first = torch.cat([self.appearance.start().to(looks.dtype).expand(len(start), -1), at_start], dim=-1)
+        first = torch.cat([self.appearance.start().to(appearance.dtype).expand(len(start), -1), at_start], dim=-1)
         # Nothing is read behind the end; its row only keeps columns and rows aligned.
         return SceneTokens(
             torch.cat([*rows, end[:, None]], dim=1),
@@ -107,27 +107,27 @@ class SceneEmbedding(nn.Module):
         )
 
     def _objects(self, batch: ScanpathBatch, present: Tensor) -> Tensor:
-        """(B, N, width); padding is never looked at and stays 0."""
+        """(B, N, width); padding is never read and stays 0."""
         if "features" in batch and self.appearance.takes_features:
-            looks = self.appearance.project(batch["features"][present])
+            appearance = self.appearance.project(batch["features"][present])
         elif "crops" in batch and self.appearance.takes_crops:
-            looks = self.appearance(batch["crops"][present])
+            appearance = self.appearance(batch["crops"][present])
         else:
             wanted = " or ".join(_wanted(self.appearance, "crops", "features"))
             raise DataError(f"the batch has no {wanted}, which the network's appearance needs: choose another one")
-        out = looks.new_zeros(*present.shape, looks.shape[-1])
-        out[present] = looks
+        out = appearance.new_zeros(*present.shape, appearance.shape[-1])
+        out[present] = appearance
         return out
 
     def _target(
-        self, batch: ScanpathBatch, looks: Tensor, place: Tensor, start: Tensor, size: Tensor
+        self, batch: ScanpathBatch, appearance: Tensor, position: Tensor, start: Tensor, size: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Appearance, position and size of the last row."""
         if self.target_token == "object":
             missing = batch["target"] < 0
             pick = batch["target"].clamp(min=0)[:, None, None]
             found, where, extent = (
-                values.gather(1, pick.expand(-1, 1, values.shape[-1]))[:, 0] for values in (looks, place, size)
+                values.gather(1, pick.expand(-1, 1, values.shape[-1]))[:, 0] for values in (appearance, position, size)
             )
         else:
             missing = _condition(batch) == Condition.FREE
@@ -136,7 +136,7 @@ class SceneEmbedding(nn.Module):
             elif "target_crop" in batch and self.appearance.takes_crops:
                 found = self.appearance(batch["target_crop"])
             elif bool(missing.all()):
-                found = torch.zeros_like(looks[:, 0])
+                found = torch.zeros_like(appearance[:, 0])
             else:
                 wanted = " or ".join(_wanted(self.appearance, "target_crop", "target_features"))
                 raise DataError(
@@ -175,22 +175,22 @@ class SceneEmbedding(nn.Module):
             reach: Largest extent in pitches; wider scenes are shrunk.
         """
         present = present_objects(batch)
-        place = torch.where(present[..., None], batch["position"], 0.0)
+        position = torch.where(present[..., None], batch["position"], 0.0)
         start = batch["start"]
         if reach < float("inf"):
-            both = torch.cat([torch.where(present[..., None], place, torch.nan), start[:, None]], dim=1)
+            both = torch.cat([torch.where(present[..., None], position, torch.nan), start[:, None]], dim=1)
             low = torch.where(both.isnan(), torch.inf, both).amin(dim=1)
             high = torch.where(both.isnan(), -torch.inf, both).amax(dim=1)
             extent = (high - low).amax(dim=1).clamp(min=1e-6)
-            # A wider scene would look periodic to the code.
+            # A wider scene would be periodic in the code.
             shrink = (reach / extent).clamp(max=1.0)
-            place, start = place * shrink[:, None, None], start * shrink[:, None]
-        size = torch.zeros_like(place)
+            position, start = position * shrink[:, None, None], start * shrink[:, None]
+        size = torch.zeros_like(position)
         if "boxes" in batch:
             sides = (batch["boxes"][..., 2:] - batch["boxes"][..., :2]).flip(-1).clamp(min=1.0).log()
             middle = torch.where(present[..., None], sides, torch.nan).nanmedian(dim=1, keepdim=True).values
             size = torch.where(present[..., None], sides - middle, 0.0)
-        return place, start, size
+        return position, start, size
 
 
 def _check_target(target: Tensor, present: Tensor) -> None:

@@ -113,7 +113,7 @@ class DecoderLayer(nn.Module):
 
         Args:
             x: (B, K, E).
-            scene: From `prepare`.
+            scene: Keys and values of the scene, from `prepare`.
             seen: (B, 1, 1, S) bool.
             past: Earlier steps of the same paths; this step is added.
         """
@@ -151,5 +151,5 @@ class Past:
         return keys, values
 
     def select(self, rows: Tensor) -> None:
-        """Keep or copy paths by their place, (R',) int64."""
+        """Keep or copy paths by their index, (R',) int64."""
         self._stores = [store[rows] for store in self._stores]

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from vision_suite.types.arrays import Floats
 from vision_suite.viz import canvas
 
-Floats = npt.NDArray[np.float64]
 KIND_COLOURS = ("#009E73", "#E69F00", "#CC79A7", "#0072B2", "#56B4E9", "#adb5bd")
 CLASSES_DRAWN = 20
 
@@ -33,8 +32,8 @@ def tiou_curves(tiou: Floats, ap: Floats, classes: Sequence[str], *, title: str)
     for column in range(ap.shape[1]):
         left.plot(tiou, 100 * ap[:, column], color="#ced4da", linewidth=0.9, zorder=1)
     left.plot(tiou, mean, color=canvas.CURVES[0], marker="o", markersize=4, linewidth=2.2, zorder=2)
-    for place in sorted({0, len(tiou) // 2, len(tiou) - 1}):
-        left.annotate(f"{mean[place]:.1f}", (tiou[place], mean[place]), (0, 7), textcoords="offset points", ha="center")
+    for index in sorted({0, len(tiou) // 2, len(tiou) - 1}):
+        left.annotate(f"{mean[index]:.1f}", (tiou[index], mean[index]), (0, 7), textcoords="offset points", ha="center")
     left.set_xlabel("tIoU threshold")
     left.set_ylabel("average precision, %")
     left.set_ylim(0, 112)
@@ -47,29 +46,29 @@ def tiou_curves(tiou: Floats, ap: Floats, classes: Sequence[str], *, title: str)
     right.set_yticks(range(len(order)), [canvas.printable(classes[n])[:28] for n in order], fontsize=8)
     right.set_xlim(0, 105)
     right.set_xlabel("average precision, mean over thresholds, %")
-    for place, number in enumerate(order):
+    for row, number in enumerate(order):
         right.annotate(
-            f"{each[number]:.1f}", (each[number], place), (4, 0), textcoords="offset points", va="center", fontsize=8
+            f"{each[number]:.1f}", (each[number], row), (4, 0), textcoords="offset points", va="center", fontsize=8
         )
     figure.suptitle(canvas.printable(title), x=0.01, ha="left", fontsize=13, fontweight="bold")
     return canvas.rendered(figure)
 
 
 def error_analysis(errors: Mapping[str, Any], *, title: str) -> Image.Image:
-    """Kinds of predictions among the best of each class, and what is missed at each length.
+    """Kinds of predictions among the best of each class, and the share of annotations missed at each length.
 
     Args:
-        errors: What `vision_suite.metrics.tad.errors.analyse_errors` gives.
+        errors: Result of `vision_suite.metrics.tad.errors.analyse_errors`.
         title: Heading.
     """
     figure, (left, right) = canvas.new_figure(11, 4.2, 2)
     profile = 100 * np.asarray(errors["profile"])
     bottom = np.zeros(len(profile))
-    places = np.arange(1, len(profile) + 1)
+    ranks = np.arange(1, len(profile) + 1)
     for number, kind in enumerate(errors["kinds"]):
-        left.bar(places, profile[:, number], bottom=bottom, color=KIND_COLOURS[number], label=kind, width=0.86)
+        left.bar(ranks, profile[:, number], bottom=bottom, color=KIND_COLOURS[number], label=kind, width=0.86)
         bottom += profile[:, number]
-    left.set_xticks(places, [f"{n}G" for n in places])
+    left.set_xticks(ranks, [f"{n}G" for n in ranks])
     left.set_xlabel("best predictions of each class (G: number of its annotations)")
     left.set_ylabel("share, %")
     left.set_ylim(0, 100)

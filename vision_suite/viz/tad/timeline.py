@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from vision_suite.types.arrays import Floats
+from vision_suite.types.tad import Detection
 from vision_suite.viz import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Floats = npt.NDArray[np.float64]
 LANES = 6
 WIDTH, THUMBNAIL_HEIGHT = 11.0, 0.8
 GREY = "#868e96"
@@ -23,18 +23,18 @@ GREY = "#868e96"
 
 @dataclass(frozen=True)
 class Timeline:
-    """What there is to show of one video.
+    """Contents of the timeline of one video.
 
     Attributes:
         duration: Seconds.
         predictions: Entries ``label``, ``score``, ``segment`` in seconds.
-        truth: Entries ``label``, ``segment``; None where nothing is known.
+        truth: Ground truth, entries ``label``, ``segment``; None where nothing is known.
         curve: (4, n) seconds, start and end probability, temporal gate (NaN for none); None for no panel.
         thumbnails: Seconds and picture.
     """
 
     duration: float
-    predictions: Sequence[Mapping[str, Any]]
+    predictions: Sequence[Detection]
     truth: Sequence[Mapping[str, Any]] | None = None
     curve: Floats | None = None
     thumbnails: Sequence[tuple[float, Image.Image]] = field(default_factory=tuple)
@@ -47,7 +47,7 @@ def timeline(video: Timeline, *, title: str, classes: Sequence[str] = (), lanes:
     no lane are counted below the picture.
 
     Args:
-        video: What to show.
+        video: Contents of the timeline.
         title: Heading.
         classes: Names in the order of their colours; names that occur come behind.
         lanes: Most lanes of predictions.
@@ -91,7 +91,7 @@ def timeline(video: Timeline, *, title: str, classes: Sequence[str] = (), lanes:
     return canvas.rendered(figure)
 
 
-def _lanes(predictions: Sequence[Mapping[str, Any]], lanes: int) -> tuple[list[tuple[int, Mapping[str, Any]]], int]:
+def _lanes(predictions: Sequence[Detection], lanes: int) -> tuple[list[tuple[int, Detection]], int]:
     """Predictions, best first, with the first lane in which nothing overlaps them; and how many found none."""
     ends: list[list[tuple[float, float]]] = [[] for _ in range(lanes)]
     placed, left = [], 0
@@ -134,7 +134,7 @@ def _thumbnails(axes: Axes, thumbnails: Sequence[tuple[float, Image.Image]], dur
     """Pictures around their times, as wide as the narrowest gap between them leaves."""
     gaps = np.diff([seconds for seconds, _ in thumbnails])
     width = min([duration / len(thumbnails), *gaps[gaps > 0]])
-    # A tile has the shape of its place, so that nothing is stretched.
+    # A tile has the shape of its gap, so that nothing is stretched.
     tile_width, tile_height = WIDTH * 0.9 * width / max(duration, 1e-3), THUMBNAIL_HEIGHT * 0.95
     for seconds, picture in thumbnails:
         tile = canvas.thumbnail(picture, max(8, round(200 * tile_width)), round(200 * tile_height))
