@@ -1,10 +1,10 @@
-"""What every datamodule shares: facts for the model, a protocol for the reader, and loaders that resume exactly."""
+"""Base of every datamodule: facts for the model, a protocol for the reader, and loaders that resume exactly."""
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.trainer.states import TrainerFn
@@ -21,26 +21,23 @@ Stage = Literal["fit", "validate", "test", "predict"]
 class BaseData(LightningDataModule, ABC):
     """Data for one task: reads its lists at once, checks the files in `setup`, and makes resumable loaders.
 
+    A class declares facts of its data in `facts`, beside those of its bases. The command line gives each of them to the
+    model whose constructor has an argument of that name, and refuses another value for that argument. A fact is an
+    attribute of the same name, documented by its class; its value must be there after the constructor, because the
+    model is built before `setup`. None, or zero for a number, says that the data does not tell it.
+
     Attributes:
-        num_classes: Classes (training identities).
-        num_cameras: Cameras over all splits, 0 if unknown.
-        num_views: Viewpoints over all splits, 0 if unknown.
-        in_channels: Width of feature sequences, 0 for pictures.
-        num_cells: Time steps of a feature sequence, 0 for pictures.
-        num_positions: Rows or columns of the largest grid of objects, whichever are more, 0 where there is none.
-        max_length: Longest scanpath of the training part, 0 for other tasks.
+        facts: Names of the attributes that a model may need in its constructor.
         class_names: Name of each class, empty if the data set has none.
-        protocol: What a reader of the metrics must know about the data.
-        items: What the data consist of, in the plural.
+        protocol: Facts about the data that a reader of the metrics must know.
+        items: Word for the members of the data, in the plural.
     """
 
+    facts: ClassVar[tuple[str, ...]] = ()
     items = "items"
 
     def __init__(self, *, batch_size: int, eval_batch_size: int, num_workers: int, seed: int | None) -> None:
         super().__init__()
-        self.num_classes = self.num_cameras = self.num_views = 0
-        self.in_channels = self.num_cells = 0
-        self.num_positions = self.max_length = 0
         self.class_names: list[str] = []
         self.protocol: dict[str, Any] = {}
         self.batch_size = batch_size
@@ -50,9 +47,15 @@ class BaseData(LightningDataModule, ABC):
         self._workers = num_workers
 
     def __str__(self) -> str:
-        """How long the lists are; Lightning's own text needs its ``DataLoader`` and would make every batch of ours."""
+        """Length of each list; Lightning's own text needs its ``DataLoader`` and would make every batch of ours."""
         sizes = ", ".join(f"{stage} {self.size(stage)}" for stage in get_args(Stage))
         return f"{type(self).__name__} ({self.items}: {sizes})"
+
+    @classmethod
+    def declared_facts(cls) -> tuple[str, ...]:
+        """The facts of this class and its bases, each once, those of the bases first."""
+        declared = [vars(each).get("facts", ()) for each in reversed(cls.__mro__)]
+        return tuple(dict.fromkeys(name for facts in declared for name in facts))
 
     @abstractmethod
     def size(self, stage: Stage) -> int:
@@ -61,7 +64,7 @@ class BaseData(LightningDataModule, ABC):
     @property
     @abstractmethod
     def preprocessing(self) -> dict[str, Any]:
-        """How evaluation turns an item into the network's input, in plain values."""
+        """Settings by which evaluation turns an item into the network's input, in plain values."""
 
     @abstractmethod
     def _train_sampler(self, rank: int, world_size: int) -> EpochBatchSampler:
@@ -69,10 +72,10 @@ class BaseData(LightningDataModule, ABC):
 
     @abstractmethod
     def _batches(self, stage: Stage, rank: int) -> Dataset[dict[str, Tensor]]:
-        """What turns a `BatchKey` into a batch."""
+        """The data set that turns a `BatchKey` into a batch."""
 
     def train_dataloader(self) -> BatchLoader:
-        """Training batches, continued at Lightning's place after a restart."""
+        """Training batches, continued at Lightning's own position after a restart."""
         return self._loader("fit", self._train_sampler(*self._rank()))
 
     def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
@@ -111,7 +114,7 @@ class BaseData(LightningDataModule, ABC):
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def _order(self) -> dict[str, int | str]:
-        """What the order of training batches depends on."""
+        """Everything that the order of training batches depends on."""
         return {
             "seed": self.seed,
             "batch_size": self.batch_size,
@@ -121,7 +124,7 @@ class BaseData(LightningDataModule, ABC):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must share with this one to see the same batches, and what an exported model must know."""
+        """The order that a resumed run must share to see the same batches, and what an exported model must know."""
         return {"order": self._order(), "preprocessing": self.preprocessing, "class_names": list(self.class_names)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -26,8 +26,16 @@ Validation = Literal["auto", "official", "holdout", "test", "none"]
 
 
 class PictureData(BaseData):
-    """Pictures for one task: checks them in `setup`, and reads them from disk or from memory."""
+    """Pictures for one task: checks them in `setup`, and reads them from disk or from memory.
 
+    Attributes:
+        num_classes: Number of classes (training identities).
+        num_cameras: Number of cameras over all splits, 0 if unknown.
+        num_views: Number of viewpoints over all splits, 0 if unknown.
+    """
+
+    facts = ("num_classes", "num_cameras", "num_views")
+    num_classes = num_cameras = num_views = 0
     items = "pictures"
 
     def __init__(

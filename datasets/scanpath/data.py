@@ -35,10 +35,14 @@ class ScanpathData(BaseData):
 
     Attributes:
         num_objects: Most objects of a scene.
+        num_classes: The same number, for a model that tells objects apart.
+        in_channels: Width of the objects' vectors, 0 for crops.
         num_positions: Rows or columns of the largest grid, whichever is more; 0 where objects stand freely.
         max_length: Longest path of the training part, behind which a prediction stops.
     """
 
+    facts = ("num_classes", "in_channels", "num_positions", "max_length")
+    num_classes = in_channels = num_positions = max_length = 0
     items = "trials"
 
     def __init__(

@@ -87,9 +87,14 @@ class GridScanpathData(BaseData):
     """Fresh scenes in each training epoch, the same whenever it is run; fixed ones for validation and test.
 
     Attributes:
-        num_objects: Cells. num_positions: The grid's longer side. max_length: Longest path.
+        num_objects: Number of cells.
+        num_classes: The same number, for a model that tells objects apart.
+        in_channels: Width of the objects' vectors.
+        num_positions: Number of cells on the grid's longer side.
+        max_length: Longest path.
     """
 
+    facts = ("num_classes", "in_channels", "num_positions", "max_length")
     items = "trials"
 
     def __init__(

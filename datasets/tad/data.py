@@ -34,8 +34,16 @@ SUBSETS = {"fit": "train_on", "validate": "validate_on", "test": "test_on"}
 
 
 class TADData(BaseData):
-    """Untrimmed videos as features: whole videos resized to T cells (ActivityNet), or windows of T rows (THUMOS-14)."""
+    """Untrimmed videos as features: whole videos resized to T cells (ActivityNet), or windows of T rows (THUMOS-14).
 
+    Attributes:
+        num_classes: Number of action classes, 0 if unknown.
+        in_channels: Width of the feature sequences, 0 if unknown.
+        num_cells: Time steps T of a sequence.
+    """
+
+    facts = ("num_classes", "in_channels", "num_cells")
+    num_classes = in_channels = 0
     items = "sequences"
 
     def __init__(

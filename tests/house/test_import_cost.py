@@ -5,8 +5,24 @@ import subprocess
 import sys
 
 import pytest
+from folders import SUPPORT
+from synthetic import write_market
+from synthetic_tad import write_feature_set
 
 TORCH = ("torch", "pytorch_lightning", "torchvision", "timm", "numpy")
+TASKS = {"reid", "fgvc", "tad", "scanpath"}
+METHODS = {"dcal", "csa", "oat"}
+# Modules that the writer of pictures' predictions, a callback of every run, loads for any task.
+PICTURE_WRITER = {
+    "vision_suite.metrics.reid",
+    "vision_suite.metrics.reid.distances",
+    "vision_suite.metrics.reid.ranking",
+    "vision_suite.metrics.reid.reranking",
+    "vision_suite.metrics.reid.roc",
+    "vision_suite.metrics.reid.scoring",
+    "vision_suite.metrics.reid.truth",
+    "vision_suite.viz.reid",
+}
 LIGHTNING = ("pytorch_lightning", "jsonargparse", "transformers", "wandb", "open_clip", "matplotlib")
 
 
@@ -28,6 +44,54 @@ def test_the_package_is_light(tmp_path):
 def test_light_commands_load_neither_torch_nor_lightning(argv, tmp_path):
     code = f"from vision_suite.cli import main\nmain({argv!r})"
     assert loaded(code, TORCH[:4] + LIGHTNING, tmp_path) == []
+
+
+def suite_modules(argv, folder):
+    """The modules of the suite that a process has loaded after a command."""
+    code = (
+        f"import sys\nfrom vision_suite.cli import main\ntry:\n    status = main({argv!r})\n"
+        "except SystemExit as leave:\n    status = leave.code\nassert not status\n"
+        "print('LOADED', *[name for name in sys.modules if name.startswith('vision_suite.')])"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+def of_subjects(modules, subjects):
+    """Those modules that lie in a folder or file named after a task or method."""
+    return {name for name in modules if subjects & set(name.split("."))}
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "allowed"),
+    [
+        ("dcal_reid", {"dcal", "reid", "fgvc"}, set()),
+        ("csa", {"csa", "tad"}, PICTURE_WRITER),
+        ("recognizer", {"csa", "tad"}, PICTURE_WRITER),
+        ("oat", {"oat", "scanpath"}, PICTURE_WRITER),
+    ],
+)
+def test_training_loads_no_other_task_or_method(name, own, allowed, tmp_path):
+    write_market(tmp_path / "market", train_ids=8, test_ids=4, val_ids=2)
+    write_feature_set(tmp_path / "videos", videos=8)
+    config = str(SUPPORT / "before" / name / "config.yaml")
+    modules = suite_modules(["fit", "-c", config, "--trainer.max_steps=1", "--trainer.max_epochs=1"], tmp_path)
+    assert of_subjects(modules, own), "the run loads its own"
+    assert of_subjects(modules, (TASKS | METHODS) - own) - allowed == set()
+
+
+def test_the_help_of_a_class_loads_its_module_alone(tmp_path):
+    modules = suite_modules(["fit", "--model.help", "LitDCAL"], tmp_path)
+    assert "vision_suite.lit_modules.dcal" in modules
+    assert of_subjects(modules, {"tad", "scanpath", "csa", "oat"}) == set()
+
+
+def test_the_help_of_a_command_lists_every_class(tmp_path):
+    modules = suite_modules(["fit", "--help"], tmp_path)
+    assert all(f"vision_suite.lit_modules.{method}" in modules for method in METHODS)
 
 
 @pytest.mark.parametrize("module", ["models.dcal", "metrics.reid", "losses.multi_branch", "viz", "optim"])

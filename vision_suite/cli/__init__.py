@@ -1,4 +1,4 @@
-"""The command ``vision-suite``: light dispatch, and the one place that turns errors into a line.
+"""Command ``vision-suite``: light dispatch, and the one function that turns errors into a line.
 
 Nothing heavy is imported before a command needs it: ``--help``, ``--version``, ``configs`` and ``data list`` load
 neither torch nor Lightning.
@@ -36,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
     Args:
-        argv: The arguments after the program's name; those of the process if None.
+        argv: Arguments after the program's name; those of the process if None.
 
     Returns:
-        0 for success, 1 for a check that failed, 2 for a mistake the user can mend (one line on stderr; set
+        0 for success, 1 for a check that failed, 2 for a mistake of the user (one line on stderr; set
         ``VISION_SUITE_DEBUG=1`` for the traceback).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -73,7 +73,7 @@ def _dispatch(arguments: list[str]) -> int:
     try:
         commands = importlib.import_module(f"vision_suite.cli.commands.{module}")
     except (ImportError, RuntimeError) as error:  # torchvision of another build than torch raises RuntimeError
-        raise SuiteError(f"'{command}' cannot start ({error}): 'vision-suite doctor' says how to mend it") from error
+        raise SuiteError(f"'{command}' cannot start ({error}): 'vision-suite doctor' tells the remedy") from error
     status: int = commands.main(rest)
     return status
 

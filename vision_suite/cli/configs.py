@@ -21,7 +21,7 @@ def configs_folder() -> Path:
 
 
 def named_configs() -> dict[str, Path]:
-    """Every named configuration: name (path without the ending) to file, without the parts under ``_base``."""
+    """File of every named configuration by name (path without the ending), without the parts under ``_base``."""
     folder = configs_folder()
     files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
     return {name: path for name, path in files.items() if not name.startswith(f"{PARTS}/")}
@@ -36,12 +36,12 @@ def description(path: Path) -> str:
 
 
 def is_inline(value: str) -> bool:
-    """Whether a ``-c`` value is the configuration itself, in braces, and not a name or a path."""
+    """True if a ``-c`` value is the configuration itself, in braces, and not a name or a path."""
     return value.lstrip().startswith("{")
 
 
 def resolve(value: str) -> str:
-    """The file for a ``-c`` value: an existing path as it is, else the packaged configuration of that name.
+    """Find the file for a ``-c`` value: an existing path as it is, else the packaged configuration of that name.
 
     Raises:
         ConfigError: Neither exists; the message holds the nearest names.
@@ -61,7 +61,7 @@ def resolve_part(section: str, value: str) -> str:
     """The packaged part ``_base/<section>/<value>.yaml`` if there is one, else the value as it is.
 
     Raises:
-        ConfigError: The section takes nothing but a file, and the value is none.
+        ConfigError: The section takes only a file, and the value is not one.
     """
     folder = configs_folder() / PARTS / section
     part = folder / f"{value}.yaml"

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, names: Iterable[str], count: int = 3) -> list[str]:
-    """The names most like a word, best first.
+    """Find the names most like a word, best first.
 
     A name is compared whole and by its last part (after ``/`` or ``.``), ignoring case.
 
     Args:
-        word: What was given.
-        names: What is known.
-        count: How many to return at most.
+        word: Word that was given.
+        names: Known names.
+        count: Largest number of names to return.
     """
 
     def likeness(name: str) -> float:

@@ -1,4 +1,4 @@
-"""A parser for the commands that do not train: a mistake is one line, like every other."""
+"""Argument parser of the commands that do not train: a mistake is one line, as in the trainer commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vision_suite.errors import ConfigError
 
 
 class LightParser(argparse.ArgumentParser):
-    """An ``argparse`` parser that raises instead of printing its usage and leaving."""
+    """``argparse`` parser that raises an error instead of printing its usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
         """Raise the complaint.

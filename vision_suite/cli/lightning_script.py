@@ -1,7 +1,7 @@
-"""The console script ``lightning``: ``lightning fit`` as in Lightning's tutorials, everything else to its real owner.
+"""Console script ``lightning``: ``lightning fit`` as in Lightning's tutorials, every other command by lightning-sdk.
 
-The package lightning-sdk installs a script of the same name. Whichever package came last owns the file; ours hands
-every command that is not a trainer's to lightning-sdk.
+The package lightning-sdk installs a script of the same name. The package that was installed last owns the file; this
+script passes every command that is not a trainer command on to lightning-sdk.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EXPLANATION = (
 
 
 def main() -> int:
-    """Serve a trainer command, or pass the whole command line on."""
+    """Run a trainer command, or pass the whole command line on."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in cli.TRAINER_COMMANDS:
         return cli.main(arguments)

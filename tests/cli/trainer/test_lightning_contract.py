@@ -1,29 +1,55 @@
 """Lightning's own code that ours replaces or relies on: these fail when an upgrade changes it."""
 
-import hashlib
+import ast
 import inspect
+from pathlib import Path
 
-import pytest
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.cli import LightningCLI, SaveConfigCallback, _InstantiatorFn
+from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
 
-SEEN = {
-    LightningCLI._parse_ckpt_path: "9c48f812abdba883",
-    LightningCLI._instantiate_trainer: "fb0a321f9f407d93",
-    LightningCLI._add_instantiators: "21a40c6fecfae243",
-    LightningCLI.parse_arguments: "0212af63be2c673c",
-    SaveConfigCallback.setup: "ea5348cc7956ff16",
-    _InstantiatorFn.__call__: "40d63e5e45dfdbdd",
-}
+import vision_suite.cli
+from vision_suite.callbacks.run_record import RunRecord
+from vision_suite.cli.trainer import lightning_parts
+from vision_suite.cli.trainer.lightning_parts import PARTS, READ_IN, changed_parts
+from vision_suite.cli.trainer.suite_cli import SuiteCLI
+
+NAMES = {part.name.removeprefix("pytorch_lightning.cli.") for part in PARTS}
 
 
-@pytest.mark.parametrize("method", SEEN, ids=lambda method: method.__qualname__)
-def test_a_replaced_method_is_the_one_that_was_read(method):
-    digest = hashlib.sha256(inspect.getsource(method).encode()).hexdigest()[:16]
-    assert digest == SEEN[method], (
-        f"{method.__qualname__} changed in this Lightning version: compare it with what "
-        f"vision_suite/cli/trainer/suite_cli.py replaces, then store {digest}"
-    )
+def test_every_part_is_the_one_that_was_read():
+    changed = "\n".join(changed_parts())
+    assert not changed, f"read in Lightning {READ_IN}; compare with {lightning_parts.__file__}:\n{changed}"
+
+
+def test_a_changed_or_missing_part_is_reported(monkeypatch):
+    name = "pytorch_lightning.cli.LightningCLI._parse_ckpt_path"
+    parts = (lightning_parts.Part(name, "0" * 16, "replaced"), lightning_parts.Part(f"{name}x", "0" * 16, "gone"))
+    monkeypatch.setattr(lightning_parts, "PARTS", parts)
+    first, second = changed_parts()
+    assert first.startswith(f"{name} (replaced) is now ")
+    assert second.startswith(f"{name}x (gone) is now (")
+
+
+def test_every_overridden_private_method_is_listed():
+    for own, theirs in ((SuiteCLI, LightningCLI), (RunRecord, SaveConfigCallback)):
+        names = [name for name in vars(own) if name.startswith("_") and not name.startswith("__")]
+        private = {f"{theirs.__name__}.{name}" for name in names if hasattr(theirs, name)}
+        assert private <= NAMES
+    assert {"LightningCLI._parse_ckpt_path", "LightningCLI._instantiate_trainer"} <= NAMES
+
+
+def test_every_imported_private_name_is_listed():
+    """Names with a leading underscore that the command line imports from Lightning or the parser."""
+    imported = set()
+    for path in Path(vision_suite.cli.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in (
+                "pytorch_lightning", "lightning_fabric", "jsonargparse",
+            ):  # fmt: skip
+                modules = [part for part in node.module.split(".") if part.startswith("_")]
+                imported |= {*modules, *(alias.name for alias in node.names if alias.name.startswith("_"))}
+    assert imported == {"_InstantiatorFn"}
+    assert "_InstantiatorFn.__call__" in NAMES
 
 
 def test_the_checkpoint_is_parsed_between_arguments_and_seed():

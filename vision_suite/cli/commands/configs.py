@@ -1,4 +1,4 @@
-"""``vision-suite configs``: the named configurations."""
+"""``vision-suite configs``: list of the named configurations."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import numpy as np
 CONFIG = "dcal/emoji_reid"
 ROOT = "emoji-reid-64/a"
 COLUMNS = ("mAP", "rank1", "rank5", "rank10")
-# A CPU without bf16 instructions takes about twice as long for a step: a shorter schedule keeps it near ten minutes.
+# A CPU without bf16 instructions takes about twice as long for a step: a shorter schedule takes about ten minutes.
 SHORTER = ["--trainer.max_epochs=40"]
 FAST = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=6", "--trainer.check_val_every_n_epoch=1"]
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the demo and return 0.
 
     Args:
-        argv: Options; see ``--help``.
+        argv: Options of the command.
     """
     parser = argparse.ArgumentParser(prog="vision-suite demo", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="folder of the runs and pictures")
@@ -122,7 +122,7 @@ def pixel_rows() -> dict[str, dict[str, float]]:
 
 
 def fused(report: object, prefix: str = "") -> dict[str, float]:
-    """The demo's columns out of a retrieval report, of one branch or of the fused feature."""
+    """Columns of the demo's table from a retrieval report, of one branch or of the fused feature."""
     from vision_suite.types import RetrievalReport
 
     if not isinstance(report, RetrievalReport):

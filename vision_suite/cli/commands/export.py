@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ REPLACED = {"pretrained": False, "compile": False}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Export a checkpoint; see ``vision-suite export --help``."""
+    """Export a checkpoint and return 0."""
     parser = _parser()
     given = parser.parse_args(argv)
     # Imported after the arguments were understood: --help must not wait for torch.
@@ -54,27 +54,27 @@ def _parser() -> LightParser:
         "they agree.",
     )
     parser.add_argument("--ckpt_path", type=Path, required=True, help="checkpoint of a run")
-    parser.add_argument("--format", choices=["torch_export", "onnx"], required=True, help="what to write")
+    parser.add_argument("--format", choices=["torch_export", "onnx"], required=True, help="format of the file")
     parser.add_argument("--output", type=Path, help="file to write; by default beside the checkpoint")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 2, 5], help="batch sizes to compare")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="largest relative difference allowed")
-    parser.add_argument("--model", help="the checkpoint's class, if the checkpoint does not name it")
-    parser.add_argument("--mean", type=float, nargs=3, help="mean per channel, if the checkpoint does not hold it")
-    parser.add_argument("--std", type=float, nargs=3, help="standard deviation per channel, likewise")
-    parser.add_argument("--resize", type=int, nargs=2, help="height and width to resize pictures to, likewise")
-    parser.add_argument("--interpolation", choices=["bicubic", "bilinear"], help="filter for resizing, likewise")
+    parser.add_argument("--model", help="class of the model, if the checkpoint does not name it")
+    parser.add_argument("--mean", type=float, nargs=3, help="mean per channel, if the checkpoint lacks it")
+    parser.add_argument("--std", type=float, nargs=3, help="standard deviation per channel, if the checkpoint lacks it")
+    parser.add_argument("--resize", type=int, nargs=2, help="height and width to resize to, if it lacks them")
+    parser.add_argument("--interpolation", choices=["bicubic", "bilinear"], help="filter for resizing, if it lacks it")
     return parser
 
 
 def load_network(path: Path, model: str | None = None) -> tuple[Exportable, dict[str, Any]]:
-    """The network of a checkpoint with its weights, and what to store with it.
+    """Load the network of a checkpoint with its weights, and the metadata to store with it.
 
     Nothing in the file is executed: weights and settings are read as plain data, and the class they name must be one
-    that the suite or an installed plugin offers.
+    of the suite or of an installed plug-in.
 
     Args:
-        path: The checkpoint.
-        model: The class's name, for checkpoints that do not hold one.
+        path: Checkpoint file.
+        model: Name of the class, for checkpoints that do not hold it.
 
     Raises:
         CheckpointError: The file is broken, names an unknown class, or does not fit its class.
@@ -110,36 +110,30 @@ def load_network(path: Path, model: str | None = None) -> tuple[Exportable, dict
 
 
 def _find_class(named: str | None, model: str | None, path: Path) -> type[LitBase]:
-    """The class a checkpoint names, looked up among those that are known; never imported because a file says so."""
-    from vision_suite.cli.trainer.plugins import import_plugins, import_rooms
-
-    import_rooms()
-    import_plugins()
-    known = {f"{each.__module__}.{each.__qualname__}": each for each in _classes()}
-    short = {each.__name__: each for each in known.values()}
-    if named is None and model is None:
-        raise CheckpointError(f"{path} does not name its class: give --model, one of {', '.join(sorted(short))}")
-    wanted = named if named is not None else str(model)
-    found = known.get(wanted) or short.get(wanted)
-    if found is None:
-        where = f"{path} was saved by" if named is not None else "--model"
-        raise CheckpointError(f"{where} {wanted}, which is no model of the suite{did_you_mean(wanted, list(short))}")
-    return found
-
-
-def _classes() -> Iterator[type[LitBase]]:
-    """Every Lightning module of the suite and its plugins."""
+    """Find the class that a checkpoint names among the known ones; no module is imported because a file names it."""
+    from vision_suite.cli.trainer.classes import PACKAGE, import_named
+    from vision_suite.cli.trainer.plugins import import_plugins
+    from vision_suite.cli.trainer.vocabulary import class_names, imported_classes
     from vision_suite.lit_modules.base import LitBase
 
-    waiting: list[type[LitBase]] = LitBase.__subclasses__()
-    while waiting:
-        each = waiting.pop()
-        waiting.extend(each.__subclasses__())
-        yield each
+    import_plugins()
+    names = class_names(LitBase)
+    if named is None and model is None:
+        raise CheckpointError(f"{path} does not name its class: give --model, one of {', '.join(names)}")
+    wanted = named if named is not None else str(model)
+    package, _, name = wanted.rpartition(".")
+    ours = package in ("", PACKAGE) or package.startswith(f"{PACKAGE}.")
+    import_named([name] if ours else [])
+    for each in imported_classes(LitBase):
+        # A class of the suite is found by its name alone: modules move between versions.
+        if wanted == f"{each.__module__}.{each.__qualname__}" or (ours and name == each.__name__):
+            return each
+    where = f"{path} was saved by" if named is not None else "--model"
+    raise CheckpointError(f"{where} {wanted}, which is no model of the suite{did_you_mean(name, names)}")
 
 
 def _data_state(contents: dict[str, Any]) -> dict[str, Any]:
-    """What the data module left in a checkpoint; empty if the run had none of the suite's."""
+    """The datamodule's state in a checkpoint; empty if the run had no datamodule of the suite."""
     for state in contents.values():
         if isinstance(state, dict) and isinstance(state.get("preprocessing"), dict):
             return state
@@ -147,14 +141,14 @@ def _data_state(contents: dict[str, Any]) -> dict[str, Any]:
 
 
 def _preprocessing(stored: dict[str, Any], given: Any, path: Path) -> dict[str, Any]:
-    """The checkpoint's preprocessing with the flags laid over it.
+    """The checkpoint's preprocessing, with the values of the flags where they are given.
 
     Raises:
-        ConfigError: Neither the checkpoint nor the flags tell everything.
+        ConfigError: A value stands neither in the checkpoint nor in the flags.
     """
     flags = {name: getattr(given, name) for name in ("mean", "std", "resize", "interpolation")}
     whole = {"colour": "RGB", "scale": 1 / 255, **stored, **{name: value for name, value in flags.items() if value}}
     missing = [f"--{name}" for name in flags if name not in whole]
     if missing:
-        raise ConfigError(f"{path} does not hold how its pictures were prepared: give {', '.join(missing)}")
+        raise ConfigError(f"{path} does not hold the preprocessing of its pictures: give {', '.join(missing)}")
     return whole

@@ -14,7 +14,7 @@ SOME_FAILED = 1
 
 
 def main(argv: Sequence[str]) -> int:
-    """Extract; 1 if a file failed."""
+    """Extract features and return 0, or 1 if a file failed."""
     options = _parser().parse_args(argv)
     if (options.videos is None) == (options.sequences is None):
         raise ConfigError("give either --videos FILE_OR_FOLDER or --sequences FOLDER")
@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = LightParser(
         prog="vision-suite features",
         description="Features of videos by any video model of torchvision or image model of timm, with their times; or "
-        "of sequences by a checkpoint of LitRecognizer. A killed extraction goes on where it stopped.",
+        "features of sequences by a checkpoint of LitRecognizer. A killed extraction continues where it stopped.",
     )
     parser.add_argument("--videos", help="a video file, or a folder searched to the bottom")
     parser.add_argument("--sequences", type=Path, help="a folder of features for a recogniser, with features.json")
@@ -40,14 +40,14 @@ def _parser() -> argparse.ArgumentParser:
         "--backbone", default="torchvision:r3d_18", help="torchvision:<video model> or timm:<image model>"
     )
     parser.add_argument("--weights", default="default", help="default (the package's own), a file, or random:<seed>")
-    parser.add_argument("--outputs", default="both", choices=["both", "features", "logits"], help="which columns")
+    parser.add_argument("--outputs", default="both", choices=["both", "features", "logits"], help="columns to store")
     parser.add_argument("--fps", type=float, default=15.0, help="frames a second at which videos are read")
     parser.add_argument("--clip", type=int, default=16, help="frames of a clip")
     parser.add_argument("--stride", type=int, default=16, help="frames (or rows of sequences) from one to the next")
-    parser.add_argument("--checkpoint", type=Path, help="of LitRecognizer, for --sequences")
+    parser.add_argument("--checkpoint", type=Path, help="checkpoint of LitRecognizer, for --sequences")
     parser.add_argument("--batch_size", type=int, default=8, help="clips at a time")
     parser.add_argument("--workers", type=int, default=1, help="processes, each with its share of the cores")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...")
+    parser.add_argument("--device", default="auto", help="device: auto, cpu, cuda ...")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
 

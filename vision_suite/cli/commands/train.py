@@ -1,4 +1,4 @@
-"""``fit``, ``validate``, ``test`` and ``predict``: prepare the arguments, run Lightning, word what went wrong."""
+"""``fit``, ``validate``, ``test`` and ``predict``: prepare the arguments, run Lightning, report mistakes in a line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from vision_suite.callbacks.predict.base import AutoWriter
 from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.cli.trainer import arguments
-from vision_suite.cli.trainer.plugins import import_plugins, import_rooms
+from vision_suite.cli.trainer.classes import import_everything, import_named
+from vision_suite.cli.trainer.plugins import import_plugins
 from vision_suite.cli.trainer.suite_cli import SuiteCLI, warn
 from vision_suite.errors import CheckpointError, ConfigError
 
@@ -26,14 +27,17 @@ def run(argv: Sequence[str]) -> SuiteCLI:
     """Run a trainer command and return the object that holds its trainer, model and data.
 
     Args:
-        argv: The command, then its options.
+        argv: Command, then its options.
 
     Raises:
-        SuiteError: Something the user can mend, in one line.
+        SuiteError: A mistake that the user can correct, in one line.
     """
-    import_rooms()
     import_plugins()
     resolved = arguments.resolve_names(argv)
+    if arguments.asks_for_help(resolved):
+        import_everything()
+    else:
+        import_named(setting.value for setting in arguments.settings(resolved) if isinstance(setting.value, str))
     _warn_of_early_flags(resolved)
     _calm(argv[0])
     try:
@@ -57,7 +61,7 @@ def _warn_of_early_flags(argv: Sequence[str]) -> None:
 
 
 def _calm(command: str) -> None:
-    """Keep off the screen what the user can do nothing about."""
+    """Hide messages that the user can do nothing about."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning's own use of torch
     if command != "fit":
@@ -66,7 +70,7 @@ def _calm(command: str) -> None:
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    """Keep Lightning's notes on the run, drop its tips to install further products."""
+    """True for Lightning's notes on the run, False for its tips to install further products."""
     return "Tip:" not in str(record.msg)
 
 

@@ -1,1 +1,1 @@
-"""The trainer commands: parsing, links, checkpoints and messages around Lightning's CLI."""
+"""Trainer commands: parsing, links, checkpoints and messages around Lightning's CLI."""

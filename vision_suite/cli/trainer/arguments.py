@@ -1,4 +1,4 @@
-"""The argument list before Lightning's parser sees it: names become files, and what was given explicitly is known.
+"""Argument list before Lightning's parser reads it: names become files, and the settings that were given are known.
 
 Lightning's parser reads strictly from left to right, so a flag before ``-c`` loses to the file. Nothing is reordered
 here; the caller warns.
@@ -14,10 +14,13 @@ from typing import Any
 import yaml
 
 from vision_suite.cli.configs import is_inline, resolve, resolve_part
+from vision_suite.cli.trainer.classes import present_path
 from vision_suite.errors import ConfigError
 
 CONFIG_FLAGS = ("-c", "--config")
-# Flags that take a packaged part by its bare name, and the folder of _base in which it lies.
+HELP_FLAGS = ("-h", "--help")
+FILE_ENDINGS = (".yaml", ".yml", ".json")
+# Flags that take a packaged part by its bare name, and the folder of _base that holds the part.
 PART_FLAGS = {"--trainer": "trainer", "--model": "model", "--data": "data", "--trainer.logger": "logger"}
 
 
@@ -26,10 +29,10 @@ class Option:
     """One option of an argument list.
 
     Attributes:
-        flag: The flag with its dashes, without a value.
-        value: Its value, None for a switch.
-        start: Position of its first word.
-        stop: Position after its last word.
+        flag: Flag with its dashes, without a value.
+        value: Value of the flag, None for a switch.
+        start: Index of its first word.
+        stop: Index after its last word.
     """
 
     flag: str
@@ -39,8 +42,23 @@ class Option:
 
     @property
     def is_config(self) -> bool:
-        """Whether this option names a configuration."""
+        """True for an option that names a configuration."""
         return self.flag in CONFIG_FLAGS
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value that a flag or a file gives.
+
+    Attributes:
+        key: Dotted key without ``init_args``, such as ``model.width``.
+        value: Value as YAML reads it; for a section, the section.
+        source: Flag or file that gives it.
+    """
+
+    key: str
+    value: Any
+    source: str
 
 
 def options(argv: Sequence[str]) -> Iterator[Option]:
@@ -63,7 +81,7 @@ def options(argv: Sequence[str]) -> Iterator[Option]:
 
 
 def resolve_names(argv: Sequence[str]) -> list[str]:
-    """Replace the names of configurations and parts by their files.
+    """Replace the names of configurations and parts by their files, and former class paths by present ones.
 
     Raises:
         ConfigError: A ``-c`` value is neither a file nor a named configuration.
@@ -75,9 +93,9 @@ def resolve_names(argv: Sequence[str]) -> list[str]:
         if option.is_config:
             value = resolve(option.value)
         elif option.flag in PART_FLAGS:
-            value = resolve_part(PART_FLAGS[option.flag], option.value)
+            value = present_path(resolve_part(PART_FLAGS[option.flag], option.value))
         else:
-            continue
+            value = present_path(option.value)
         joined = option.stop - option.start == 1
         resolved[option.stop - 1] = f"{option.flag}={value}" if joined else value
     return resolved
@@ -97,29 +115,44 @@ def flags_before_config(argv: Sequence[str]) -> list[str]:
 
 def insert_config(argv: Sequence[str], config: str) -> list[str]:
     """Add a configuration behind the last ``-c`` (or behind the command): it beats files, flags after it beat it."""
-    place = max((option.stop for option in options(argv) if option.is_config), default=1)
-    return [*argv[:place], f"--config={config}", *argv[place:]]
+    index = max((option.stop for option in options(argv) if option.is_config), default=1)
+    return [*argv[:index], f"--config={config}", *argv[index:]]
 
 
-def given_settings(argv: Sequence[str]) -> dict[str, str]:
-    """Every setting that flags and files name, as dotted key without ``init_args``, and where it was named.
+def asks_for_help(argv: Sequence[str]) -> bool:
+    """True if a flag asks for the help of the command, which lists all classes."""
+    return any(option.flag in HELP_FLAGS for option in options(argv))
+
+
+def settings(argv: Sequence[str]) -> Iterator[Setting]:
+    """Every setting that flags and files give, in the order of the parser: a later one wins.
 
     Raises:
         ConfigError: A file is not YAML.
     """
-    given: dict[str, str] = {}
     for option in options(argv):
         if option.is_config and option.value is not None:
             if is_inline(option.value):
-                _collect("", _loaded(option.value), Path(), option.flag, given)
+                yield from _below("", _loaded(option.value), Path(), option.flag)
             else:
-                _collect_file("", Path(option.value), given)
+                yield from _in_file("", Path(option.value))
         elif option.flag.startswith("--"):
             key = _plain_key(option.flag[2:].removesuffix("+"))
-            given[key] = option.flag
-            if option.value is not None:
-                _collect(key, _loaded(option.value), Path(), option.flag, given)
-    return given
+            value = None if option.value is None else _loaded(option.value)
+            yield Setting(key, value, option.flag)
+            yield from _below(key, value, Path(), option.flag)
+
+
+def given_settings(argv: Sequence[str]) -> dict[str, str]:
+    """The dotted key of every setting that flags and files give, and the flag or file that gives it."""
+    return {setting.key: setting.source for setting in settings(argv)}
+
+
+def class_named(given: Sequence[Setting], section: str) -> str | None:
+    """Name or path of the class that settings choose for a section, None if they choose none."""
+    keys = (section, f"{section}.class_path", f"{section}.help")
+    texts = [each.value for each in given if each.key in keys and isinstance(each.value, str)]
+    return next((text for text in reversed(texts) if not text.endswith(FILE_ENDINGS)), None)
 
 
 def _plain_key(key: str) -> str:
@@ -128,15 +161,15 @@ def _plain_key(key: str) -> str:
 
 
 def _loaded(text: str) -> Any:
-    """Text as YAML, or unchanged when it is none: the parser reports what is wrong with it."""
+    """Text as YAML, or unchanged when it is none: the parser reports the mistake."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
         return text
 
 
-def _collect_file(prefix: str, path: Path, given: dict[str, str]) -> None:
-    """Add the settings that a configuration file names; a section that is no file is left to the parser."""
+def _in_file(prefix: str, path: Path) -> Iterator[Setting]:
+    """The settings that a configuration file gives; a section that is no file is left to the parser."""
     if not path.is_file():
         return
     try:
@@ -144,20 +177,21 @@ def _collect_file(prefix: str, path: Path, given: dict[str, str]) -> None:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).replace('"<unicode string>"', str(path)).split())
         raise ConfigError(f"{path} is not YAML ({reason})") from error
-    _collect(prefix, contents, path.parent, str(path), given)
+    yield from _below(prefix, contents, path.parent, str(path))
 
 
-def _collect(prefix: str, value: Any, folder: Path, source: str, given: dict[str, str]) -> None:
-    """Add the settings under a value; a section may be the path of another file, relative to the one that names it."""
+def _below(prefix: str, value: Any, folder: Path, source: str) -> Iterator[Setting]:
+    """The settings under a value; a section may be the path of another file, relative to the one that names it."""
     if isinstance(value, dict):
-        for name, below in value.items():
+        for name, inner in value.items():
             key = _plain_key(f"{prefix}.{name}" if prefix else str(name))
             if key != prefix:
-                given[key] = source
-            _collect(key, below, folder, source, given)
+                yield Setting(key, inner, source)
+            yield from _below(key, inner, folder, source)
     elif isinstance(value, list):
         for member in value:
+            yield Setting(prefix, member, source)
             if isinstance(member, dict):
-                _collect(prefix, member, folder, source, given)
-    elif isinstance(value, str) and value.endswith((".yaml", ".yml", ".json")):
-        _collect_file(prefix, folder / value, given)
+                yield from _below(prefix, member, folder, source)
+    elif isinstance(value, str) and value.endswith(FILE_ENDINGS):
+        yield from _in_file(prefix, folder / value)

@@ -1,4 +1,4 @@
-"""What a checkpoint says about its model, read without running any code from the file."""
+"""Model section of a checkpoint, read without running any code from the file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class SavedModel:
     """The model section of a checkpoint.
 
     Attributes:
-        path: The file.
-        class_path: The Lightning module's class, None when the module was built outside the command line.
-        settings: Its constructor's arguments as plain containers.
+        path: Checkpoint file.
+        class_path: Class of the Lightning module, None when the module was built outside the command line.
+        settings: Arguments of its constructor, as plain containers.
     """
 
     path: Path
@@ -30,7 +30,7 @@ class SavedModel:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The contents of a checkpoint.
+    """Read the contents of a checkpoint.
 
     Raises:
         CheckpointError: The file is missing, truncated, or not a checkpoint of Lightning.
@@ -50,7 +50,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def saved_model(path: Path) -> SavedModel:
-    """The model section of a checkpoint file; see `load` for errors."""
+    """Read the model section of a checkpoint file; it raises the errors of `load`."""
     settings = dict(load(path).get("hyper_parameters") or {})
     settings.pop("_instantiator", None)
     class_path = settings.pop("_class_path", None)
@@ -58,10 +58,10 @@ def saved_model(path: Path) -> SavedModel:
 
 
 def find(word: str, folders: list[Path]) -> Path:
-    """The newest ``last.ckpt`` of earlier runs, or the best checkpoint of the run it belongs to.
+    """Find the newest ``last.ckpt`` of earlier runs, or the best checkpoint of the run it belongs to.
 
     Args:
-        word: ``last`` or ``best``.
+        word: Either ``last`` or ``best``.
         folders: Folders that hold the runs of this experiment, each run with its ``checkpoints``.
 
     Raises:

@@ -1,7 +1,7 @@
-"""One line instead of the parser's dump: what was given, what is allowed, and the nearest names.
+"""Mistakes in one line instead of the parser's dump: the given value, the allowed ones, and the nearest names.
 
-The parser reports a mistake inside a class as a tree of every type it tried. The rules below pick the branch that says
-what is wrong. A text that no rule knows is shortened, never dropped.
+The parser reports a mistake inside a class as a tree of every type it tried. The rules below pick the branch that names
+the mistake. A text that no rule knows is shortened, never dropped.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 from vision_suite.cli.hints import did_you_mean
 
 LONGEST = 300
-Finding = tuple[int, str]  # where in the text, and the line
+Finding = tuple[int, str]  # index in the text, and the line
 
 
 class Vocabulary(Protocol):
@@ -30,13 +30,13 @@ class Vocabulary(Protocol):
 
 
 def explain(text: str, known: Vocabulary) -> str:
-    """Say in one line what is wrong.
+    """Explain a mistake in one line.
 
     Args:
-        text: The message of an ``argparse.ArgumentError`` raised by jsonargparse.
+        text: Message of an ``argparse.ArgumentError`` raised by jsonargparse.
         known: Names to suggest.
     """
-    # A union is tried type by type, the likely one first: what stands first in the text is what was meant.
+    # A union is tried type by type, the likely one first: the first finding in the text is the one that was meant.
     found = [
         finding
         for rule in (_required, _unknown_setting, _unknown_class, _wrong_value)
@@ -126,13 +126,13 @@ def _missing_file(text: str) -> str | None:
 
 
 def _key(text: str, whole: bool = False) -> str:
-    """The setting a message is about: the outermost one, or the whole path down to the innermost."""
+    """The setting that a message is about: the outermost one, or the whole path down to the innermost."""
     keys = re.findall(r'Parser key "([^"]+)"', text)
     return ".".join(keys if whole else keys[:1])
 
 
 def _kind(kinds: Iterable[str]) -> str:
-    """Types as a person writes them, each once."""
+    """Types in plain words, each once."""
     words: list[str] = []
     for kind in kinds:
         literal = re.search(r"Literal\[(.+)\]", kind)

@@ -1,15 +1,17 @@
-"""The names that a parser knows, for hints: flags, classes that fit a key, settings of a class."""
+"""Names that a parser knows: flags, classes that fit a key, settings of a class."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 from collections.abc import Iterator
+from typing import TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers import Logger
 
+from vision_suite.cli.trainer import classes
 from vision_suite.datasets.base import BaseData
 from vision_suite.lit_modules.base import LitBase
 
@@ -19,13 +21,14 @@ BASES: dict[str, type] = {
     "trainer.logger": Logger,
     "trainer.callbacks": Callback,
 }
+Base = TypeVar("Base")
 
 
 class ParserNames:
     """Names to suggest in messages about one command.
 
     Args:
-        parser: The parser of the command.
+        parser: Parser of the command.
     """
 
     def __init__(self, parser: ArgumentParser) -> None:
@@ -37,18 +40,49 @@ class ParserNames:
 
     def classes(self, key: str) -> list[str]:
         """Names of the classes that fit a key; none for a key that takes no class."""
-        return sorted({found.__name__ for found in _subclasses(BASES[key])}) if key in BASES else []
+        return class_names(BASES[key]) if key in BASES else []
 
     def settings(self, class_path: str) -> list[str]:
         """The settings of a class, dotted where nested."""
-        return class_settings(class_path)
+        module, name = class_path.rsplit(".", 1)
+        return class_settings(getattr(importlib.import_module(module), name))
 
 
-def class_settings(class_path: str) -> list[str]:
+def class_names(base: type) -> list[str]:
+    """Names of the concrete public classes below a base class: imported ones and those of the suite's own rooms."""
+    below: list[type] = list(_subclasses(base))
+    indexed = classes.names_below({base.__name__, *(found.__name__ for found in below)})
+    return sorted({*indexed, *(found.__name__ for found in below if _public(found))})
+
+
+def imported_classes(base: type[Base]) -> list[type[Base]]:
+    """Concrete public classes below a base class that have been imported."""
+    return [found for found in _subclasses(base) if _public(found)]
+
+
+def find_class(name: str, base: type[Base]) -> type[Base] | None:
+    """The class that a name or a class path means, None if there is none below the base class.
+
+    Args:
+        name: Name of an imported class, or the path of any class.
+        base: Base class that it must have.
+    """
+    if "." not in name:
+        return next((found for found in _subclasses(base) if found.__name__ == name), None)
+    if not all(part.isidentifier() for part in name.split(".")):
+        return None
+    module, _, attribute = classes.present_path(name).rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except ImportError:
+        return None  # the parser reports it
+    return found if isinstance(found, type) and issubclass(found, base) else None
+
+
+def class_settings(owner: type) -> list[str]:
     """The settings of a class, dotted where nested, inherited ones included."""
-    module, name = class_path.rsplit(".", 1)
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(getattr(importlib.import_module(module), name), "it", fail_untyped=False)
+    parser.add_class_arguments(owner, "it", fail_untyped=False)
     return [key.removeprefix("it.") for key in flat_keys(parser.get_defaults(skip_validation=True))]
 
 
@@ -57,10 +91,13 @@ def flat_keys(section: Namespace) -> list[str]:
     return [key.replace(".init_args", "") for key in vars(section.as_flat()) if not key.endswith("class_path")]
 
 
-def _subclasses(base: type) -> Iterator[type]:
-    """Concrete public classes below a base class that have been imported."""
-    below: list[type] = base.__subclasses__()
-    for found in below:
-        if not inspect.isabstract(found) and not found.__name__.startswith("_"):
-            yield found
+def _subclasses(base: type[Base]) -> Iterator[type[Base]]:
+    """Every class below a base class that has been imported."""
+    found: type[Base]
+    for found in base.__subclasses__():
+        yield found
         yield from _subclasses(found)
+
+
+def _public(found: type) -> bool:
+    return not inspect.isabstract(found) and not found.__name__.startswith("_")

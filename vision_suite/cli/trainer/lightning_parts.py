@@ -1,0 +1,92 @@
+"""Parts of Lightning that the trainer commands replace or rely on, as they were read.
+
+Lightning promises nothing about private names. A test compares each part with the installed version and fails with the
+names of those that changed: compare them with their use here, then store the new version and digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import pkgutil
+from dataclasses import dataclass
+
+READ_IN = "2.6.6"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A function of Lightning.
+
+    Attributes:
+        name: Dotted name of the function.
+        digest: First 16 digits of the SHA-256 of its source in version `READ_IN`.
+        use: Use that the suite makes of it.
+    """
+
+    name: str
+    digest: str
+    use: str
+
+    def installed_digest(self) -> str:
+        """The digest of the source in the installed version; the reason in brackets if it has no such function."""
+        try:
+            source = inspect.getsource(pkgutil.resolve_name(self.name))
+        except (AttributeError, ImportError) as error:
+            return f"({error})"
+        return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+
+PARTS = (
+    Part(
+        "pytorch_lightning.cli.LightningCLI._parse_ckpt_path",
+        "9c48f812abdba883",
+        "replaced: flags beat the checkpoint",
+    ),
+    Part(
+        "pytorch_lightning.cli.LightningCLI._prepare_subcommand_parser",
+        "f8dd35019fc11fa4",
+        "extended: defaults of the commands' own arguments",
+    ),
+    Part(
+        "pytorch_lightning.cli.LightningCLI._add_subcommands",
+        "c1156fb114742aca",
+        "relied on: it keeps the parsers in _subcommand_parsers",
+    ),
+    Part(
+        "pytorch_lightning.cli.LightningCLI._instantiate_trainer",
+        "fb0a321f9f407d93",
+        "extended: the callbacks of every run",
+    ),
+    Part(
+        "pytorch_lightning.cli.LightningCLI._add_instantiators",
+        "21a40c6fecfae243",
+        "replaced: instantiators of a class of the suite",
+    ),
+    Part(
+        "pytorch_lightning.cli._InstantiatorFn.__call__",
+        "40d63e5e45dfdbdd",
+        "extended: only linked values that a class takes become hyper-parameters",
+    ),
+    Part(
+        "pytorch_lightning.cli.LightningCLI.parse_arguments",
+        "0212af63be2c673c",
+        "replaced: errors in one line, and never the process's own arguments",
+    ),
+    Part(
+        "pytorch_lightning.cli.LightningCLI.instantiate_classes",
+        "68ccc75b84764fdc",
+        "extended: an error inside a link comes out as it is",
+    ),
+    Part(
+        "pytorch_lightning.cli.SaveConfigCallback.setup",
+        "ea5348cc7956ff16",
+        "extended: the processes agree on the run's folder first",
+    ),
+)
+
+
+def changed_parts() -> list[str]:
+    """A line for every part whose installed source differs from the one that was read."""
+    found = [(part, part.installed_digest()) for part in PARTS]
+    return [f"{part.name} ({part.use}) is now {now}" for part, now in found if now != part.digest]
