@@ -15,7 +15,7 @@ from pytorch_lightning.utilities import rank_zero_info
 
 from vision_suite.callbacks.kinds import serving
 from vision_suite.callbacks.predict.store import clear, fresh_folders, require_keys
-from vision_suite.lit_modules.base import LitBase
+from vision_suite.lit_modules.base import LitBase, datamodule_of
 
 DataT = TypeVar("DataT")
 FOLDER = "vision_suite.callbacks.predict"
@@ -32,14 +32,14 @@ class BaseWriter(Callback, ABC, Generic[DataT]):
     Attributes:
         kind: Class of its datamodule, or several as ``A | B``.
         keys: Entries that ``predict_step`` must return.
-        pictures_folder: Name of the folder of pictures.
+        pictures_folder: Name of the folder of pictures; empty if none are drawn.
         needs: Line for a run with another kind of data, of which nothing is written.
         folder: Folder of the predictions.
     """
 
     kind: ClassVar[Any]
     keys: ClassVar[frozenset[str]]
-    pictures_folder: ClassVar[str]
+    pictures_folder: ClassVar[str] = ""
     needs: ClassVar[str] = "model and data must both be the suite's own"
 
     def __init__(self) -> None:
@@ -93,13 +93,13 @@ class BaseWriter(Callback, ABC, Generic[DataT]):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Agree on the folder and clear what an earlier prediction left there."""
-        data = data_of(trainer)
+        data: Any = datamodule_of(trainer)
         self._data = data if isinstance(data, self.kind) and isinstance(pl_module, LitBase) else None
         if self._data is None:
             rank_zero_info(f"predictions are not written by {type(self).__name__}: {self.needs}")
             return
         trainer.predict_loop.return_predictions = False
-        self.folder = fresh_folders(trainer, PARTS, self.pictures_folder)
+        self.folder = fresh_folders(trainer, PARTS, *filter(None, (self.pictures_folder,)))
         self.start(trainer, pl_module, data)
 
     def on_predict_batch_end(
@@ -146,7 +146,7 @@ class AutoWriter(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the writer."""
         self._writer = None
-        data = data_of(trainer)
+        data = datamodule_of(trainer)
         given = [callback for callback in trainer.callbacks if isinstance(callback, BaseWriter)]  # type: ignore[attr-defined]
         if any(isinstance(data, writer.kind) for writer in given):
             return
@@ -175,11 +175,6 @@ class AutoWriter(Callback):
         """Let the writer finish."""
         if self._writer is not None:
             self._writer.on_predict_end(trainer, pl_module)
-
-
-def data_of(trainer: Trainer) -> Any:
-    """The trainer's datamodule, None if it was given loaders."""
-    return trainer.datamodule  # type: ignore[attr-defined]
 
 
 def log_pictures(trainer: Trainer, key: str, pictures: Sequence[Image.Image]) -> None:
