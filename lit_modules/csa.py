@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
-from pytorch_lightning import Callback
 from torch import Tensor
 
 from vision_suite.errors import check_choice
@@ -128,13 +127,6 @@ class LitCSA(LitBase):
         found = {"sequence": sequence, "values": values, "index": index, "classes": classes, "curves": curves.cpu()}
         gate = output.gates.temporal
         return found if gate is None else {**found, "gates": gate.float().cpu()}
-
-    def configure_callbacks(self) -> list[Callback]:
-        """A writer of detections, unless the trainer has one."""
-        from vision_suite.callbacks.predict.tad import DetectionWriter
-
-        there = any(isinstance(callback, DetectionWriter) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
-        return [] if there else [DetectionWriter()]
 
     def make_report(self, stage: EvalStage) -> DetectionReport:
         """Mean average precision of detections and recall of proposals."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
@@ -141,13 +140,6 @@ class LitOAT(LitBase):
         trial, values = path_rows(self._draw(batch, self.samples), batch)
         _, likeliest = path_rows(greedy(self.model, batch, self.max_length), batch)
         return {"trial": trial.cpu(), "values": values.cpu(), "likeliest": likeliest.cpu()}
-
-    def configure_callbacks(self) -> list[Callback]:
-        """A writer of scanpaths, unless the trainer has one."""
-        from vision_suite.callbacks.predict.scanpath import ScanpathWriter
-
-        there = any(isinstance(callback, ScanpathWriter) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
-        return [] if there else [ScanpathWriter()]
 
     def make_report(self, stage: EvalStage) -> ScanpathReport:
         """Scores of drawn paths and of the likeliest steps, beside observers and simple predictors."""

@@ -1,4 +1,4 @@
-"""Emoji-ReID prepared once: the same emoji drawn by 8 designs, in Market layout (re-ID) and CUB layout (classes).
+"""Emoji-ReID built and checked: the same emoji drawn by 8 designs, in Market layout (re-ID) and CUB layout (classes).
 
 Identity = emoji, camera = design. A stand-in made from freely licensed drawings: it shows that code learns and
 generalises to unseen identities, and says nothing about any published table.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import csv
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vision_suite.datasets.emoji.draw import Drawing, Drawn, draw_all, drawings
-from vision_suite.datasets.emoji.recipe import Recipe
+from vision_suite.datasets.emoji.plan import Plan
 from vision_suite.datasets.emoji.rules import (
     PROTOCOLS,
     PROTOCOLS_C,
@@ -37,53 +36,31 @@ from vision_suite.datasets.emoji.write import (
     write_market,
 )
 from vision_suite.datasets.prepare.archives import sha256_of
-from vision_suite.datasets.prepare.base import MANIFEST, Progress, VerifyReport, as_json, load_manifest, prepare_once
-from vision_suite.datasets.prepare.fetch import data_dir, fetch_members
-from vision_suite.errors import ConfigError, DataError
+from vision_suite.datasets.prepare.base import (
+    ATTRIBUTION,
+    MANIFEST,
+    Options,
+    Progress,
+    VerifyReport,
+    as_json,
+    load_manifest,
+)
+from vision_suite.datasets.prepare.fetch import fetch_members
+from vision_suite.errors import DataError
 
-DEFAULT_SIZE = 64
-MIN_SIZE, MAX_SIZE = 16, 1024
 PICTURES = "pictures"
 
 
-def folder_of(image_size: int) -> Path:
-    """Where the set of this picture size lives."""
-    return data_dir() / f"emoji-reid-{image_size}"
+def why_not_ready(folder: Path, plan: Plan) -> str | None:
+    """The reason that a folder must be prepared, by its manifest and file counts; None if there is none.
 
-
-def prepare(recipe: Recipe, progress: Progress, *, source: Path | None, image_size: int, workers: int) -> Path:
-    """Fetch, draw and write the set, unless it is there; other processes wait for the one that works.
-
-    Args:
-        recipe: Archives and expected numbers.
-        progress: Told how far it is.
-        source: An archive, a folder of archives or an unpacked package to use instead of the registry.
-        image_size: Side of the pictures in pixels.
-        workers: Number of drawing processes.
-
-    Returns:
-        The prepared folder.
-
-    Raises:
-        ConfigError: The size is out of range.
-        DataError: An archive cannot be had, or the identities are not the expected ones.
+    No picture is read.
     """
-    if not MIN_SIZE <= image_size <= MAX_SIZE:
-        raise ConfigError(f"image_size={image_size}: choose a size from {MIN_SIZE} to {MAX_SIZE} pixels")
-
-    def build(part: Path) -> None:
-        _build(part, recipe, progress, source=source, image_size=image_size, workers=workers)
-
-    return prepare_once(folder_of(image_size), partial(why_not_ready, recipe=recipe), build)
-
-
-def why_not_ready(folder: Path, recipe: Recipe) -> str | None:
-    """What is wrong with a prepared folder by its manifest and file counts; None if nothing is. Reads no picture."""
     try:
         manifest = _load(folder)
     except DataError as error:
         return str(error)
-    if manifest["rule_version"] != recipe.rule_version or manifest["sources"] != recipe.sources():
+    if manifest["rule_version"] != plan.rule_version or manifest["sources"] != plan.sources():
         return "made from other archives or by an older rule"
     for part, record in manifest["parts"].items():
         if part != PICTURES and not (folder / part / MANIFEST).is_file():
@@ -96,7 +73,7 @@ def why_not_ready(folder: Path, recipe: Recipe) -> str | None:
     return None
 
 
-def verify(folder: Path, recipe: Recipe, progress: Progress) -> VerifyReport:
+def verify(folder: Path, plan: Plan, progress: Progress) -> VerifyReport:
     """Recompute every count and checksum of a prepared folder from the files themselves.
 
     Raises:
@@ -104,9 +81,9 @@ def verify(folder: Path, recipe: Recipe, progress: Progress) -> VerifyReport:
     """
     manifest = _load(folder)
     problems = []
-    if manifest["sources"] != recipe.sources() or manifest["rule_version"] != recipe.rule_version:
+    if manifest["sources"] != plan.sources() or manifest["rule_version"] != plan.rule_version:
         problems.append(f"{MANIFEST}: made from other archives or by an older rule")
-    if manifest["identities"]["sha256"] != recipe.expected.sha256:
+    if manifest["identities"]["sha256"] != plan.expected.sha256:
         problems.append(f"{MANIFEST}: the identities are not the expected ones")
     for name, sha in manifest["tables"].items():
         if not (folder / name).is_file() or sha256_of(folder / name) != sha:
@@ -148,33 +125,43 @@ def _load(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _build(
-    part: Path, recipe: Recipe, progress: Progress, *, source: Path | None, image_size: int, workers: int
-) -> None:
-    """Write the whole set into the empty path ``part``."""
+def build(part: Path, plan: Plan, progress: Progress, options: Options) -> None:
+    """Write the whole set into the empty path ``part``.
+
+    Args:
+        part: Folder to create.
+        plan: Archives and expected numbers.
+        progress: Listener.
+        options: Choices of the user; the picture size must be given.
+
+    Raises:
+        DataError: An archive cannot be had, or the identities are not the expected ones.
+    """
+    assert options.image_size is not None
     tables = []
-    for position, origin in enumerate(recipe.origins):
-        progress("fetching", position, len(recipe.origins))
-        members = fetch_members(origin.archive, source)
+    for done, origin in enumerate(plan.origins):
+        progress("fetching", done, len(plan.origins))
+        members = fetch_members(origin.archive, options.source)
         tables.append({name: json.loads(content) for name, content in members.items()})
-    progress("fetching", len(recipe.origins), len(recipe.origins))
+    progress("fetching", len(plan.origins), len(plan.origins))
     icons = [table["package/icons.json"] for table in tables[:-1]]
     subgroups = subgroups_by_name(
         tables[-1]["package/en/data.json"], tables[-1]["package/meta/groups.json"]["subgroups"]
     )
 
-    neutral = shared_names([table["icons"] for table in icons[: recipe.core_designs]])
+    neutral = shared_names([table["icons"] for table in icons[: plan.core_designs]])
     candidates = without_gendered(neutral)
     jobs: list[Drawing] = []
-    for design, table in zip(recipe.designs, icons, strict=True):
+    for design, table in zip(plan.designs, icons, strict=True):
         jobs += drawings(design.key, table, candidates)
     part.mkdir(parents=True)
-    masters = draw_all(jobs, part / PICTURES, image_size, workers, lambda n, total: progress("drawing", n, total))
+    size, workers = options.image_size, options.workers
+    masters = draw_all(jobs, part / PICTURES, size, workers, lambda n, total: progress("drawing", n, total))
 
-    rasters = [{d.name: d.raster for d in masters if d.design == o.key} for o in recipe.designs[: recipe.core_designs]]
+    rasters = [{d.name: d.raster for d in masters if d.design == o.key} for o in plan.designs[: plan.core_designs]]
     names = without_twins(candidates, rasters)
-    _check_identities(recipe, neutral, candidates, names)
-    camera_of = {design.key: camera for camera, design in enumerate(recipe.designs)}
+    _check_identities(plan, neutral, candidates, names)
+    camera_of = {design.key: camera for camera, design in enumerate(plan.designs)}
     identity_of = {name: identity for identity, name in enumerate(names, start=1)}
     drawn: dict[tuple[int, str], Drawn] = {}
     for entry in masters:
@@ -183,13 +170,13 @@ def _build(
         else:
             entry.path.unlink()
     pictures = [Picture(name, identity_of[name], camera) for camera, name in sorted(drawn, key=lambda k: (k[1], k[0]))]
-    _check_pictures(recipe, pictures)
-    _write_parts(part, recipe, progress, pictures, drawn, subgroups, image_size)
+    _check_pictures(plan, pictures)
+    _write_parts(part, plan, progress, pictures, drawn, subgroups, options.image_size)
 
 
 def _write_parts(
     part: Path,
-    recipe: Recipe,
+    plan: Plan,
     progress: Progress,
     pictures: list[Picture],
     drawn: dict[tuple[int, str], Drawn],
@@ -198,14 +185,14 @@ def _write_parts(
 ) -> None:
     """Write every protocol's folder, the table of identities, the attribution and the manifests."""
     linker = Linker()
-    common = {"name": "Emoji-ReID", "image_size": image_size, "rule_version": recipe.rule_version}
+    common = {"name": "Emoji-ReID", "image_size": image_size, "rule_version": plan.rule_version}
     parts: dict[str, dict[str, Any]] = {}
     steps = (*PROTOCOLS, "fgvc", "closed")
     for done, name in enumerate(steps):
         progress("writing", done, len(steps))
         record: dict[str, Any] = {**common, "part": name, "about": _ABOUT[name]}
         if name in PROTOCOLS:
-            splits = market_splits(name, pictures, recipe.core_designs)
+            splits = market_splits(name, pictures, plan.core_designs)
             record["layout"] = "market1501"
             record["counts"], record["checksums"] = write_market(part / name, splits, drawn, linker)
         elif name == "fgvc":
@@ -232,18 +219,18 @@ def _write_parts(
             design.key: list_digest(
                 {entry.path.name: entry.sha256 for entry in drawn.values() if entry.design == design.key}
             )
-            for design in recipe.designs
+            for design in plan.designs
         },
     }
-    _write_identities(part / "identities.csv", recipe, pictures, subgroups)
-    (part / "ATTRIBUTION.txt").write_text(recipe.attribution(), encoding="utf-8")
-    tables = {name: sha256_of(part / name) for name in ("identities.csv", "ATTRIBUTION.txt")}
+    _write_identities(part / "identities.csv", plan, pictures, subgroups)
+    (part / ATTRIBUTION).write_text(plan.attribution(), encoding="utf-8")
+    tables = {name: sha256_of(part / name) for name in ("identities.csv", ATTRIBUTION)}
     names = sorted({picture.name for picture in pictures})
     manifest = {
         **common,
-        "sources": recipe.sources(),
-        "licence": recipe.licence(),
-        "attribution": recipe.attribution(),
+        "sources": plan.sources(),
+        "licence": plan.licence(),
+        "attribution": plan.attribution(),
         "seeds": "none: the split is by sha256 of the name, modulo 100",
         "identities": {"count": len(names), "sha256": names_digest(names)},
         "pictures": len(pictures),
@@ -253,11 +240,11 @@ def _write_parts(
     (part / MANIFEST).write_text(as_json(manifest), encoding="utf-8")
 
 
-def _write_identities(path: Path, recipe: Recipe, pictures: list[Picture], subgroups: dict[str, str]) -> None:
-    """Write which number, split, subgroup and designs each name has."""
+def _write_identities(path: Path, plan: Plan, pictures: list[Picture], subgroups: dict[str, str]) -> None:
+    """Write the number, split, subgroup and designs of each name."""
     cameras: dict[tuple[int, str], list[str]] = {}
     for picture in pictures:
-        cameras.setdefault((picture.identity, picture.name), []).append(recipe.designs[picture.camera].key)
+        cameras.setdefault((picture.identity, picture.name), []).append(plan.designs[picture.camera].key)
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["identity", "name", "split", "subgroup", "designs"])
@@ -265,9 +252,9 @@ def _write_identities(path: Path, recipe: Recipe, pictures: list[Picture], subgr
             writer.writerow([identity, name, split_of(name), subgroups.get(name, ""), " ".join(designs)])
 
 
-def _check_identities(recipe: Recipe, neutral: list[str], candidates: list[str], names: list[str]) -> None:
-    """Stop where the identity rule first gives something else than expected."""
-    expected = recipe.expected
+def _check_identities(plan: Plan, neutral: list[str], candidates: list[str], names: list[str]) -> None:
+    """Stop at the first step of the identity rule that does not give what is expected."""
+    expected = plan.expected
     for rule, found, wanted in (
         ("the skin-tone rule", len(neutral), expected.names_after_skin_tone_rule),
         ("the gender rule", len(candidates), expected.names_after_gender_rule),
@@ -284,15 +271,15 @@ def _check_identities(recipe: Recipe, neutral: list[str], candidates: list[str],
         )
 
 
-def _check_pictures(recipe: Recipe, pictures: list[Picture]) -> None:
+def _check_pictures(plan: Plan, pictures: list[Picture]) -> None:
     """Stop if splits or pictures are not as many as expected."""
-    expected = recipe.expected
+    expected = plan.expected
     splits = [split_of(name) for name in {picture.name for picture in pictures}]
     for what, found, wanted in (
         ("training identities", splits.count("train"), expected.train),
         ("validation identities", splits.count("val"), expected.val),
         ("test identities", splits.count("test"), expected.test),
-        ("pictures of the core designs", sum(p.camera < recipe.core_designs for p in pictures), expected.core_pictures),
+        ("pictures of the core designs", sum(p.camera < plan.core_designs for p in pictures), expected.core_pictures),
         ("pictures", len(pictures), expected.all_pictures),
     ):
         if found != wanted:

@@ -1,108 +1,62 @@
-"""The recipe of Emoji-ReID as data: pinned archives, authors, licences, and the numbers the rules must give."""
+"""The recipe of Emoji-ReID: the same emoji drawn by 8 designs, at any size."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import yaml
+from vision_suite.datasets.prepare.base import Options, Progress, Recipe, VerifyReport
 
-from vision_suite.datasets.prepare.fetch import Archive
-
-DEFAULT_RECIPE = Path(__file__).with_name("emoji_reid.yaml")
-
-
-@dataclass(frozen=True)
-class Origin:
-    """A published work: a design (icon set) or the table of labels."""
-
-    key: str
-    title: str
-    author: str
-    author_url: str
-    licence: str
-    licence_url: str
-    archive: Archive
+if TYPE_CHECKING:
+    from vision_suite.datasets.emoji.plan import Plan
 
 
-@dataclass(frozen=True)
-class Expected:
-    """What the identity rule and the split must give for the pinned archives."""
+class EmojiReID(Recipe):
+    """Emoji-ReID; its manifest counts files by list, so it is checked in a way of its own.
 
-    names_after_skin_tone_rule: int
-    names_after_gender_rule: int
-    count: int
-    sha256: str
-    train: int
-    val: int
-    test: int
-    core_pictures: int
-    all_pictures: int
+    Args:
+        plan: Archives and expected numbers; those of this package if None.
+    """
 
+    name = "emoji-reid"
+    title = "Emoji-ReID"
+    description = "1,396 emoji drawn by up to 8 designs, 8,767 pictures of {size} x {size}; fetches 21 MB"
+    task = "re-ID (protocols a, b, c0..c7) and classification (fgvc, closed)"
+    licence = "Apache-2.0, MIT, CC-BY-4.0, CC-BY-SA-4.0, by design"
+    default_size = 64
+    sizes = range(16, 1024 + 1)
 
-@dataclass(frozen=True)
-class Recipe:
-    """Where the drawings come from. A camera's number is its design's position; the core designs come first."""
-
-    rule_version: int
-    core_designs: int
-    designs: tuple[Origin, ...]
-    labels: Origin
-    expected: Expected
+    def __init__(self, plan: Plan | None = None) -> None:
+        self._plan = plan
 
     @property
-    def origins(self) -> tuple[Origin, ...]:
-        """All archives: the designs, then the labels."""
-        return (*self.designs, self.labels)
+    def plan(self) -> Plan:
+        """Archives and expected numbers."""
+        from vision_suite.datasets.emoji.plan import load_plan
 
-    def sources(self) -> list[dict[str, str]]:
-        """What the manifest says about each archive."""
-        return [
-            {
-                "key": origin.key,
-                "client": origin.archive.client,
-                "package": origin.archive.name,
-                "version": origin.archive.version,
-                "sha256": origin.archive.sha256,
-                "licence": origin.licence,
-            }
-            for origin in self.origins
-        ]
+        return self._plan or load_plan()
 
-    def licence(self) -> str:
-        """The licences of the pictures, in one line."""
-        kinds = sorted({design.licence for design in self.designs})
-        return f"each design under its own licence ({', '.join(kinds)}); see attribution"
+    def build(self, part: Path, progress: Progress, options: Options) -> None:
+        """Fetch the designs, draw the pictures, and write every protocol's folder."""
+        from vision_suite.datasets.emoji.build import build
+
+        build(part, self.plan, progress, options)
+
+    def why_not_ready(self, folder: Path) -> str | None:
+        """The reason that a folder must be prepared, by its manifest and file counts; None if there is none."""
+        from vision_suite.datasets.emoji.build import why_not_ready
+
+        return why_not_ready(folder, self.plan)
+
+    def verify(self, folder: Path, progress: Progress) -> VerifyReport:
+        """Recompute every count and checksum from the files themselves."""
+        from vision_suite.datasets.emoji.build import verify
+
+        return verify(folder, self.plan, progress)
 
     def attribution(self) -> str:
-        """The credits that go with the pictures and with anything published from them."""
-        lines = [
-            f"{origin.title} by {origin.author} ({origin.author_url}), {origin.licence} ({origin.licence_url})"
-            for origin in self.origins
-        ]
-        changes = "Changes: drawings rasterised on white, padded to a square and renamed; labels joined by name."
-        share = [d.title for d in self.designs if "SA" in d.licence.split("-")]
-        note = (
-            f"Share-alike: {', '.join(share)}; name that licence on anything published from their pictures."
-            if share
-            else ""
-        )
-        return "\n".join([*lines, changes, *([note] if note else [])]) + "\n"
+        """Credits of every design."""
+        return self.plan.attribution()
 
 
-def load_recipe(path: Path = DEFAULT_RECIPE) -> Recipe:
-    """Read a recipe file of this package (or one of a test, in the same form)."""
-    table = yaml.safe_load(path.read_text(encoding="utf-8"))
-    pictures = table["pictures"]
-    return Recipe(
-        rule_version=table["rule_version"],
-        core_designs=table["core_designs"],
-        designs=tuple(_origin(entry) for entry in table["designs"]),
-        labels=_origin(table["labels"]),
-        expected=Expected(**table["identities"], core_pictures=pictures["core"], all_pictures=pictures["all"]),
-    )
-
-
-def _origin(entry: dict[str, Any]) -> Origin:
-    return Origin(**{**entry, "archive": Archive(**{**entry["archive"], "version": str(entry["archive"]["version"])})})
+RECIPE = EmojiReID()

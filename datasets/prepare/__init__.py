@@ -1,1 +1,1 @@
-"""Preparing real data sets: fetching, checking, and the catalogue of what can be prepared."""
+"""Preparation of real data sets: recipes and the catalogue of them, fetching, and checking."""

@@ -1,34 +1,184 @@
-"""What every prepared set has in common: a manifest, progress, and the outcome of checking it."""
+"""Base of every prepared set: its recipe, the manifest of its folder, progress, and the outcome of a check."""
 
 from __future__ import annotations
 
 import json
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from vision_suite.datasets.prepare.archives import sha256_of
-from vision_suite.datasets.prepare.fetch import Archive, building, locked
-from vision_suite.errors import DataError
+from vision_suite.datasets.prepare.fetch import Archive, building, data_dir, locked
+from vision_suite.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 MANIFEST = "MANIFEST.json"
+ATTRIBUTION = "ATTRIBUTION.txt"
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+"""Called with the name of a stage, the number of its steps that are done, and the number of all its steps."""
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What a check looked at and what it found wrong, one line each; nothing wrong means an empty ``problems``."""
+    """Outcome of a check.
+
+    Attributes:
+        path: Folder that was checked.
+        lists: Number of lists compared.
+        files: Number of files read.
+        problems: One line each; empty if nothing is wrong.
+    """
 
     path: Path
     lists: int
     files: int
     problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Choices of the user when a set is prepared.
+
+    Attributes:
+        source: Archive, folder of archives or unpacked package to use instead of the registry.
+        image_size: Side of the pictures in pixels; None for the set's default, and where it cannot be chosen.
+        workers: Number of processes that draw pictures.
+    """
+
+    source: Path | None = None
+    image_size: int | None = None
+    workers: int = 1
+
+
+class Recipe(ABC):
+    """A set that ``vision-suite data prepare`` makes.
+
+    A module called ``recipe``, or with a name that ends in ``_recipe``, holds an object of a subclass as ``RECIPE``. It
+    loads nothing heavy, for ``data list`` imports it: `build` imports what it needs.
+
+    Attributes:
+        name: Name on the command line, and of the folder.
+        title: Name as its authors write it.
+        description: Contents in one line; ``{size}`` stands for the side of its pictures.
+        task: Tasks that it can train.
+        licence: Licence in one line.
+        archives: Archives that it is made of; their names, versions and checksums are in the manifest.
+        rule_version: Number that grows whenever the same archives give other files.
+        default_size: Side of its pictures in pixels unless another is asked for; None if it cannot be chosen.
+        sizes: Sides that can be asked for.
+        one_size: Reason that the side cannot be chosen.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    description: ClassVar[str]
+    task: ClassVar[str]
+    licence: ClassVar[str]
+    archives: ClassVar[tuple[Archive, ...]] = ()
+    rule_version: ClassVar[int] = 1
+    default_size: ClassVar[int | None] = None
+    sizes: ClassVar[range] = range(0)
+    one_size: ClassVar[str] = "no pictures"
+
+    @abstractmethod
+    def build(self, part: Path, progress: Progress, options: Options) -> None:
+        """Write the whole set into the path ``part``, where nothing is yet; `seal` writes the last two files.
+
+        Args:
+            part: Folder to create.
+            progress: Listener.
+            options: Choices of the user; the size is never None where it can be chosen.
+
+        Raises:
+            DataError: An archive cannot be had, or the set is not the expected one.
+        """
+
+    @abstractmethod
+    def attribution(self) -> str:
+        """Credits that go with the set and with anything published from it."""
+
+    def folder_of(self, image_size: int | None = None) -> Path:
+        """The folder of the set, prepared or not.
+
+        Args:
+            image_size: Side of its pictures; None for the default.
+        """
+        size = self.default_size if image_size is None else image_size
+        return data_dir() / (self.name if size is None else f"{self.name}-{size}")
+
+    def prepare(self, progress: Progress, options: Options) -> Path:
+        """Build the set unless it is there, and return its folder; other processes wait for the one that works.
+
+        Raises:
+            ConfigError: The size is out of range.
+            DataError: As `build`.
+        """
+        size = self.default_size if options.image_size is None else options.image_size
+        if size is not None and size not in self.sizes:
+            smallest, largest = self.sizes[0], self.sizes[-1]
+            raise ConfigError(f"image_size={size}: choose a size from {smallest} to {largest} pixels")
+        chosen = Options(options.source, size, options.workers)
+        return prepare_once(self.folder_of(size), self.why_not_ready, lambda part: self.build(part, progress, chosen))
+
+    def why_not_ready(self, folder: Path) -> str | None:
+        """The reason that a folder must be prepared, by its manifest and the files' presence; None if there is none."""
+        try:
+            manifest = self.manifest(folder)
+        except DataError as error:
+            return str(error)
+        return self.outdated(manifest) or missing_file(folder, manifest)
+
+    def verify(self, folder: Path, progress: Progress) -> VerifyReport:
+        """Recompute the checksum of every file of a prepared folder.
+
+        Raises:
+            DataError: There is no manifest, or it cannot be read.
+        """
+        manifest = self.manifest(folder)
+        reason = self.outdated(manifest)
+        problems = [] if reason is None else [f"{MANIFEST}: {reason}"]
+        problems += changed_files(folder, manifest, progress)
+        return VerifyReport(folder, 1, len(manifest["checksums"]), tuple(problems))
+
+    def outdated(self, manifest: Mapping[str, Any]) -> str | None:
+        """The reason that a folder with this manifest is not what the recipe would build now; None if it is."""
+        sources = [source_of(archive) for archive in self.archives]
+        if manifest["rule_version"] != self.rule_version or manifest["sources"] != sources:
+            return "made from another archive or by an older rule"
+        return None
+
+    def manifest(self, folder: Path) -> dict[str, Any]:
+        """The manifest that `seal` wrote.
+
+        Raises:
+            DataError: There is none, or it cannot be read.
+        """
+        return load_manifest(folder, {"rule_version", "sources", "checksums"}, f"vision-suite data prepare {self.name}")
+
+    def seal(self, part: Path, facts: Mapping[str, Any]) -> None:
+        """Write the credits and the manifest, with the checksum of every file, of an otherwise complete folder.
+
+        Args:
+            part: Folder.
+            facts: Further entries of the manifest, such as counts; ``sources`` and ``licence`` replace the recipe's.
+        """
+        (part / ATTRIBUTION).write_text(self.attribution(), encoding="utf-8")
+        files = sorted(path for path in part.rglob("*") if path.is_file())
+        manifest = {
+            "name": self.title,
+            "rule_version": self.rule_version,
+            "sources": [source_of(archive) for archive in self.archives],
+            **facts,
+            "licence": facts.get("licence", self.licence),
+            "attribution": self.attribution(),
+            "checksums": {str(path.relative_to(part)): sha256_of(path) for path in files},
+        }
+        (part / MANIFEST).write_text(as_json(manifest), encoding="utf-8")
 
 
 def as_json(record: Mapping[str, Any]) -> str:
@@ -40,9 +190,9 @@ def load_manifest(folder: Path, keys: set[str], command: str) -> dict[str, Any]:
     """The manifest of a prepared folder.
 
     Args:
-        folder: The prepared folder.
-        keys: What it must hold.
-        command: What prepares the set.
+        folder: Prepared folder.
+        keys: Entries that it must hold.
+        command: Command that prepares the set.
 
     Raises:
         DataError: There is none, or it lacks a key.
@@ -60,7 +210,7 @@ def load_manifest(folder: Path, keys: set[str], command: str) -> dict[str, Any]:
 
 
 def source_of(archive: Archive) -> dict[str, Any]:
-    """What a manifest says of an archive."""
+    """The entry of an archive in a manifest."""
     return {"client": archive.client, "package": archive.name, "version": archive.version, "sha256": archive.sha256}
 
 
@@ -68,9 +218,9 @@ def prepare_once(target: Path, why_not_ready: Callable[[Path], str | None], buil
     """Build a set unless it is there; other processes wait for the one that works, and see it whole or not at all.
 
     Args:
-        target: The prepared folder.
-        why_not_ready: What is wrong with it, None if nothing is.
-        build: Writes the set into an empty path.
+        target: Prepared folder.
+        why_not_ready: Function that returns the reason to build it, None if there is none.
+        build: Function that writes the set into an empty path.
     """
     if why_not_ready(target) is None:
         return target
@@ -86,13 +236,13 @@ def prepare_once(target: Path, why_not_ready: Callable[[Path], str | None], buil
 
 
 def missing_file(folder: Path, manifest: Mapping[str, Any]) -> str | None:
-    """The first file of a manifest's ``checksums`` that is not there, in words; None if all are."""
+    """A line on the first file of a manifest's ``checksums`` that is not there; None if all are."""
     missing = [name for name in manifest["checksums"] if not (folder / name).is_file()]
     return f"{missing[0]} is missing" if missing else None
 
 
 def changed_files(folder: Path, manifest: Mapping[str, Any], progress: Progress) -> list[str]:
-    """What is wrong with the files of a manifest's ``checksums``, each read whole; a line each."""
+    """A line for each file of a manifest's ``checksums`` that is missing or has another checksum; reads them whole."""
     checksums = manifest["checksums"]
     problems = []
     for done, (name, expected) in enumerate(checksums.items()):
@@ -103,15 +253,16 @@ def changed_files(folder: Path, manifest: Mapping[str, Any], progress: Progress)
 
 
 @contextmanager
-def progress_bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+def progress_bars(quiet: bool) -> Iterator[Progress]:
     """One bar per stage on the error stream; nothing when quiet."""
     if quiet:
         yield lambda stage, done, total: None
         return
     from rich.console import Console
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
-    with Progress(console=Console(stderr=True)) as bars:
+    with Bars(console=Console(stderr=True)) as bars:
         tasks: dict[str, TaskID] = {}
 
         def show(stage: str, done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""The real sets that a command can prepare: what they are, whether they are there, how to get and check them.
+"""The sets that a command can prepare: the list of them, and preparing and checking one by its name.
 
 Light: neither torch nor a picture library is loaded by importing this module or by listing the entries.
 """
@@ -6,24 +6,13 @@ Light: neither torch nor a picture library is loaded by importing this module or
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from vision_suite.datasets.prepare.base import progress_bars
+from vision_suite.datasets.prepare.base import MANIFEST, Options, Recipe, VerifyReport, progress_bars
 from vision_suite.datasets.prepare.fetch import data_dir
+from vision_suite.datasets.prepare.recipes import recipes
 from vision_suite.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from vision_suite.datasets.prepare.base import VerifyReport
-
-EMOJI = "emoji-reid"
-EMOJI_SIZE = 64
-WATCH = "watch-tad"
-ONESTOP = "onestop-mini"
-
-_FOLDER = re.compile(rf"{EMOJI}-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -31,8 +20,12 @@ class CatalogEntry:
     """A set that can be prepared.
 
     Attributes:
-        name: What ``data prepare`` takes. description: One line. task: What it can train. licence: Of its pictures.
-        path: Its folder in the cache. prepared: Whether that folder is there.
+        name: Name that ``data prepare`` takes.
+        description: Contents in one line.
+        task: Tasks that it can train.
+        licence: Licence in one line.
+        path: Folder in the cache.
+        prepared: True if that folder is there.
     """
 
     name: str
@@ -44,12 +37,30 @@ class CatalogEntry:
 
 
 def entries() -> list[CatalogEntry]:
-    """All sets: each at its default size, and at every other size already prepared."""
-    sizes = {EMOJI_SIZE}
-    if data_dir().is_dir():
-        sizes |= {int(match[1]) for path in data_dir().iterdir() if (match := _FOLDER.fullmatch(path.name))}
-    emoji = [_emoji_entry(size) for size in sorted(sizes, key=lambda size: (size != EMOJI_SIZE, size))]
-    return [*emoji, _watch_entry(), _onestop_entry()]
+    """All sets: each at its default size, and at every other size already prepared.
+
+    Raises:
+        ConfigError: As `recipes`.
+    """
+    known = recipes()
+    folders = [path.name for path in data_dir().iterdir()] if data_dir().is_dir() else []
+    there = [found for name in folders if (found := _parsed(name, known))]
+    listed = []
+    for recipe in known.values():
+        sizes = {size for other, size in there if other is recipe} - {recipe.default_size, None}
+        for size in (recipe.default_size, *sorted(sizes, key=lambda size: size or 0)):
+            path = recipe.folder_of(size)
+            listed.append(
+                CatalogEntry(
+                    name=recipe.name if size == recipe.default_size else path.name,
+                    description=recipe.description.format(size=size),
+                    task=recipe.task,
+                    licence=recipe.licence,
+                    path=path,
+                    prepared=(path / MANIFEST).is_file(),
+                )
+            )
+    return listed
 
 
 def prepare(
@@ -63,34 +74,25 @@ def prepare(
     """Make a set ready in the cache and return its folder; at once if it is there.
 
     Args:
-        name: The set, such as emoji-reid (or emoji-reid-128 for pictures of 128 pixels).
+        name: Name of the set, such as emoji-reid (or emoji-reid-128 for pictures of 128 pixels).
         source: Archive, folder of archives or unpacked package to use instead of the registry.
-        image_size: Side of the pictures in pixels, 64 if not given.
-        workers: Processes that draw the pictures, one per core (16 at most) if not given.
+        image_size: Side of the pictures in pixels, the set's default if not given.
+        workers: Number of processes that draw the pictures, one per core (16 at most) if not given.
         quiet: Show no progress bar.
 
     Returns:
-        The prepared folder.
+        Prepared folder.
 
     Raises:
         ConfigError: There is no such set, or the size or number of workers is out of range.
         DataError: The set cannot be had (no client, no answer, a wrong checksum) or written (disk full, no rights).
     """
-    from vision_suite.datasets.emoji import build as emoji
-    from vision_suite.datasets.emoji.recipe import load_recipe
-    from vision_suite.datasets.scanpath import onestop
-    from vision_suite.datasets.tad import watch_tad
-
-    size = _size_of(name, image_size)
+    recipe, size = _find(name, image_size)
     if workers is not None and workers < 1:
         raise ConfigError(f"workers={workers}: give 1 or more")
     try:
         with progress_bars(quiet) as progress:
-            if name == WATCH:
-                return watch_tad.prepare(progress, source=source)
-            if name == ONESTOP:
-                return onestop.prepare(progress, source=source)
-            return emoji.prepare(load_recipe(), progress, source=source, image_size=size, workers=workers or _cores())
+            return recipe.prepare(progress, Options(source, size, workers or _cores()))
     except OSError as error:
         raise DataError(
             f"the data cache {data_dir()} cannot be used ({error.strerror or error}: {error.filename}): "
@@ -102,86 +104,60 @@ def verify(name: str, *, image_size: int | None = None, quiet: bool = False) -> 
     """Recount and recheck every file of a prepared set; the report's ``problems`` are empty if all is well.
 
     Args:
-        name: The set, as for `prepare`.
-        image_size: Side of the pictures in pixels, 64 if not given.
+        name: Name of the set, as for `prepare`.
+        image_size: Side of the pictures in pixels, the set's default if not given.
         quiet: Show no progress bar.
 
     Raises:
         ConfigError: There is no such set.
         DataError: It is not prepared, or its manifest cannot be read.
     """
-    from vision_suite.datasets.emoji import build as emoji
-    from vision_suite.datasets.emoji.recipe import load_recipe
-    from vision_suite.datasets.scanpath import onestop
-    from vision_suite.datasets.tad import watch_tad
-
-    size = _size_of(name, image_size)
-    folders = {WATCH: watch_tad.folder_of, ONESTOP: onestop.folder_of}
-    folder = folders[name]() if name in folders else emoji.folder_of(size)
+    recipe, size = _find(name, image_size)
+    folder = recipe.folder_of(size)
     if not folder.is_dir():
-        raise DataError(f"{folder} does not exist: run `{_command(folder.name)}`")
+        raise DataError(f"{folder} does not exist: run `{_command(recipe, size)}`")
     with progress_bars(quiet) as progress:
-        if name == WATCH:
-            return watch_tad.verify(progress)
-        if name == ONESTOP:
-            return onestop.verify(progress)
-        return emoji.verify(folder, load_recipe(), progress)
+        return recipe.verify(folder, progress)
 
 
 def prepare_command(root: str) -> str | None:
-    """The command that prepares a data root such as ``emoji-reid-64/a``; None if the catalog does not know it."""
-    known = [part for part in Path(root).parts if part in (EMOJI, WATCH, ONESTOP) or _FOLDER.fullmatch(part)]
-    return _command(known[0]) if known else None
+    """The command that prepares a data root such as ``emoji-reid-64/a``; None if no recipe makes it.
+
+    Raises:
+        ConfigError: As `recipes`.
+    """
+    known = recipes()
+    found = [made for part in Path(root).parts if (made := _parsed(part, known))]
+    return _command(*found[0]) if found else None
 
 
-def _emoji_entry(size: int) -> CatalogEntry:
-    path = data_dir() / f"{EMOJI}-{size}"
-    return CatalogEntry(
-        name=EMOJI if size == EMOJI_SIZE else path.name,
-        description=f"1,396 emoji drawn by up to 8 designs, 8,767 pictures of {size} x {size}; fetches 21 MB",
-        task="re-ID (protocols a, b, c0..c7) and classification (fgvc, closed)",
-        licence="Apache-2.0, MIT, CC-BY-4.0, CC-BY-SA-4.0, by design",
-        path=path,
-        prepared=(path / "MANIFEST.json").is_file(),
-    )
-
-
-def _entry(name: str, description: str, task: str, licence: str) -> CatalogEntry:
-    path = data_dir() / name
-    return CatalogEntry(name, description, task, licence, path, prepared=(path / "MANIFEST.json").is_file())
-
-
-def _watch_entry() -> CatalogEntry:
-    return _entry(
-        WATCH,
-        "240 sequences of 30 s from 10 people's smartwatches, 6 exercises; fetches 11 MB",
-        "temporal action detection, tested on unseen people",
-        "package BSD; the recordings' own terms are not stated in it",
-    )
-
-
-def _onestop_entry() -> CatalogEntry:
-    return _entry(
-        ONESTOP,
-        "2 readers x 12 pages, 3,209 fixations on 1,307 words; fetches 3 MB, with word vectors 86 MB",
-        "scanpaths, tested on unseen pages or readers",
-        "CC-BY-4.0 (eye movements), CC-BY-SA-4.0 (texts and pictures)",
-    )
-
-
-def _size_of(name: str, image_size: int | None) -> int:
-    """The picture size meant by a name and an option that may both hold one; 0 for a set without pictures."""
-    if name in (WATCH, ONESTOP):
-        if image_size is not None:
-            why = "no pictures" if name == WATCH else "pictures of one size"
-            raise ConfigError(f"{name} has {why}: leave image_size={image_size} out")
-        return 0
-    match = _FOLDER.fullmatch(name)
-    if match is None and name != EMOJI:
-        raise ConfigError(f"no set is called {name!r}: choose {EMOJI}, {EMOJI}-<size>, {WATCH} or {ONESTOP}")
-    if match is not None and image_size not in (None, int(match[1])):
+def _find(name: str, image_size: int | None) -> tuple[Recipe, int | None]:
+    """The recipe and the picture size meant by a name and an option that may both hold a size."""
+    known = recipes()
+    found = _parsed(name, known)
+    if found is None:
+        names = [word for recipe in known.values() for word in _names(recipe)]
+        raise ConfigError(f"no set is called {name!r}: choose {', '.join(names[:-1])} or {names[-1]}")
+    recipe, size = found
+    if image_size is not None and recipe.default_size is None:
+        raise ConfigError(f"{name} has {recipe.one_size}: leave image_size={image_size} out")
+    if size is not None and image_size not in (None, size):
         raise ConfigError(f"{name} and image_size={image_size} disagree: give one of them")
-    return int(match[1]) if match else EMOJI_SIZE if image_size is None else image_size
+    return recipe, image_size if size is None else size
+
+
+def _parsed(name: str, known: dict[str, Recipe]) -> tuple[Recipe, int | None] | None:
+    """The recipe that a name means and the picture size in it, None if there is none; None for another name."""
+    if name in known:
+        return known[name], None
+    stem, _, size = name.rpartition("-")
+    recipe = known.get(stem)
+    return (recipe, int(size)) if recipe is not None and recipe.default_size is not None and size.isdecimal() else None
+
+
+def _names(recipe: Recipe) -> tuple[str, ...]:
+    """The names by which a set can be asked for."""
+    return (recipe.name,) if recipe.default_size is None else (recipe.name, f"{recipe.name}-<size>")
 
 
 def _cores() -> int:
@@ -189,5 +165,6 @@ def _cores() -> int:
     return min(os.cpu_count() or 1, 16)
 
 
-def _command(folder_name: str) -> str:
-    return f"vision-suite data prepare {EMOJI if folder_name == f'{EMOJI}-{EMOJI_SIZE}' else folder_name}"
+def _command(recipe: Recipe, size: int | None) -> str:
+    default = size in (None, recipe.default_size)
+    return f"vision-suite data prepare {recipe.name if default else recipe.folder_of(size).name}"

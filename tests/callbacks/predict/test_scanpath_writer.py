@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 from synthetic_desks import draw_desk, write_desk_set
 
+from vision_suite.callbacks.predict.base import AutoWriter
 from vision_suite.callbacks.predict.scanpath import ScanpathWriter, entry_of
 from vision_suite.cli import main
 from vision_suite.datasets.scanpath.data import ScanpathData
@@ -79,10 +80,11 @@ def test_durations_and_repeats(tmp_path):
     folder, entries, _ = predict(tmp_path, small(duration=True), grid(2), callbacks=[ScanpathWriter(overlays=0)])
     assert all(len(p["duration"]) == len(p["objects"]) and min(p["duration"]) > 0 for p in entries[0]["samples"])
     assert not list((folder / "overlays").iterdir())
-    _, again, counts = predict(tmp_path, small(), grid(1), limit_predict_batches=1)
+    auto = {"callbacks": [AutoWriter()], "limit_predict_batches": 1}
+    _, again, counts = predict(tmp_path, small(), grid(1), **auto)
     assert len(again) == 1, "what an earlier prediction left is gone"
-    assert counts["overlays"] == 1, "the module brings its own writer"
-    _, part, counts = predict(tmp_path, small(), grid(), limit_predict_batches=1)
+    assert counts["overlays"] == 1, "the data bring their own writer"
+    _, part, counts = predict(tmp_path, small(), grid(), **auto)
     assert (len(part), counts["not_reached"]) == (2, 3)
 
 
@@ -236,13 +238,13 @@ def test_a_table_of_positions_needs_a_grid(tmp_path):
     settings = {"embed_dim": 32, "ff_dim": 32, "encoder_layers": 1, "decoder_layers": 1, "crop_size": (29, 29)}
     module = LitOAT(0, 4, 6, samples=2, position="cholesky", **settings)
     with pytest.raises(ConfigError, match=r"stand freely: train with --model.position gauss_hermite"):
-        predict(tmp_path, module, ScanpathData(target="cup", **own))
+        predict(tmp_path, module, ScanpathData(target="cup", **own), callbacks=[AutoWriter()])
     data = ScanpathData(target_box=1, grid=(3, 4), **{**own, "boxes": None})
-    _, entries, _ = predict(tmp_path, module, data)
+    _, entries, _ = predict(tmp_path, module, data, callbacks=[AutoWriter()])
     assert entries[0]["target"] == {"object": 1, "objects": [1], "by": "box"}
     assert len(entries[0]["boxes"]) == 12
     free = LitOAT(0, 0, 6, samples=2, position="gauss_hermite", conditions=True, **settings)
-    _, entries, _ = predict(tmp_path, free, ScanpathData(**own))
+    _, entries, _ = predict(tmp_path, free, ScanpathData(**own), callbacks=[AutoWriter()])
     assert (entries[0]["condition"], entries[0]["target"]["object"]) == ("free", -1)
 
 

@@ -15,7 +15,8 @@ from synthetic_sets import write_cub
 from vision_suite.callbacks.report import fgvc as fgvc_view
 from vision_suite.callbacks.report import reid as reid_view
 from vision_suite.callbacks.report import writer as report_module
-from vision_suite.callbacks.report.writer import ReportWriter, metrics_record, read_log, table_rows
+from vision_suite.callbacks.report.base import view_of
+from vision_suite.callbacks.report.writer import ReportWriter, metrics_record, read_log
 from vision_suite.datasets.fgvc.data import FGVCData
 from vision_suite.datasets.reid.data import ReIDData
 from vision_suite.errors import ConfigError
@@ -167,11 +168,13 @@ def test_confusions_show_surest_mistakes_and_the_predicted_class(tmp_path):
 def test_numbers_that_are_not_finite_become_null(market):
     report = retrieval_report(market)
     report.metrics["mINP"] = float("nan")
-    record = metrics_record(report, "test", {"a": np.float32(0.5), "b": (np.int64(3), Path("x")), "c": float("inf")})
+    record = metrics_record(
+        report, "retrieval", "test", {"a": np.float32(0.5), "b": (np.int64(3), Path("x")), "c": float("inf")}
+    )
     assert record["metrics"]["mINP"] is None
     assert record["data"] == {"a": 0.5, "b": [3, "x"], "c": None}
     json.dumps(record, allow_nan=False)
-    assert "-" in table_rows(report)[1][0]
+    assert "-" in view_of(report).table(report)[1][0]
 
 
 def test_one_branch_is_not_called_fused(market):
@@ -179,7 +182,7 @@ def test_one_branch_is_not_called_fused(market):
     for key in list(report.metrics):
         if "/" in key:
             del report.metrics[key]
-    assert [row[0] for row in table_rows(report)[1]] == ["network"]
+    assert [row[0] for row in view_of(report).table(report)[1]] == ["network"]
 
 
 def test_log_of_a_resumed_run(tmp_path):

@@ -11,7 +11,7 @@ from stub_method import LitStub
 
 from vision_suite.callbacks.report.base import Shown, view_of
 from vision_suite.callbacks.report.scanpath import ScanpathView
-from vision_suite.callbacks.report.writer import ReportWriter, table_rows
+from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.datasets.scanpath.data import ScanpathData
 from vision_suite.metrics.scanpath import Scanpath
 from vision_suite.metrics.scanpath.report.build import scanpath_report
@@ -85,7 +85,7 @@ def test_a_test_leaves_table_files_and_pictures(tmp_path, data, report, capsys):
 
 
 def test_the_table_has_a_column_for_each_predictor(report):
-    headings, rows = table_rows(report)
+    headings, rows = ScanpathView().table(report)
     assert headings == ["", "model", "people", "random", "next", "offsets"]
     cells = {row[0]: dict(zip(headings[1:], row[1:], strict=True)) for row in rows}
     assert cells["Sequence Score"]["people"] == f"{100 * report.rows['human']['sequence_score']:.1f}"
@@ -100,7 +100,7 @@ def test_the_table_has_a_column_for_each_predictor(report):
 
 
 def test_scores_that_nothing_has_are_in_the_note_only(report):
-    names = [row[0] for row in table_rows(report)[1]]
+    names = [row[0] for row in ScanpathView().table(report)[1]]
     assert ("MultiMatch duration" in names) == np.isfinite(report.rows["human"]["multimatch_duration"])
     assert "MultiMatch duration" in ScanpathView().note(report), "samples have no durations"
 
@@ -149,7 +149,7 @@ def test_what_the_model_held_impossible_shows(data):
     bare = scanpath_report(
         trials, data.scenes("test"), [[]] * len(trials), logits=logits, resamples=10, baseline_samples=1
     )
-    cells = {row[0]: row[1] for row in table_rows(bare)[1]}
+    cells = {row[0]: row[1] for row in ScanpathView().table(bare)[1]}
     assert cells["nats per fixation"] == "inf"
     assert (
         json.loads(ScanpathView().files(bare)["scanpaths.json"])["trials"][0]["human"]["step_log_probs"].count(None)

@@ -43,7 +43,7 @@ def test_a_cpu_only_torch_with_the_default_torchvision_is_recognised(tmp_path):
     assert done.returncode == 1
     (line,) = problems(done)
     assert "torch 2.15.0+cpu and torchvision" in line
-    assert "Mend: install both from the same index in one command" in line
+    assert "Fix: install both from the same index in one command" in line
 
 
 def test_a_torch_that_does_not_import(tmp_path):
@@ -60,7 +60,7 @@ def test_a_torch_that_kills_the_process(tmp_path):
 
 def test_a_torch_that_is_too_old(tmp_path):
     done = run_doctor(tmp_path, torch=TORCH.format(version="2.9.1"), torchvision=FINE, **ABOVE)
-    assert "Mend: pip install 'torch>=2.11'" in problems(done)[0]
+    assert "Fix: pip install 'torch>=2.11'" in problems(done)[0]
 
 
 def test_a_sound_machine(tmp_path):
@@ -81,5 +81,5 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
 def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setattr(doctor, "_version", lambda name: None if name in ("timm", "onnx") else "1")
     texts = {finding.state: finding.text for finding in doctor.packages() if finding.state != "ok"}
-    assert "missing: timm. Mend: pip install timm" in texts["problem"]
+    assert "missing: timm. Fix: pip install timm" in texts["problem"]
     assert texts["note"] == "optional: onnx is not installed (pip install 'vision-suite[export]')"

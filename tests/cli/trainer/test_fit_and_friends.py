@@ -248,7 +248,7 @@ def test_every_run_has_its_callbacks_once(toy):
     callbacks = run(argv).trainer.callbacks
     assert [callback.queries for callback in callbacks if isinstance(callback, ReportWriter)] == [3]
     names = [type(callback).__name__ for callback in callbacks]
-    assert names.count("RunRecord") == names.count("PredictionWriter") == names.count("ModelCheckpoint") == 1
+    assert names.count("RunRecord") == names.count("AutoWriter") == names.count("ModelCheckpoint") == 1
 
 
 def test_debug_shows_the_traceback(toy, monkeypatch):

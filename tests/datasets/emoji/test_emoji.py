@@ -17,13 +17,20 @@ from PIL import Image
 
 from vision_suite.datasets.emoji import build as emoji
 from vision_suite.datasets.emoji import draw as emoji_draw
-from vision_suite.datasets.emoji.build import prepare, verify, why_not_ready
+from vision_suite.datasets.emoji.build import verify, why_not_ready
 from vision_suite.datasets.emoji.draw import Drawing, draw_all, drawings, rasterise
-from vision_suite.datasets.emoji.recipe import load_recipe
+from vision_suite.datasets.emoji.plan import load_plan
+from vision_suite.datasets.emoji.recipe import EmojiReID
 from vision_suite.datasets.emoji.write import Linker, count_files, digest_of_folder, list_digest
 from vision_suite.datasets.prepare import base as prepared_sets
+from vision_suite.datasets.prepare.base import Options
 from vision_suite.datasets.reid.layouts import read_market_folder
 from vision_suite.errors import ConfigError, DataError
+
+
+def prepare(plan, progress, **chosen):
+    return EmojiReID(plan).prepare(progress, Options(**chosen))
+
 
 PARTS = ["a", "b", *(f"c{camera}" for camera in range(8)), "fgvc", "closed"]
 
@@ -38,7 +45,7 @@ def prepared(fake, tmp_path_factory):
     """The fake set prepared once at 16 pixels by two processes; tests that change it take `fresh`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VISION_SUITE_DATA", str(tmp_path_factory.mktemp("cache")))
-        return prepare(fake.recipe, silent, source=fake.archives, image_size=16, workers=2)
+        return prepare(fake.plan, silent, source=fake.archives, image_size=16, workers=2)
 
 
 @pytest.fixture
@@ -142,7 +149,7 @@ def test_the_subgroup_task_in_cub_layout(fake, prepared):
 
 def test_manifest_tells_origin_licence_and_credits(fake, prepared):
     top = manifest(prepared)
-    assert [source["sha256"] for source in top["sources"]] == [origin.archive.sha256 for origin in fake.recipe.origins]
+    assert [source["sha256"] for source in top["sources"]] == [origin.archive.sha256 for origin in fake.plan.origins]
     assert top["identities"]["count"] == 48
     assert "CC-BY-SA-4.0" in top["licence"]
     assert "Share-alike: Design2" in top["attribution"]
@@ -153,7 +160,7 @@ def test_manifest_tells_origin_licence_and_credits(fake, prepared):
 
 def test_pictures_are_rgb_of_the_size_asked_for_and_the_same_with_one_process(fake, prepared, tmp_path, monkeypatch):
     monkeypatch.setenv("VISION_SUITE_DATA", str(tmp_path))
-    alone = prepare(fake.recipe, silent, source=fake.archives, image_size=16, workers=1)
+    alone = prepare(fake.plan, silent, source=fake.archives, image_size=16, workers=1)
     for path in sorted((prepared / "pictures").rglob("*.png")):
         with Image.open(path) as picture:
             assert (picture.mode, picture.size) == ("RGB", (16, 16))
@@ -161,16 +168,16 @@ def test_pictures_are_rgb_of_the_size_asked_for_and_the_same_with_one_process(fa
 
 
 def test_a_second_call_does_no_work(fake, fresh, monkeypatch):
-    monkeypatch.setattr(emoji, "_build", None)
+    monkeypatch.setattr(emoji, "build", None)
     monkeypatch.setattr(prepared_sets, "locked", None)  # not even the lock: the cache may be read-only
-    assert prepare(fake.recipe, silent, source=None, image_size=16, workers=1) == fresh
+    assert prepare(fake.plan, silent, source=None, image_size=16, workers=1) == fresh
 
 
 def test_a_sound_set_verifies(fake, prepared):
-    report = verify(prepared, fake.recipe, silent)
+    report = verify(prepared, fake.plan, silent)
     assert report.problems == ()
     assert report.files == count_files(prepared) - len(["MANIFEST.json", "identities.csv", "ATTRIBUTION.txt", *PARTS])
-    assert why_not_ready(prepared, fake.recipe) is None
+    assert why_not_ready(prepared, fake.plan) is None
 
 
 def change_pixel(folder):
@@ -241,7 +248,7 @@ DAMAGES = [
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_verify_finds_every_damage(fake, fresh, damage):
     expected = damage(fresh)
-    problems = verify(fresh, fake.recipe, silent).problems
+    problems = verify(fresh, fake.plan, silent).problems
     assert problems
     for start in expected:
         assert any(problem.startswith(start) for problem in problems), problems
@@ -250,9 +257,9 @@ def test_verify_finds_every_damage(fake, fresh, damage):
 @pytest.mark.parametrize("damage", [lose_query, add_stranger, lose_folder, lose_part_manifest])
 def test_a_set_with_wrong_counts_is_made_again(fake, fresh, damage, caplog):
     damage(fresh)
-    assert prepare(fake.recipe, silent, source=None, image_size=16, workers=1) == fresh
+    assert prepare(fake.plan, silent, source=None, image_size=16, workers=1) == fresh
     assert "preparing it again" in caplog.text
-    assert verify(fresh, fake.recipe, silent).problems == ()
+    assert verify(fresh, fake.plan, silent).problems == ()
 
 
 @pytest.mark.parametrize(
@@ -268,9 +275,9 @@ def test_a_set_with_wrong_counts_is_made_again(fake, fresh, damage, caplog):
 def test_a_broken_manifest_is_one_line_and_the_set_is_made_again(fake, fresh, content):
     (fresh / "MANIFEST.json").write_text(content)
     with pytest.raises(DataError, match="cannot be read"):
-        verify(fresh, fake.recipe, silent)
-    prepare(fake.recipe, silent, source=None, image_size=16, workers=1)
-    assert verify(fresh, fake.recipe, silent).problems == ()
+        verify(fresh, fake.plan, silent)
+    prepare(fake.plan, silent, source=None, image_size=16, workers=1)
+    assert verify(fresh, fake.plan, silent).problems == ()
 
 
 @pytest.mark.parametrize(
@@ -287,7 +294,7 @@ def test_other_identities_than_expected_stop_the_preparation(tmp_path, monkeypat
     monkeypatch.setenv("VISION_SUITE_DATA", str(tmp_path / "cache"))
     fake = make_fake_set(tmp_path / "fake", **changes)
     with pytest.raises(DataError, match=said):
-        prepare(fake.recipe, silent, source=fake.archives, image_size=16, workers=1)
+        prepare(fake.plan, silent, source=fake.archives, image_size=16, workers=1)
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [".locks", "archives"]
 
 
@@ -300,7 +307,7 @@ def test_an_interruption_leaves_nothing(fake, tmp_path, monkeypatch, stage, work
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare(fake.recipe, interrupt, source=fake.archives, image_size=16, workers=workers)
+        prepare(fake.plan, interrupt, source=fake.archives, image_size=16, workers=workers)
     assert not [path for path in tmp_path.iterdir() if "emoji" in path.name]
 
 
@@ -308,8 +315,9 @@ CHILD = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from vision_suite.datasets.emoji.build import prepare
-from vision_suite.datasets.emoji.recipe import load_recipe
+from vision_suite.datasets.emoji.plan import load_plan
+from vision_suite.datasets.emoji.recipe import EmojiReID
+from vision_suite.datasets.prepare.base import Options
 
 def progress(stage, done, total):
     print(stage, done, flush=True)
@@ -317,8 +325,8 @@ def progress(stage, done, total):
         time.sleep(0.02)
 
 if __name__ == "__main__":
-    recipe, source, workers = load_recipe(Path(sys.argv[2])), Path(sys.argv[3]), int(sys.argv[6])
-    print(prepare(recipe, progress, source=source, image_size=16, workers=workers), flush=True)
+    recipe, source, workers = EmojiReID(load_plan(Path(sys.argv[2]))), Path(sys.argv[3]), int(sys.argv[6])
+    print(recipe.prepare(progress, Options(source, 16, workers)), flush=True)
 """
 
 
@@ -326,8 +334,8 @@ def child(tmp_path, fake, stop_at, workers=1):
     """A process that prepares the fake set and waits at a stage until tmp_path/go is there."""
     script = tmp_path / "child.py"
     script.write_text(textwrap.dedent(CHILD))
-    recipe = fake.archives.parent / "recipe.yaml"
-    command = [sys.executable, script, SUPPORT, recipe, fake.archives, stop_at, tmp_path / "go", workers]
+    plan = fake.archives.parent / "plan.yaml"
+    command = [sys.executable, script, SUPPORT, plan, fake.archives, stop_at, tmp_path / "go", workers]
     environment = {**os.environ, "VISION_SUITE_DATA": str(tmp_path / "cache")}
     return subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True, env=environment)
 
@@ -351,8 +359,8 @@ def test_a_kill_in_the_middle_leaves_no_half_made_folder_and_the_next_start_succ
     process.communicate(timeout=30)  # returns only when the drawing processes are gone too: they hold the pipe
     assert not (tmp_path / "cache" / "emoji-reid-16").exists()
     monkeypatch.setenv("VISION_SUITE_DATA", str(tmp_path / "cache"))
-    folder = prepare(fake.recipe, silent, source=fake.archives, image_size=16, workers=1)
-    assert verify(folder, fake.recipe, silent).problems == ()
+    folder = prepare(fake.plan, silent, source=fake.archives, image_size=16, workers=1)
+    assert verify(folder, fake.plan, silent).problems == ()
     assert not list((tmp_path / "cache").glob(".emoji*"))
 
 
@@ -371,7 +379,7 @@ def test_two_processes_make_the_set_once(fake, tmp_path):
 @pytest.mark.parametrize("size", [0, 15, 1025])
 def test_sizes_out_of_range_are_refused(fake, size):
     with pytest.raises(ConfigError, match=f"image_size={size}: choose"):
-        prepare(fake.recipe, silent, source=None, image_size=size, workers=1)
+        prepare(fake.plan, silent, source=None, image_size=size, workers=1)
 
 
 def test_the_identity_rule_looks_at_64_pixels_whatever_is_written(tmp_path):
@@ -462,9 +470,9 @@ def test_without_hard_links_files_are_copied_and_that_is_said_once(tmp_path, mon
     assert caplog.text.count("pictures are copied") == 1
 
 
-def test_the_shipped_recipe_pins_what_it_fetches():
-    recipe = load_recipe()
-    assert [design.key for design in recipe.designs] == [
+def test_the_shipped_plan_pins_what_it_fetches():
+    plan = load_plan()
+    assert [design.key for design in plan.designs] == [
         "noto",
         "twemoji",
         "openmoji",
@@ -474,9 +482,9 @@ def test_the_shipped_recipe_pins_what_it_fetches():
         "emojione-v1",
         "fxemoji",
     ]
-    for origin in recipe.origins:
+    for origin in plan.origins:
         assert len(origin.archive.sha256) == 64
         assert origin.archive.version in origin.archive.file
         assert all(len(sha) == 64 for sha in origin.archive.members.values())
-    assert recipe.expected.train + recipe.expected.val + recipe.expected.test == recipe.expected.count == 1396
-    assert len(icon_sets()) == len(recipe.designs)
+    assert plan.expected.train + plan.expected.val + plan.expected.test == plan.expected.count == 1396
+    assert len(icon_sets()) == len(plan.designs)

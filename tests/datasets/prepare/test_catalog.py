@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from emoji_fixture import make_fake_set
 
-from vision_suite.datasets.emoji import recipe as emoji_recipe
+from vision_suite.datasets.emoji import plan as emoji_plan
 from vision_suite.datasets.prepare import catalog
 from vision_suite.errors import ConfigError, DataError
 
@@ -20,7 +20,7 @@ def cache(tmp_path, monkeypatch):
 def fake(tmp_path, monkeypatch):
     """The generated archives in place of the real ones."""
     fake = make_fake_set(tmp_path / "fake")
-    monkeypatch.setattr(emoji_recipe, "load_recipe", lambda: fake.recipe)
+    monkeypatch.setattr(emoji_plan, "load_plan", lambda: fake.plan)
     return fake
 
 
@@ -37,7 +37,7 @@ def test_preparing_loads_neither_torch_nor_lightning():
 
 
 def test_entries_tell_what_is_there(fake, cache):
-    entry, watch, onestop = catalog.entries()
+    entry, onestop, watch = catalog.entries()
     assert (onestop.name, onestop.path, onestop.prepared) == ("onestop-mini", cache / "onestop-mini", False)
     assert (watch.name, watch.path, watch.prepared) == ("watch-tad", cache / "watch-tad", False)
     assert (entry.name, entry.path, entry.prepared) == ("emoji-reid", cache / "emoji-reid-64", False)

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vision_suite.datasets.prepare.base import Options
 from vision_suite.datasets.prepare.fetch import data_dir
 from vision_suite.datasets.scanpath import onestop, sentence_vectors
 from vision_suite.datasets.scanpath.data import ScanpathData
+from vision_suite.datasets.scanpath.onestop_recipe import RECIPE
 from vision_suite.errors import DataError, MissingDependencyError
 
 PAGES = ("2_1_1_Ele", "2_2_5_Adv")
@@ -57,13 +59,18 @@ def fake_members(**changes):
     return {**tables, **pictures}
 
 
+def can_embed(monkeypatch, answer):
+    for module in (onestop, sentence_vectors):
+        monkeypatch.setattr(module, "can_embed", lambda: answer)
+
+
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
     """The generated package in place of the real one, and vectors that count."""
     monkeypatch.setenv("VISION_SUITE_DATA", str(tmp_path))
     monkeypatch.setattr(onestop, "EXPECTED", COUNTS)
     monkeypatch.setattr(onestop, "PAGES", {PAGES[0]: 0, PAGES[1]: 1})
-    monkeypatch.setattr(onestop, "can_embed", lambda: True)
+    can_embed(monkeypatch, True)
     vectors = lambda texts, *_: np.arange(len(texts) * 3, dtype=np.float32).reshape(-1, 3)  # noqa: E731
     monkeypatch.setattr(onestop, "sentence_vectors", vectors)
     calls = []
@@ -92,10 +99,10 @@ def test_traps_of_the_tables():
 
 
 def test_prepared_once_read_by_the_same_reader(fake):
-    folder = onestop.prepare(quiet, source=None)
-    assert onestop.prepare(quiet, source=None) == folder
+    folder = RECIPE.prepare(quiet, Options())
+    assert RECIPE.prepare(quiet, Options()) == folder
     assert len(fake) == 1
-    assert onestop.verify(quiet).problems == ()
+    assert RECIPE.verify(folder, quiet).problems == ()
     data = ScanpathData("table", "onestop-mini", fold=1, validation_share=0, batch_size=2, num_workers=0, seed=0)
     assert data.protocol["split"]["folds"] == 2
     assert (data.in_channels, data.num_objects, data.target_from) == (3, 4, "given")
@@ -119,24 +126,24 @@ def test_prepared_once_read_by_the_same_reader(fake):
 
 
 def test_changed_files_show_and_missing_ones_are_mended(fake):
-    folder = onestop.prepare(quiet, source=None)
+    folder = RECIPE.prepare(quiet, Options())
     (folder / "words" / f"{PAGES[0]}.npy").write_bytes(b"")
-    assert onestop.verify(quiet).problems == (f"words/{PAGES[0]}.npy: missing or changed",)
+    assert RECIPE.verify(folder, quiet).problems == (f"words/{PAGES[0]}.npy: missing or changed",)
     (folder / "trials.jsonl").unlink()
-    onestop.prepare(quiet, source=None)
+    RECIPE.prepare(quiet, Options())
     assert len(fake) == 2
 
 
 def test_without_transformers_the_crops_remain(fake, monkeypatch):
-    monkeypatch.setattr(onestop, "can_embed", lambda: False)
-    folder = onestop.prepare(quiet, source=None)
+    can_embed(monkeypatch, False)
+    folder = RECIPE.prepare(quiet, Options())
     assert not (folder / "words").exists()
     assert json.loads((folder / "MANIFEST.json").read_text())["vectors"].startswith("none: transformers")
     assert ScanpathData("table", "onestop-mini", validation_share=0, batch_size=2).objects == "crops"
-    assert onestop.why_not_ready(folder) is None
-    monkeypatch.setattr(onestop, "can_embed", lambda: True)
-    assert onestop.why_not_ready(folder) == "made without sentence vectors, which can be made now"
-    monkeypatch.setattr(sentence_vectors, "can_embed", lambda: False)
+    assert RECIPE.why_not_ready(folder) is None
+    can_embed(monkeypatch, True)
+    assert RECIPE.why_not_ready(folder) == "made without sentence vectors, which can be made now"
+    can_embed(monkeypatch, False)
     with pytest.raises(MissingDependencyError, match="needs the package transformers"):
         sentence_vectors.sentence_vectors(["a"], quiet)
 
@@ -144,8 +151,8 @@ def test_without_transformers_the_crops_remain(fake, monkeypatch):
 def test_other_counts_stop_the_preparation(fake, monkeypatch):
     monkeypatch.setattr(onestop, "EXPECTED", {**COUNTS, "words": 9})
     with pytest.raises(DataError, match=r"'words': 8.* instead of .*'words': 9"):
-        onestop.prepare(quiet, source=None)
-    assert not onestop.folder_of().exists(), "nothing half made is left"
+        RECIPE.prepare(quiet, Options())
+    assert not RECIPE.folder_of().exists(), "nothing half made is left"
 
 
 @pytest.mark.real_data
@@ -163,9 +170,9 @@ def test_sentences_of_one_meaning_are_near():
 
 @pytest.fixture(scope="module")
 def real():
-    if not (data_dir() / onestop.NAME / "MANIFEST.json").is_file():
+    if not (data_dir() / RECIPE.name / "MANIFEST.json").is_file():
         pytest.skip("prepare it: vision-suite data prepare onestop-mini")
-    return ScanpathData("table", onestop.NAME, fold=2, validation_share=0, window=12, batch_size=4, num_workers=0)
+    return ScanpathData("table", RECIPE.name, fold=2, validation_share=0, window=12, batch_size=4, num_workers=0)
 
 
 @pytest.mark.real_data
@@ -206,5 +213,5 @@ def test_baselines_of_the_real_set(real):
 
 @pytest.mark.real_data
 def test_pieces_with_overlap_predict_every_transition_once(real):
-    whole = ScanpathData("table", onestop.NAME, fold=2, validation_share=0, window=12, test_overlap=6, num_workers=0)
+    whole = ScanpathData("table", RECIPE.name, fold=2, validation_share=0, window=12, test_overlap=6, num_workers=0)
     assert sum(piece.length - piece.given for piece in whole.trials("test")) == 1203

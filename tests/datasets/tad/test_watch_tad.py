@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from vision_suite.datasets.prepare.base import Options
 from vision_suite.datasets.prepare.fetch import data_dir
 from vision_suite.datasets.tad import watch_tad
+from vision_suite.datasets.tad.watch_tad_recipe import RECIPE
 from vision_suite.errors import DataError
 
 
@@ -55,8 +57,8 @@ def test_other_counts_stop_the_preparation(tmp_path, monkeypatch):
     monkeypatch.setattr(watch_tad, "recordings", lambda contents: fake_recordings())
     monkeypatch.setattr(watch_tad, "REPEATS", 2)
     with pytest.raises(DataError, match=r"sequences and actions .* instead of"):
-        watch_tad.prepare(lambda *step: None, source=None)
-    assert not watch_tad.folder_of().exists(), "nothing half made is left"
+        RECIPE.prepare(lambda *step: None, Options())
+    assert not RECIPE.folder_of().exists(), "nothing half made is left"
 
 
 def test_prepared_once_checked_and_mended(tmp_path, monkeypatch):
@@ -65,35 +67,33 @@ def test_prepared_once_checked_and_mended(tmp_path, monkeypatch):
     monkeypatch.setattr(watch_tad, "fetch_members", lambda *_: calls.append(1) or {watch_tad.MEMBER: b""})
     monkeypatch.setattr(watch_tad, "recordings", lambda contents: fake_recordings())
     monkeypatch.setattr(watch_tad, "_check", lambda videos: None)
-    folder = watch_tad.prepare(lambda *step: None, source=None)
-    assert watch_tad.prepare(lambda *step: None, source=None) == folder
+    folder = RECIPE.prepare(lambda *step: None, Options())
+    assert RECIPE.prepare(lambda *step: None, Options()) == folder
     assert len(calls) == 1
-    assert watch_tad.verify(lambda *step: None).problems == ()
+    assert RECIPE.verify(folder, lambda *step: None).problems == ()
     manifest = json.loads((folder / "MANIFEST.json").read_text())
     assert manifest["counts"]["validation"]["sequences"] == 24
     (folder / "features/semantics").mkdir()
     (folder / "features/semantics/x.npy").write_text("")
-    assert watch_tad.verify(lambda *step: None).problems == ()
+    assert RECIPE.verify(folder, lambda *step: None).problems == ()
     victim = next(iter(sorted((folder / "features/raw").glob("*.npy"))))
     victim.write_bytes(b"")
     (folder / "features/raw/stranger.npy").write_text("")
-    problems = watch_tad.verify(lambda *step: None).problems
+    problems = RECIPE.verify(folder, lambda *step: None).problems
     assert [p.split(":")[0] for p in problems] == [f"features/raw/{victim.name}", "features/raw/stranger.npy"]
     victim.unlink()
-    watch_tad.prepare(lambda *step: None, source=None)
+    RECIPE.prepare(lambda *step: None, Options())
     assert len(calls) == 2
 
 
 @pytest.mark.real_data
-@pytest.mark.skipif(
-    not (data_dir() / watch_tad.NAME).is_dir(), reason="prepare it: vision-suite data prepare watch-tad"
-)
+@pytest.mark.skipif(not (data_dir() / RECIPE.name).is_dir(), reason="prepare it: vision-suite data prepare watch-tad")
 def test_the_real_set_has_the_published_counts():
-    manifest = json.loads((data_dir() / watch_tad.NAME / "MANIFEST.json").read_text())
+    manifest = json.loads((data_dir() / RECIPE.name / "MANIFEST.json").read_text())
     counts = {name: (c["sequences"], c["actions"]) for name, c in manifest["counts"].items()}
     assert counts["testing"] == (72, 236)
     assert tuple(np.add(counts["training"], counts["validation"])) == (168, 543)
-    database = json.loads((data_dir() / watch_tad.NAME / "annotations.json").read_text())["database"]
+    database = json.loads((data_dir() / RECIPE.name / "annotations.json").read_text())["database"]
     lengths = [
         n["segment"][1] - n["segment"][0]
         for e in database.values()

@@ -1,4 +1,4 @@
-"""What ``predict`` leaves of scanpaths: the sampled paths of each picture as JSON, and a picture of them."""
+"""Predictions of scanpaths: the sampled paths of each trial as JSON, and a picture of them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning import LightningModule, Trainer
 
-from vision_suite.callbacks.predict.store import clear, fresh_folders, require_keys
+from vision_suite.callbacks.predict.base import BaseWriter, log_pictures
 from vision_suite.callbacks.run_dir import file_stem
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.pictures.records import is_picture
@@ -27,83 +25,78 @@ from vision_suite.types.arrays import Floats
 from vision_suite.viz.scanpath.prediction import prediction_picture
 from vision_suite.viz.scanpath.stage import MODEL, Backdrop, Gaze
 
-PARTS = ".parts"
-KEYS = {"trial", "values", "likeliest"}
 PANEL = (560, 460)  # pixels of a panel's scene at most
 
 
-class ScanpathWriter(Callback):
-    """Writes scanpaths to ``predict`` in the run's folder while they arrive.
+class ScanpathWriter(BaseWriter[ScanpathBase | GridScanpathData]):
+    """Writes predictions of scanpaths.
 
     ``scanpaths.json`` has an entry for each trial: the picture (``image``, ``size``), the ``target`` (its number, every
     object that counts as found, how it was chosen), the objects' ``boxes`` and ``labels``, the path of the
     ``likeliest`` steps and the drawn ``samples``. A path is ``objects`` (numbers of boxes, -2 for the background),
     ``xy`` in pixels (their centres), ``duration`` in seconds or null (one of them null where unknown), ``log_prob`` in
-    nats and ``terminated`` (false: cut at the greatest length). The first ``given`` fixations are not predicted: on own
-    pictures one in the middle, if all of the network's training paths began with a given one. ``overlays/*.png`` show
-    them on the picture, ``summary.json`` has counts, and pictures that failed with the reason.
+    nats and ``terminated`` (false: cut at the greatest length). The first ``given`` fixations are not predicted: on
+    pictures given to predict one in the middle, if all of the network's training paths began with a given one.
+    ``overlays/*.png`` show them on the picture, ``summary.json`` has counts, and pictures that failed with the reason.
 
     Args:
-        overlays: Trials to draw, the first so many; -1 draws all, 0 none.
+        overlays: Number of trials, from the first, that are drawn; -1 draws all, 0 none.
     """
+
+    kind = ScanpathBase | GridScanpathData
+    keys = frozenset({"trial", "values", "likeliest"})
+    pictures_folder = "overlays"
+    needs = "scanpaths are written with --data ScanpathData or GridScanpathData"
 
     def __init__(self, overlays: int = 32) -> None:
         if overlays < -1:
             raise ConfigError(f"overlays={overlays}: give a number of pictures, 0 for none, -1 for all")
+        super().__init__()
         self.overlays = overlays
-        self._folder = Path()
         self._trials: list[Trial] = []
         self._scenes: dict[str, Scene] = {}
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Agree on the folder and clear what an earlier prediction left there."""
-        trainer.predict_loop.return_predictions = False
-        data = _scanpath_data(trainer)
+    def start(self, trainer: Trainer, module: LightningModule, data: ScanpathBase | GridScanpathData) -> None:
+        """Look up trials and scenes."""
         self._trials, self._scenes = data.trials("predict"), data.scenes("predict")
-        self._folder = fresh_folders(trainer, PARTS, "overlays")
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+    def write(
+        self, trainer: Trainer, module: LightningModule, data: ScanpathBase | GridScanpathData, outputs: Any, batch: Any
     ) -> None:
         """Append a batch's trials to this process's part, and draw them."""
-        require_keys(pl_module, outputs, KEYS)
-        chosen = _chosen(trainer)
+        chosen = _chosen(data)
         drawn = [unpack_paths(rows) for rows in split_rows(outputs["trial"], outputs["values"])]
         greedy = [unpack_paths(row[None]) for row in outputs["likeliest"].numpy()]
-        with (self._folder / PARTS / f"rank-{trainer.global_rank}.jsonl").open("a", encoding="utf-8") as part:
-            places = batch["index"].tolist()
-            for place, samples, likeliest in zip(places, drawn, greedy, strict=True):
-                trial = self._trials[place]
+        with (self.parts / f"rank-{trainer.global_rank}.jsonl").open("a", encoding="utf-8") as part:
+            indices = batch["index"].tolist()
+            for index, samples, likeliest in zip(indices, drawn, greedy, strict=True):
+                trial = self._trials[index]
                 entry = entry_of(self._scenes[trial.scene], trial, samples, likeliest, chosen.get(trial.scene, {}))
-                part.write(json.dumps({"place": place, **entry}, allow_nan=False) + "\n")
-                if self.overlays < 0 or place < self.overlays:
-                    self._draw(trainer, place, entry)
+                part.write(json.dumps({"index": index, **entry}, allow_nan=False) + "\n")
+                if self.overlays < 0 or index < self.overlays:
+                    self._draw(trainer, index, entry)
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Join what the processes wrote; rank zero only."""
-        trainer.strategy.barrier("prediction parts")
-        if not trainer.is_global_zero:
-            return
+    def failed(self, data: ScanpathBase | GridScanpathData) -> Mapping[str, str]:
+        """Pictures that could not be read, with the reasons."""
+        pictures = data.pictures if isinstance(data, ScanpathBase) else None
+        return {} if pictures is None else pictures.failed
+
+    def join(
+        self, trainer: Trainer, data: ScanpathBase | GridScanpathData, failed: dict[str, str]
+    ) -> tuple[dict[str, Any], str]:
+        """Join the trials by index and write them."""
         found: dict[int, dict[str, Any]] = {}
-        for path in sorted((self._folder / PARTS).glob("rank-*.jsonl")):
+        for path in sorted(self.parts.glob("rank-*.jsonl")):
             for line in path.read_text(encoding="utf-8").splitlines():
                 # A loader that serves several processes equally repeats a trial; it counts once.
                 entry = json.loads(line)
-                found[entry.pop("place")] = entry
-        entries = [found[place] for place in sorted(found)]
-        with (self._folder / "scanpaths.json").open("w", encoding="utf-8") as stream:
+                found[entry.pop("index")] = entry
+        entries = [found[index] for index in sorted(found)]
+        with (self.folder / "scanpaths.json").open("w", encoding="utf-8") as stream:
             lines = ",\n".join(json.dumps(entry, allow_nan=False) for entry in entries)
             stream.write(f'{{"scanpaths": [\n{lines}\n]}}\n')
-        data = _scanpath_data(trainer)
         pictures = data.pictures if isinstance(data, ScanpathBase) else None
         paths = [path for entry in entries for path in entry["samples"]]
-        failed = {} if pictures is None else pictures.failed
         summary = {
             "trials": len(entries),
             "pictures": len({entry["image"] for entry in entries}),
@@ -113,19 +106,17 @@ class ScanpathWriter(Callback):
             "failed": failed,
             "problems": {} if pictures is None else dict(data.protocol["problems"]),
             "not_reached": len(self._trials) - len(entries),
-            "overlays": len(list((self._folder / "overlays").glob("*.png"))),
+            "overlays": len(list(self.pictures.glob("*.png"))),
             "detector": None if pictures is None else pictures.settings.detector,
-            "checkpoint": None if trainer.ckpt_path is None else str(trainer.ckpt_path),
         }
-        (self._folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        clear(self._folder / PARTS)
-        rank_zero_info(
+        line = (
             f"{summary['samples']} scanpaths of {summary['trials']} trials ({len(failed)} pictures failed, "
-            f"{summary['not_reached']} trials not reached): {self._folder}"
+            f"{summary['not_reached']} trials not reached)"
         )
+        return summary, line
 
-    def _draw(self, trainer: Trainer, place: int, entry: Mapping[str, Any]) -> None:
-        trial = self._trials[place]
+    def _draw(self, trainer: Trainer, index: int, entry: Mapping[str, Any]) -> None:
+        trial = self._trials[index]
         scene = self._scenes[trial.scene]
         picture = open_picture(scene.image) if scene.image else None
         boxes = np.asarray(scene.boxes, dtype=np.float64)
@@ -138,15 +129,13 @@ class ScanpathWriter(Callback):
         note += "; circles: area by duration" if entry["likeliest"]["duration"] is not None else ""
         note += "; hollow: given" if trial.given else ""
         drawn = prediction_picture(stage, paths, everything, title=f"{trial.scene}: {_searched(trial)}", note=note)
-        # Several people may have looked at one picture, so that its name alone does not tell trials apart.
+        # Several observers may have seen one picture, so that its name alone does not tell trials apart.
         bare = str(Path(trial.scene).with_suffix("")) if is_picture(trial.scene) else trial.scene
-        name = f"{place:06d}_{file_stem(bare)}.png"
-        hidden = self._folder / PARTS / f"rank-{trainer.global_rank}.png"
+        name = f"{index:06d}_{file_stem(bare)}.png"
+        hidden = self.parts / f"rank-{trainer.global_rank}.png"
         drawn.save(hidden)
-        hidden.replace(self._folder / "overlays" / name)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image(key=f"predict/{place:06d}", images=[drawn])
+        hidden.replace(self.pictures / name)
+        log_pictures(trainer, f"predict/{index:06d}", [drawn])
 
 
 def entry_of(
@@ -156,10 +145,10 @@ def entry_of(
 
     Args:
         scene: Scene of the trial.
-        trial: The trial.
+        trial: Trial.
         samples: K drawn paths.
         likeliest: The path of the likeliest steps.
-        chosen: Choice of the target, in plain values.
+        chosen: Facts on the choice of the target, in plain values.
     """
     return {
         "image": scene.name,
@@ -214,14 +203,6 @@ def _searched(trial: Trial) -> str:
     return f"search for {what}" + ("" if trial.targets else ", which is not there")
 
 
-def _scanpath_data(trainer: Trainer) -> ScanpathBase | GridScanpathData:
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    if not isinstance(data, ScanpathBase | GridScanpathData):
-        raise ConfigError("scanpaths are written with --data ScanpathData or GridScanpathData")
-    return data
-
-
-def _chosen(trainer: Trainer) -> Mapping[str, Mapping[str, Any]]:
-    """How the targets of own pictures were chosen, by scene."""
-    data = _scanpath_data(trainer)
+def _chosen(data: ScanpathBase | GridScanpathData) -> Mapping[str, Mapping[str, Any]]:
+    """The ways in which the targets of predicted pictures were chosen, by scene."""
     return data.pictures.chosen if isinstance(data, ScanpathBase) and data.pictures is not None else {}

@@ -1,19 +1,16 @@
-"""What ``predict`` leaves of videos: detections as JSON and CSV, and a timeline of each video."""
+"""Predictions of videos: detections as JSON and CSV, and a timeline of each video."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning import LightningModule, Trainer
 
-from vision_suite.callbacks.predict.store import clear, fresh_folders, require_keys
+from vision_suite.callbacks.predict.base import BaseWriter, log_pictures
 from vision_suite.callbacks.report.tad import best
 from vision_suite.callbacks.run_dir import file_stem
 from vision_suite.datasets.tad.data import TADData
@@ -25,13 +22,11 @@ from vision_suite.types.tad import Detection
 from vision_suite.video.decode import thumbnails
 from vision_suite.viz.tad.timeline import Timeline, timeline
 
-PARTS = ".parts"
-KEYS = {"sequence", "values", "index", "classes", "curves"}
 POINTS = 2048  # more than a picture is wide
 
 
-class DetectionWriter(Callback):
-    """Writes detections to ``predict`` in the run's folder, video after video; frames and features are never kept.
+class DetectionWriter(BaseWriter[TADData]):
+    """Writes predictions of videos, one video after another; frames and features are never kept.
 
     Of an open video it holds what `VideoMerger` does and a curve of a fixed number of points.
 
@@ -40,65 +35,51 @@ class DetectionWriter(Callback):
     ``summary.json`` (counts, videos that failed and why).
 
     Args:
-        timelines: Videos to draw, the first so many; -1 draws all, 0 none.
-        pictures: Thumbnails of a timeline.
+        timelines: Number of videos, from the first, that are drawn; -1 draws all, 0 none.
+        pictures: Number of thumbnails of a timeline.
     """
+
+    kind = TADData
+    keys = frozenset({"sequence", "values", "index", "classes", "curves"})
+    pictures_folder = "timelines"
+    needs = "detections of videos need --data TADData"
 
     def __init__(self, timelines: int = 32, pictures: int = 12) -> None:
         if timelines < -1 or pictures < 0:
             raise ConfigError(f"timelines={timelines}, pictures={pictures}: give numbers, -1 for all timelines")
-        self.timelines, self.pictures = timelines, pictures
-        self._folder = Path()
+        super().__init__()
+        self.timelines, self.thumbnails = timelines, pictures
         self._video: _Open | None = None
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Agree on the folder and clear what an earlier prediction left there."""
-        trainer.predict_loop.return_predictions = False
-        if not isinstance(trainer.datamodule, TADData):  # type: ignore[attr-defined]
-            raise ConfigError("detections of videos need --data TADData")
-        self._folder, self._video = fresh_folders(trainer, PARTS, "timelines"), None
+    def start(self, trainer: Trainer, module: LightningModule, data: TADData) -> None:
+        """Forget a video of an earlier prediction."""
+        self._video = None
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def write(self, trainer: Trainer, module: LightningModule, data: TADData, outputs: Any, batch: Any) -> None:
         """Take a batch of windows of one video; after its last window write the video."""
-        require_keys(pl_module, outputs, KEYS)
-        data: TADData = trainer.datamodule  # type: ignore[attr-defined]
-        place = int(batch["video"][0])
-        if self._video is None or self._video.place != place:
-            # A video that could not be read to its end never closes; the next one takes its place.
-            self._video = _Open(place, pl_module.post)  # type: ignore[arg-type]
+        index = int(batch["video"][0])
+        if self._video is None or self._video.index != index:
+            # A video that could not be read to its end never closes; the next one replaces it.
+            self._video = _Open(index, module.post)  # type: ignore[arg-type]
         self._video.add(outputs, batch)
         if not np.isfinite(float(batch["horizon"][-1])):
             self._write(trainer, data, self._video)
             self._video = None
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Join what the processes wrote; rank zero only."""
-        data: TADData = trainer.datamodule  # type: ignore[attr-defined]
-        own = {"failed": data.files.failed if data.files is not None else {}}
-        self._part(trainer.global_rank, "failed.json").write_text(json.dumps(own), encoding="utf-8")
-        trainer.strategy.barrier("prediction parts")
-        if not trainer.is_global_zero:
-            return
-        parts = self._folder / PARTS
+    def failed(self, data: TADData) -> Mapping[str, str]:
+        """Videos that could not be read, with the reasons."""
+        return data.files.failed if data.files is not None else {}
+
+    def join(self, trainer: Trainer, data: TADData, failed: dict[str, str]) -> tuple[dict[str, Any], str]:
+        """Join the videos and write their detections."""
         found = {}
-        for path in sorted(parts.glob("video-*.json")):
+        for path in sorted(self.parts.glob("video-*.json")):
             entry = json.loads(path.read_text(encoding="utf-8"))
             found[entry["video"]] = entry
-        failed: dict[str, str] = {}
-        for path in sorted(parts.glob("*failed.json")):
-            failed |= json.loads(path.read_text(encoding="utf-8"))["failed"]
         results = {name: entry["detections"] for name, entry in found.items()}
         text = json.dumps({"version": "VERSION 1.3", "results": results, "external_data": {}}, allow_nan=False)
-        (self._folder / "detections.json").write_text(text + "\n", encoding="utf-8")
-        with (self._folder / "detections.csv").open("w", newline="", encoding="utf-8") as stream:
+        (self.folder / "detections.json").write_text(text + "\n", encoding="utf-8")
+        with (self.folder / "detections.csv").open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(["video", "label", "score", "start", "end"])
             for name, entries in results.items():
@@ -112,31 +93,28 @@ class DetectionWriter(Callback):
             "windows": sum(entry["windows"] for entry in found.values()),
             "failed": failed,
             "not_reached": len(data.videos("predict")) - len(found) - len(failed),
-            "timelines": len(list((self._folder / "timelines").glob("*.png"))),
-            "checkpoint": None if trainer.ckpt_path is None else str(trainer.ckpt_path),
+            "timelines": len(list(self.pictures.glob("*.png"))),
         }
-        (self._folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        clear(parts)
-        rank_zero_info(
+        line = (
             f"{summary['detections']} detections in {summary['videos']} videos ({len(failed)} failed, "
-            f"{summary['not_reached']} not reached): {self._folder}"
+            f"{summary['not_reached']} not reached)"
         )
-
-    def _part(self, rank: int, name: str) -> Path:
-        return self._folder / PARTS / f"rank-{rank}-{name}"
+        return summary, line
 
     def _write(self, trainer: Trainer, data: TADData, video: _Open) -> None:
-        """The file and the timeline of a finished video."""
-        name = data.videos("predict")[video.place].name
+        """Write the file and the timeline of a finished video."""
+        name = data.videos("predict")[video.index].name
         detections = video.detections(data.class_names)
         entry = {"video": name, "seconds": video.duration, "windows": video.windows, "detections": detections}
-        path = self._folder / PARTS / f"video-{video.place:08d}.json"
+        path = self.parts / f"video-{video.index:08d}.json"
         path.write_text(json.dumps(entry, allow_nan=False), encoding="utf-8")
-        if self.timelines >= 0 and video.place >= self.timelines:
+        if self.timelines >= 0 and video.index >= self.timelines:
             return
         files = data.files
-        pictures = thumbnails(files.paths[video.place], self.pictures) if files is not None and self.pictures else []
-        known = data.videos("predict")[video.place].actions
+        pictures = (
+            thumbnails(files.paths[video.index], self.thumbnails) if files is not None and self.thumbnails else []
+        )
+        known = data.videos("predict")[video.index].actions
         truth = [{"label": a.label, "segment": [a.start, a.end]} for a in known] if files is None else None
         drawn = timeline(
             Timeline(video.duration, best(detections), truth, video.curve.points, pictures),
@@ -144,17 +122,15 @@ class DetectionWriter(Callback):
             classes=data.class_names,
         )
         safe = file_stem(name)
-        drawn.save(self._folder / "timelines" / f"{safe}.png")
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image(key=f"predict/{safe}", images=[drawn])
+        drawn.save(self.pictures / f"{safe}.png")
+        log_pictures(trainer, f"predict/{safe}", [drawn])
 
 
 class _Open:
     """A video of which windows arrive."""
 
-    def __init__(self, place: int, post: PostProcess) -> None:
-        self.place, self.post = place, post
+    def __init__(self, index: int, post: PostProcess) -> None:
+        self.index, self.post = index, post
         self.duration, self.windows = 0.0, 0
         self.merger, self.curve = VideoMerger(post), _Curve()
         self._classes: np.ndarray[Any, Any] | None = None

@@ -1,10 +1,8 @@
-"""How each kind of report is shown: one view a kind, found by itself in the modules of this folder."""
+"""Views of reports: one view for each class of reports, found by itself in the modules of this folder."""
 
 from __future__ import annotations
 
-import importlib
 import math
-import pkgutil
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping
@@ -13,20 +11,25 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from PIL import Image
 
+from vision_suite.callbacks.kinds import serving
 from vision_suite.datasets.base import BaseData
+from vision_suite.types import Report
 
 ReportT = TypeVar("ReportT")
 Rows = list[list[str]]
+FOLDER = "vision_suite.callbacks.report"
 # Names of a network's branches in tables.
 BRANCHES = {"": "fused", "sa": "SA only", "glca": "GLCA only", "rerank": "fused, re-ranked"}
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What the user chose about pictures.
+    """Choices of the user about pictures.
 
     Attributes:
-        queries: Rows of ranked galleries, and timelines. pairs: Rows of confused classes. seed: Of random choices.
+        queries: Number of ranked galleries, timelines or trials.
+        pairs: Number of rows of confused classes.
+        seed: Seed of random choices.
     """
 
     queries: int
@@ -35,10 +38,11 @@ class Shown:
 
 
 class ReportView(ABC, Generic[ReportT]):
-    """Shows the reports of one class; a subclass in a module of this folder is enough to have one.
+    """Shows the reports of one class; a subclass in a module of this folder, or in a plug-in, is enough to have one.
 
     Attributes:
-        kind: The class of its reports. task: The word in ``metrics.json``.
+        kind: Class of its reports.
+        task: Word for the task in ``metrics.json``.
     """
 
     kind: ClassVar[type]
@@ -50,7 +54,7 @@ class ReportView(ABC, Generic[ReportT]):
 
     @abstractmethod
     def note(self, report: ReportT) -> str:
-        """What a reader of the table must know, in a line."""
+        """Facts that a reader of the table must know, in a line."""
 
     @abstractmethod
     def pictures(self, report: ReportT, data: BaseData, stage: str, title: str, shown: Shown) -> dict[str, Image.Image]:
@@ -61,19 +65,16 @@ class ReportView(ABC, Generic[ReportT]):
         return {}
 
 
-def view_of(report: Any) -> ReportView[Any]:
+def view_of(report: Report) -> ReportView[Any]:
     """The view of a report's class.
 
     Raises:
-        TypeError: No module of this folder shows such reports.
+        TypeError: No view shows such reports.
     """
-    folder = importlib.import_module("vision_suite.callbacks.report")
-    for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
-        importlib.import_module(module.name)
-    for view in ReportView.__subclasses__():
-        if isinstance(report, view.kind):
-            return view()
-    raise TypeError(f"no view shows a {type(report).__name__}: add a ReportView in callbacks/report/<task>.py")
+    view: type[ReportView[Any]] | None = serving(report, ReportView, FOLDER)
+    if view is None:
+        raise TypeError(f"no view shows a {type(report).__name__}: add a ReportView in callbacks/report/<task>.py")
+    return view()
 
 
 def branch_rows(

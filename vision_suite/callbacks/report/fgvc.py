@@ -8,8 +8,7 @@ from typing import Literal, cast
 import numpy as np
 from PIL import Image
 
-from vision_suite.callbacks.report.base import BRANCHES, ReportView, Rows, branch_rows
-from vision_suite.callbacks.report.base import Shown as ShownSettings
+from vision_suite.callbacks.report.base import BRANCHES, ReportView, Rows, Shown, branch_rows
 from vision_suite.datasets.base import BaseData
 from vision_suite.datasets.pictures.data import PictureData
 from vision_suite.types import ClassificationReport
@@ -34,7 +33,7 @@ class ClassificationView(ReportView[ClassificationReport]):
         return f"{report.protocol['num_pictures']} pictures"
 
     def pictures(
-        self, report: ClassificationReport, data: BaseData, stage: str, title: str, shown: ShownSettings
+        self, report: ClassificationReport, data: BaseData, stage: str, title: str, shown: Shown
     ) -> dict[str, Image.Image]:
         """The classes most often confused."""
         if not isinstance(data, PictureData):
@@ -48,11 +47,11 @@ def classification_pictures(
     """The classes most often taken for one another; no picture if there is no mistake.
 
     Args:
-        report: The evaluation.
-        data: Gives the original pictures and the class names.
+        report: Report of the evaluation.
+        data: Datamodule, for the original pictures and the class names.
         stage: ``validate`` or ``test``.
         title: Heading.
-        pairs: Rows of the picture.
+        pairs: Number of rows of the picture.
 
     Returns:
         Pictures by name.
@@ -81,7 +80,7 @@ def classification_pictures(
 
 
 def _originals(data: PictureData, stage: Stage, indices: Sequence[int]) -> list[Image.Image]:
-    """The original pictures at these positions."""
+    """The original pictures at these indices."""
     return [data.picture(stage, index) for index in indices]
 
 

@@ -1,4 +1,4 @@
-"""Reports of re-identification: the table, and which queries to show with their ranked galleries."""
+"""Reports of re-identification: the table, the CMC curves, and ranked galleries of some queries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RetrievalView(ReportView[RetrievalReport]):
         return branch_rows(report.metrics, columns, BRANCHES)
 
     def note(self, report: RetrievalReport) -> str:
-        """Queries, gallery, and which average precision."""
+        """Numbers of queries and gallery pictures, and the kind of average precision."""
         facts = report.protocol
         counts = f"{facts['num_valid']} of {facts['num_query']} queries valid, gallery {facts['num_gallery']}"
         return f"{counts}; AP: {facts['ap_description']}"
@@ -49,11 +49,11 @@ def retrieval_pictures(
     """The CMC curves, and the ranked galleries of some queries drawn at random and of those with the lowest AP.
 
     Args:
-        report: The evaluation.
-        data: Gives the original pictures.
+        report: Report of the evaluation.
+        data: Datamodule, for the original pictures.
         stage: ``validate`` or ``test``.
         title: Heading of each picture.
-        queries: Rows of a gallery strip.
+        queries: Number of rows of a gallery strip.
         seed: Seed of the random choice.
 
     Returns:

@@ -28,11 +28,11 @@ class DetectionView(ReportView[DetectionReport]):
 
     def table(self, report: DetectionReport) -> tuple[list[str], Rows]:
         """AP at up to five thresholds and the mean over all, for all classes together and for each of up to 30."""
-        places = np.unique(np.linspace(0, len(report.tiou) - 1, min(len(report.tiou), 5)).round().astype(int))
-        headings = ["AP at tIoU", *(f"{report.tiou[place]:g}" for place in places), "mean"]
-        rows = [_row("all classes", report.ap.mean(axis=1), places)]
+        shown = np.unique(np.linspace(0, len(report.tiou) - 1, min(len(report.tiou), 5)).round().astype(int))
+        headings = ["AP at tIoU", *(f"{report.tiou[index]:g}" for index in shown), "mean"]
+        rows = [_row("all classes", report.ap.mean(axis=1), shown)]
         if len(report.classes) <= CLASSES_PRINTED:
-            rows += [_row(name, report.ap[:, column], places) for column, name in enumerate(report.classes)]
+            rows += [_row(name, report.ap[:, column], shown) for column, name in enumerate(report.classes)]
         return headings, rows
 
     def note(self, report: DetectionReport) -> str:
@@ -91,5 +91,5 @@ def best(found: list[Detection], count: int = 12) -> list[Detection]:
     return [entry for entry in ranked if entry["score"] >= 0.1 * ranked[0]["score"]]
 
 
-def _row(name: str, ap: np.ndarray, places: np.ndarray) -> list[str]:
-    return [name, *(percent(float(ap[place])) for place in places), percent(float(ap.mean()))]
+def _row(name: str, ap: np.ndarray, shown: np.ndarray) -> list[str]:
+    return [name, *(percent(float(ap[index])) for index in shown), percent(float(ap.mean()))]

@@ -1,4 +1,4 @@
-"""What a test leaves for people: one table on the terminal, ``metrics.json``, and pictures."""
+"""The results of a test: one table on the terminal, ``metrics.json``, and pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 
 from vision_suite import __version__
-from vision_suite.callbacks.report.base import Shown, view_of
+from vision_suite.callbacks.report.base import ReportView, Shown, view_of
 from vision_suite.callbacks.run_dir import run_dir
 from vision_suite.datasets.base import BaseData
 from vision_suite.errors import ConfigError
@@ -30,14 +30,14 @@ from vision_suite.viz.training import Series, training_curves
 class ReportWriter(Callback):
     """Prints and stores the report that a module leaves after testing or validating; rank zero only.
 
-    Files go to ``test`` (or ``validate``) in the run's folder: ``metrics.json``, and what the report's view draws: for
-    retrieval ``cmc.png``, ``gallery_random.png`` and ``gallery_hardest.png``, for classification ``confusions.png``,
-    for detection timelines, curves and an analysis of errors. Training leaves
-    ``training.png`` beside the CSV logger's ``metrics.csv``. Pictures go to Weights & Biases too when it logs the run.
+    Files go to ``test`` (or ``validate``) in the run's folder: ``metrics.json``, and the pictures of the report's view.
+    These are ``cmc.png``, ``gallery_random.png`` and ``gallery_hardest.png`` for retrieval, ``confusions.png`` for
+    classification, and timelines, curves and an analysis of errors for detection. Training leaves ``training.png``
+    beside the CSV logger's ``metrics.csv``. Pictures go to Weights & Biases too when it logs the run.
 
     Args:
-        queries: Rows of each ranked gallery strip, and timelines drawn.
-        pairs: Rows of the picture of confused classes.
+        queries: Number of ranked galleries in a strip, and of timelines or trials drawn.
+        pairs: Number of rows in the picture of confused classes.
         validation_pictures: Draw pictures after ``validate`` too.
         seed: Seed for the choice of queries in ``gallery_random.png``.
     """
@@ -67,7 +67,7 @@ class ReportWriter(Callback):
             self._write(trainer, pl_module, "validate", pictures=self.validation_pictures)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the curves of a training run from what the CSV logger wrote."""
+        """Draw the curves of a training run from the CSV logger's file."""
         loggers = [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)]
         if not trainer.is_global_zero or not loggers:
             return
@@ -87,17 +87,18 @@ class ReportWriter(Callback):
         protocol = data.protocol if isinstance(data, BaseData) else {}
         title = f"{_name(protocol)}, {stage}"
         view = view_of(report)
-        record = metrics_record(report, stage, protocol)
+        record = metrics_record(report, view.task, stage, protocol)
         record |= {"checkpoint": None if trainer.ckpt_path is None else str(trainer.ckpt_path)}
         record |= {"vision_suite": __version__}
         text = json.dumps(record, indent=2, allow_nan=False)
         (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
-        for name, contents in view.files(report).items():
+        files = view.files(report)
+        for name, contents in files.items():
             (folder / name).write_text(contents, encoding="utf-8")
-        print_table(report, title)
+        print_table(view, report, title)
         # This table is the one; Lightning would print all the numbers again.
         (trainer.test_loop if stage == "test" else trainer.validate_loop).verbose = False
-        written = ["metrics.json", *view.files(report)]
+        written = ["metrics.json", *files]
         if pictures and isinstance(data, BaseData):
             shown = Shown(self.queries, self.pairs, self.seed)
             for name, picture in view.pictures(report, data, stage, title, shown).items():
@@ -115,18 +116,19 @@ class ReportWriter(Callback):
                 logger.log_image(key=f"{folder.name}/{name}" if name != "training" else name, images=[picture])
 
 
-def metrics_record(report: Report, stage: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``metrics.json`` holds of a report, in plain containers; numbers that are not finite become null.
+def metrics_record(report: Report, task: str, stage: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The contents of ``metrics.json`` in plain containers; numbers that are not finite become null.
 
     Args:
-        report: The report; metrics are fractions of one.
+        report: Report; metrics are fractions of one.
+        task: Word for the task.
         stage: ``test`` or ``validate``.
-        data: The data module's protocol, kept apart under ``data``.
+        data: Protocol of the datamodule, kept apart under ``data``.
     """
     own = {key: value for key, value in report.protocol.items() if key not in data}
     return {
         "stage": stage,
-        "task": view_of(report).task,
+        "task": task,
         "metrics": plain(report.metrics),
         "protocol": plain(own),
         "data": plain(data),
@@ -146,17 +148,12 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def table_rows(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of the table, in percent."""
-    return view_of(report).table(report)
-
-
-def print_table(report: Report, title: str) -> None:
+def print_table(view: ReportView[Any], report: Report, title: str) -> None:
     """Print the metrics of a report, in percent."""
     from rich.console import Console
     from rich.table import Table
 
-    headings, rows = table_rows(report)
+    headings, rows = view.table(report)
     table = Table()
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number else "left")
@@ -166,11 +163,11 @@ def print_table(report: Report, title: str) -> None:
     # Not as the table's own title, which is broken to the table's width.
     console.print(f"{title} (%)", style="bold", highlight=False)
     console.print(table)
-    console.print(view_of(report).note(report), style="dim", highlight=False)
+    console.print(view.note(report), style="dim", highlight=False)
 
 
 def _name(protocol: Mapping[str, Any]) -> str:
-    """What to call the data: its layout, and the end of its path, which tells protocols of one set apart."""
+    """A name of the data: the layout, and the end of the path, which tells protocols of one set apart."""
     if "root" not in protocol:
         return "data"
     return f"{protocol.get('layout', 'data')} {'/'.join(Path(protocol['root']).parts[-2:])}"

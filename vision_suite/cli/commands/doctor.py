@@ -1,4 +1,4 @@
-"""``vision-suite doctor``: what this machine has, what is missing, and how to mend it.
+"""``vision-suite doctor``: packages, programs and data of this machine, and the fix for each problem.
 
 torch is imported only in a child process, so the command works when torch is absent, broken or crashes.
 """
@@ -32,7 +32,7 @@ REQUIRED = (
     "pillow",
     "av",
 )
-# What brings an optional package, or what it is for.
+# The command that brings an optional package, or its use.
 OPTIONAL = {
     "onnx": "pip install 'vision-suite[export]'",
     "onnxscript": "pip install 'vision-suite[export]'",
@@ -70,7 +70,7 @@ class Finding:
 
     Attributes:
         state: ok, note (something optional is missing) or problem.
-        text: What was found and, for a problem, how to mend it.
+        text: Finding and, for a problem, its fix.
     """
 
     state: State
@@ -105,7 +105,7 @@ def packages() -> Iterator[Finding]:
     missing = [name for name, version in versions.items() if not version]
     yield Finding("ok", f"packages: {present or 'none'}")
     if missing:
-        yield Finding("problem", f"missing: {', '.join(missing)}. Mend: pip install {' '.join(missing)}")
+        yield Finding("problem", f"missing: {', '.join(missing)}. Fix: pip install {' '.join(missing)}")
     for name, how in OPTIONAL.items():
         version = _version(name)
         yield (
@@ -123,7 +123,7 @@ def probe() -> subprocess.CompletedProcess[str]:
 
 
 def torch_findings(done: subprocess.CompletedProcess[str]) -> Iterator[Finding]:
-    """What the child process tells about torch, torchvision and GPUs.
+    """Findings on torch, torchvision and GPUs, as the child process tells them.
 
     Args:
         done: The ended child; its last line on stdout holds what it had found when it ended.
@@ -133,9 +133,9 @@ def torch_findings(done: subprocess.CompletedProcess[str]) -> Iterator[Finding]:
     if "torch" in facts:
         number = tuple(int(part) for part in facts["torch"].split("+")[0].split(".")[:2])
         old = number < OLDEST_TORCH
-        mend = f". Mend: pip install 'torch>={'.'.join(map(str, OLDEST_TORCH))}' torchvision" if old else ""
+        fix = f". Fix: pip install 'torch>={'.'.join(map(str, OLDEST_TORCH))}' torchvision" if old else ""
         build = f"built for CUDA {facts['cuda_build']}" if facts["cuda_build"] else "CPU build"
-        text = f"torch {facts['torch']} ({build}, {facts['threads']} threads){mend}"
+        text = f"torch {facts['torch']} ({build}, {facts['threads']} threads){fix}"
         yield Finding("problem" if old else "ok", text)
         gpus = ", ".join(facts["gpus"])
         yield Finding("ok", f"GPU: {gpus}") if gpus else Finding("note", "GPU: none seen; everything runs on the CPU")
@@ -147,32 +147,32 @@ def torch_findings(done: subprocess.CompletedProcess[str]) -> Iterator[Finding]:
         yield Finding("problem", mismatch(facts.get("torch"), _version("torchvision")))
     elif "torch" not in facts:
         yield Finding(
-            "problem", f"torch does not import ({reason}). Mend: pip install --force-reinstall torch torchvision"
+            "problem", f"torch does not import ({reason}). Fix: pip install --force-reinstall torch torchvision"
         )
     elif "torchvision" not in facts:
         yield Finding(
-            "problem", f"torchvision does not import ({reason}). Mend: pip install --force-reinstall torchvision"
+            "problem", f"torchvision does not import ({reason}). Fix: pip install --force-reinstall torchvision"
         )
     else:
-        yield Finding("problem", f"a package on top of torch does not import ({reason}). Mend: reinstall vision-suite")
+        yield Finding("problem", f"a package on top of torch does not import ({reason}). Fix: reinstall vision-suite")
 
 
 def mismatch(torch: str | None, torchvision: str | None) -> str:
-    """What to say when the operators of torchvision were built for another torch."""
+    """The line for operators of torchvision that were built for another torch."""
     return (
         f"torch {torch} and torchvision {torchvision} are not one pair of builds (operator torchvision::nms does not "
-        "exist), as when a CPU-only torch meets the package index's default torchvision. Mend: install both from the "
+        "exist), as when a CPU-only torch meets the package index's default torchvision. Fix: install both from the "
         "same index in one command, pip install --force-reinstall torch torchvision (add the --index-url your torch "
         "came from to keep the CPU-only build)"
     )
 
 
 def operators() -> Iterator[Finding]:
-    """Which attention kernels are in use, and why no others."""
+    """The attention kernels in use, and the reason for each that is not."""
     command = [sys.executable, "-P", "-W", "ignore", "-m", "vision_suite.ops"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        return  # torch does not import: said above
+        return  # torch does not import: reported above
     for line in done.stdout.strip().splitlines():
         missing = "not used" in line
         yield Finding("note" if missing else "ok", f"attention operators, {line}")
@@ -201,12 +201,15 @@ def data_cache() -> Iterator[Finding]:
 
         folder = data_dir()
         entries = catalog.entries()
-    except (ImportError, SuiteError) as error:
-        yield Finding("problem", f"data cache: {error}. Mend: reinstall vision-suite")
+    except SuiteError as error:  # a recipe of another package; the line says what to do
+        yield Finding("problem", f"data sets: {error}")
+        return
+    except ImportError as error:
+        yield Finding("problem", f"data cache: {error}. Fix: reinstall vision-suite")
         return
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not os.access(existing, os.W_OK):
-        yield Finding("problem", f"data cache {folder}: not writable. Mend: set VISION_SUITE_DATA to a folder of yours")
+        yield Finding("problem", f"data cache {folder}: not writable. Fix: set VISION_SUITE_DATA to a folder of yours")
         return
     free = shutil.disk_usage(existing).free / 2**30
     prepared = [entry.name for entry in entries if entry.prepared]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from vision_suite.callbacks.predict.pictures import PredictionWriter
+from vision_suite.callbacks.predict.base import AutoWriter
 from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.cli.trainer import arguments
 from vision_suite.cli.trainer.classes import import_everything, import_named
@@ -41,7 +41,7 @@ def run(argv: Sequence[str]) -> SuiteCLI:
     _warn_of_early_flags(resolved)
     _calm(argv[0])
     try:
-        return SuiteCLI(resolved, argv, [ReportWriter(), PredictionWriter()])
+        return SuiteCLI(resolved, argv, [ReportWriter(), AutoWriter()])
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
     except RuntimeError as error:
