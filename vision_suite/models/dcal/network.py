@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from vision_suite.layers.vit import (
 )
 from vision_suite.models.dcal.glca import GLCA, num_local_queries, select_queries
 from vision_suite.models.dcal.heads import BranchHead
-from vision_suite.models.dcal.outputs import Branch, DCALOutput
+from vision_suite.models.dcal.outputs import Branch, DCALOutput, Trace
 from vision_suite.models.dcal.pwca import pair_view, partner_stream
 from vision_suite.models.dcal.settings import FusionConfig, GLCAConfig, HeadConfig, PWCAConfig, SideConfig
 from vision_suite.models.dcal.side import SideEmbedding
@@ -32,21 +32,6 @@ from vision_suite.records import as_record
 from vision_suite.renamed import takes_old_names
 
 Task = Literal["reid", "fgvc"]
-
-
-class _Trace(NamedTuple):
-    """What a pass through the backbone leaves for the other branches; lists of what nobody reads are shorter or empty.
-
-    ``inputs``: tokens (B, N, C) before each block and after the last. ``queries``, ``keys``, ``values``: (B, H, N, D).
-    ``lses``: (B, H, N) log-sum-exps. ``maps``: (B, N, N) probabilities averaged over heads.
-    """
-
-    inputs: list[Tensor]
-    queries: list[Tensor]
-    keys: list[Tensor]
-    values: list[Tensor]
-    lses: list[Tensor]
-    maps: list[Tensor]
 
 
 class DCAL(nn.Module):
@@ -190,12 +175,16 @@ class DCAL(nn.Module):
         rollout = None if rollout is None else rollout[:, self.prefix :]
         return DCALOutput(sa, glca, pwca, rollout, selected, pwca_rows)
 
-    def _self_attention(self, x: Tensor, *, rollout: bool, pair: bool, picture: bool = False) -> _Trace:
+    def _self_attention(self, x: Tensor, *, rollout: bool, pair: bool, picture: bool = False) -> Trace:
         """Run the backbone's blocks and keep what the other branches read, not more: in evaluation it is the memory.
 
-        ``picture``: the rollout will be looked at, so maps are taken in passing where that is nearly free.
+        Args:
+            x: Tokens (B, N, C) before the first block.
+            rollout: Keep what the rollout reads.
+            pair: Keep what the pair-wise branch reads.
+            picture: The rollout is drawn, so maps are taken in passing where that is nearly free.
         """
-        trace = _Trace([x], [], [], [], [], [])
+        trace = Trace([x], [], [], [], [], [])
         for block in blocks_of(self.vit):
             hidden, attn = block.norm1(x), attention_of(block)
             query, key, value = project_qkv(attn, hidden)
@@ -227,7 +216,7 @@ class DCAL(nn.Module):
                 trace.maps.append(result.mean_map)
         return trace
 
-    def _pair_wise(self, trace: _Trace, label: Tensor | None, rows: Tensor | None) -> Branch:
+    def _pair_wise(self, trace: Trace, label: Tensor | None, rows: Tensor | None) -> Branch:
         blocks, x = blocks_of(self.vit)[-self.pwca_blocks :], trace.inputs[-1 - self.pwca_blocks]
         if rows is not None:
             x, label = x[rows], None if label is None else label[rows]
@@ -271,7 +260,7 @@ class DCAL(nn.Module):
         return summed / sum(weights)
 
     def inference(self, image: Tensor) -> dict[str, Tensor]:
-        """What a user of the trained network wants, as plain tensors; the graph that export writes.
+        """Outputs for a user of the trained network, as plain tensors; the graph that export writes.
 
         Args:
             image: (B, 3, H, W), normalised.

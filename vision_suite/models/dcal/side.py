@@ -30,7 +30,7 @@ class SideEmbedding(nn.Module):
         """Add the embedding to tokens (B, N, C); camera and view (B,) int64, -1 or beyond the table if unknown.
 
         Raises:
-            ConfigError: In training, if the data has no cameras or views at all.
+            ConfigError: The data has no cameras or views at all, in training.
         """
         if self.table is None:
             return x
@@ -47,6 +47,6 @@ class SideEmbedding(nn.Module):
                 number = torch.full_like(row, -1)
             known = known & (number >= 0) & (number < count)
             row = row * count + number
-        # Pictures from an unknown place, as in prediction, take the average place.
-        places = torch.cat([self.table, self.table.mean(0, keepdim=True)])
-        return x + self.scale * places[torch.where(known, row, len(self.table))]
+        # Pictures of an unknown camera or view, as in prediction, take the average embedding.
+        rows = torch.cat([self.table, self.table.mean(0, keepdim=True)])
+        return x + self.scale * rows[torch.where(known, row, len(self.table))]
