@@ -1,4 +1,4 @@
-"""OneStop-mini prepared once: two people reading twelve pages for the answer to a question, words as objects.
+"""OneStop-mini: two readers of twelve pages for the answer to a question, words as objects.
 
 Eye movements of OneStop (Berzak et al., 2025) as one Python package carries them. A proxy of two readers: it shows
 whether code learns, and cannot rank methods finely. Converted into the plain form of `scanpath_table`, and read by it.
@@ -31,12 +31,17 @@ Row = dict[str, str]
 
 @dataclass
 class Page:
-    """A page: its words in reading order, where they stand, and who read it.
+    """A page: its words in reading order with their boxes, and its readings.
 
     Attributes:
-        name: Such as 2_1_5_Adv. size: Width and height of the picture. question: What was to be found.
-        words: Labels. boxes: Of the words, in pixels of the picture. norms: Per word, see ``NORMS``. answer: Words of
-            the answer. readings: Per reader the words and x, y, duration in ms of the fixations.
+        name: Name, such as 2_1_5_Adv.
+        size: Width and height of the picture.
+        question: Question whose answer the reader looks for.
+        words: Labels of the words.
+        boxes: Boxes of the words in pixels of the picture.
+        norms: Values of each word, see ``NORMS``.
+        answer: Indices of the words of the answer.
+        readings: Words and x, y, duration in ms of the fixations of each reader.
     """
 
     name: str
@@ -165,10 +170,10 @@ def write(
     """Write the set into the empty path ``part``: scenes.jsonl, trials.jsonl, pictures, and vectors if there are any.
 
     Args:
-        part: Where.
-        pages: What `convert` found.
-        members: The package's files, with the pictures.
-        vectors: Of the words and the question of each page, one page after another.
+        part: Folder to create.
+        pages: Pages, as `convert` gives them.
+        members: Files of the package, with the pictures.
+        vectors: Vectors of the words and the question of each page, one page after another.
         without_word: Fixations left out, for the manifest.
     """
     for name in ("pages", "questions", *(() if vectors is None else ("words", "words_norms"))):

@@ -1,6 +1,6 @@
-"""Watch-TAD prepared once: untrimmed sequences of real smartwatch recordings, with annotated exercises.
+"""Watch-TAD: untrimmed sequences of real smartwatch recordings, with annotated exercises.
 
-The recordings are real; where one ends and the next begins is ours. Ten people, so that unseen people can be tested: a
+The recordings are real; their boundaries are ours. Ten subjects, so that unseen ones can be tested: a
 stand-in that shows whether code learns, and says nothing about any published table.
 """
 
@@ -36,7 +36,7 @@ CLASSES = (
     "trapezius extension",
     "upright row",
 )
-# Subset, subjects and seed of each generator stream. Subject 7 is drawn with the training people and kept apart.
+# Subset, subjects and seed of each generator stream. Subject 7 is drawn with the training subjects and kept apart.
 STREAMS = (("training", range(1, 8), 0), ("testing", range(8, 11), 1))
 VALIDATION_SUBJECT = 7
 EXPECTED = {"training": (144, 464), "validation": (24, 79), "testing": (72, 236)}
@@ -77,12 +77,12 @@ def recordings(contents: bytes) -> Recordings:
 
 
 def assemble(found: Recordings, subjects: range, seed: int) -> list[tuple[str, int, Floats, tuple[Action, ...]]]:
-    """Sequences of 30 s: pieces of background and of actions in turn, from one person and one side each.
+    """Sequences of 30 s: pieces of background and of actions in turn, from one subject and one side each.
 
     Args:
         found: The recordings.
-        subjects: People, ascending.
-        seed: Of the one stream of random numbers.
+        subjects: Subjects, ascending.
+        seed: Seed of the one stream of random numbers.
 
     Returns:
         For each its name, its subject, the signal (1500, 6) and the annotations in seconds.
@@ -118,7 +118,7 @@ def snippets(signal: Floats) -> Floats:
 
 
 def _take(rng: np.random.Generator, signal: Floats, shortest: int, longest: int, pieces: list[Floats]) -> int:
-    """Append a window of random length at a random place of a recording, and return its length."""
+    """Append a window of random length from a random offset of a recording, and return its length."""
     length = int(rng.integers(shortest, longest + 1))
     offset = int(rng.integers(0, len(signal) - length + 1))
     pieces.append(signal[offset : offset + length])
