@@ -1,7 +1,7 @@
 """Watch-TAD: untrimmed sequences of real smartwatch recordings, with annotated exercises.
 
-The recordings are real; their boundaries are ours. Ten subjects, so that unseen ones can be tested: a
-stand-in that shows whether code learns, and says nothing about any published table.
+The recordings are real; where one ends and the next begins is ours. They show ten subjects, so that unseen subjects
+can be tested. The set tells whether code learns; its numbers compare with no published table.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def assemble(found: Recordings, subjects: range, seed: int) -> list[tuple[str, i
 
     Args:
         found: The recordings.
-        subjects: Subjects, ascending.
-        seed: Seed of the one stream of random numbers.
+        subjects: Numbers of the subjects, ascending.
+        seed: Seed of the stream of random numbers.
 
     Returns:
         For each its name, its subject, the signal (1500, 6) and the annotations in seconds.
@@ -118,7 +118,7 @@ def snippets(signal: Floats) -> Floats:
 
 
 def _take(rng: np.random.Generator, signal: Floats, shortest: int, longest: int, pieces: list[Floats]) -> int:
-    """Append a window of random length from a random offset of a recording, and return its length."""
+    """Append a window of random length at a random position of a recording, and return its length."""
     length = int(rng.integers(shortest, longest + 1))
     offset = int(rng.integers(0, len(signal) - length + 1))
     pieces.append(signal[offset : offset + length])
