@@ -48,7 +48,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What came of a drawing: where it was written, the file's sha256 and its 64 x 64 raster's."""
+    """Outcome of a drawing: the file that was written, the file's sha256 and its 64 x 64 raster's."""
 
     design: str
     name: str
@@ -110,11 +110,11 @@ def draw_all(
     """Write ``folder/<design>/<name>.png`` for every drawing, on ``workers`` processes.
 
     Args:
-        jobs: What to draw.
-        folder: Where to write.
+        jobs: Drawings to make.
+        folder: Folder to write into.
         size: Side of the pictures in pixels.
         workers: Number of processes; 1 works in this one.
-        progress: Called with (done, total) now and then.
+        progress: Listener, called with (done, total) now and then.
 
     Returns:
         One entry per drawing, in the order of ``jobs``.

@@ -54,7 +54,7 @@ def digest_of_folder(folder: Path, known: dict[tuple[int, int], str] | None = No
     """The `list_digest` of all files below a folder, read from disk; a file with several names is read once.
 
     Args:
-        folder: Where to look.
+        folder: Folder to look into.
         known: Digests by (device, inode) of files read before; added to.
     """
     known = {} if known is None else known
@@ -70,7 +70,7 @@ def digest_of_folder(folder: Path, known: dict[tuple[int, int], str] | None = No
 
 
 def count_files(folder: Path) -> int:
-    """How many files are below a folder; 0 if there is no such folder. Looks at names only."""
+    """The number of files below a folder by their names only; 0 if there is no such folder."""
     total = 0
     stack = [str(folder)] if folder.is_dir() else []
     while stack:
@@ -89,10 +89,10 @@ def write_market(
     """Write a Market folder.
 
     Args:
-        root: The folder to write.
-        splits: The pictures of each of its sub-folders.
-        drawn: The drawn file by (camera, name).
-        linker: Makes the files.
+        root: Folder to write.
+        splits: Pictures of each of its sub-folders.
+        drawn: Drawn file by (camera, name).
+        linker: Maker of the files.
 
     Returns:
         Per sub-folder the numbers of images and identities, and the digest of its list of files.
@@ -122,11 +122,11 @@ def write_cub(
     """Write a folder in the layout of CUB-200-2011: ``images/`` and the lists joined by image number (from 1).
 
     Args:
-        root: The folder to write.
-        classes: The class names; class numbers count from 1.
-        members: The pictures.
-        drawn: The drawn file by (camera, name).
-        linker: Makes the files.
+        root: Folder to write.
+        classes: Class names; class numbers count from 1.
+        members: Pictures of the classes.
+        drawn: Drawn file by (camera, name).
+        linker: Maker of the files.
 
     Returns:
         Per half the numbers of images and classes, and the digests of the pictures and of each list.

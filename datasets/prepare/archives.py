@@ -77,7 +77,7 @@ def _collect(path: Path, names: Collection[str], members: Iterable[Member]) -> d
 
 
 def _leaves_folder(name: str) -> bool:
-    """Whether a member's name is absolute or climbs up, read as a POSIX or as a Windows path."""
+    """True if a member's name is absolute or climbs up, read as a POSIX or as a Windows path."""
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
     return posix.is_absolute() or bool(windows.anchor) or ".." in posix.parts or ".." in windows.parts
 

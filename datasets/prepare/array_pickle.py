@@ -15,8 +15,8 @@ def load_array_pickle(contents: bytes, name: str) -> Any:
     """Lists, dictionaries, text, numbers and arrays from the bytes of a ``.npy`` file that holds one pickled object.
 
     Args:
-        contents: The file.
-        name: What to call it in messages.
+        contents: Bytes of the file.
+        name: Name of the file in messages.
 
     Raises:
         DataError: It is no such file, is damaged, or names anything but NumPy's own array builders.

@@ -75,7 +75,7 @@ def _run(command: list[str], folder: Path, *, client: str, wanted: str) -> None:
         ) from None
     except OSError as error:
         raise RegistryError(
-            f"{wanted}: the {client} client cannot be started ({error.strerror}): mend it, or {WAY_OUT}"
+            f"{wanted}: the {client} client cannot be started ({error.strerror}): repair it, or {WAY_OUT}"
         ) from None
     if done.returncode == 0:
         return

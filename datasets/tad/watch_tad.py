@@ -1,4 +1,4 @@
-"""Watch-TAD prepared once: untrimmed sequences of real smartwatch recordings, with annotated exercises.
+"""Watch-TAD: untrimmed sequences of real smartwatch recordings, with annotated exercises.
 
 The recordings are real; where one ends and the next begins is ours. They show ten subjects, so that unseen subjects
 can be tested. The set tells whether code learns; its numbers compare with no published table.

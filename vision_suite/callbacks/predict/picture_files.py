@@ -23,9 +23,9 @@ def write_features(predictions: Predictions, paths: Sequence[str], roles: Sequen
 
     Args:
         predictions: Their column ``feature`` (N, D) float32.
-        paths: The N pictures.
+        paths: Paths of the N pictures.
         roles: ``input`` or ``gallery`` for each.
-        folder: Where to write.
+        folder: Folder to write into.
     """
     import pyarrow
     import pyarrow.parquet
@@ -94,11 +94,11 @@ def write_rank_lists(
     """Write ``rank_lists.json``, one list at a time, and give the first few back for drawing.
 
     Args:
-        lists: What `ranked` yields.
-        paths: The N pictures.
-        against: What was searched, in words.
+        lists: Rank lists, as `ranked` yields them.
+        paths: Paths of the N pictures.
+        against: Words for the pictures that were searched.
         top_k: Longest list.
-        target: The file.
+        target: File to write.
     """
     kept = []
     head = {"distance": f"{COSINE}, float32", "ties": "by position", "against": against, "top_k": top_k}
@@ -119,18 +119,18 @@ def write_classes(predictions: Predictions, paths: Sequence[str], names: Sequenc
 
     Args:
         predictions: Their columns ``classes`` (N, K) int64, best first, and ``probability`` (N, K) float32.
-        paths: The N pictures.
+        paths: Paths of the N pictures.
         names: Class names; empty if unknown, then numbers stand for them.
-        folder: Where to write.
+        folder: Folder to write into.
     """
     classes, probability = predictions.columns["classes"], predictions.columns["probability"]
-    places = range(1, classes.shape[1] + 1)
+    ranks = range(1, classes.shape[1] + 1)
     with (
         (folder / "classes.csv").open("w", newline="", encoding="utf-8") as table,
         (folder / "classes.json").open("w", encoding="utf-8") as lines,
     ):
         writer = csv.writer(table)
-        writer.writerow(["path", *(f"{word}_{place}" for place in places for word in ("class", "probability"))])
+        writer.writerow(["path", *(f"{word}_{rank}" for rank in ranks for word in ("class", "probability"))])
         lines.write("[")
         for row, path in enumerate(paths):
             best: list[dict[str, Any]] = [

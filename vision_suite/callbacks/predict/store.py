@@ -70,7 +70,7 @@ class Predictions:
     Attributes:
         index: (N,) positions in the list of pictures, ascending.
         duplicates: Rows left out because their picture was there already (the padding of distributed loaders).
-        columns: By name the rows (N, ...), as files mapped into memory.
+        columns: Rows (N, ...) by name, as files mapped into memory.
     """
 
     index: Ints
@@ -90,8 +90,8 @@ def merge(parts: list[Path], folder: Path) -> Predictions:
     """Join the parts of all processes.
 
     Args:
-        parts: The parts' folders.
-        folder: Where to put the joined columns.
+        parts: Folders of the parts.
+        folder: Folder for the joined columns.
 
     Raises:
         DataError: A part is missing (the run's folder isn't shared by the machines), or nothing was predicted.

@@ -59,7 +59,7 @@ def classification_pictures(
     rows = []
     for confusion in most_confused(report.label, report.prediction, pairs):
         mistaken = (report.label == confusion.label) & (report.prediction == confusion.prediction)
-        # The surest mistakes first: they tell most about what the network looks at.
+        # The surest mistakes first: they tell most about the network.
         order = np.argsort(-report.confidence[mistaken], kind="stable")[:EXAMPLES]
         of_class = report.label == confusion.prediction
         right_first = np.argsort(report.prediction[of_class] != confusion.prediction, kind="stable")[:EXAMPLES]
