@@ -98,7 +98,7 @@ class BaseData(LightningDataModule, ABC):
         own_place = training and self.trainer is None  # a loop without Lightning: the sampler counts by itself
         place = None if own_place else self._train_place if training else _start
         batches = self._batches(stage, sampler.rank)
-        return BatchLoader(batches, sampler, num_workers=self._workers, pin_memory=on_gpu, place=place)
+        return BatchLoader(batches, sampler, num_workers=self._workers, pin_memory=on_gpu, position=place)
 
     def _train_place(self) -> tuple[int, int]:
         """Lightning's own progress: the epoch, and the batches of it that are done."""

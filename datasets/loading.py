@@ -16,7 +16,7 @@ Cache = Literal["memory", "none"]
 
 
 class BatchKey(NamedTuple):
-    """Everything a batch depends on besides the data: its pictures and its place in the run."""
+    """Everything a batch depends on besides the data: its items and its position in the run."""
 
     indices: list[int]
     epoch: int
@@ -24,13 +24,13 @@ class BatchKey(NamedTuple):
 
 
 class BatchLoader:
-    """Iterable of batches that always continues at its sampler's place.
+    """Iterable of batches that always continues at its sampler's position.
 
     Lightning sees an iterable that is not a torch ``DataLoader``, so it never swaps the sampler for a distributed one
-    (which would break identity batches); it also finds `state_dict` and `load_state_dict`, and saves the place.
+    (which would break identity batches); it also finds `state_dict` and `load_state_dict`, and saves the position.
 
     Iteration starts when the first batch is asked for, not when an iterator is made: Lightning makes iterators before
-    it knows where a resumed run stands. The place counts batches handed out, however far the workers are ahead.
+    it knows the position of a resumed run. The position counts batches handed out, however far the workers are ahead.
     """
 
     def __init__(
@@ -40,20 +40,20 @@ class BatchLoader:
         *,
         num_workers: int,
         pin_memory: bool,
-        place: Callable[[], tuple[int, int]] | None = None,
+        position: Callable[[], tuple[int, int]] | None = None,
     ) -> None:
         """Set the loader up; workers start with the first iteration and stay.
 
         Args:
-            batches: Makes the batches.
-            sampler: Says which pictures form them.
+            batches: Data set that makes the batches.
+            sampler: Indices of the items of each batch.
             num_workers: Worker processes; 0 makes the batches in this process.
             pin_memory: Copy batches to page-locked memory, for a GPU.
-            place: Asked at the start of each iteration for the epoch and the batches of it already done; without it the
-                sampler's own place counts, and a finished epoch is followed by the next.
+            position: Function that gives the epoch and the number of its batches already done, called at the start of
+                each iteration; without it the sampler's own position counts, and the next epoch follows a finished one.
         """
         self._sampler = sampler
-        self._place = place
+        self._position = position
         self._keys: list[BatchKey] = []
         # A private generator: the loader's own draw must not move the global one, or a resumed run would differ.
         self._loader: DataLoader[dict[str, Tensor]] = DataLoader(
@@ -71,7 +71,7 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         sampler = self._sampler
-        sampler.set_place(*(self._place() if self._place else (sampler.epoch, sampler.batch)))
+        sampler.seek(*(self._position() if self._position else (sampler.epoch, sampler.batch)))
         epoch, start = sampler.epoch, sampler.batch
         self._keys[:] = [BatchKey(indices, epoch, start + n) for n, indices in enumerate(sampler)]
         for batch in self._loader:
@@ -79,11 +79,11 @@ class BatchLoader:
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """The place, for a checkpoint."""
+        """The position, for a checkpoint."""
         return self._sampler.state_dict()
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue from a place kept by `state_dict`."""
+        """Continue from a position kept by `state_dict`."""
         self._sampler.load_state_dict(state)
 
 

@@ -1,6 +1,6 @@
-"""Which pictures form which batch: identity batches (P x K), shuffled batches, and shards for evaluation.
+"""Samplers of batches: identity batches (P x K), shuffled batches, and shards for evaluation.
 
-Every sampler here plans a whole epoch from ``(seed, epoch)`` alone, so the order is the same on every machine, differs
+Every sampler plans a whole epoch from ``(seed, epoch)`` alone, so the order is the same on every machine, differs
 between epochs, and can be continued in the middle. The plan is made for all ranks together and cut up afterwards.
 """
 
@@ -16,17 +16,17 @@ from vision_suite.errors import ConfigError
 
 
 class EpochBatchSampler(Sampler[list[int]], ABC):
-    """A batch sampler that knows its place: an epoch, and the number of batches of it that were used.
+    """A batch sampler that knows its position: an epoch, and the number of its batches that were used.
 
-    `__iter__` yields the batches that are left in the epoch and doesn't change the place, because a loader with workers
-    runs ahead of training; whoever consumes the batches calls `advance`.
+    `__iter__` yields the batches that are left in the epoch and doesn't change the position, because a loader with
+    workers runs ahead of training; the consumer of the batches calls `advance`.
     """
 
     def __init__(self, *, rank: int = 0, world_size: int = 1) -> None:
         """Start at the first batch of epoch 0.
 
         Args:
-            rank: Which of the processes this is.
+            rank: Number of this process, from 0.
             world_size: Number of processes that train together.
         """
         if not 0 <= rank < world_size:
@@ -48,12 +48,12 @@ class EpochBatchSampler(Sampler[list[int]], ABC):
         yield from self.plan(self.epoch)[self.batch :]
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch; the place within the epoch is kept if it's the present one."""
+        """Go to the start of an epoch; the position within the epoch is kept if it is the present one."""
         if epoch != self.epoch:
-            self.set_place(epoch, 0)
+            self.seek(epoch, 0)
 
-    def set_place(self, epoch: int, batch: int) -> None:
-        """Go to a batch of an epoch; a place behind the last batch means the next epoch."""
+    def seek(self, epoch: int, batch: int) -> None:
+        """Go to a batch of an epoch; a position behind the last batch means the next epoch."""
         self.epoch, self.batch = (epoch, batch) if batch < len(self) else (epoch + 1, 0)
 
     def advance(self) -> None:
@@ -61,19 +61,19 @@ class EpochBatchSampler(Sampler[list[int]], ABC):
         self.batch += 1
 
     def state_dict(self) -> dict[str, int]:
-        """The place, for a checkpoint."""
+        """The position, for a checkpoint."""
         return {"epoch": self.epoch, "batch": self.batch}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue from a place kept by `state_dict`."""
-        self.set_place(state["epoch"], state["batch"])
+        """Continue from a position kept by `state_dict`."""
+        self.seek(state["epoch"], state["batch"])
 
 
 class IdentityBatchSampler(EpochBatchSampler):
     """Batches of P identities with K pictures each, for triplet losses (TransReID's chunking, with a fixed length).
 
     In each epoch an identity's pictures are shuffled and cut into chunks of K. An identity with fewer than K pictures
-    gives one chunk: all its pictures, filled up by drawing among them again. Each step takes one chunk of P different
+    gives one chunk: all its pictures, filled up with further draws among them. Each step takes one chunk of P different
     identities per rank, so no identity appears twice in a step, not even on another rank.
 
     TransReID draws identities until fewer than P are left, so its epochs differ in length. Here the number of steps T
@@ -100,7 +100,7 @@ class IdentityBatchSampler(EpochBatchSampler):
             batch_size: Pictures per batch and process, a multiple of `num_instances`.
             num_instances: Pictures per identity (K).
             seed: Seed of the order.
-            rank: Which of the processes this is.
+            rank: Number of this process, from 0.
             world_size: Number of processes that train together.
 
         Raises:
@@ -159,7 +159,7 @@ class IdentityBatchSampler(EpochBatchSampler):
         return batches
 
     def _chunk_budget(self, rng: np.random.Generator) -> np.ndarray:
-        """How many chunks each identity gives in this epoch: at most one per step, in sum exactly what is needed."""
+        """Number of chunks of each identity in this epoch: at most one per step, in sum exactly as many as needed."""
         budget = np.minimum(self._chunks, self._steps)
         surplus = int(budget.sum()) - self._steps * self.per_step
         owners = np.repeat(np.arange(len(budget)), budget)
@@ -183,9 +183,9 @@ class ShuffledBatchSampler(EpochBatchSampler):
 
         Args:
             size: Pictures or sequences in the training set.
-            batch_size: Of these per batch and process.
+            batch_size: Pictures or sequences per batch and process.
             seed: Seed of the order.
-            rank: Which of the processes this is.
+            rank: Number of this process, from 0.
             world_size: Number of processes that train together.
 
         Raises:
@@ -214,17 +214,18 @@ class ShuffledBatchSampler(EpochBatchSampler):
 class ShardedBatchSampler(EpochBatchSampler):
     """Evaluation batches in order; each rank takes every ``world_size``-th picture.
 
-    Every rank gets the same number of pictures, so collective calls stay in step: where that doesn't come out even, the
-    last ranks see a picture of the start again, which the metrics recognise by its index. No picture is left out.
+    Every rank gets the same number of pictures, so collective calls stay in step. Where the number of pictures is no
+    multiple of the number of ranks, the last ranks see pictures of the start again, which the metrics recognise by
+    their index. No picture is left out.
     """
 
     def __init__(self, size: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
-        """Deal ``size`` pictures out.
+        """Distribute ``size`` pictures over the ranks.
 
         Args:
             size: Pictures in the evaluation list.
             batch_size: Pictures per batch and process; the last batch may be smaller.
-            rank: Which of the processes this is.
+            rank: Number of this process, from 0.
             world_size: Number of processes that evaluate together.
         """
         super().__init__(rank=rank, world_size=world_size)

@@ -64,8 +64,8 @@ class FGVCData(PictureData):
         """Read the lists of a data set; pictures are checked when a stage begins.
 
         Args:
-            dataset: Which data set, by its on-disk layout; cub_folder is any set in CUB's lists, image_folder has
-                train/CLASS/ and test/CLASS/, manifest is a CSV or JSONL file with path, label and optionally split.
+            dataset: Name of the data set or of its on-disk layout; cub_folder is any set in CUB's lists, image_folder
+                has train/CLASS/ and test/CLASS/, manifest is a CSV or JSONL file with path, label and optionally split.
             root: The data set's folder (or manifest file), also relative to the data cache. May be left out when only
                 predicting on predict_inputs.
             image_size: Height and width of the network's input, cropped out of the resized picture.
@@ -82,8 +82,8 @@ class FGVCData(PictureData):
                 one and none otherwise; official also keeps FGVC-Aircraft's validation pictures out of training; holdout
                 takes part of each class's training pictures away; test is not a fair choice for tuning.
             val_fraction: Share of each class's training pictures that validation=holdout takes.
-            split_seed: Seed of that choice.
-            aircraft_level: Which names are FGVC-Aircraft's classes.
+            split_seed: Seed of the choice of these pictures.
+            aircraft_level: Level of FGVC-Aircraft's names that are the classes.
             check_counts: Compare the numbers of pictures and classes with the official ones.
             on_bad_image: Stop at unreadable pictures, or skip, count and report them.
             predict_inputs: Pictures for predict: a folder, a glob, a manifest or a file; by default the test split.
@@ -165,9 +165,9 @@ def stratified_hold_out(records: Sequence[Record], fraction: float, seed: int) -
         members[record.label].append(position)
     held: set[int] = set()
     for label in sorted(members):
-        places = members[label]
-        count = min(round(fraction * len(places)), len(places) - 1)
-        held |= {places[i] for i in torch.randperm(len(places), generator=generator).tolist()[:count]}
+        positions = members[label]
+        count = min(round(fraction * len(positions)), len(positions) - 1)
+        held |= {positions[i] for i in torch.randperm(len(positions), generator=generator).tolist()[:count]}
     if not held:
         raise ConfigError(f"val_fraction={fraction} takes no picture of any class: use a larger share")
     kept = [record for position, record in enumerate(records) if position not in held]

@@ -1,4 +1,4 @@
-"""Readers of the fine-grained classification data sets' folders as their owners ship them.
+"""Readers of the fine-grained classification data sets' folders as published.
 
 CUB-200-2011 (Wah et al., 2011), Stanford Cars (Krause et al., 3dRR 2013), FGVC-Aircraft (Maji et al., 2013), NABirds
 (Van Horn et al., CVPR 2015). Every reader returns labels 0..C-1 and the class names in that order.
@@ -22,7 +22,7 @@ from vision_suite.errors import DataError
 CUB_LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
 CARS_TEST = "cars_test_annos_withlabels.mat"
 CARS_NAMES = ["class_names"]
-AIRCRAFT_BANNER = 20  # rows of pixels at the bottom of every picture that name its owner
+AIRCRAFT_BANNER = 20  # rows of pixels at the bottom of every picture with the owner's name
 
 
 def read_cub200(root: Path) -> Listing:
@@ -53,7 +53,7 @@ def read_nabirds(root: Path) -> Listing:
 
 
 def _read_cub_lists(layout: str, root: Path) -> Listing:
-    """Join the lists by picture number, never by line: nothing promises that they have one order."""
+    """Join the lists by picture number, never by line: their order may differ."""
     pictures, classes, train = (_table(root / name) for name in CUB_LISTS[:3])
     names = _table(root / "classes.txt")
     for name, table in (("image_class_labels.txt", classes), ("train_test_split.txt", train)):
@@ -96,11 +96,11 @@ def read_stanford_cars(root: Path) -> Listing:
     Read from ``cars_train``, ``cars_test``, ``devkit`` and ``cars_test_annos_withlabels.mat``, or from the older
     ``car_ims`` with ``cars_annos.mat``.
     """
-    places = ["stanford_cars", "StanfordCars", "stanford-cars", "cars"]
-    for candidate in [root, *(root / name for name in places)]:
+    folders = ["stanford_cars", "StanfordCars", "stanford-cars", "cars"]
+    for candidate in [root, *(root / name for name in folders)]:
         if (candidate / "cars_annos.mat").is_file():
             return _read_older_cars(candidate)
-    root = find_folder(root, places, ["cars_train", "cars_test", "devkit"])
+    root = find_folder(root, folders, ["cars_train", "cars_test", "devkit"])
     labelled = next((d / CARS_TEST for d in (root, root / "devkit") if (d / CARS_TEST).is_file()), None)
     if labelled is None:
         raise DataError(
@@ -146,8 +146,8 @@ def read_aircraft(root: Path, *, level: Level, official_val: bool) -> Listing:
 
     Args:
         root: The data set's folder or one that holds it.
-        level: Which of the three levels of names are the classes: 100 variants, 70 families or 30 manufacturers.
-        official_val: Keep the official validation pictures apart; else they're trained on.
+        level: Level of names that are the classes: 100 variants, 70 families or 30 manufacturers.
+        official_val: Keep the official validation pictures apart; otherwise they are training pictures.
     """
     names = ["data", "fgvc-aircraft-2013b/data", "fgvc-aircraft-2013b"]
     root = find_folder(root, names, ["images", "variants.txt"])

@@ -15,7 +15,7 @@ from vision_suite.datasets.pictures.transforms import Prepare
 
 
 class PictureBatches(Dataset[dict[str, Tensor]]):
-    """Turns a `BatchKey` into a batch: pictures from memory or from disk, prepared, with their columns."""
+    """Data set that turns a `BatchKey` into a batch: pictures from memory or disk, prepared, with their columns."""
 
     def __init__(
         self,
@@ -34,10 +34,10 @@ class PictureBatches(Dataset[dict[str, Tensor]]):
             paths: Address of each picture.
             columns: Further batch entries by name, each with one value per picture.
             prepare: Augmentation and normalisation.
-            read: Reads and resizes a picture.
+            read: Reader that resizes a picture.
             memory: Resized pictures (U, 3, h, w) uint8 and the row of each picture, or None to read from disk.
             seed: Seed of the augmentation.
-            rank: Which of the processes this is; each draws its own augmentation.
+            rank: Number of this process, from 0; each process draws its own augmentation.
         """
         self._paths = np.array(paths, dtype=np.str_)  # one buffer: forked workers don't copy it by counting references
         self._columns = {**columns, "index": torch.arange(len(paths))}
@@ -56,8 +56,8 @@ class PictureBatches(Dataset[dict[str, Tensor]]):
             addresses = self._paths[rows.numpy()].tolist()
             images = torch.stack([self._read(address) for address in addresses])
         else:
-            pictures, places = self._memory
-            images = pictures[places[rows]]
+            pictures, row_of = self._memory
+            images = pictures[row_of[rows]]
         words = np.random.SeedSequence([self._seed, key.epoch, key.step, self._rank]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(words[0]))
         image = self._prepare(images, generator)

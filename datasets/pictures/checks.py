@@ -29,7 +29,7 @@ def find_bad(paths: Sequence[str]) -> list[BadPicture]:
     memo.parent.mkdir(parents=True, exist_ok=True)
     draft = memo.with_suffix(f".{os.getpid()}")
     draft.write_text(json.dumps([[b.path, b.reason] for b in bad]), encoding="utf-8")
-    draft.replace(memo)  # whole or not at all, whoever else writes it
+    draft.replace(memo)  # whole or not at all, even if another process writes it too
     return bad
 
 

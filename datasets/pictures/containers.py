@@ -12,13 +12,13 @@ from vision_suite.errors import DataError
 
 
 def read_picture(address: str) -> np.ndarray:
-    """One picture, (h, w, 3) uint8, at ``FILE.mat::BOXES/PAIR/IDENTITY/PICTURE`` with numbers from 1.
+    """Read one picture, (h, w, 3) uint8, at ``FILE.mat::BOXES/PAIR/IDENTITY/PICTURE`` with numbers from 1.
 
     Raises:
         DataError: There is no such picture in the container.
     """
-    path, _, place = address.partition("::")
-    boxes, *numbers = place.split("/")
+    path, _, inside = address.partition("::")
+    boxes, *numbers = inside.split("/")
     try:
         pair, identity, picture = (int(number) - 1 for number in numbers)
         file = open_container(path, os.getpid())

@@ -1,4 +1,4 @@
-"""What every datamodule of pictures shares: which pictures are usable, how they are read, what predicts."""
+"""Base of the datamodules of pictures: choice of the pictures of each stage, checks, reading, inputs to predict."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Validation = Literal["auto", "official", "holdout", "test", "none"]
 
 
 class PictureData(BaseData):
-    """Pictures for one task: checks them in `setup`, and reads them from disk or from memory."""
+    """Pictures of one task: checked in `setup`, and read from disk or from memory."""
 
     items = "pictures"
 
@@ -143,7 +143,7 @@ class PictureData(BaseData):
     def _adopt(
         self, listing: Listing, train: list[Record], val: list[Record], test: list[Record], facts: dict[str, Any]
     ) -> None:
-        """Take over what the lists hold: records by stage and everything that links or reports need."""
+        """Take over the records of each stage, and everything that links or reports need."""
         self._records |= {"fit": train, "validate": val, "test": test}
         if not self._predict_inputs:
             self._records["predict"] = test
@@ -178,7 +178,7 @@ class PictureData(BaseData):
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """How evaluation turns a picture into the network's input, in plain values, step by step; sizes are (h, w)."""
+        """Steps from a picture to the network's input in evaluation, in plain values; sizes are (h, w)."""
         read, prepare = self._read[False], self._prepare[False]
         return {
             "colour": "RGB",
@@ -196,7 +196,7 @@ class PictureData(BaseData):
         return len(self._records[stage])
 
     def prepare_data(self) -> None:
-        """Check the pictures once per machine; the other processes find the result in the cache folder."""
+        """Check the pictures once per machine; the other processes read the result from the cache folder."""
         if self._cache == "none" and self.trainer is not None and self.trainer.state.fn is not None:
             for stage in stages_of(self.trainer.state.fn.value):
                 find_bad([record.path for record in self._records[stage]])

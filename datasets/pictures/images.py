@@ -31,7 +31,7 @@ _PROGRESS_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class BadPicture:
-    """A picture that can't be decoded, and why."""
+    """A picture that cannot be decoded, with the reason."""
 
     path: str
     reason: str
@@ -74,12 +74,12 @@ def open_picture(address: str) -> Image.Image:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads pictures the way a network wants them, before any random change.
+    """Reader that gives pictures in the size that a network needs, before any random change.
 
     Attributes:
         size: Height and width to resize to, not keeping the aspect ratio.
         interpolation: Filter for resizing.
-        crop_bottom: Rows of pixels to cut off below first (a banner).
+        crop_bottom: Rows of pixels to cut off at the bottom before resizing (a banner).
     """
 
     size: tuple[int, int]
@@ -168,12 +168,12 @@ def _each(action: Callable[[Item], None], items: Sequence[Item], workers: int, v
         return None
 
     results: list[BadPicture | None] = []
-    told = time.monotonic()
+    reported = time.monotonic()
     with ThreadPoolExecutor(max(1, workers)) as pool:
         for result in pool.map(attempt, items):
             results.append(result)
-            if time.monotonic() - told > _PROGRESS_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() - reported > _PROGRESS_SECONDS:
+                reported = time.monotonic()
                 rank_zero_info(f"{verb} {len(results)} of {len(items)} pictures")
     return results
 
@@ -199,7 +199,7 @@ def _file_key(path: str) -> tuple[int, int] | str:
 
 
 def _free_memory() -> float:
-    """Bytes that can be had without swapping; infinite where the system doesn't say."""
+    """Bytes available without swapping; infinite where the system does not report them."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             kibibytes = next(line.split()[1] for line in file if line.startswith("MemAvailable:"))

@@ -1,4 +1,4 @@
-"""Lists of pictures written by users: CSV or JSONL manifests, and the inputs of a prediction."""
+"""Lists of pictures from users: CSV or JSONL manifests, and the inputs of a prediction."""
 
 from __future__ import annotations
 

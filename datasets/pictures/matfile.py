@@ -1,4 +1,4 @@
-"""MATLAB files up to version 7.2 as data: any damage is one clear error."""
+"""MATLAB files up to version 7.2; any damage raises one clear error."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_structs(path: Path, name: str, fields: Sequence[str]) -> list[tuple[str
     """A struct array of a MATLAB file as rows of the named fields, as text.
 
     Raises:
-        DataError: As for `read_mat`, or a field isn't there.
+        DataError: The file is unusable as in `read_mat`, or a field is missing.
     """
     entries = np.atleast_1d(read_mat(path, [name])[name])
     missing = [field for field in fields if field not in (entries.dtype.names or ())]

@@ -1,4 +1,4 @@
-"""What a reader of a data set's folders hands on: labelled pictures by split, and the checks every reader shares."""
+"""Results of a reader of a data set's folders: labelled pictures by split, and the checks that every reader shares."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Record:
         label: Identity or class, in the data set's own numbers until `relabel` makes training labels of them.
         camera: 0-based camera, -1 if unknown.
         view: 0-based viewpoint, -1 if unknown.
-        role: What the picture is used for in a retrieval protocol.
+        role: Use of the picture in a retrieval protocol.
     """
 
     path: str
@@ -38,16 +38,16 @@ class Record:
 
 @dataclass
 class Listing:
-    """Everything a layout reader found.
+    """Everything that a reader of a layout found.
 
     Attributes:
-        layout: Which on-disk layout was recognised.
-        root: The folder that was recognised.
+        layout: Name of the on-disk layout that was recognised.
+        root: Folder that was recognised.
         splits: Records by split name, in a fixed (sorted) order.
         expected: Official (pictures, identities) by split; None where a number isn't known for certain.
         class_names: Names of the classes by label, for classification.
-        draws_gallery: The protocol draws queries and gallery from one list and knows no cameras (VehicleID).
-        notes: Facts that a reader of the metrics must know, such as how many junk pictures were left out.
+        draws_gallery: True if the protocol draws queries and gallery from one list, without cameras (VehicleID).
+        notes: Facts that a reader of the metrics must know, such as the number of junk pictures left out.
     """
 
     layout: str
@@ -88,12 +88,12 @@ def find_folder(root: Path, names: Sequence[str], markers: Sequence[str]) -> Pat
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file name is a picture: a known suffix in any case, and not a macOS resource fork (``._*``)."""
+    """Tell whether a file name is a picture: a known suffix in any case, and no macOS resource fork (``._*``)."""
     return name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith("._")
 
 
 def list_pictures(folder: Path) -> tuple[list[str], int]:
-    """Sorted file names of the pictures in a folder, and how many other files were passed over.
+    """Sorted file names of the pictures in a folder, and the number of other files.
 
     Raises:
         DataError: The folder is missing or holds no picture.

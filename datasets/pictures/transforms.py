@@ -2,7 +2,7 @@
 
 Resizing happens once per picture when it is read (`images.resize`); everything here works on the resized uint8 batch.
 Random numbers come from the generator that is passed in, never from the global one, so a batch depends only on its
-place in the training run: a resumed run sees the same pixels with any number of workers.
+position in the training run: a resumed run sees the same pixels with any number of workers.
 
 The default `Augment` is the order and the numbers of TransReID (He et al., ICCV 2021), which DCAL follows for re-ID:
 resize, horizontal flip, pad 10, random crop, normalise, random erasing (Zhong et al., AAAI 2020) with noise per pixel.
@@ -61,7 +61,7 @@ class Augment:
 
     @property
     def affine(self) -> bool:
-        """Whether zoom, rotation or shift is used."""
+        """True if zoom, rotation or shift is used."""
         return self.scale != (1.0, 1.0) or self.rotation > 0 or self.shift > 0
 
 
@@ -72,7 +72,7 @@ LIGHT = Augment(hflip=0.0, pad=0, erase=0.0, scale=(0.85, 1.15), rotation=0.125,
 
 @dataclass(frozen=True)
 class Prepare:
-    """Resized uint8 pictures in, network input out.
+    """Preparation of resized uint8 pictures as network input.
 
     Attributes:
         size: Height and width of the network's input; larger pictures are cropped to it.
@@ -130,7 +130,7 @@ def flip(images: Tensor, probability: float, generator: Generator) -> Tensor:
 
 
 def pad_and_crop(images: Tensor, pad: int, size: tuple[int, int], generator: Generator) -> Tensor:
-    """Put a black border round (B, 3, H0, W0) and cut ``size`` (h, w) out at a random place, per picture."""
+    """Put a black border round (B, 3, H0, W0) and cut ``size`` (h, w) out at a random position, per picture."""
     if pad:
         images = F.pad(images, (pad, pad, pad, pad))
     rows, columns = images.shape[-2] - size[0], images.shape[-1] - size[1]
@@ -176,11 +176,11 @@ def erase(pixels: Tensor, probability: float, generator: Generator) -> Tensor:
     aspect = torch.empty(count, ERASE_ATTEMPTS).uniform_(*map(math.log, ERASE_ASPECT), generator=generator).exp()
     box_h, box_w = (area * aspect).sqrt().round().int(), (area / aspect).sqrt().round().int()
     fits = (box_h < height) & (box_w < width)
-    place = torch.rand(count, 2, generator=generator)
+    offset = torch.rand(count, 2, generator=generator)
     for row in torch.nonzero(chosen & fits.any(dim=1)).flatten().tolist():
         attempt = int(fits[row].int().argmax())
         h, w = int(box_h[row, attempt]), int(box_w[row, attempt])
-        top = int(place[row, 0] * (height - h + 1))
-        left = int(place[row, 1] * (width - w + 1))
+        top = int(offset[row, 0] * (height - h + 1))
+        left = int(offset[row, 1] * (width - w + 1))
         pixels[row, :, top : top + h, left : left + w] = torch.randn(channels, h, w, generator=generator)
     return pixels

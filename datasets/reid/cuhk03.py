@@ -31,14 +31,14 @@ PICTURE = re.compile(r"(\d+)_(\d+)_(\d)_(\d+)\.png")  # camera pair, identity in
 
 
 def read_cuhk03(root: Path, *, boxes: BoxSource, split: Literal["new", "classic"], trial: int) -> Listing:
-    """CUHK03 in whichever form is there: new-protocol folders, or the container with its list of pictures.
+    """Read CUHK03 from the folders of the new protocol, or from the container with its list of pictures.
 
     Args:
         root: The data set's folder or one that holds it.
-        boxes: Hand-labelled or detected boxes; results of the two are reported apart.
+        boxes: Hand-labelled or detected boxes; results on the two are reported separately.
         split: The new protocol of 767 training and 700 test identities (Zhong et al., CVPR 2017), or the classic one of
             1,367 and 100, in which every test picture is query and gallery entry.
-        trial: Which of the classic protocol's 20 test sets, from 0.
+        trial: Number of the test set of the classic protocol, 0 to 19.
     """
     if split == "classic":
         return _read_classic(root, boxes, trial)
@@ -54,7 +54,7 @@ def _new_protocol_folder(root: Path, boxes: BoxSource) -> Path | None:
     spellings = ["labeled", "labelled"] if boxes == "labeled" else ["detected"]
     tops = ["", "cuhk03-np", "cuhk03/cuhk03-np", "CUHK03-NP"]
     candidates = [root / top / name for top in tops for name in spellings]
-    if root.name in spellings:  # the folder of the other boxes must not pass for this one
+    if root.name in spellings:  # the folder of the other boxes must not be taken for this one
         candidates.insert(0, root)
     return next((c for c in candidates if all((c / name).is_dir() for name in MARKET_FOLDERS.values())), None)
 
@@ -72,8 +72,8 @@ def _find_container(root: Path) -> Path:
 def _read_new_container(root: Path, boxes: BoxSource) -> Listing:
     container = _find_container(root)
     name = f"cuhk03_new_protocol_config_{boxes}.mat"
-    places = [container.parent / name, container.parent.parent / name, root / name]
-    config = next((place for place in places if place.is_file()), None)
+    candidates = [container.parent / name, container.parent.parent / name, root / name]
+    config = next((candidate for candidate in candidates if candidate.is_file()), None)
     if config is None:
         raise DataError(f"list file {name!r} is missing beside {str(container)!r}: it defines the new protocol")
     indices = ["train_idx", "query_idx", "gallery_idx"]

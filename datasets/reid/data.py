@@ -75,8 +75,8 @@ class ReIDData(PictureData):
         """Read the lists of a data set; pictures are checked when a stage begins.
 
         Args:
-            dataset: Which data set, by its on-disk layout; market_folder is any set in Market-1501's folders, manifest
-                a CSV or JSONL file with the columns path, id, camera and optionally split, view.
+            dataset: Name of the data set or of its on-disk layout; market_folder is any set in Market-1501's folders,
+                manifest a CSV or JSONL file with the columns path, id, camera and optionally split, view.
             root: The data set's folder (or manifest file), also relative to the data cache. May be left out when only
                 predicting on predict_inputs.
             image_size: Height and width of the network's input.
@@ -87,23 +87,23 @@ class ReIDData(PictureData):
             mean: Mean per channel to subtract, of values 0..1.
             std: Standard deviation per channel to divide by.
             interpolation: Filter for resizing, in training and evaluation.
-            transreid_compat: Resize bilinearly in evaluation, whatever the training filter, as TransReID's code does.
+            transreid_compat: Resize bilinearly in evaluation, with any training filter, as TransReID's code does.
             cache: memory keeps all resized pictures of a stage as bytes; none reads them from disk each time.
             num_workers: Worker processes of each loader; by default none with cache=memory, else up to 8.
             validation: Pictures to validate on: auto takes the set's own validation folders if it has them and none
                 otherwise; holdout takes part of the training identities away; test is not a fair choice for tuning.
             val_fraction: Share of the training identities that validation=holdout takes.
-            split_seed: Seed of that choice.
+            split_seed: Seed of the choice of these identities.
             msmt17_use_val: Train MSMT17 on its validation pictures too (32,621 in all, as TransReID does).
             cuhk03_boxes: Hand-labelled or detected boxes of CUHK03.
             cuhk03_split: CUHK03's new protocol (767 and 700 identities) or the classic one (1,367 and 100).
-            cuhk03_trial: Which of the classic protocol's 20 test sets, from 0.
+            cuhk03_trial: Number of the test set of the classic protocol, 0 to 19.
             vehicleid_test: Identities in VehicleID's test list.
             multi_query: Read Market-1501's gt_bbox pictures to average several pictures into each query.
             check_counts: Compare the numbers of pictures and identities with the official ones.
             on_bad_image: Stop at unreadable pictures, or skip, count and report them.
             predict_inputs: Pictures for predict: a folder, a glob, a manifest or a file; by default the test split.
-            predict_gallery: Pictures to rank for each of predict_inputs, given likewise.
+            predict_gallery: Pictures to rank for each of predict_inputs, given in the same way.
             seed: Seed of order and augmentation; by default the run's seed.
 
         Raises:
@@ -188,10 +188,11 @@ class ReIDData(PictureData):
 
 
 def query_and_gallery(records: Sequence[Record]) -> list[Record]:
-    """Queries and gallery out of one list: the first picture of each identity and camera asks, the others answer.
+    """Divide one list into queries and gallery: the first picture of each identity and camera is a query.
 
-    So Market-1501's queries were drawn. The only picture of an identity and camera does both, which is safe because a
-    query never sees its own camera's pictures of itself; without cameras it goes to the gallery only.
+    Market-1501's queries were drawn in this way. A picture that is the only one of its identity and camera is both
+    query and gallery entry: the protocol removes the query's own camera from its ranking. Without cameras such a
+    picture goes to the gallery only.
     """
     groups: dict[tuple[int, int], list[Record]] = defaultdict(list)
     for record in records:

@@ -1,7 +1,7 @@
-"""Readers of the re-ID data sets' folders as their owners ship them; layouts and counts as in the data sets' papers.
+"""Readers of the re-ID data sets' folders as published; layouts and counts as in the data sets' papers.
 
 Every reader returns the identities' own numbers; cameras are 0-based. Junk detections (identity -1) are left out and
-counted: a protocol ignores them for every query. Distractors (identity 0 in Market-1501's gallery) stay.
+counted, because protocols ignore them for every query. Distractors (identity 0 in Market-1501's gallery) stay.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def read_folder(folder: Path, role: Role = Role.GALLERY) -> tuple[list[Record], 
     """Pictures named ``IDENTITY_cCAMERA...`` with cameras counted from 1.
 
     Returns:
-        Records in the order of their names, and what was left out: ``junk`` and ``other_files``.
+        Records in the order of their names, and the numbers of files left out: ``junk`` and ``other_files``.
 
     Raises:
         DataError: The folder is missing or empty, or a name doesn't fit.
@@ -89,6 +89,11 @@ def _manifest_counts(path: Path) -> dict[str, tuple[int | None, int | None]]:
         ) from None
 
 
+MARKET_COUNTS = {"train": (12_936, 751), "query": (3_368, 750), "gallery": (15_913, 751)}
+DUKE_COUNTS = {"train": (16_522, 702), "query": (2_228, 702), "gallery": (17_661, 1_110)}
+OCCLUDED_DUKE_COUNTS = {"train": (15_618, 702), "query": (2_210, 519), "gallery": (17_661, 1_110)}
+
+
 def read_market1501(root: Path, *, multi_query: bool) -> Listing:
     """Market-1501 (Zheng et al., ICCV 2015): 6 cameras; gallery of 15,913 without the 3,819 junk detections.
 
@@ -97,11 +102,9 @@ def read_market1501(root: Path, *, multi_query: bool) -> Listing:
         multi_query: Also read the ``gt_bbox`` pictures that share identity and camera with a query, as support.
     """
     names = ["Market-1501-v15.09.15", "market1501/Market-1501-v15.09.15", "market1501", "Market-1501"]
-    root = find_folder(root, names, list(MARKET_FOLDERS.values()))
-    listing = read_folders("Market-1501", root, MARKET_FOLDERS)
-    listing.expected = {"train": (12_936, 751), "query": (3_368, 750), "gallery": (15_913, 751)}
+    listing = _read_published("Market-1501", root, names, MARKET_COUNTS)
     if multi_query:
-        support, _ = read_folder(root / "gt_bbox", Role.SUPPORT)
+        support, _ = read_folder(listing.root / "gt_bbox", Role.SUPPORT)
         wanted = {(record.label, record.camera) for record in listing.splits["query"]}
         listing.splits["support"] = [record for record in support if (record.label, record.camera) in wanted]
     return listing
@@ -110,18 +113,19 @@ def read_market1501(root: Path, *, multi_query: bool) -> Listing:
 def read_dukemtmc(root: Path) -> Listing:
     """DukeMTMC-reID (Zheng et al., ICCV 2017): 8 cameras."""
     names = ["DukeMTMC-reID", "dukemtmc-reid/DukeMTMC-reID", "dukemtmcreid", "dukemtmc-reid"]
-    root = find_folder(root, names, list(MARKET_FOLDERS.values()))
-    listing = read_folders("DukeMTMC-reID", root, MARKET_FOLDERS)
-    listing.expected = {"train": (16_522, 702), "query": (2_228, 702), "gallery": (17_661, 1_110)}
-    return listing
+    return _read_published("DukeMTMC-reID", root, names, DUKE_COUNTS)
 
 
 def read_occluded_duke(root: Path) -> Listing:
     """Occluded-Duke (Miao et al., ICCV 2019): DukeMTMC-reID's pictures with occluded queries."""
     names = ["Occluded_Duke", "occluded_duke", "Occluded-DukeMTMC-reID", "Occluded-Duke"]
-    root = find_folder(root, names, list(MARKET_FOLDERS.values()))
-    listing = read_folders("Occluded-Duke", root, MARKET_FOLDERS)
-    listing.expected = {"train": (15_618, 702), "query": (2_210, 519), "gallery": (17_661, 1_110)}
+    return _read_published("Occluded-Duke", root, names, OCCLUDED_DUKE_COUNTS)
+
+
+def _read_published(layout: str, root: Path, names: list[str], counts: dict[str, tuple[int, int]]) -> Listing:
+    """A published data set in Market-1501's folders, with its official (pictures, identities) by split."""
+    listing = read_folders(layout, find_folder(root, names, list(MARKET_FOLDERS.values())), MARKET_FOLDERS)
+    listing.expected = {**counts}
     return listing
 
 

@@ -1,4 +1,4 @@
-"""Readers of the re-ID data sets that name their pictures in lists or number their cameras in a way of their own.
+"""Readers of the re-ID data sets with lists of pictures, or with other camera numbers than Market-1501's.
 
 MSMT17 (Wei et al., CVPR 2018), VeRi-776 (Liu et al., ECCV 2016), VehicleID (Liu et al., CVPR 2016).
 """
@@ -21,7 +21,7 @@ def read_msmt17(root: Path, *, use_val: bool) -> Listing:
     """MSMT17 version 1, version 2, or bare: 15 cameras, lists of ``PATH IDENTITY``.
 
     The camera is the third field of the path (``0000/0000_000_01_0303morning_0015_0.jpg`` is camera 1), the identity
-    the last column. Training and test identities are both numbered from 0 and have nothing to do with each other.
+    the last column. Training and test identities are both numbered from 0 but are different identities.
 
     Args:
         root: The data set's folder or one that holds it.
@@ -112,12 +112,12 @@ def _viewpoints(path: Path) -> dict[str, int]:
 def read_vehicleid(root: Path, *, test_identities: int) -> Listing:
     """VehicleID: lists of ``PICTURE IDENTITY``, no cameras.
 
-    The test list is one gallery of all its pictures: the protocol draws one picture of each identity as gallery itself,
-    several times over, and takes all others as queries.
+    All pictures of the test list are read as gallery: the protocol itself draws one picture of each identity as
+    gallery, several times, and takes all others as queries.
 
     Args:
         root: The data set's folder or one that holds it.
-        test_identities: Which test list: 800, 1600 or 2400 identities.
+        test_identities: Number of identities of the test list: 800, 1600 or 2400.
     """
     root = find_folder(root, ["VehicleID_V1.0", "VehicleID", "vehicleid"], ["image", "train_test_split"])
     lists = root / "train_test_split"

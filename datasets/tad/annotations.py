@@ -1,4 +1,4 @@
-"""Annotations of temporal action detection in ActivityNet's JSON, which THUMOS-14's copies follow, traps included."""
+"""Annotations of temporal action detection in ActivityNet's JSON, the format of THUMOS-14's copies too."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ class Video:
     """One video of an annotation file.
 
     Attributes:
-        name: Id without ``v_``. subset: As the file has it. duration: Seconds, NaN if unknown. frames: Number of
-            frames, 0 if unknown. actions: Usable annotations.
+        name: Id without ``v_``.
+        subset: Name of the subset, as in the file.
+        duration: Seconds, NaN if unknown.
+        frames: Number of frames, 0 if unknown.
+        actions: Usable annotations.
     """
 
     name: str
@@ -43,11 +46,13 @@ class Video:
 
 @dataclass
 class Annotations:
-    """Everything a file holds.
+    """Everything in an annotation file.
 
     Attributes:
-        path: The file. videos: By id, in sorted order. classes: Names by class number.
-        problems: What was mended or left out, by kind, and how often.
+        path: The file.
+        videos: Videos by id, in sorted order.
+        classes: Names by class number.
+        problems: Number of repairs and omissions, by kind.
     """
 
     path: Path
@@ -78,8 +83,8 @@ def read_annotations(
     """Read ``{"database": {id: {"subset", "duration", "annotations": [{"label", "segment"}]}}}``.
 
     Segments may be text; ends beyond the video are clipped to it; segments then without a positive length are left out,
-    as are ignored labels and blocked videos. All of that is counted, and so are exact duplicates, which are kept, and
-    blocked ids that the file does not have.
+    as are ignored labels and blocked videos. All of these are counted. Exact duplicates, which are kept, and
+    blocked ids that the file does not have are counted too.
 
     Args:
         path: The annotation file.

@@ -82,25 +82,25 @@ class TADData(BaseData):
             train_on: Subsets to train on; training if unset.
             validate_on: Subsets to validate on; validation if unset, an empty list for none.
             test_on: Subsets to test on; testing if unset.
-            sampling: When each row happens, in place of the features.json beside the features.
+            sampling: Time of each row, instead of the features.json beside the features.
             join: Sets of different length: interpolate to the longest, or truncate to the shortest.
-            every: Keep every so many rows.
-            train_overlap: Share of a training window that the next one sees again.
-            test_overlap: Likewise in evaluation; 0.5 shows every action up to half a window whole.
+            every: Step between the rows that are kept; 1 keeps all.
+            train_overlap: Share of a training window that the next window repeats.
+            test_overlap: The same share in evaluation; 0.5 shows every action of up to half a window whole.
             keep_inside: Train on an annotation where more than this share of it lies inside the window.
             min_share: Leave annotations shorter than this share of the sequence out of training.
             classes: Text file with one class name a line; by default the names that occur, sorted.
             blocked: JSON list of videos to leave out.
             ignore_labels: Labels to leave out; Ambiguous if unset.
             class_scores: Class scores of whole videos from outside: CUHK's JSON, or UntrimmedNet's matrix, for every
-                video that is evaluated or predicted. They take the place of the detector's own classifier.
+                video that is evaluated or predicted. They replace the detector's own classifier.
             cache: memory keeps all features of a stage; none reads them from disk each time.
             num_workers: Worker processes of each loader; by default none with cache=memory, else up to 8.
-            on_missing: Stop at videos without features, or skip, count and report them; in prediction likewise videos
-                that cannot be decoded.
+            on_missing: Stop at videos without features, or skip, count and report them; in prediction the same holds
+                for videos that cannot be decoded.
             videos: Video files for predict, a file or a folder: their features are made on the way, by the extractor
                 that the checkpoint's data names. root need not exist then. By default predict takes the test split.
-            extractor_device: Where that extractor runs: auto, cpu, cuda ...
+            extractor_device: Device of that extractor: auto, cpu, cuda ...
             seed: Seed of the order; by default the run's seed.
 
         Raises:
@@ -126,7 +126,7 @@ class TADData(BaseData):
         self._rows: dict[str, VideoRows] = {}
         self._scores: dict[str, Floats32] = {}
         self._leads: dict[str, float] = {}
-        self.info = sampling or FeatureInfo(resized=True)  # with video files alone, the checkpoint tells
+        self.info = sampling or FeatureInfo(resized=True)  # with video files alone, the checkpoint has it
         self.files = None if videos is None else VideoFiles(videos, extractor_device, on_missing)
         if self.files is not None:
             self._videos["predict"] = self.files.videos
@@ -135,9 +135,9 @@ class TADData(BaseData):
         folder = None if root is None else find_root(root, needed=videos is None)
         if folder is None:
             return
-        places = [folder / name for name in features or ["features"]]
-        self.info = sampling or read_joined([place if place.is_dir() else place.parent for place in places])
-        self._source = FeatureSource(places, join, self.info.channels)
+        locations = [folder / name for name in features or ["features"]]
+        self.info = sampling or read_joined([one if one.is_dir() else one.parent for one in locations])
+        self._source = FeatureSource(locations, join, self.info.channels)
         listing = read_annotations(
             folder / annotations,
             classes=None if classes is None else folder / classes,
@@ -172,7 +172,7 @@ class TADData(BaseData):
         self.in_channels = self.info.channels or self._source.read(present[0]).shape[1]
         self._source.channels = self.in_channels
         if scores is not None:
-            # Training never looks at them, and UntrimmedNet's matrix has none of the training videos.
+            # Training does not use them, and UntrimmedNet's matrix has none of the training videos.
             scored = dict.fromkeys(video.name for stage in ("validate", "test") for video in self._videos[stage])
             self._scores = read_scores(scores, list(scored), self.class_names)
         records = [Record(file, -1) for name in present for file in self._source.files(name)]
@@ -189,7 +189,7 @@ class TADData(BaseData):
             "num_cells": self.num_cells,
             "every": self.every,
             "overlap": {"train": self._overlaps["fit"], "test": self._overlaps["test"]},
-            "features": [str(place.relative_to(folder)) for place in self._source.places],
+            "features": [str(location.relative_to(folder)) for location in self._source.locations],
             "sampling": asdict(self.info),
             "validation": "+".join(subsets["validate"]) if self._videos["validate"] else "none",
             "test_used_for_validation": same,
@@ -200,7 +200,7 @@ class TADData(BaseData):
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """How features of a video become sequences, in plain values."""
+        """Settings that turn the features of a video into sequences, in plain values."""
         return {
             "mode": self.mode,
             "num_cells": self.num_cells,
@@ -250,12 +250,12 @@ class TADData(BaseData):
             )
 
     def predict_dataloader(self) -> Any:
-        """Windows of the videos one after another, each video by one process."""
+        """Windows of one video after another; each process takes whole videos."""
         rank, world_size = self._rank()
         videos = self._videos["predict"]
         if self.files is None:
             stored = self._read(videos, False)
-            give: Callable[[int], Iterable[Floats32]] = lambda place: [stored(place)]  # noqa: E731
+            give: Callable[[int], Iterable[Floats32]] = lambda index: [stored(index)]  # noqa: E731
         else:
             give = self.files.rows(self.info, self.every)
         scores = [self._scores[video.name] for video in videos if video.name in self._scores]
@@ -268,7 +268,7 @@ class TADData(BaseData):
         )  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Also take over how a checkpoint's features were made, to make them of video files."""
+        """Also take over the settings of a checkpoint's features, to make the same of video files."""
         super().load_state_dict(state_dict)
         if self.files is None:
             return
@@ -280,7 +280,7 @@ class TADData(BaseData):
         self.info = FeatureInfo(**facts["sampling"])
 
     def _read(self, videos: list[Video], keep: bool) -> VideoRows:
-        """The features of some videos, all read once, whose seconds must fit the videos'."""
+        """Read the features of some videos once, and compare their lengths with the videos'."""
         rows = VideoRows(self._source, videos, self.every, keep)
         found = compare_lengths(videos, rows.counts, self._row_info)
         self._leads |= found  # by name: one video may be in two stages
@@ -298,7 +298,7 @@ class TADData(BaseData):
 
     @property
     def _row_info(self) -> FeatureInfo:
-        """When each row happens that is kept."""
+        """Sampling of the rows that are kept."""
         return replace(self.info, stride=self.info.stride * self.every)
 
     def _cut(self, stage: Stage, rows: VideoRows) -> list[Window]:

@@ -22,29 +22,29 @@ class FeatureSource:
     """One or more sets of features, joined along the channels.
 
     Args:
-        places: Folders of ``<id>.npy`` (or npz, csv, pt; with or without ``v_``), or HDF5 files with one data set a
+        locations: Folders of ``<id>.npy`` (or npz, csv, pt; with or without ``v_``), or HDF5 files with one data set a
             video, by name or glob.
         join: Sets of different length: ``interpolate`` to the longest, or ``truncate`` to the shortest.
         channels: Width that every file must have together, 0 for any.
     """
 
-    def __init__(self, places: Sequence[Path], join: Join = "interpolate", channels: int = 0) -> None:
-        if not places:
+    def __init__(self, locations: Sequence[Path], join: Join = "interpolate", channels: int = 0) -> None:
+        if not locations:
             raise DataError("no features are named: give --data.features")
-        self.places, self.join, self.channels = list(places), join, channels
+        self.locations, self.join, self.channels = list(locations), join, channels
         self._addresses: dict[str, list[str]] = {}
-        for place in self.places:
-            if not _is_container(place) and not place.is_dir():
-                raise DataError(f"feature folder {str(place)!r} does not exist: give the right --data.features")
-            if _is_container(place) and not list(place.parent.glob(place.name)):
-                raise DataError(f"no feature file fits {str(place)!r}: give the right --data.features")
-        self._listed = [_listing(place) for place in self.places]
+        for location in self.locations:
+            if not _is_container(location) and not location.is_dir():
+                raise DataError(f"feature folder {str(location)!r} does not exist: give the right --data.features")
+            if _is_container(location) and not list(location.parent.glob(location.name)):
+                raise DataError(f"no feature file fits {str(location)!r}: give the right --data.features")
+        self._listed = [_listing(location) for location in self.locations]
 
     def missing(self, names: Sequence[str], skip: bool) -> list[str]:
         """The videos for which some set has no features.
 
         Raises:
-            DataError: There are such, and they are not to be skipped, or no other.
+            DataError: There are such videos and ``skip`` is false, or all videos are such.
         """
         out = [name for name in names if any(_find(name, listed) is None for listed in self._listed)]
         if out and (not skip or len(out) == len(names)):
@@ -59,14 +59,14 @@ class FeatureSource:
         """The files (or ``file::dataset``) of a video, one per set.
 
         Raises:
-            DataError: A set has none.
+            DataError: A set has no file of the video.
         """
         found = []
-        for place, listed in zip(self.places, self._listed, strict=True):
+        for location, listed in zip(self.locations, self._listed, strict=True):
             address = _find(name, listed)
             if address is None:
                 raise DataError(
-                    f"no features of video {name!r} in {str(place)!r} ({', '.join(SUFFIXES)}): extract them"
+                    f"no features of video {name!r} in {str(location)!r} ({', '.join(SUFFIXES)}): extract them"
                 )
             found.append(address)
         return found
@@ -75,7 +75,7 @@ class FeatureSource:
         """The features of a video: (L, C) float32.
 
         Raises:
-            DataError: They are missing, damaged, empty, not finite, or of another width.
+            DataError: The features are missing, damaged, empty, not finite, or of another width.
         """
         addresses = self.files(name)
         parts = [read_rows(address) for address in addresses]
@@ -121,7 +121,7 @@ def read_rows(address: str) -> Floats32:
 def resize_rows(rows: Floats32, length: int) -> Floats32:
     """Linear interpolation of (L, C) to (length, C), row k at the middle of its share of the time.
 
-    As ``torch.nn.functional.interpolate(mode="linear", align_corners=False)``.
+    The result is that of ``torch.nn.functional.interpolate(mode="linear", align_corners=False)``.
     """
     count = len(rows)
     if count == length:
@@ -182,7 +182,7 @@ _READERS = {
 
 
 def _numeric(row: list[str]) -> bool:
-    """Whether a line is no header; NaN is a number here, and refused later."""
+    """Tell whether a line is data and no header; NaN counts as a number here and is refused later."""
     try:
         list(map(float, row))
     except ValueError:
@@ -190,24 +190,24 @@ def _numeric(row: list[str]) -> bool:
     return True
 
 
-def _is_container(place: Path) -> bool:
-    return place.suffix.lower() in CONTAINERS
+def _is_container(location: Path) -> bool:
+    return location.suffix.lower() in CONTAINERS
 
 
-def _listing(place: Path) -> dict[str, str]:
+def _listing(location: Path) -> dict[str, str]:
     """Address of every video of a set by its id."""
-    if _is_container(place):
+    if _is_container(location):
         import h5py
 
         found: dict[str, str] = {}
-        for path in sorted(place.parent.glob(place.name)):
+        for path in sorted(location.parent.glob(location.name)):
             try:
                 with h5py.File(path, "r") as file:
                     found |= {name: f"{path}::{name}" for name in file}
             except OSError as error:
                 raise DataError(f"feature file {str(path)!r} cannot be read ({error}): copy it again") from None
         return found
-    files = (path for path in sorted(place.iterdir()) if path.suffix.lower() in SUFFIXES)
+    files = (path for path in sorted(location.iterdir()) if path.suffix.lower() in SUFFIXES)
     return {path.stem: str(path) for path in files}
 
 

@@ -1,4 +1,4 @@
-"""Video files to predict on: which there are, and their feature rows, made while they are asked for."""
+"""Video files to predict on, and their feature rows, made on demand."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ class VideoFiles:
 
     Args:
         inputs: A file, or a folder searched to the bottom.
-        device: Where features are made: auto, cpu, cuda ...
-        on_missing: Stop at videos that cannot be decoded, or skip and note them.
+        device: Device of the extractor: auto, cpu, cuda ...
+        on_missing: Stop at videos that cannot be decoded, or skip and record them.
 
     Attributes:
-        paths: The files. videos: The same as videos without annotations. failed: Reason by name of those skipped.
+        paths: The files.
+        videos: The same as videos without annotations.
+        failed: Reason for each skipped video, by name.
     """
 
     def __init__(self, inputs: str, device: str, on_missing: Literal["error", "skip"]) -> None:
@@ -38,18 +40,18 @@ class VideoFiles:
             raise DataError(f"two videos are called {double[0]!r}: rename one, results are stored by name")
         self.videos = [self._video(path) for path in self.paths]
 
-    def skip(self, place: int, error: DataError) -> None:
-        """Note that a video could not be read to its end."""
-        name = self.videos[place].name
+    def skip(self, index: int, error: DataError) -> None:
+        """Record that a video could not be read to its end."""
+        name = self.videos[index].name
         self.failed[name] = str(error)
         rank_zero_warn(f"Skipped {name}: {error}")
 
     def rows(self, info: FeatureInfo, every: int) -> Callable[[int], Iterable[Floats32]]:
-        """What gives the feature rows (n, C) of the video at a place, in chunks.
+        """Function that gives the feature rows (n, C) of a video, by its index, in chunks.
 
         Args:
-            info: Names the extractor.
-            every: Keep every so many rows.
+            info: Metadata of the detector's features, with the extractor.
+            every: Step between the rows that are kept.
 
         Raises:
             ConfigError: The features were not made of video files by this suite, so nothing can make them again.
@@ -61,7 +63,7 @@ class VideoFiles:
         if found.pop("kind", None) != "video":
             raise ConfigError(
                 "--data.videos needs a detector trained on features of `vision-suite features --videos`, whose "
-                "features.json names the extractor; give the --ckpt_path of such a one"
+                "features.json names the extractor; give the --ckpt_path of such a detector"
             )
         noted = found.pop("checksum", "of an earlier version, which noted none")
         extractor, device = Extractor(**found), pick_device(self.device)
@@ -72,9 +74,9 @@ class VideoFiles:
                 f"those of the detector's features {noted}: give the same weights, or extract and train anew"
             )
 
-        def of(place: int) -> Iterator[Floats32]:
+        def of(index: int) -> Iterator[Floats32]:
             left = 0
-            for chunk in stream_rows(self.paths[place], network, extractor, BATCH, device):
+            for chunk in stream_rows(self.paths[index], network, extractor, BATCH, device):
                 yield chunk.rows[left::every]
                 left = (left - len(chunk.rows)) % every
 

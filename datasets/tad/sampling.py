@@ -22,18 +22,18 @@ EXAMPLE = (
 
 @dataclass(frozen=True)
 class FeatureInfo:
-    """When each row of a feature file happens, and how wide it is. Frame = frame at ``fps``.
+    """Times of the rows of a feature file, and their width; frames are counted at ``fps``.
 
     Row k covers frames ``offset + k * stride`` to ``offset + (k + 1) * stride``.
 
     Attributes:
         fps: Frames a second; unset for the video's own rate (frames / duration of the annotation file).
         stride: Frames from one row to the next; must be given unless resized.
-        clip: Frames that the extractor saw for a row; must be given unless resized.
+        clip: Frames that the extractor used for a row; must be given unless resized.
         offset: Frame at which row 0 begins, (clip - stride) / 2 for rows in the middle of their clips.
         channels: Width of a row; 0 takes the first file's.
         resized: Rows cover the whole video evenly, however many there are; ``fps`` and the others don't matter then.
-        extractor: What made the features, in plain values, so that it can be run on other videos.
+        extractor: Settings of the extractor, in plain values, so that it can be run on other videos.
     """
 
     fps: float | None = None
@@ -45,7 +45,7 @@ class FeatureInfo:
     extractor: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what gives no time, and what a JSON file may hold in place of a number."""
+        """Refuse settings that give no time, and values of a JSON file that are no numbers."""
         for name in (*NEEDED, "channels"):
             value = getattr(self, name)
             if name == "fps" and value is None:
@@ -64,10 +64,10 @@ class FeatureInfo:
 
 
 def read_info(folder: Path) -> FeatureInfo:
-    """The metadata beside a set of features; further facts for people may stand there too.
+    """Read the metadata beside a set of features; further keys are ignored.
 
     Raises:
-        DataError: There is none, or it lacks a key, has one that is misspelt, or is malformed.
+        DataError: The file is missing or malformed, lacks a key, or has a misspelt one.
     """
     path = folder / METADATA
     try:
@@ -101,7 +101,7 @@ def read_joined(folders: Sequence[Path]) -> FeatureInfo:
 
     Raises:
         ConfigError: Their rows happen at different times.
-        DataError: As `read_info`.
+        DataError: A file is unusable, as in `read_info`.
     """
     found = [read_info(folder) for folder in folders]
     if len({info.resized or (info.fps, info.stride, info.offset) for info in found}) > 1:
@@ -111,5 +111,5 @@ def read_joined(folders: Sequence[Path]) -> FeatureInfo:
 
 
 def write_info(folder: Path, info: FeatureInfo, **more: Any) -> None:
-    """Write the metadata beside a set of features, with further facts for people."""
+    """Write the metadata beside a set of features, with further facts for readers."""
     write_whole(folder / METADATA, json.dumps({**asdict(info), **more}, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Class scores of whole videos from outside: the files that proposal networks have borrowed their labels from."""
+"""Class scores of whole videos from other networks: the usual source of labels for proposal networks."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _finite(path: Path, video: str, row: npt.ArrayLike) -> Floats32:
 
 
 def _columns(path: Path, names: list[str], classes: Sequence[str]) -> list[int]:
-    place = {name: number for number, name in enumerate(names)}
-    if missing := [name for name in classes if name not in place]:
+    column = {name: number for number, name in enumerate(names)}
+    if missing := [name for name in classes if name not in column]:
         raise DataError(f"class scores {str(path)!r} have no class {missing[0]!r}: they belong to another data set")
-    return [place[name] for name in classes]
+    return [column[name] for name in classes]

@@ -13,49 +13,55 @@ from torch.utils.data import Dataset
 from vision_suite.datasets.loading import BatchKey
 from vision_suite.datasets.tad.annotations import Video
 from vision_suite.datasets.tad.features import FeatureSource, resize_rows
-from vision_suite.datasets.tad.windows import Window
+from vision_suite.datasets.tad.windows import Clock, Window
 from vision_suite.errors import DataError
 from vision_suite.types.arrays import Floats32
 
-RECENT = 4  # videos kept by a reader without memory: windows of one video follow one another in evaluation
+RECENT = 4  # videos kept without ``keep``: windows of one video follow one another in evaluation
 
 
 class VideoRows:
-    """Rows (L, C) of each video of a list; all are read once at the start, so damaged files show before training.
+    """Rows (L, C) of each video of a list; all are read once at the start, to find damaged files before training.
 
     Args:
-        source: The features. videos: The list. every: Keep every so many rows. keep: Keep all rows in memory.
+        source: The features.
+        videos: The list of videos.
+        every: Step between the rows that are kept.
+        keep: Keep all rows in memory.
 
     Attributes:
-        counts: Rows of each video.
+        counts: Number of rows of each video.
     """
 
     def __init__(self, source: FeatureSource, videos: Sequence[Video], every: int, keep: bool) -> None:
         self._source, self._names, self._every, self._keep = source, [video.name for video in videos], every, keep
         self._held: OrderedDict[int, Floats32] = OrderedDict()
         self.counts: list[int] = []
-        for place in range(len(self._names)):
-            self.counts.append(len(self(place)))
+        for index in range(len(self._names)):
+            self.counts.append(len(self(index)))
 
-    def __call__(self, place: int) -> Floats32:
+    def __call__(self, index: int) -> Floats32:
         """Rows of a video, (L, C) float32."""
-        if place in self._held:
-            return self._held[place]
-        rows = np.ascontiguousarray(self._source.read(self._names[place])[:: self._every])
-        self._held[place] = rows
+        if index in self._held:
+            return self._held[index]
+        rows = np.ascontiguousarray(self._source.read(self._names[index])[:: self._every])
+        self._held[index] = rows
         if not self._keep and len(self._held) > RECENT:
             self._held.popitem(last=False)
         return rows
 
 
 class SequenceBatches(Dataset[dict[str, Tensor]]):
-    """Turns a `BatchKey` into a `vision_suite.types.TADBatch`.
+    """Data set that turns a `BatchKey` into a `vision_suite.types.TADBatch`.
 
     Args:
-        windows: The sequences. videos: The videos they refer to. rows: Their features.
-        classes: Class names by number. cells: Length T.
+        windows: The sequences.
+        videos: The videos they refer to.
+        rows: Features of the videos.
+        classes: Class names by number.
+        cells: Length T.
         resize: Resize the window's rows to T, else pad them behind.
-        keep_inside: Leave out annotations of which not more than this share lies inside; the rest is clipped.
+        keep_inside: Share of an annotation that must lie inside for it to be kept, clipped to the sequence.
         min_share: Leave out annotations shorter than this share of the sequence.
         video_scores: (V, K) class scores from outside.
     """
@@ -87,26 +93,17 @@ class SequenceBatches(Dataset[dict[str, Tensor]]):
         parts = [self._part(window) for window in chosen]
         found = [self.actions(index) for index in key.indices]
         most = max(len(actions) for actions in found)
-        features = torch.zeros(len(chosen), parts[0].shape[1], self._cells)
-        valid = torch.zeros(len(chosen), self._cells, dtype=torch.bool)
         segments = torch.zeros(len(chosen), most, 2)
         label = torch.full((len(chosen), most), -1, dtype=torch.int64)
-        for row, (part, actions) in enumerate(zip(parts, found, strict=True)):
-            features[row, :, : len(part)] = torch.from_numpy(part.T)
-            valid[row, : len(part)] = True
+        for row, actions in enumerate(found):
             for column, (_, number, start, end) in enumerate(actions):
                 segments[row, column] = torch.tensor([start, end])
                 label[row, column] = number
         video = torch.tensor([window.video for window in chosen])
         batch = {
-            "features": features,
-            "valid": valid,
+            **stacked(parts, [(window.clock, window.horizon) for window in chosen], self._cells),
             "segments": segments,
             "label": label,
-            "origin": torch.tensor([window.clock.origin for window in chosen], dtype=torch.float64),
-            "cell_seconds": torch.tensor([window.clock.cell_seconds for window in chosen], dtype=torch.float64),
-            "duration": torch.tensor([window.clock.duration for window in chosen], dtype=torch.float64),
-            "horizon": torch.tensor([window.horizon for window in chosen], dtype=torch.float64),
             "video": video,
             "index": torch.tensor(key.indices),
         }
@@ -115,22 +112,22 @@ class SequenceBatches(Dataset[dict[str, Tensor]]):
         return batch
 
     def actions(self, index: int) -> list[tuple[int, int, float, float]]:
-        """Place among the video's annotations, class, start and end in cells of those that a sequence shows."""
+        """Annotations that a sequence shows: index among the video's, class, start and end in cells."""
         window = self._windows[index]
         length = float(self._cells if self._resize else window.rows)
         out = []
-        for place, action in enumerate(self._videos[window.video].actions):
+        for position, action in enumerate(self._videos[window.video].actions):
             start, end = window.clock.cell(action.start), window.clock.cell(action.end)
             first, last = max(start, 0.0), min(end, length)
             if last <= first or (last - first) / (end - start) <= self._keep_inside:
                 continue
             if last - first < self._min_share * length:
                 continue
-            out.append((place, self._number[action.label], first, last))
+            out.append((position, self._number[action.label], first, last))
         return out
 
     def with_actions(self) -> tuple[list[Window], int]:
-        """The sequences that show an annotation, and how many different annotations they show."""
+        """The sequences that show an annotation, and the number of different annotations they show."""
         shown = [self.actions(index) for index in range(len(self))]
         kept = [window for window, actions in zip(self._windows, shown, strict=True) if actions]
         seen = {(w.video, action[0]) for w, actions in zip(self._windows, shown, strict=True) for action in actions}
@@ -142,3 +139,27 @@ class SequenceBatches(Dataset[dict[str, Tensor]]):
             raise DataError(f"features of video {self._videos[window.video].name!r} became shorter while training")
         part = rows[window.first : window.first + window.rows]
         return resize_rows(part, self._cells) if self._resize else part
+
+
+def stacked(parts: Sequence[Floats32], times: Sequence[tuple[Clock, float]], cells: int) -> dict[str, Tensor]:
+    """Batch entries of B sequences: ``features`` and ``valid``, padded behind to T, and the time of the cells.
+
+    Args:
+        parts: Rows (T or fewer, C) of each sequence.
+        times: Clock of each sequence, and the seconds at which the next window of the regular grid begins.
+        cells: Length T.
+    """
+    features = torch.zeros(len(parts), parts[0].shape[1], cells)
+    valid = torch.zeros(len(parts), cells, dtype=torch.bool)
+    for row, part in enumerate(parts):
+        features[row, :, : len(part)] = torch.from_numpy(np.ascontiguousarray(part.T))
+        valid[row, : len(part)] = True
+    clocks = [clock for clock, _ in times]
+    return {
+        "features": features,
+        "valid": valid,
+        "origin": torch.tensor([clock.origin for clock in clocks], dtype=torch.float64),
+        "cell_seconds": torch.tensor([clock.cell_seconds for clock in clocks], dtype=torch.float64),
+        "duration": torch.tensor([clock.duration for clock in clocks], dtype=torch.float64),
+        "horizon": torch.tensor([horizon for _, horizon in times], dtype=torch.float64),
+    }

@@ -1,4 +1,4 @@
-"""Videos as a stream of windows, for prediction: rows are made while they are asked for, and forgotten behind."""
+"""Videos as a stream of windows, for prediction: rows are made on demand and dropped after use."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from vision_suite.datasets.tad.annotations import Video
 from vision_suite.datasets.tad.features import resize_rows
 from vision_suite.datasets.tad.sampling import FeatureInfo
+from vision_suite.datasets.tad.sequences import stacked
 from vision_suite.datasets.tad.windows import Clock, row_clock, whole_clock
 from vision_suite.errors import DataError
 from vision_suite.ops.windows import WindowCutter
@@ -23,7 +24,8 @@ class StreamWindow:
     """A window ready for the network.
 
     Attributes:
-        rows: (T or fewer, C). clock: Of its cells.
+        rows: (T or fewer, C).
+        clock: Clock of the cells.
         horizon: Seconds at which the next window of the regular grid begins, infinity after the last.
     """
 
@@ -35,13 +37,13 @@ class StreamWindow:
 def windows_of(
     chunks: Iterable[Floats32], clock: Callable[[int], Clock], length: int, stride: int
 ) -> Iterator[StreamWindow]:
-    """Cut rows that arrive in chunks into windows, whatever the chunks' sizes.
+    """Cut rows that arrive in chunks of any size into windows.
 
     The windows are those of `vision_suite.datasets.tad.windows.window_starts` for the whole video.
 
     Args:
         chunks: Rows (n, C) in order.
-        clock: The clock of the video's rows, told the rows known so far.
+        clock: Function from the number of rows known so far to the clock of the video's rows.
         length: Rows of a window.
         stride: Rows from one window to the next.
     """
@@ -58,17 +60,17 @@ class StreamBatches:
     """Batches of windows, video after video; each batch is of one video.
 
     Args:
-        videos: What there is to predict.
-        rows: Gives the rows of a video in chunks.
-        info: When each row happens.
+        videos: Videos to predict on.
+        rows: Function from the index of a video to its rows in chunks.
+        info: Times of the rows.
         cells: Length T.
         resize: Resize whole videos to T, which holds all rows of a video, instead of cutting windows.
         stride: Rows from one window to the next.
-        batch_size: Most windows at a time.
-        rank: Which of the processes this is; each takes whole videos.
+        batch_size: Largest number of windows at a time.
+        rank: Number of this process, from 0; each takes whole videos.
         world_size: Number of processes.
         video_scores: Class scores (V, K) from outside.
-        skip: Told the place and the reason of a video that cannot be read; without it the error stops the run.
+        skip: Function called with the index and the error of a video that cannot be read; None stops the run.
     """
 
     def __init__(
@@ -88,51 +90,40 @@ class StreamBatches:
     ) -> None:
         self.videos, self.rows, self.info = videos, rows, info
         self.cells, self.resize, self.stride, self.batch_size = cells, resize, stride, batch_size
-        self.places = range(rank, len(videos), world_size)
+        self.indices = range(rank, len(videos), world_size)
         self.video_scores, self.skip = video_scores, skip
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        for place in self.places:
+        for index in self.indices:
             try:
-                yield from self._video(place)
+                yield from self._video(index)
             except DataError as error:
                 if self.skip is None:
                     raise
-                self.skip(place, error)
+                self.skip(index, error)
 
-    def _video(self, place: int) -> Iterator[dict[str, Tensor]]:
+    def _video(self, index: int) -> Iterator[dict[str, Tensor]]:
         held: list[StreamWindow] = []
-        for sequence in self._sequences(place):
+        for sequence in self._sequences(index):
             held.append(sequence)
             if len(held) == self.batch_size or not np.isfinite(sequence.horizon):
-                yield self._batch(place, held)
+                yield self._batch(index, held)
                 held = []
         if held:
-            yield self._batch(place, held)
+            yield self._batch(index, held)
 
-    def _sequences(self, place: int) -> Iterator[StreamWindow]:
-        video = self.videos[place]
+    def _sequences(self, index: int) -> Iterator[StreamWindow]:
+        video = self.videos[index]
         if self.resize:
-            rows = np.concatenate(list(self.rows(place)))
+            rows = np.concatenate(list(self.rows(index)))
             clock = whole_clock(video, len(rows), self.info, self.cells)
             return iter([StreamWindow(resize_rows(rows, self.cells), clock, float("inf"))])
-        return windows_of(self.rows(place), lambda count: row_clock(video, count, self.info), self.cells, self.stride)
+        return windows_of(self.rows(index), lambda count: row_clock(video, count, self.info), self.cells, self.stride)
 
-    def _batch(self, place: int, sequences: list[StreamWindow]) -> dict[str, Tensor]:
-        features = torch.zeros(len(sequences), sequences[0].rows.shape[1], self.cells)
-        valid = torch.zeros(len(sequences), self.cells, dtype=torch.bool)
-        for row, sequence in enumerate(sequences):
-            features[row, :, : len(sequence.rows)] = torch.from_numpy(np.ascontiguousarray(sequence.rows.T))
-            valid[row, : len(sequence.rows)] = True
-        clocks = [sequence.clock for sequence in sequences]
-        video = torch.full((len(sequences),), place)
+    def _batch(self, index: int, sequences: list[StreamWindow]) -> dict[str, Tensor]:
+        video = torch.full((len(sequences),), index)
         batch = {
-            "features": features,
-            "valid": valid,
-            "origin": torch.tensor([clock.origin for clock in clocks], dtype=torch.float64),
-            "cell_seconds": torch.tensor([clock.cell_seconds for clock in clocks], dtype=torch.float64),
-            "duration": torch.tensor([clock.duration for clock in clocks], dtype=torch.float64),
-            "horizon": torch.tensor([sequence.horizon for sequence in sequences], dtype=torch.float64),
+            **stacked([one.rows for one in sequences], [(one.clock, one.horizon) for one in sequences], self.cells),
             "video": video,
             "index": torch.arange(len(sequences)),
         }

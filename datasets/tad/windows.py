@@ -10,15 +10,17 @@ from vision_suite.datasets.tad.annotations import Video
 from vision_suite.datasets.tad.sampling import FeatureInfo
 from vision_suite.errors import ConfigError, DataError
 
-WRONG_SHARE = 0.1  # of a video: rows that end so far from its end have another clock
+WRONG_SHARE = 0.1  # of a video; rows that end further from the video's end have another clock
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Where cells are in a video: cell c is at ``origin + c * cell_seconds`` seconds.
+    """Times of the cells of a sequence: cell c is at ``origin + c * cell_seconds`` seconds of its video.
 
     Attributes:
-        origin: Seconds. cell_seconds: Seconds. duration: Seconds of the video, to which results are clipped.
+        origin: Time of cell 0 in seconds.
+        cell_seconds: Length of a cell in seconds.
+        duration: Length of the video in seconds, to which results are clipped.
     """
 
     origin: float
@@ -34,20 +36,23 @@ class Clock:
         return (seconds - self.origin) / self.cell_seconds
 
     def after(self, cells: int) -> Clock:
-        """The clock of a window that begins so many cells later."""
+        """The clock of a window that begins ``cells`` later."""
         return Clock(self.origin + cells * self.cell_seconds, self.cell_seconds, self.duration)
 
     def stretched(self, rows: int, cells: int) -> Clock:
-        """The clock after resizing so many rows to so many cells."""
+        """The clock after resizing ``rows`` to ``cells``."""
         return Clock(self.origin, self.cell_seconds * rows / cells, self.duration)
 
 
 @dataclass(frozen=True)
 class Window:
-    """A sequence: rows ``first`` to ``first + rows`` of a video, of which the network sees T cells.
+    """A sequence: rows ``first`` to ``first + rows`` of a video, given to the network as T cells.
 
     Attributes:
-        video: Place in the list of videos. first: First row. rows: Number of rows. clock: Of its cells.
+        video: Index in the list of videos.
+        first: First row.
+        rows: Number of rows.
+        clock: Clock of the cells.
         horizon: Seconds at which the next window of the regular grid begins, infinity after the last.
     """
 
@@ -61,10 +66,10 @@ class Window:
 def row_clock(video: Video, rows: int, info: FeatureInfo) -> Clock:
     """The clock of a video's rows.
 
-    One rule serves labels and results: the frames that rows cover, never beyond the video's end.
+    Labels and results follow the same rule: the frames that rows cover, never beyond the video's end.
 
     Raises:
-        DataError: Neither the annotation nor the metadata tell the time.
+        DataError: Neither the annotation nor the metadata give the time.
     """
     if info.resized:
         if not video.duration > 0:
@@ -84,7 +89,7 @@ def row_clock(video: Video, rows: int, info: FeatureInfo) -> Clock:
 
 
 def whole_clock(video: Video, rows: int, info: FeatureInfo, cells: int) -> Clock:
-    """The clock of a video resized to so many cells: what the rows cover, capped at its duration."""
+    """The clock of a video resized to ``cells``, which share the time that the rows cover, up to its duration."""
     clock = row_clock(video, rows, info)
     end = min(clock.origin + rows * clock.cell_seconds, clock.duration)
     return Clock(clock.origin, (end - clock.origin) / cells, clock.duration)
@@ -94,7 +99,7 @@ def compare_lengths(videos: Sequence[Video], counts: Sequence[int], info: Featur
     """Seconds by which the rows of videos end behind (negative: before) their ends, where that is more than a clip.
 
     Raises:
-        DataError: It is also more than a tenth of a video.
+        DataError: A difference is also more than a tenth of its video.
     """
     if info.resized:
         return {}
@@ -124,28 +129,28 @@ def sequences_of(
 
     Args:
         videos: The videos.
-        counts: Rows of each.
-        info: When they happen.
+        counts: Number of rows of each video.
+        info: Times of the rows.
         cells: Length T.
         stride: Rows from one window to the next; None resizes whole videos.
     """
     out = []
-    for place, (video, count) in enumerate(zip(videos, counts, strict=True)):
+    for index, (video, count) in enumerate(zip(videos, counts, strict=True)):
         if stride is None:
-            out.append(Window(place, 0, count, whole_clock(video, count, info, cells)))
+            out.append(Window(index, 0, count, whole_clock(video, count, info, cells)))
             continue
         clock = row_clock(video, count, info)
         for first in window_starts(count, cells, stride):
             rest, own = count - first, clock.after(first)
             horizon = own.after(stride).origin if rest > cells else math.inf
-            out.append(Window(place, first, min(cells, rest), own, horizon))
+            out.append(Window(index, first, min(cells, rest), own, horizon))
     return out
 
 
 def window_starts(rows: int, length: int, stride: int) -> list[int]:
     """First rows of windows that together see every row, none of them twice the same.
 
-    0, stride, 2 * stride ... while the window fits, and one that ends with the last row if those leave a rest.
+    0, stride, 2 * stride ... while the window fits, and one that ends with the last row if rows are left.
 
     Raises:
         ConfigError: The stride is not from 1 to the window's length.

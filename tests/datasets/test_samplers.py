@@ -149,6 +149,6 @@ def test_a_restored_sampler_continues(case, done):
     if done < len(sampler):
         assert list(fresh) == whole[done:]
         fresh.set_epoch(5)
-        assert list(fresh) == whole[done:], "setting the present epoch keeps the place"
+        assert list(fresh) == whole[done:], "setting the present epoch keeps the position"
     fresh.set_epoch(6)
     assert list(fresh) == fresh.plan(6), "a finished epoch is followed by the next, from its start"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +12,7 @@ from vision_suite.datasets.tad.sampling import FeatureInfo, read_info, write_inf
 from vision_suite.errors import CheckpointError, DataError
 from vision_suite.layers.grouped import pad_channels
 from vision_suite.models.csa.recognizer import SequenceRecognizer
-from vision_suite.video.store import Store, checksum
-
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """Result of an extraction: files written, files that were there already, and reasons of failure by name."""
-
-    written: int
-    present: int
-    failed: dict[str, str]
+from vision_suite.video.store import Extracted, Progress, Store, checksum
 
 
 def recognizer_from(contents: dict[str, object], path: Path) -> SequenceRecognizer:
@@ -92,4 +79,4 @@ def extract_sequences(
         target,
         FeatureInfo(rate, info.stride * stride, info.clip * stride, info.offset, width, info.resized, extractor),
     )
-    return Extracted(written, present, failed)
+    return Extracted(written, present, failed, width)

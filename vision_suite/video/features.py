@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +16,9 @@ from vision_suite.errors import DataError, SuiteError
 from vision_suite.types.arrays import Floats32
 from vision_suite.video.backbones import ClipNetwork, Extractor
 from vision_suite.video.decode import clips
-from vision_suite.video.store import Store, write_whole
+from vision_suite.video.store import Extracted, Progress, Store, write_whole
 
-Progress = Callable[[str, int, int], None]
 FACTS = "videos"
-
-
-@dataclass
-class Extracted:
-    """Result of an extraction.
-
-    Attributes:
-        written: Number of videos written.
-        present: Number of videos that were there already.
-        failed: Reason of failure by name of the other videos.
-        channels: Width of a row.
-    """
-
-    written: int = 0
-    present: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
-    channels: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,26 @@ from torch import Tensor
 
 from vision_suite.errors import DataError
 
+Progress = Callable[[str, int, int], None]  # of a stage's name, the number done and the number in all
 EXTRACTOR = "extractor.json"
 PATHS = ("checkpoint", "weights")  # paths of weights, noted for readers; the checksum tells which they are
+
+
+@dataclass
+class Extracted:
+    """Outcome of an extraction.
+
+    Attributes:
+        written: Number of files written.
+        present: Number of files that were there already.
+        failed: Reason of failure of each of the others, by name.
+        channels: Width of a row.
+    """
+
+    written: int = 0
+    present: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    channels: int = 0
 
 
 class Store:

@@ -1,4 +1,4 @@
-"""Common style of the suite's pictures: colours, text that fits its box, tick and cross marks, figures.
+"""Common style of the suite's pictures: colours, text that fits its space, tick and cross marks, figures.
 
 Curve colours are those of Okabe and Ito ("Color Universal Design", 2008), told apart with every common kind of colour
 blindness. Green and red frames, which the re-ID literature uses, are always doubled by a tick or a cross.
@@ -31,6 +31,7 @@ QUERY: RGB = (0, 94, 162)
 CURVES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
 ELLIPSIS = "…"
+FRAME, GAP, MARGIN = 5, 10, 20  # pixels: around a picture, between pictures, around a sheet
 
 
 @lru_cache(maxsize=32)
@@ -40,12 +41,12 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
-    # The basic layout is there in every build of Pillow, so that pictures are the same everywhere.
+    # Every build of Pillow has the basic layout, so that pictures are the same everywhere.
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def printable(text: str) -> str:
-    """``text`` with a question mark for each character that cannot be drawn: file names may hold anything."""
+    """``text`` with a question mark for each character that cannot be drawn, such as in file names."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
@@ -115,6 +116,23 @@ def framed(picture: Image.Image, width: int, height: int, colour: RGB, thickness
     tile = Image.new("RGB", (width + 2 * thickness, height + 2 * thickness), colour)
     tile.paste(thumbnail(picture, width, height), (thickness, thickness))
     return tile
+
+
+def heading_height(title: str, subtitle: str) -> int:
+    """Pixels from the upper edge of a sheet to the end of what `draw_heading` writes."""
+    return MARGIN + (30 if title else 0) + (22 if subtitle else 0)
+
+
+def draw_heading(sheet: Image.Image, title: str, subtitle: str) -> None:
+    """Write a title and a smaller line below it at the upper left of a sheet; either may be empty."""
+    draw = ImageDraw.Draw(sheet)
+    room = sheet.width - 2 * MARGIN
+    if title:
+        face = font(20, bold=True)
+        draw.text((MARGIN, MARGIN), fit_text(title, face, room), font=face, fill=INK)
+    if subtitle:
+        face = font(13)
+        draw.text((MARGIN, heading_height(title, "")), fit_text(subtitle, face, room), font=face, fill=FAINT)
 
 
 @lru_cache(maxsize=16)

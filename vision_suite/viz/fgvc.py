@@ -1,4 +1,4 @@
-"""Pictures of a classification result: the classes most often taken for one another."""
+"""Pictures of a classification result: the classes most often confused."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from PIL import Image, ImageDraw
 
 from vision_suite.types.arrays import Ints
 from vision_suite.viz import canvas
-
-FRAME = 5
-GAP = 10
-MARGIN = 20
+from vision_suite.viz.canvas import FRAME, GAP, MARGIN
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,9 @@ def most_confused(label: Ints, prediction: Ints, limit: int) -> list[Confusion]:
     """The (true, predicted) pairs with most mistakes; of equal counts the rarer true class first, then lower numbers.
 
     Args:
-        label: (M,) truth.
-        prediction: (M,) predicted class.
-        limit: At most so many pairs.
+        label: (M,) true classes.
+        prediction: (M,) predicted classes.
+        limit: Largest number of pairs.
     """
     wrong = label != prediction
     pairs, counts = np.unique(np.stack([label[wrong], prediction[wrong]], axis=1), axis=0, return_counts=True)
@@ -69,7 +66,7 @@ def readable(name: str) -> str:
 def confusion_sheet(
     rows: Sequence[ConfusionRow], *, title: str = "", subtitle: str = "", side: int = 124
 ) -> Image.Image:
-    """Draw one confusion a row: left the mistaken pictures, right pictures of the class they were taken for.
+    """Draw one confusion a row: the mistaken pictures at the left, pictures of the predicted class at the right.
 
     Args:
         rows: Confusions, in the order to draw.
@@ -91,7 +88,7 @@ def confusion_sheet(
     half = (max(left * (box + GAP) - GAP, 300), max(right * (box + GAP) - GAP, 300))
     middle = 60
     total = 2 * MARGIN + half[0] + middle + half[1]
-    face, bold = canvas.font(13), canvas.font(16, bold=True)
+    bold = canvas.font(16, bold=True)
     wrapped = [
         [
             canvas.wrap_text(readable(name), bold, room, 2)
@@ -101,15 +98,10 @@ def confusion_sheet(
     ]
     names = 21 * max(len(lines) for pair in wrapped for lines in pair)
     row_height = GAP + names + 22 + height + 2 * FRAME + 2 * GAP
-    top = MARGIN + (30 if title else 0) + (22 if subtitle else 0) + (8 if title else 0)
+    top = canvas.heading_height(title, subtitle) + (8 if title else 0)
     sheet = Image.new("RGB", (total, top + len(rows) * row_height + MARGIN - GAP), canvas.PAPER)
+    canvas.draw_heading(sheet, title, subtitle)
     draw = ImageDraw.Draw(sheet)
-    if title:
-        heading = canvas.font(20, bold=True)
-        draw.text((MARGIN, MARGIN), canvas.fit_text(title, heading, total - 2 * MARGIN), font=heading, fill=canvas.INK)
-    if subtitle:
-        y = MARGIN + (30 if title else 0)
-        draw.text((MARGIN, y), canvas.fit_text(subtitle, face, total - 2 * MARGIN), font=face, fill=canvas.FAINT)
     for number, row in enumerate(rows):
         y = top + number * row_height
         draw.line((MARGIN, y, total - MARGIN, y), fill=canvas.RULE)
@@ -120,7 +112,7 @@ def confusion_sheet(
         glyph = canvas.mark(False, 15)
         sheet.paste(glyph, (MARGIN, y + names), glyph)
         _names(draw, wrapped[number][0], share, (MARGIN, 20), y + names, half[0])
-        _names(draw, wrapped[number][1], "what that class looks like", (second, 0), y + names, half[1])
+        _names(draw, wrapped[number][1], "examples of that class", (second, 0), y + names, half[1])
         y += names + 22
         arrow = (MARGIN + half[0] + middle // 2, y + height // 2 + FRAME)
         draw.text(arrow, "→", font=canvas.font(28, bold=True), fill=canvas.FAINT, anchor="mm")

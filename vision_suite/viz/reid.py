@@ -10,25 +10,23 @@ from PIL import Image, ImageDraw
 
 from vision_suite.types.arrays import Floats
 from vision_suite.viz import canvas
+from vision_suite.viz.canvas import FRAME, GAP, MARGIN
 
-FRAME = 5
-GAP = 10
-MARGIN = 20
 TEXT = 13
 BRANCHES = {"": "fused", "rerank": "fused, re-ranked"}
 
 
 @dataclass(frozen=True)
 class StripPicture:
-    """One picture of a strip and what is written under it.
+    """One picture of a strip and the text under it.
 
     Attributes:
         picture: The picture; any size, drawn whole.
         identity: Number of the identity, or None where it is not known.
         camera: 0-based number of the camera, or None.
         distance: Distance to the query, or None for the query itself.
-        match: True if it shows the query's identity; None where that is not known (grey frame, no mark).
-        name: Text instead of the identity where that is None, for instance a file name.
+        match: True if it shows the query's identity; None without ground truth (grey frame, no mark).
+        name: Text instead of the identity where that is None, such as a file name.
     """
 
     picture: Image.Image
@@ -51,7 +49,8 @@ class RankedRow:
 def gallery_strip(rows: Sequence[RankedRow], *, title: str = "", subtitle: str = "", side: int = 124) -> Image.Image:
     """Draw queries at the left and their nearest gallery pictures to the right, one query a row.
 
-    A green frame with a tick is a correct match, a red frame with a cross a wrong one, a grey frame has no truth.
+    A green frame with a tick is a correct match, a red frame with a cross a wrong one; a grey frame has no
+    ground truth.
 
     Args:
         rows: The queries; rows may differ in length.
@@ -76,9 +75,12 @@ def gallery_strip(rows: Sequence[RankedRow], *, title: str = "", subtitle: str =
     left = MARGIN + column + 3 * GAP
     truth = any(item.match is not None for item in shown)
     total = max(left + entries * (column + GAP) - GAP + MARGIN, 560)
-    top = MARGIN + (30 if title else 0) + (22 if subtitle else 0) + (24 if truth else 0) + (8 if title else 0)
+    key = canvas.heading_height(title, subtitle)
+    top = key + (24 if truth else 0) + (8 if title else 0)
     sheet = Image.new("RGB", (total, top + len(rows) * row_height + MARGIN - GAP), canvas.PAPER)
-    _heading(sheet, title, subtitle, truth)
+    canvas.draw_heading(sheet, title, subtitle)
+    if truth:
+        _key(sheet, key)
     draw = ImageDraw.Draw(sheet)
     for number, row in enumerate(rows):
         y = top + number * row_height
@@ -91,26 +93,15 @@ def gallery_strip(rows: Sequence[RankedRow], *, title: str = "", subtitle: str =
     return sheet
 
 
-def _heading(sheet: Image.Image, title: str, subtitle: str, truth: bool) -> None:
-    """Write the heading, and the key to the frames if any entry has a truth."""
+def _key(sheet: Image.Image, y: int) -> None:
+    """Write the key to the frames at height ``y``."""
     draw = ImageDraw.Draw(sheet)
-    room = sheet.width - 2 * MARGIN
-    y = MARGIN
-    if title:
-        face = canvas.font(20, bold=True)
-        draw.text((MARGIN, y), canvas.fit_text(title, face, room), font=face, fill=canvas.INK)
-        y += 30
-    if subtitle:
-        face = canvas.font(TEXT)
-        draw.text((MARGIN, y), canvas.fit_text(subtitle, face, room), font=face, fill=canvas.FAINT)
-        y += 22
-    if truth:
-        x = MARGIN
-        for correct, text in ((True, "same identity"), (False, "another identity")):
-            glyph = canvas.mark(correct, 14)
-            sheet.paste(glyph, (x, y + 1), glyph)
-            draw.text((x + 20, y), text, font=canvas.font(TEXT), fill=canvas.FAINT)
-            x += 20 + round(canvas.font(TEXT).getlength(text)) + 20
+    x = MARGIN
+    for correct, text in ((True, "same identity"), (False, "another identity")):
+        glyph = canvas.mark(correct, 14)
+        sheet.paste(glyph, (x, y + 1), glyph)
+        draw.text((x + 20, y), text, font=canvas.font(TEXT), fill=canvas.FAINT)
+        x += 20 + round(canvas.font(TEXT).getlength(text)) + 20
 
 
 def _tile(

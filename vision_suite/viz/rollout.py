@@ -1,4 +1,4 @@
-"""Attention rollout over a picture: where the class token's weight comes from."""
+"""Attention rollout over a picture: the patches that the class token's weight comes from."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ LIFT = 0.75
 
 
 def normalised(weights: npt.NDArray[np.floating]) -> Floats:
-    """``weights`` brought to 0..1: their position between the lowest and the highest, to the power of three quarters.
+    """``weights`` scaled to 0..1 between the lowest and the highest, to the power of three quarters.
 
-    The order stays, so the brightest spot is the heaviest patch; the power lifts the middle, which a single heavy
-    patch would otherwise push into the dark. A constant map becomes zeros.
+    The order stays, so the brightest patch has the largest weight; the power lifts the middle, which a single large
+    weight would otherwise darken. A constant map becomes zeros.
 
     Raises:
         ValueError: The map is not two-dimensional, is empty, or holds a value that is not finite.
@@ -39,7 +39,7 @@ def overlay(picture: Image.Image, weights: npt.NDArray[np.floating]) -> Image.Im
     """The picture, greyed, under a heat map of its patches' weights.
 
     Args:
-        picture: Input of the network, any size.
+        picture: Input of the network; any size.
         weights: (h, w) weight of each patch, rows from the top; the grid need not be square.
 
     Returns:

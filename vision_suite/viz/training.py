@@ -32,7 +32,7 @@ class _Panel:
 
 
 def training_curves(log: Mapping[str, Series], *, title: str = "") -> Image.Image:
-    """Draw what a run logged, side by side: losses, branch weights (uncertainty weighting), validation scores.
+    """Draw the log of a run, side by side: losses, branch weights (uncertainty weighting), validation scores.
 
     Curves of 40 and more points are drawn faint under their running mean.
 
@@ -69,7 +69,7 @@ def training_curves(log: Mapping[str, Series], *, title: str = "") -> Image.Imag
 def _panels(log: Mapping[str, Series]) -> list[_Panel]:
     """Sort the keys of a log into panels."""
     losses, weights, scores = {}, {}, {}
-    for key in sorted(log, key=_rank):
+    for key in sorted(log, key=_position):
         series = log[key]
         stage, _, name = key.partition("/")
         branch, _, score = name.rpartition("/")
@@ -86,7 +86,7 @@ def _panels(log: Mapping[str, Series]) -> list[_Panel]:
     ]
 
 
-def _rank(key: str) -> tuple[int, str]:
+def _position(key: str) -> tuple[int, str]:
     """Sorts fused values before branches, and branches in the order in which the network has them."""
     name = key.partition("/")[2]
     branch = name.rpartition("_")[2] if key.startswith("train/") else name.rpartition("/")[0]
@@ -107,7 +107,7 @@ def _draw(axes: Axes, name: str, series: Series, number: int) -> None:
 
 
 def _running_mean(values: Floats, reach: int) -> Floats:
-    """Mean of the finite values up to ``reach`` steps before and after each value; NaN where there is none."""
+    """Mean of the finite values up to ``reach`` positions before and after each; NaN where there is none."""
     finite = np.isfinite(values)
     window = np.ones(2 * reach + 1)
     total = np.convolve(np.where(finite, values, 0.0), window, mode="same")[: len(values)]

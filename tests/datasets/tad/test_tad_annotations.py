@@ -19,7 +19,7 @@ def video(*segments, subset="training", **facts):
     return {"subset": subset, "annotations": notes, "duration": 100.0, **facts}
 
 
-def test_traps_are_mended_and_counted(tmp_path):
+def test_traps_are_repaired_and_counted(tmp_path):
     path = write(
         tmp_path / "a.json",
         {
@@ -81,7 +81,7 @@ def test_what_is_written_is_read_and_evaluated(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{", "is not JSON"),
         ("[]", "no 'database'"),
@@ -104,9 +104,9 @@ def test_what_is_written_is_read_and_evaluated(tmp_path):
         ),
     ],
 )
-def test_malformed_files_are_one_line(tmp_path, text, said):
+def test_malformed_files_are_one_line(tmp_path, text, message):
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_annotations(tmp_path / "a.json")
 
 

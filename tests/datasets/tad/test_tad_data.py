@@ -60,8 +60,8 @@ def test_windows_cover_and_clip(root):
                     assert 0 <= start < end <= 25
                     seconds.setdefault(int(batch["video"][row]), set()).add((label, round(origin + start * step, 3)))
     videos = data.videos("fit")
-    for place, found in seconds.items():
-        true = {(data.class_names.index(a.label), a.start) for a in videos[place].actions}
+    for index, found in seconds.items():
+        true = {(data.class_names.index(a.label), a.start) for a in videos[index].actions}
         assert true & found, "an annotation that lies inside starts where it really does"
 
 
@@ -226,7 +226,7 @@ def test_untrimmed_net_matrices(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("results", "said"),
+    ("results", "message"),
     [
         ("[1]", "'results' must be a dictionary"),
         ('{"v": 3}', "no row of 2 numbers for video 'v'"),
@@ -237,10 +237,10 @@ def test_untrimmed_net_matrices(tmp_path):
         ('{"v": [[1], 2]}', "holds more than finite numbers"),
     ],
 )
-def test_malformed_scores_are_one_line(tmp_path, results, said):
+def test_malformed_scores_are_one_line(tmp_path, results, message):
     path = tmp_path / "s.json"
     path.write_text(f'{{"results": {results}, "class": ["a", "b"]}}')
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_scores(path, ["v"], ["a"])
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="cannot be read"):

@@ -66,7 +66,7 @@ def test_metadata_is_demanded(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[", "is not usable metadata"),
         ("[]", "is not usable metadata"),
@@ -81,9 +81,9 @@ def test_metadata_is_demanded(tmp_path):
         ('{"resized": "yes"}', "lacks fps"),
     ],
 )
-def test_metadata_that_leaves_the_time_open_is_one_line(tmp_path, text, said):
+def test_metadata_that_leaves_the_time_open_is_one_line(tmp_path, text, message):
     (tmp_path / "features.json").write_text(text)
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         read_info(tmp_path)
     assert "features.json" in str(caught.value)
     (tmp_path / "features.json").write_bytes(b"\xff\xfe{")
@@ -125,7 +125,7 @@ def test_damaged_files_are_one_line(tmp_path):
     (tmp_path / "nan.csv").write_text("nan,1\n2,3\n")
     np.savez(tmp_path / "two.npz", one=ROWS, two=ROWS)
     np.save(tmp_path / "object.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    for name, said in {
+    for name, message in {
         "flat.npy": r"have shape \(3,\)",
         "empty.npy": r"have shape \(0, 3\)",
         "nan.npy": "not finite",
@@ -136,7 +136,7 @@ def test_damaged_files_are_one_line(tmp_path):
         "two.npz": "hold one, two",
         "object.npy": "cannot be read",
     }.items():
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             read_rows(str(tmp_path / name))
 
 

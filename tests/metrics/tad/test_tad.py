@@ -207,7 +207,7 @@ def test_blocked_videos_and_subsets():
 
 
 @pytest.mark.parametrize(
-    ("ground_truth", "predictions", "thresholds", "said"),
+    ("ground_truth", "predictions", "thresholds", "message"),
     [
         ({}, found(), (0.5,), "no 'database'"),
         (truth(), found(), (0.5,), "no video of subset"),
@@ -234,8 +234,8 @@ def test_blocked_videos_and_subsets():
         (truth(v=[(0, 1)]), {"results": {"v": [{"label": "a", "score": 1, "segment": "19"}]}}, (0.5,), r"must be \[st"),
     ],
 )
-def test_malformed_input_is_one_line(ground_truth, predictions, thresholds, said):
-    with pytest.raises(DataError, match=said):
+def test_malformed_input_is_one_line(ground_truth, predictions, thresholds, message):
+    with pytest.raises(DataError, match=message):
         mean_average_precision(ground_truth, predictions, thresholds)
 
 

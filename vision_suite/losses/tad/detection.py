@@ -18,8 +18,18 @@ class DetectionLoss(nn.Module):
     Args:
         reg_weight: Factor on the regression term.
         cls_weight: Factor on the classification term.
-        low_with_zero: Whether proposals without any overlap are in the low band of the regression (OpenTAD) or left out
-            (JJBOY, mmaction2).
+        low_with_zero: Count proposals without overlap in the low band of the regression (OpenTAD), or leave them
+            out (JJBOY, mmaction2).
+
+    Example:
+        >>> from vision_suite.layers.proposal_map import Convention, ProposalMap
+        >>> from vision_suite.losses.tad.targets import detection_targets
+        >>> segments, present = torch.tensor([[[0.0, 2.0]]]), torch.tensor([[True]])
+        >>> targets = detection_targets(segments, present, ProposalMap(length=4, duration=3), Convention())
+        >>> boundary, proposal = torch.zeros(1, 4), torch.zeros(1, 3, 4)
+        >>> total, terms = DetectionLoss()(boundary, boundary, proposal, proposal, targets)
+        >>> total.shape, sorted(terms)
+        (torch.Size([]), ['boundary', 'confidence', 'iou'])
     """
 
     def __init__(self, reg_weight: float = 10.0, cls_weight: float = 1.0, low_with_zero: bool = False) -> None:
@@ -32,8 +42,8 @@ class DetectionLoss(nn.Module):
         """The weighted sum, and its terms ``boundary``, ``iou`` and ``confidence``.
 
         Args:
-            start: (B, T) logits.
-            end: (B, T) logits.
+            start: (B, T) logits of the starts.
+            end: (B, T) logits of the ends.
             iou: (B, D, T) logits of the regressed overlap.
             confidence: (B, D, T) logits of the classified overlap.
             targets: The batch's labels.
@@ -59,9 +69,14 @@ def balanced_logistic(probability: Tensor, positive: Tensor, counted: Tensor) ->
     contributes 0, where the public codes give NaN.
 
     Args:
-        probability: Any shape, float32.
-        positive: Same shape, bool.
-        counted: Same shape, bool: entries that count.
+        probability: Predicted probabilities; any shape, float32.
+        positive: Entries with a positive label; same shape, bool.
+        counted: Entries that count; same shape, bool.
+
+    Example:
+        >>> probability, positive = torch.tensor([0.5, 0.5, 0.5]), torch.tensor([True, False, False])
+        >>> round(balanced_logistic(probability, positive, torch.ones(3, dtype=torch.bool)).item(), 4)  # log 2
+        0.6931
     """
     yes, no = positive & counted, ~positive & counted
     loss_yes = -(torch.log(probability + EPSILON) * yes).sum() / yes.sum().clamp(min=1)
@@ -75,18 +90,24 @@ def overlap_regression(
     """Half the mean squared error over as many proposals of middle and low overlap as there are of high overlap.
 
     High overlaps (above 0.7) all count; of the middle (above 0.3) and low ones each is kept with the probability that
-    makes the bands equal on average, never more than 1: without that limit the public codes keep every place, also
-    those that are no proposals, as soon as high overlaps outnumber a band.
+    makes the bands equal on average, never more than 1. Without that limit the public codes keep every entry of the
+    map, also entries that are no proposals, as soon as high overlaps outnumber a band.
 
     Args:
-        probability: (B, D, T) float32.
-        target: (B, D, T) overlap.
-        counted: (B, D, T) bool.
+        probability: Predicted overlaps, (B, D, T) float32.
+        target: True overlaps, (B, D, T).
+        counted: Entries that are proposals, (B, D, T) bool.
         draw: (B, D, T) uniform random numbers in [0, 1).
-        low_with_zero: Whether overlap 0 belongs to the low band.
+        low_with_zero: Count overlap 0 in the low band.
 
     Returns:
         A scalar; 0 if nothing is kept.
+
+    Example:
+        >>> probability, target = torch.tensor([[[0.5, 0.5]]]), torch.tensor([[[0.9, 0.0]]])
+        >>> counted, draw = torch.tensor([[[True, True]]]), torch.zeros(1, 1, 2)
+        >>> round(overlap_regression(probability, target, counted, draw).item(), 4)  # 0.4 squared, halved
+        0.08
     """
     high = (target > HIGH) & counted
     middle = (target > LOW) & (target <= HIGH) & counted
@@ -101,7 +122,12 @@ def overlap_regression(
 
 
 def segment_classification(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of annotated segments: logits (n, K), labels (n,) int64; 0 for none."""
+    """Cross-entropy of annotated segments: logits (n, K), labels (n,) int64; 0 for none.
+
+    Example:
+        >>> segment_classification(torch.zeros(2, 4), torch.tensor([0, 3]))  # log 4
+        tensor(1.3863)
+    """
     if not len(labels):
         return logits.sum() * 0.0
     return nn.functional.cross_entropy(logits.float(), labels)
@@ -111,11 +137,15 @@ def video_classification(logits: Tensor, labels: Tensor) -> Tensor:
     """Multi-label logistic loss of whole sequences.
 
     Args:
-        logits: (B, K).
-        labels: (B, G) int64 classes of its annotations, -1 for none; any number may be the same.
+        logits: (B, K) logits of the classes.
+        labels: (B, G) int64 classes of the annotations, -1 for none; classes may repeat.
+
+    Example:
+        >>> video_classification(torch.zeros(1, 3), torch.tensor([[2, 2, -1]]))  # log 2
+        tensor(0.6931)
     """
     there = torch.zeros_like(logits, dtype=torch.float32)
     there = torch.cat([there, there.new_zeros(len(there), 1)], dim=1)
-    # The last column takes the places without an annotation.
+    # The last column takes the entries without an annotation.
     there.scatter_(1, torch.where(labels < 0, logits.shape[1], labels), 1.0)
     return nn.functional.binary_cross_entropy_with_logits(logits.float(), there[:, :-1])

@@ -1,4 +1,4 @@
-"""What a proposal network should say: boundary sequences and overlap maps of annotated segments, for whole batches."""
+"""Targets of proposal networks: boundary sequences and overlap maps of annotated segments, for whole batches."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ class DetectionTargets:
     """Labels of a batch.
 
     Attributes:
-        start: (B, T) share of each position's anchor that lies in the region around an annotated start. end: Likewise.
-        iou: (B, D, T) largest overlap of each proposal with an annotation; axes as the map's layout says.
-        position: (B, T) bool, positions that count. proposal: (B, D, T) bool, proposals that count.
+        start: (B, T) share of each position's anchor that lies in the region around an annotated start.
+        end: (B, T) the same share for annotated ends.
+        iou: (B, D, T) largest overlap of each proposal with an annotation; axes in the map's layout.
+        position: (B, T) bool, positions that count.
+        proposal: (B, D, T) bool, proposals that count.
     """
 
     start: Tensor
@@ -40,8 +42,14 @@ def detection_targets(
         segments: Annotations (B, G, 2) in cells, padded to the same number G.
         present: (B, G) bool, False for padding.
         proposals: The proposal map.
-        convention: Says what a boundary position stands for.
+        convention: Convention of the boundary positions.
         valid: (B, T) bool, False where the sequence is padded: such positions and proposals do not count.
+
+    Example:
+        >>> segments, present = torch.tensor([[[0.0, 2.0]]]), torch.tensor([[True]])
+        >>> targets = detection_targets(segments, present, ProposalMap(length=4, duration=3), Convention())
+        >>> targets.iou[0, :, 0]  # proposals from cell 0 on, of 1, 2 and 3 cells
+        tensor([0.5000, 1.0000, 0.6667])
     """
     device = segments.device
     batch = len(segments)
@@ -64,12 +72,16 @@ def boundary_targets(times: Tensor, present: Tensor, length: int, boundary: Boun
 
     Args:
         times: (B, G) starts or ends in cells.
-        present: (B, G) bool.
+        present: (B, G) bool, False for padding.
         length: Number T of positions.
-        boundary: What a position stands for.
+        boundary: Meaning of a position.
 
     Returns:
         (B, T) float32 from 0 to 1.
+
+    Example:
+        >>> boundary_targets(torch.tensor([[0.0]]), torch.tensor([[True]]), length=4, boundary="cell")
+        tensor([[1.0000, 0.5000, 0.0000, 0.0000]])
     """
     first, second = ANCHORS[boundary]
     at = torch.arange(length, device=times.device, dtype=times.dtype)
@@ -84,11 +96,16 @@ def iou_targets(segments: Tensor, present: Tensor, proposals: ProposalMap) -> Te
 
     Args:
         segments: (B, G, 2) in cells.
-        present: (B, G) bool.
+        present: (B, G) bool, False for padding.
         proposals: The proposal map.
 
     Returns:
-        (B, D, T) float32; 0 where the place is no proposal.
+        (B, D, T) float32; 0 where the entry is no proposal.
+
+    Example:
+        >>> iou_targets(torch.tensor([[[0.0, 2.0]]]), torch.tensor([[True]]), ProposalMap(length=3, duration=2))
+        tensor([[[0.5000, 0.5000, 0.0000],
+                 [1.0000, 0.3333, 0.0000]]])
     """
     start = proposals.starts().to(segments)
     end = start + proposals.durations().to(segments) + 1

@@ -16,7 +16,14 @@ COSINE = "1 - cosine"
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """Matrix products in full float32: no TF32, no bfloat16, no autocast, or near ties change places."""
+    """Matrix products in full float32: no TF32, no bfloat16, no autocast, which change the order of near ties.
+
+    Example:
+        >>> with exact_products():
+        ...     product = torch.ones(1, 2) @ torch.ones(2, 1)
+        >>> product.item()
+        2.0
+    """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -30,7 +37,12 @@ def as_features(features: object, name: str) -> Tensor:
     """An (N, D) array or tensor as a float32 tensor (float64 stays), without a copy where possible.
 
     Raises:
-        DataError: Another shape, or nothing in it.
+        DataError: The shape is another one, or the array is empty.
+
+    Example:
+        >>> import numpy as np
+        >>> as_features(np.ones((2, 3), dtype=np.float16), "the features").dtype
+        torch.float32
     """
     tensor = torch.as_tensor(features).detach()
     if tensor.ndim != 2 or 0 in tensor.shape:
@@ -43,6 +55,10 @@ def inverse_norms(features: Tensor, name: str) -> Tensor:
 
     Raises:
         DataError: A row holds NaN or infinity, or numbers so large that its length overflows.
+
+    Example:
+        >>> inverse_norms(torch.tensor([[3.0, 4.0], [0.0, 2.0]]), "the features")
+        tensor([0.2000, 0.5000])
     """
     norms = torch.linalg.vector_norm(features, dim=1)
     broken = ~torch.isfinite(norms)
@@ -60,12 +76,17 @@ def cosine_blocks(query: Tensor, gallery: Tensor, ranges: Iterable[tuple[int, in
     """Blocks (start, (stop - start, G)) of 1 - cosine for query rows [start, stop).
 
     Args:
-        query: (Q, D) features, any length; column slices of a larger matrix are read in place.
+        query: (Q, D) features, any length; column slices of a larger matrix are read without a copy.
         gallery: (G, D) features on the same device.
         ranges: Row ranges of the queries, usually from `vision_suite.metrics.reid.ranking.row_blocks`.
 
     Raises:
         DataError: NaN or infinity in the features.
+
+    Example:
+        >>> query, gallery = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 3.0]])
+        >>> [(start, block.tolist()) for start, block in cosine_blocks(query, gallery, [(0, 1)])]
+        [(0, [[0.0, 1.0]])]
     """
     query_scale = inverse_norms(query, "the query features")
     gallery_scale = inverse_norms(gallery, "the gallery features")

@@ -1,4 +1,4 @@
-"""From a bag of evaluated pictures to the query and gallery sets of a retrieval protocol."""
+"""Query and gallery sets of a retrieval protocol, from evaluated pictures in any order."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ PROTOCOLS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class EvaluatedPictures:
-    """Evaluated pictures, each once, in the order of their data-set index; features may sit in several pieces.
+    """Evaluated pictures, each once, in the order of their data-set index; features may lie in several pieces.
 
     Attributes:
         pieces: Feature matrices whose rows, one after another, are the pictures as they arrived.
         arrival: (N,) row of each picture in ``pieces``.
         index: (N,) data-set index, ascending.
-        identity: (N,) identity. camera: (N,) camera. role: (N,) `Role`.
-        duplicates: Pictures that arrived again (padding of a distributed sampler) and were dropped.
+        identity: (N,) identities.
+        camera: (N,) cameras.
+        role: (N,) values of `Role`.
+        duplicates: Number of repeated pictures (padding of a distributed sampler) that were dropped.
     """
 
     pieces: list[Tensor]
@@ -71,7 +73,7 @@ class EvaluatedPictures:
         return cls(pieces, arrival, index, kept[:, 1], kept[:, 2], kept[:, 3], len(tags) - len(index))
 
     def features(self, rows: Ints) -> Tensor:
-        """(len(rows), D) features of the pictures at ``rows``, copied once, from the pieces where they lie."""
+        """(len(rows), D) features of the pictures at ``rows``, copied once from the pieces."""
         wanted = self.arrival[rows]
         order = np.argsort(wanted, kind="stable")
         out = torch.empty(len(rows), self.pieces[0].shape[1], dtype=torch.float32, device=self.pieces[0].device)
@@ -85,13 +87,14 @@ class EvaluatedPictures:
 
 @dataclass(frozen=True)
 class RetrievalTest:
-    """One retrieval test: features with the queries first, and who is who.
+    """One retrieval test: features with the queries first, and their identities and cameras.
 
     Attributes:
         features: (Q + G, D) features, queries first.
         truth: Identities and cameras.
-        query_index: (Q,) data-set index of the queries. gallery_index: (G,) of the gallery.
-        notes: What the protocol did that its name does not tell; part of the report.
+        query_index: (Q,) data-set indices of the queries.
+        gallery_index: (G,) data-set indices of the gallery.
+        notes: Counts of what the protocol did, for the report.
     """
 
     features: Tensor
@@ -112,16 +115,23 @@ class RetrievalTest:
 
 
 def retrieval_tests(pictures: EvaluatedPictures, protocol: Protocol, draws: int, seed: int) -> Iterator[RetrievalTest]:
-    """The tests whose mean is the result: ``draws`` of them for VehicleID, else one.
+    """Yield the tests whose mean is the result: ``draws`` of them for VehicleID, else one.
 
     Args:
-        pictures: What was evaluated.
+        pictures: Evaluated pictures.
         protocol: One of `PROTOCOLS`.
-        draws: Random galleries of VehicleID.
+        draws: Number of random galleries of VehicleID.
         seed: Seed of these galleries.
 
     Raises:
         DataError: No query or no gallery picture among those evaluated.
+
+    Example:
+        >>> tags = np.array([[0, 7, 0, Role.QUERY], [1, 7, 1, Role.GALLERY], [2, 8, 1, Role.GALLERY]])
+        >>> pictures = EvaluatedPictures.collect([torch.eye(3)], tags)  # index, identity, camera, role
+        >>> [test] = retrieval_tests(pictures, "market", draws=1, seed=0)
+        >>> test.truth.shape, test.gallery_index
+        ((1, 2), array([1, 2]))
     """
     if protocol == "vehicleid":
         yield from _drawn_galleries(pictures, draws, seed)
@@ -146,7 +156,7 @@ def retrieval_tests(pictures: EvaluatedPictures, protocol: Protocol, draws: int,
 
 
 def _average_support(pictures: EvaluatedPictures, query: Ints, features: Tensor) -> int:
-    """Put the mean normalised feature of a query's support pictures in its place; count the queries that have none."""
+    """Replace each query's feature by the mean normalised feature of its support; count the queries without support."""
     support = np.flatnonzero(pictures.role == Role.SUPPORT)
     if support.size == 0:
         raise DataError(
@@ -156,14 +166,14 @@ def _average_support(pictures: EvaluatedPictures, query: Ints, features: Tensor)
     keys, group = np.unique(
         np.stack([pictures.identity[support], pictures.camera[support]], axis=1), axis=0, return_inverse=True
     )
-    place = {(identity, camera): row for row, (identity, camera) in enumerate(keys.tolist())}
+    row_of = {(identity, camera): row for row, (identity, camera) in enumerate(keys.tolist())}
     total = torch.zeros(len(keys), features.shape[1], device=features.device)
     unit = torch.nn.functional.normalize(pictures.features(support), dim=1)
     # The mean's length does not matter to a cosine, so the sum serves.
     total.index_add_(0, _long(group.reshape(-1), features), unit)
     missing = 0
     for row, position in enumerate(query.tolist()):
-        found = place.get((int(pictures.identity[position]), int(pictures.camera[position])))
+        found = row_of.get((int(pictures.identity[position]), int(pictures.camera[position])))
         if found is None:
             missing += 1
         else:

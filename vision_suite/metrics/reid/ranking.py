@@ -1,6 +1,6 @@
 """The retrieval rule: from distances to ranks, and from ranks alone to AP, INP and CMC.
 
-Every number of the suite's re-ID evaluation comes from `score`, whatever produced the distances (a full matrix,
+Every number of the suite's re-ID evaluation comes from `score`, for distances of any source (a full matrix,
 features in chunks, re-ranking). The rank of a correct gallery entry is 1 + the kept entries strictly closer + the kept
 entries at the same distance with a smaller gallery index: the order of a stable sort, without sorting.
 
@@ -55,15 +55,15 @@ class RetrievalScores(TypedDict):
 
 @dataclass(frozen=True)
 class QueryScores:
-    """What is kept of each query once its distances are gone; rows are queries.
+    """Scores of each query, which remain after its distances are dropped; rows are queries.
 
     Attributes:
         query: (Q,) row of the query.
         first: (Q, S) rank of the first correct entry, 0 if the query has none; S = 1, or one column per draw.
         average_precision: (Q,) AP, NaN if the query has no correct entry.
-        inverse_negative_penalty: (Q,) number of correct entries / rank of the last one, NaN likewise.
+        inverse_negative_penalty: (Q,) number of correct entries / rank of the last one, NaN if there is none.
         ranked: (Q, K) gallery rows of the first K kept entries, -1 where fewer are left.
-        ranked_distance: (Q, K) their distances, inf where fewer are left.
+        ranked_distance: (Q, K) distances of ``ranked``, inf where fewer are left.
     """
 
     query: Ints
@@ -75,7 +75,7 @@ class QueryScores:
 
     @classmethod
     def empty(cls, queries: int, shots: int, keep: int) -> QueryScores:
-        """Rows to be filled, all of them without a correct entry."""
+        """Rows to fill, all without a correct entry."""
         return cls(
             query=np.arange(queries, dtype=np.int64),
             first=np.zeros((queries, shots), dtype=np.int64),
@@ -87,20 +87,32 @@ class QueryScores:
 
     @classmethod
     def join(cls, parts: list[QueryScores]) -> QueryScores:
-        """Parts scored apart, in the order of their queries."""
+        """Join parts that were scored separately, in the order of their queries."""
         order = np.argsort(np.concatenate([part.query for part in parts]), kind="stable")
         columns = {f.name: np.concatenate([getattr(part, f.name) for part in parts])[order] for f in fields(cls)}
         return cls(**columns)
 
 
 def row_blocks(queries: int, gallery: int) -> list[tuple[int, int]]:
-    """Query ranges [start, stop) whose distance block fits `BLOCK_ELEMENTS`."""
+    """Query ranges [start, stop) whose distance block fits `BLOCK_ELEMENTS`.
+
+    Example:
+        >>> row_blocks(1500, 100)
+        [(0, 1024), (1024, 1500)]
+    """
     rows = max(1, min(1024, BLOCK_ELEMENTS // max(1, gallery)))
     return [(start, min(start + rows, queries)) for start in range(0, queries, rows)]
 
 
 def for_rows(work: Callable[[int], None], rows: int) -> None:
-    """Do ``work`` for each row number, shared out among as many threads as torch uses."""
+    """Do ``work`` for each row number, in as many threads as torch uses.
+
+    Example:
+        >>> squares = [0] * 4
+        >>> for_rows(lambda row: squares.__setitem__(row, row * row), 4)
+        >>> squares
+        [0, 1, 4, 9]
+    """
     workers = max(1, min(torch.get_num_threads(), rows))
 
     def share(first: int) -> None:
@@ -120,6 +132,11 @@ def check_finite(block: AnyFloats, start: int) -> None:
 
     Raises:
         DataError: Names the first such distance.
+
+    Example:
+        >>> check_finite(np.array([[0.1, np.nan]]), start=5)
+        Traceback (most recent call last):
+        vision_suite.errors.DataError: the distance of query 5 to gallery entry 1 is nan: ...
     """
     if not np.isfinite(block).all():
         i, j = np.argwhere(~np.isfinite(block))[0].tolist()
@@ -130,7 +147,12 @@ def check_finite(block: AnyFloats, start: int) -> None:
 
 
 def positive_ranks(row: AnyFloats, positives: Ints) -> Ints:
-    """Ranks, from 1, of the entries ``positives`` (ascending) of a distance row whose removed entries are inf."""
+    """Ranks, from 1, of the entries ``positives`` (ascending) of a distance row whose removed entries are inf.
+
+    Example:
+        >>> positive_ranks(np.array([0.3, 0.1, 0.3, np.inf]), np.array([0, 2]))
+        array([2, 3])
+    """
     if positives.size > COUNT_UP_TO:
         order = np.argsort(row, kind="stable")
         rank = np.empty(row.size, dtype=np.int64)
@@ -145,7 +167,12 @@ def positive_ranks(row: AnyFloats, positives: Ints) -> Ints:
 
 
 def nearest(row: AnyFloats, k: int) -> Ints:
-    """Positions of the k smallest finite entries in the order of a stable sort; fewer if fewer are finite."""
+    """Positions of the k smallest finite entries in the order of a stable sort; fewer if fewer are finite.
+
+    Example:
+        >>> nearest(np.array([0.3, 0.1, 0.3, np.inf]), k=4)
+        array([1, 0, 2])
+    """
     k = min(k, row.size)
     if k == 0:
         return np.empty(0, dtype=np.int64)
@@ -160,6 +187,10 @@ def average_precision(ranks: Ints, ap: APConvention) -> float:
 
     ``rect``: mean_j j / rank_j. ``trapz``: mean_j (j / rank_j + (j - 1) / (rank_j - 1)) / 2, the second term being 1
     for rank_j = 1 (the Market-1501 MATLAB code).
+
+    Example:
+        >>> average_precision(np.array([1, 4]), "rect")  # (1 / 1 + 2 / 4) / 2
+        0.75
     """
     found = np.arange(1, ranks.size + 1)
     precision = found / ranks
@@ -181,6 +212,12 @@ def shot_ranks(row: AnyFloats, positives: Ints, own: int, picks: Ints, uniform: 
 
     Returns:
         (S,) ranks from 1.
+
+    Example:
+        >>> row = np.array([0.3, 0.1, 0.2])
+        >>> picks = np.array([[0, 1], [0, 2]])  # identity 0 has row 0; of identity 1 row 1 is drawn, then row 2
+        >>> shot_ranks(row, np.array([0]), own=0, picks=picks, uniform=np.array([0.5, 0.5]))
+        array([2, 2])
     """
     chosen = positives[(uniform * positives.size).astype(np.int64)]
     drawn = picks.copy()
@@ -204,11 +241,16 @@ def score(
         blocks: (first query row, (C, G) finite distances) pairs; the arrays are overwritten.
         truth: Identities and cameras of the queries and of the gallery.
         ap: AP convention.
-        keep: Length of the ranked lists to keep.
+        keep: Length K of the ranked lists to keep.
         draws: (S, identities) uniform draws in [0, 1): CMC ranks come from S galleries of one picture per identity.
 
     Raises:
         ConfigError: Unknown AP convention.
+
+    Example:
+        >>> truth = RetrievalTruth([7], [8, 7, 7], [0], [1, 1, 0])  # the last entry has the query's camera
+        >>> score([(0, np.array([[0.1, 0.2, 0.0]]))], truth).first
+        array([[2]])
     """
     if ap not in AP_CONVENTIONS:
         raise ConfigError(f"ap={ap!r} is not an AP convention: choose one of {', '.join(AP_CONVENTIONS)}")
@@ -250,6 +292,12 @@ def summarise(scores: QueryScores, truth: RetrievalTruth, max_rank: int) -> Retr
     Raises:
         ConfigError: ``max_rank`` below 1.
         DataError: No query is valid; the message names the likely cause.
+
+    Example:
+        >>> truth = RetrievalTruth([7], [8, 7], [0], [1, 1])
+        >>> result = summarise(score([(0, np.array([[0.1, 0.2]]))], truth), truth, max_rank=2)
+        >>> result["mAP"], result["cmc"]
+        (0.5, array([0., 1.]))
     """
     if max_rank < 1:
         raise ConfigError(f"max_rank={max_rank} is not a length of the CMC curve: choose 1 or more")

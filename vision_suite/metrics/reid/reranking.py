@@ -43,12 +43,18 @@ class Reranker:
         query_features: (Q, D) features, L2-normalised inside; float32 unless they are float64.
         gallery_features: (G, D) features on the same device.
         k1: Neighbours of the reciprocal test.
-        k2: Neighbours of the query expansion, itself included; 1 switches it off.
+        k2: Neighbours of the query expansion, the picture itself included; 1 switches it off.
         lambda_: Weight of the original distance, 0 to 1.
 
     Raises:
-        ConfigError: A parameter out of range, or too few pictures for ``k1`` or ``k2``.
-        DataError: Shapes that do not agree, NaN or infinity.
+        ConfigError: A parameter is out of range, or there are too few pictures for ``k1`` or ``k2``.
+        DataError: Shapes do not agree, or values are NaN or infinite.
+
+    Example:
+        >>> features = torch.eye(4)[[0, 1, 0, 1, 2]]
+        >>> reranker = Reranker(features[:2], features[2:], k1=1, k2=1, lambda_=0.3)
+        >>> [(start, block.shape) for start, block in reranker.blocks([(0, 1), (1, 2)])]
+        [(0, (1, 3)), (1, (1, 3))]
     """
 
     def __init__(self, query_features: Tensor, gallery_features: Tensor, k1: int, k2: int, lambda_: float) -> None:
@@ -179,14 +185,19 @@ def rerank(
 
     Args:
         query_features: (Q, D) features, L2-normalised inside; float32 unless they are float64.
-        gallery_features: (G, D) features, likewise.
+        gallery_features: (G, D) features, with the same treatment.
         k1: Neighbours of the reciprocal test.
-        k2: Neighbours of the query expansion, itself included; 1 switches it off.
+        k2: Neighbours of the query expansion, the picture itself included; 1 switches it off.
         lambda_: Weight of the original distance, 0 to 1.
 
     Raises:
-        ConfigError: A parameter out of range, or too few pictures for ``k1`` or ``k2``.
-        DataError: Empty sets, shapes that do not agree, NaN or infinity.
+        ConfigError: A parameter is out of range, or there are too few pictures for ``k1`` or ``k2``.
+        DataError: Sets are empty, shapes do not agree, or values are NaN or infinite.
+
+    Example:
+        >>> features = np.eye(4)[[0, 1, 0, 1, 2]]  # two queries, and a gallery of three
+        >>> rerank(features[:2], features[2:], k1=1, k2=1).argmin(axis=1)
+        array([0, 1])
     """
     query, gallery = as_features(query_features, "query_features"), as_features(gallery_features, "gallery_features")
     if query.dtype != gallery.dtype:
@@ -203,6 +214,11 @@ def check_rerank(k1: int, k2: int, lambda_: float) -> None:
 
     Raises:
         ConfigError: ``k1`` or ``k2`` below 1, ``lambda_`` outside 0 to 1.
+
+    Example:
+        >>> check_rerank(k1=20, k2=0, lambda_=0.3)
+        Traceback (most recent call last):
+        vision_suite.errors.ConfigError: re-ranking with k1=20, k2=0: both count neighbours, choose 1 or more
     """
     if k1 < 1 or k2 < 1:
         raise ConfigError(f"re-ranking with k1={k1}, k2={k2}: both count neighbours, choose 1 or more")

@@ -27,6 +27,12 @@ class PairTally:
     Raises:
         ConfigError: A rate out of range.
         DataError: There is no negative pair.
+
+    Example:
+        >>> tally = PairTally(RetrievalTruth([7], [7, 8, 9], [0], [1, 1, 1]), fpr=[0.5])
+        >>> blocks = list(tally.tap([(0, np.array([[0.1, 0.2, 0.3]]))]))
+        >>> tally.rates()
+        {'tpr_at_fpr_0.5': 1.0}
     """
 
     def __init__(self, truth: RetrievalTruth, fpr: Sequence[float]) -> None:
@@ -45,7 +51,7 @@ class PairTally:
         self._bound = np.inf
 
     def tap(self, blocks: Iterable[Block]) -> Iterator[Block]:
-        """Pass blocks on unchanged, taking their pairs in."""
+        """Yield the blocks unchanged, after counting their pairs."""
         for start, block in blocks:
             for i, row in enumerate(block):
                 positives, removed = self._truth.matches(start + i)
@@ -59,10 +65,10 @@ class PairTally:
             yield start, block
 
     def rates(self, gather: Callable[[AnyFloats], AnyFloats] | None = None) -> dict[str, float]:
-        """TPR by name, ``tpr_at_fpr_0.001`` ...
+        """True positive rates by name, ``tpr_at_fpr_0.001`` ...
 
         Args:
-            gather: Joins the rows of all processes, if each tallied a share of the blocks.
+            gather: Function that joins the rows of all processes, if each counted a share of the blocks.
 
         Raises:
             DataError: There is no positive pair.
@@ -85,7 +91,7 @@ class PairTally:
         return int(rate * self._negatives + 1e-6)
 
     def _shrink(self) -> None:
-        """Forget negatives that are not among the closest."""
+        """Drop negatives that are not among the closest."""
         if self._held > self._limit:
             closest = np.partition(np.concatenate(self._closest), self._limit - 1)[: self._limit]
             self._closest, self._held, self._bound = [closest], closest.size, closest.max()
@@ -96,6 +102,11 @@ def check_rates(fpr: Sequence[float]) -> None:
 
     Raises:
         ConfigError: No rate, or one that is not above 0 and below 1.
+
+    Example:
+        >>> check_rates([0.01, 1.0])
+        Traceback (most recent call last):
+        vision_suite.errors.ConfigError: fpr=[0.01, 1.0]: give one or more false positive rates above 0 and below 1
     """
     if not fpr or not all(0 < rate < 1 for rate in fpr):
         raise ConfigError(f"fpr={list(fpr)}: give one or more false positive rates above 0 and below 1")

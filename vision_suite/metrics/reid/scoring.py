@@ -49,13 +49,20 @@ def evaluate(
         query_ids: (Q,) identities.
         gallery_ids: (G,) identities; -1 is junk.
         query_cams: (Q,) cameras; None or -1 if unknown (no same-camera removal, with a warning).
-        gallery_cams: (G,) cameras, likewise.
-        max_rank: Length of the CMC curve; beyond the end of a gallery it repeats its last value.
+        gallery_cams: (G,) cameras; None or -1 if unknown.
+        max_rank: Length of the CMC curve, which repeats its last value beyond the end of a gallery.
         ap: "rect" (mean of j / rank_j) or "trapz" (the Market-1501 MATLAB code).
 
     Raises:
-        DataError: Shapes that do not agree, empty sets, NaN or infinity, or no valid query (naming the likely cause).
-        ConfigError: Unknown ``ap``, or ``max_rank`` below 1.
+        DataError: Shapes do not agree, sets are empty, values are NaN or infinite, or no query is valid (the message
+            names the likely cause).
+        ConfigError: ``ap`` is unknown, or ``max_rank`` is below 1.
+
+    Example:
+        >>> distance = [[0.1, 0.2, 0.3]]
+        >>> result = evaluate(distance, [7], [8, 7, 9], [0], [1, 1, 1], max_rank=3)
+        >>> result["mAP"], result["cmc"]
+        (0.5, array([0., 1., 1.]))
     """
     truth = RetrievalTruth(query_ids, gallery_ids, query_cams, gallery_cams)
     return summarise(score(_matrix_blocks(distance, truth), truth, ap), truth, max_rank)
@@ -74,19 +81,24 @@ def evaluate_features(
     """Score features by 1 - cosine, a block of queries at a time: never more than 64 MiB of distances.
 
     Args:
-        query_features: (Q, D) features, normalised inside; float32 unless they are float64. A CUDA tensor has its
-            distances computed on its device.
-        gallery_features: (G, D) features, likewise.
+        query_features: (Q, D) features, normalised inside; float32 unless they are float64. Distances of CUDA
+            tensors are computed on their device.
+        gallery_features: (G, D) features, with the same treatment.
         query_ids: (Q,) identities.
         gallery_ids: (G,) identities; -1 is junk.
         query_cams: (Q,) cameras; None or -1 if unknown.
-        gallery_cams: (G,) cameras, likewise.
+        gallery_cams: (G,) cameras; None or -1 if unknown.
         max_rank: Length of the CMC curve.
         ap: "rect" or "trapz", as in `evaluate`.
 
     Raises:
-        DataError: As in `evaluate`.
-        ConfigError: As in `evaluate`.
+        DataError: The input is unusable as in `evaluate`.
+        ConfigError: A setting is out of range as in `evaluate`.
+
+    Example:
+        >>> query, gallery = [[1.0, 0.0]], [[0.9, 0.1], [0.0, 1.0]]
+        >>> evaluate_features(query, gallery, [7], [7, 8], [0], [1, 1])["mAP"]
+        1.0
     """
     truth = RetrievalTruth(query_ids, gallery_ids, query_cams, gallery_cams)
     query, gallery = as_features(query_features, "query_features"), as_features(gallery_features, "gallery_features")
@@ -120,14 +132,19 @@ def evaluate_single_shot(
         query_ids: (Q,) identities.
         gallery_ids: (G,) identities; -1 is junk.
         query_cams: (Q,) cameras; None or -1 if unknown.
-        gallery_cams: (G,) cameras, likewise.
+        gallery_cams: (G,) cameras; None or -1 if unknown.
         max_rank: Length of the CMC curve.
         draws: Number of random galleries.
         seed: Seed of the draws.
 
     Raises:
-        DataError: As in `evaluate`.
-        ConfigError: As in `evaluate`, or ``draws`` below 1.
+        DataError: The input is unusable as in `evaluate`.
+        ConfigError: A setting is out of range as in `evaluate`, or ``draws`` is below 1.
+
+    Example:
+        >>> distance = [[0.1, 0.3, 0.2]]  # of two pictures of identity 8, one is drawn
+        >>> evaluate_single_shot(distance, [7], [8, 8, 7], [0], [1, 1, 1], max_rank=2, draws=4, seed=0)["cmc"]
+        array([0.5, 1. ])
     """
     truth = RetrievalTruth(query_ids, gallery_ids, query_cams, gallery_cams)
     uniform = uniform_draws(draws, truth.num_identities, seed)
@@ -149,15 +166,19 @@ def verification(
         query_ids: (Q,) identities.
         gallery_ids: (G,) identities; -1 is junk.
         query_cams: (Q,) cameras; None or -1 if unknown.
-        gallery_cams: (G,) cameras, likewise.
+        gallery_cams: (G,) cameras; None or -1 if unknown.
         fpr: False positive rates, above 0 and below 1.
 
     Returns:
         ``{"tpr_at_fpr_0.0001": ...}``, fractions of one.
 
     Raises:
-        DataError: As in `evaluate`, or no negative pair.
-        ConfigError: A rate out of range.
+        DataError: The input is unusable as in `evaluate`, or there is no negative pair.
+        ConfigError: A rate is out of range.
+
+    Example:
+        >>> verification([[0.1, 0.2, 0.3]], [7], [7, 8, 9], [0], [1, 1, 1], fpr=[0.5])
+        {'tpr_at_fpr_0.5': 1.0}
     """
     truth = RetrievalTruth(query_ids, gallery_ids, query_cams, gallery_cams)
     tally = PairTally(truth, fpr)
@@ -170,6 +191,10 @@ def uniform_draws(draws: int, identities: int, seed: int) -> Floats:
 
     Raises:
         ConfigError: ``draws`` below 1.
+
+    Example:
+        >>> uniform_draws(draws=2, identities=3, seed=0).shape
+        (2, 3)
     """
     if draws < 1:
         raise ConfigError(f"draws={draws} is not a number of random galleries: choose 1 or more")

@@ -1,4 +1,4 @@
-"""Who is who in a retrieval test: identities and cameras of queries and gallery, and which entries count."""
+"""Ground truth of a retrieval test: identities and cameras of queries and gallery, and the entries that count."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RetrievalTruth:
 
     Identity -1 in the gallery is junk, removed for every query. Any other identity that no query has (Market-1501's 0)
     is a distractor: it stays and counts as wrong. A gallery entry with the identity *and* camera of the query is
-    removed for that query. Camera -1, or None for all, means unknown: nothing is removed on its account, with a
+    removed for that query. Camera -1, or None for all, means unknown: no entry is removed by camera, with a
     warning.
 
     Args:
@@ -33,7 +33,12 @@ class RetrievalTruth:
         use_cameras: False for protocols without the same-camera step (VehicleID): no removal and no warning.
 
     Raises:
-        DataError: Empty sets, labels that are not whole numbers, lengths that differ.
+        DataError: A set is empty, labels are not whole numbers, or lengths differ.
+
+    Example:
+        >>> truth = RetrievalTruth([7], [7, 7, -1, 8], query_cams=[0], gallery_cams=[0, 1, 1, 1])
+        >>> truth.matches(0), truth.junk
+        ((array([1]), array([0])), array([2]))
     """
 
     def __init__(

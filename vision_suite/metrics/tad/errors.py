@@ -1,4 +1,4 @@
-"""Why a detector's mean average precision is what it is, in the spirit of DETAD (Alwassel et al., ECCV 2018)."""
+"""Error analysis of detections, in the spirit of DETAD (Alwassel et al., ECCV 2018)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def analyse_errors(
     subset: str | None = None,
     blocked: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Kinds of false positives among the best predictions, and what annotations of each length are missed.
+    """Count kinds of false positives among the best predictions, and missed annotations by length.
 
     A prediction that takes no annotation is a double detection (enough overlap with one of its class that is taken), a
     wrong label (enough overlap with one of another class), a localisation error (some overlap with its class), a
@@ -49,6 +49,12 @@ def analyse_errors(
 
     Raises:
         DataError: A dictionary is malformed or empty.
+
+    Example:
+        >>> truth = {"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}}
+        >>> entries = [{"segment": [0, end], "label": "run", "score": end / 10} for end in (9, 8)]
+        >>> analyse_errors(truth, {"results": {"v": entries}})["profile"][1, :2]  # a hit, and the same action again
+        array([0.5, 0.5])
     """
     truth = read_truth(ground_truth, subset, blocked)
     found = read_found(predictions, truth, labels=True, blocked=blocked, invalid="drop", unknown_labels="drop")
@@ -67,7 +73,7 @@ def analyse_errors(
 
 
 def _kinds(truth: AnnotatedSegments, found: PredictedSegments, taken: Ints, tiou: float) -> Ints:
-    """The kind of each prediction, a place in `KINDS`."""
+    """The kind of each prediction, an index into `KINDS`."""
     own, other = np.zeros(len(found.video)), np.zeros(len(found.video))
     row, column = pairs(found.video, truth.video)
     overlap = paired_tiou(found.segment[row], truth.segment[column])
@@ -80,7 +86,7 @@ def _kinds(truth: AnnotatedSegments, found: PredictedSegments, taken: Ints, tiou
 
 
 def _by_length(truth: AnnotatedSegments, found: PredictedSegments, taken: Ints) -> dict[str, dict[str, Any]]:
-    """Annotations of each bin of lengths: how many, how many are missed, and the mAP on them alone."""
+    """Annotations of each bin of lengths: their number, the share that is missed, and the mAP on them alone."""
     length, bins = _lengths(truth)
     hit = np.zeros(len(truth.label), dtype=bool)
     hit[taken[taken >= 0]] = True

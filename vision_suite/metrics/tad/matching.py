@@ -15,7 +15,12 @@ from vision_suite.types.arrays import Bools, Floats, Ints
 
 
 def pairs(row_group: Ints, column_group: Ints) -> tuple[Ints, Ints]:
-    """Every (row, column) of the same group: two arrays (p,), row by row in the given order, columns ascending."""
+    """Every (row, column) of the same group: two arrays (p,), row by row in the given order, columns ascending.
+
+    Example:
+        >>> pairs(np.array([1, 0]), np.array([0, 1, 1]))
+        (array([0, 0, 1]), array([1, 2, 0]))
+    """
     order = np.argsort(column_group, kind="stable")
     groups = column_group[order]
     first = np.searchsorted(groups, row_group, side="left")
@@ -26,17 +31,23 @@ def pairs(row_group: Ints, column_group: Ints) -> tuple[Ints, Ints]:
 
 
 def match(found_group: Ints, found: Floats, truth_group: Ints, truth: Floats, thresholds: Floats) -> Ints:
-    """Which annotation each prediction takes at each threshold: (n, thresholds) int64, -1 for none.
+    """Find the annotation that each prediction takes at each threshold: (n, thresholds) int64, -1 for none.
 
     Each prediction, best first, takes the free annotation of its group with the largest tIoU that reaches the
-    threshold (ActivityNet's rule: the best annotation being taken already, the next one that suffices counts).
+    threshold (ActivityNet's rule: if the best annotation is taken already, the next best one that suffices counts).
 
     Args:
         found_group: (n,) group of each prediction, predictions in falling order of score.
-        found: (n, 2) their segments.
+        found: (n, 2) segments of the predictions.
         truth_group: (m,) group of each annotation.
-        truth: (m, 2) their segments.
-        thresholds: (t,).
+        truth: (m, 2) segments of the annotations.
+        thresholds: (t,) thresholds on tIoU.
+
+    Example:
+        >>> found, truth = np.array([[0.0, 9.0], [0.0, 8.0]]), np.array([[0.0, 10.0]])
+        >>> match(np.array([0, 0]), found, np.array([0]), truth, np.array([0.5, 0.95]))
+        array([[ 0, -1],
+               [-1, -1]])
     """
     out = np.full((len(found), len(thresholds)), -1, dtype=np.int64)
     row, column = pairs(found_group, truth_group)
@@ -47,13 +58,13 @@ def match(found_group: Ints, found: Floats, truth_group: Ints, truth: Floats, th
         return out
     group = found_group[row]
     # Number the annotations within their group, and the predictions that can match anything within theirs.
-    truth_place = _place_in_group(truth_group)
+    truth_position = _position_in_group(truth_group)
     able, first = np.unique(row, return_index=True)
-    turn = _place_in_group(found_group[able])
+    turn = _position_in_group(found_group[able])
     ids, group_row = np.unique(found_group[able], return_inverse=True)
     width = np.zeros(len(ids), dtype=np.int64)
     pair_group = np.searchsorted(ids, group)
-    np.maximum.at(width, pair_group, truth_place[column] + 1)
+    np.maximum.at(width, pair_group, truth_position[column] + 1)
     # Groups of like size together: a video with a hundred annotations must not widen the arrays of all others.
     bucket = np.ceil(np.log2(width)).astype(np.int64)
     last = np.append(first[1:], len(row))
@@ -66,11 +77,11 @@ def match(found_group: Ints, found: Floats, truth_group: Ints, truth: Floats, th
         taken: Bools = np.zeros((len(members), len(thresholds), breadth), dtype=np.bool_)
         original = np.full((len(members), breadth), -1, dtype=np.int64)
         chosen = local[pair_group] >= 0
-        original[local[pair_group[chosen]], truth_place[column[chosen]]] = column[chosen]
+        original[local[pair_group[chosen]], truth_position[column[chosen]]] = column[chosen]
         table = np.full((len(here), breadth), -1.0)
         spans = last[here] - first[here]
         at = np.repeat(first[here] - (np.cumsum(spans) - spans), spans) + np.arange(spans.sum())
-        table[np.repeat(np.arange(len(here)), spans), truth_place[column[at]]] = overlap[at]
+        table[np.repeat(np.arange(len(here)), spans), truth_position[column[at]]] = overlap[at]
         by_turn = np.argsort(turn[here], kind="stable")
         limits = np.searchsorted(turn[here][by_turn], np.arange(turn[here].max() + 2))
         for begin, end in pairwise(limits):
@@ -87,11 +98,11 @@ def match(found_group: Ints, found: Floats, truth_group: Ints, truth: Floats, th
     return out
 
 
-def _place_in_group(group: Ints) -> Ints:
+def _position_in_group(group: Ints) -> Ints:
     """0, 1, 2, ... within each group, in the given order."""
     order = np.argsort(group, kind="stable")
     ordered = group[order]
     starts = np.searchsorted(ordered, ordered, side="left")
-    places = np.empty(len(group), dtype=np.int64)
-    places[order] = np.arange(len(group)) - starts
-    return places
+    positions = np.empty(len(group), dtype=np.int64)
+    positions[order] = np.arange(len(group)) - starts
+    return positions

@@ -1,4 +1,4 @@
-"""Everything a detection evaluation says, from results to one report."""
+"""Report of a detection evaluation: scores, error analysis and curves of one split."""
 
 from __future__ import annotations
 
@@ -31,15 +31,22 @@ def detection_report(
     Args:
         ground_truth: ActivityNet annotation dictionary.
         detections: Detections by video, ActivityNet's entries.
-        proposals: Proposals by video.
+        proposals: Proposals by video, in the same form.
         tiou: Thresholds of mean average precision.
         class_scores: (K,) scores of whole videos.
         class_names: The K names.
-        protocol: What the data module knows.
-        curves: Passed on for drawing.
+        protocol: Facts of the data module.
+        curves: Boundary curves by video, handed on for drawing.
 
     Raises:
         DataError: Nothing was annotated or proposed.
+
+    Example:
+        >>> truth = {"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}}
+        >>> found = {"v": [{"segment": [0, 9], "label": "run", "score": 1.0}]}
+        >>> facts = {"class_scores": {}, "class_names": ["run"], "protocol": {}, "curves": {}}
+        >>> detection_report(truth, found, found, [0.5, 0.95], **facts).metrics["average_mAP"]
+        0.5
     """
     results = {"version": "VERSION 1.3", "results": dict(detections), "external_data": {}}
     # A class that no video of this split shows is known to the detector, but cannot be scored.

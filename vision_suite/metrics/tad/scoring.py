@@ -63,11 +63,17 @@ def mean_average_precision(
 
     Returns:
         ``mAP`` (t,) float64 by threshold, ``average_mAP`` their mean, ``ap`` (t, K) by class, ``classes`` K names,
-        ``tiou_thresholds`` (t,), and ``counts``: videos, annotations, predictions, and whatever was left out. Fractions
-        of one.
+        ``tiou_thresholds`` (t,), and ``counts``: videos, annotations, predictions, and omissions by kind. Fractions of
+        one.
 
     Raises:
-        DataError: A dictionary is malformed or empty, or holds what is to be refused.
+        DataError: A dictionary is malformed or empty, or holds entries that ``error`` refuses.
+
+    Example:
+        >>> truth = {"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}}
+        >>> found = {"results": {"v": [{"segment": [0, 9], "label": "run", "score": 0.8}]}}
+        >>> mean_average_precision(truth, found, [0.5, 0.95])["mAP"]
+        array([1., 0.])
     """
     thresholds = check_thresholds(tiou_thresholds)
     truth = read_truth(ground_truth, subset, blocked)
@@ -89,7 +95,14 @@ def mean_average_precision(
 
 
 def matched(truth: AnnotatedSegments, found: PredictedSegments, thresholds: Floats) -> Ints:
-    """The annotation that each prediction takes within its video and class: (n, t), -1 for none."""
+    """The annotation that each prediction takes within its video and class: (n, t), -1 for none.
+
+    Example:
+        >>> truth = read_truth({"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}})
+        >>> entries = [{"segment": [0, 9], "label": "run", "score": 0.8}]
+        >>> matched(truth, read_found({"results": {"v": entries}}, truth, labels=True), np.array([0.5, 0.95]))
+        array([[ 0, -1]])
+    """
     classes = max(len(truth.classes), 1)
     group = np.where(found.video < 0, -1, found.video * classes + found.label)
     return match(group, found.segment, truth.video * classes + truth.label, truth.segment, thresholds)
@@ -104,6 +117,10 @@ def average_precision(true: Bools, positives: int) -> Floats:
 
     Returns:
         (t,) float64.
+
+    Example:
+        >>> average_precision(np.array([[True], [False], [True]]), positives=2)  # (1 / 1 + 2 / 3) / 2
+        array([0.83333333])
     """
     if not len(true):
         return np.zeros(true.shape[1])
@@ -132,13 +149,13 @@ def average_recall(
     annotation is found if any used proposal reaches the threshold.
 
     Args:
-        ground_truth: As for `mean_average_precision`.
-        proposals: ``{"results": {id: [{"score", "segment"}]}}``; labels are not looked at.
+        ground_truth: Annotations, in the form of `mean_average_precision`.
+        proposals: ``{"results": {id: [{"score", "segment"}]}}``; labels are ignored.
         max_avg: Largest average number of proposals per video.
         tiou_thresholds: Thresholds on tIoU over which recall is averaged.
         subset: Subset of the ground truth; None takes all of its videos.
         blocked: Ids of videos that count in neither.
-        invalid: As for `mean_average_precision`.
+        invalid: Treatment of unusable proposals, with the choices of `mean_average_precision`.
 
     Returns:
         ``AN`` (100,) average numbers of proposals, ``AR`` (100,) average recall at each, ``recall`` (t, 100), ``AUC``
@@ -147,6 +164,12 @@ def average_recall(
 
     Raises:
         DataError: A dictionary is malformed, or there is no proposal for any annotated video.
+
+    Example:
+        >>> truth = {"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}}
+        >>> found = {"results": {"v": [{"segment": [0, 9], "score": 0.8}]}}
+        >>> average_recall(truth, found, tiou_thresholds=[0.5, 0.95])["AR@1"]
+        0.5
     """
     if not (isinstance(max_avg, (int, float, np.integer)) and 1 <= max_avg < np.inf):
         raise DataError(f"max_avg={max_avg!r} must be 1 or more proposals per video")
@@ -173,11 +196,11 @@ def average_recall(
     row, column = pairs(truth.video, video)
     overlap = paired_tiou(truth.segment[row], segment[column])
     recall = np.empty((len(thresholds), STEPS))
-    for place, threshold in enumerate(thresholds):
+    for index, threshold in enumerate(thresholds):
         hit = overlap >= threshold
         first = np.full(len(truth.video), np.iinfo(np.int64).max)
         np.minimum.at(first, row[hit], rank[column[hit]])
-        recall[place] = (first[:, None] < budget[truth.video]).mean(axis=0)
+        recall[index] = (first[:, None] < budget[truth.video]).mean(axis=0)
     curve = recall.mean(axis=0)
     numbers = shares * (float(used.sum()) / len(annotated))
     out = {

@@ -25,8 +25,10 @@ class AnnotatedSegments:
     Attributes:
         videos: Ids of its videos without ``v_``, sorted.
         classes: Names that occur, sorted, also those without a usable annotation.
-        video: (n,) place in ``videos``. label: (n,) place in ``classes``. segment: (n, 2) seconds.
-        duration: (V,) seconds, NaN where the file doesn't say.
+        video: (n,) indices into ``videos``.
+        label: (n,) indices into ``classes``.
+        segment: (n, 2) start and end in seconds.
+        duration: (V,) seconds, NaN where the file has none.
         dropped: Annotations left out because start and end are equal, inverted or not finite.
     """
 
@@ -41,13 +43,15 @@ class AnnotatedSegments:
 
 @dataclass(frozen=True)
 class PredictedSegments:
-    """Predicted segments, sorted by falling score; equal scores by video, segment and label, whatever their order was.
+    """Predicted segments, sorted by falling score, equal scores by video, segment and label.
 
     Attributes:
-        video: (n,) place in the truth's ``videos``, -1 for a video it does not know.
-        label: (n,) place in its ``classes``; 0 for proposals. segment: (n, 2) seconds. score: (n,).
-        counts: What was left out or stands out: ``dropped_segments``, ``unknown_labels``, ``unknown_videos``,
-            ``blocked``.
+        video: (n,) indices into the truth's ``videos``, -1 for an unknown video.
+        label: (n,) indices into the truth's ``classes``; 0 for proposals.
+        segment: (n, 2) start and end in seconds.
+        score: (n,) scores.
+        counts: Numbers of entries left out, and of unknown videos: ``dropped_segments``, ``unknown_labels``,
+            ``unknown_videos``, ``blocked``.
     """
 
     video: Ints
@@ -60,7 +64,7 @@ class PredictedSegments:
 def read_truth(
     ground_truth: Mapping[str, Any], subset: str | None = None, blocked: Collection[str] = ()
 ) -> AnnotatedSegments:
-    """Columns of an annotation dictionary ``{"database": {id: {"subset", "duration", "annotations": [...]}}}``.
+    """Read an annotation dictionary ``{"database": {id: {"subset", "duration", "annotations": [...]}}}``.
 
     Args:
         ground_truth: The dictionary; segments in seconds, as numbers or text.
@@ -69,6 +73,12 @@ def read_truth(
 
     Raises:
         DataError: There is no database, no video or no usable annotation in the subset, or an annotation lacks a part.
+
+    Example:
+        >>> notes = [{"segment": ["0", 10], "label": "run"}, {"segment": [5, 5], "label": "jump"}]
+        >>> truth = read_truth({"database": {"v_1": {"annotations": notes}}})
+        >>> truth.videos, truth.classes, truth.segment, truth.dropped
+        (['1'], ['jump', 'run'], array([[ 0., 10.]]), 1)
     """
     database = _by_video(ground_truth, "database", "ground truth", Mapping)
     left_out = _bare(blocked)
@@ -82,13 +92,13 @@ def read_truth(
         raise DataError(f"the ground truth has no video of subset {subset!r}: it has {', '.join(known) or 'no video'}")
     videos = sorted(chosen)
     rows: list[tuple[int, str, float, float]] = []
-    for place, name in enumerate(videos):
+    for index, name in enumerate(videos):
         notes = chosen[name].get("annotations", [])
         if not isinstance(notes, list | tuple):
             raise DataError(f"the ground truth has {str(notes)[:60]} as 'annotations' of video {name!r}: give a list")
         for note in notes:
             start, end = _segment(note, f"annotation of video {name!r}")
-            rows.append((place, _label(note, f"annotation of video {name!r}"), start, end))
+            rows.append((index, _label(note, f"annotation of video {name!r}"), start, end))
     segment = np.array([row[2:] for row in rows], dtype=np.float64).reshape(-1, 2)
     good = _usable(segment)
     if not good.any():
@@ -98,12 +108,12 @@ def read_truth(
         log.warning("left out %d of %d annotations without a positive, finite length", dropped, len(rows))
     kept = [row for row, usable in zip(rows, good, strict=True) if usable]
     classes = sorted({row[1] for row in rows})  # as the official code: one without a usable annotation scores 0
-    place_of = {name: place for place, name in enumerate(classes)}
+    index_of = {name: index for index, name in enumerate(classes)}
     return AnnotatedSegments(
         videos,
         classes,
         np.array([row[0] for row in kept], dtype=np.int64),
-        np.array([place_of[row[1]] for row in kept], dtype=np.int64),
+        np.array([index_of[row[1]] for row in kept], dtype=np.int64),
         segment[good],
         np.array([_duration(chosen[name], name) for name in videos]),
         dropped,
@@ -119,19 +129,25 @@ def read_found(
     invalid: Invalid = "error",
     unknown_labels: Invalid = "error",
 ) -> PredictedSegments:
-    """Columns of a result dictionary ``{"results": {id: [{"label", "score", "segment"}]}}``.
+    """Read a result dictionary ``{"results": {id: [{"label", "score", "segment"}]}}``.
 
     Args:
         predictions: The dictionary; ids with or without ``v_``.
-        truth: What the ids and labels refer to.
-        labels: Whether labels count (detections) or not (proposals).
+        truth: Annotations that the ids and labels refer to.
+        labels: True if labels count (detections), False if not (proposals).
         blocked: Ids of videos to leave out.
-        invalid: What to do with segments of no positive, finite length, and scores that are not finite.
-        unknown_labels: What to do with labels that the truth does not have.
+        invalid: Treatment of segments without a positive, finite length, and of scores that are not finite.
+        unknown_labels: Treatment of labels that the truth does not have.
 
     Raises:
-        ConfigError: ``invalid`` or ``unknown_labels`` is another word.
+        ConfigError: ``invalid`` or ``unknown_labels`` is another word than ``error`` or ``drop``.
         DataError: There are no results, a part is missing, or something invalid or unknown was found and not dropped.
+
+    Example:
+        >>> truth = read_truth({"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}})
+        >>> entries = [{"segment": [0, 5], "score": 0.5}, {"segment": [0, 9], "score": 0.8}]
+        >>> read_found({"results": {"v": entries}}, truth, labels=False).score
+        array([0.8, 0.5])
     """
     check_choice("invalid", invalid, get_args(Invalid))
     check_choice("unknown_labels", unknown_labels, get_args(Invalid))
@@ -224,6 +240,10 @@ def check_thresholds(thresholds: Iterable[float]) -> Floats:
 
     Raises:
         DataError: There is none, or one is no number or outside (0, 1].
+
+    Example:
+        >>> check_thresholds([0.5, 0.75])
+        array([0.5 , 0.75])
     """
     try:
         values: Floats = np.atleast_1d(np.array(thresholds, dtype=np.float64)).ravel()
@@ -239,7 +259,7 @@ def _bare(names: Iterable[Any]) -> set[str]:
 
 
 def _by_video(contents: Any, key: str, what: str, kind: Any) -> dict[str, Any]:
-    """What a dictionary holds under a key, by ids without ``v_``."""
+    """The contents of a dictionary under a key, by ids without ``v_``."""
     table = contents.get(key) if isinstance(contents, Mapping) else None
     if not isinstance(table, Mapping):
         raise DataError(
@@ -265,7 +285,7 @@ def _usable(segment: Floats) -> Bools:
 def _segment(entry: Mapping[str, Any], where: str) -> tuple[float, float]:
     try:
         if isinstance(entry["segment"], str):
-            raise TypeError("text would be taken apart into letters")
+            raise TypeError("text is not [start, end]")
         start, end = entry["segment"]
         return float(start), float(end)
     except (KeyError, TypeError, ValueError) as error:

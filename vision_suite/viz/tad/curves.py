@@ -16,7 +16,7 @@ CLASSES_DRAWN = 20
 
 
 def tiou_curves(tiou: Floats, ap: Floats, classes: Sequence[str], *, title: str) -> Image.Image:
-    """Mean average precision over the tIoU threshold, above a faint line for each class; beside it each class's mean.
+    """Draw mean average precision over the tIoU threshold above a faint line for each class, and each class's mean.
 
     Args:
         tiou: (t,) thresholds.
@@ -32,8 +32,10 @@ def tiou_curves(tiou: Floats, ap: Floats, classes: Sequence[str], *, title: str)
     for column in range(ap.shape[1]):
         left.plot(tiou, 100 * ap[:, column], color="#ced4da", linewidth=0.9, zorder=1)
     left.plot(tiou, mean, color=canvas.CURVES[0], marker="o", markersize=4, linewidth=2.2, zorder=2)
-    for index in sorted({0, len(tiou) // 2, len(tiou) - 1}):
-        left.annotate(f"{mean[index]:.1f}", (tiou[index], mean[index]), (0, 7), textcoords="offset points", ha="center")
+    for position in sorted({0, len(tiou) // 2, len(tiou) - 1}):
+        left.annotate(
+            f"{mean[position]:.1f}", (tiou[position], mean[position]), (0, 7), textcoords="offset points", ha="center"
+        )
     left.set_xlabel("tIoU threshold")
     left.set_ylabel("average precision, %")
     left.set_ylim(0, 112)
@@ -46,16 +48,16 @@ def tiou_curves(tiou: Floats, ap: Floats, classes: Sequence[str], *, title: str)
     right.set_yticks(range(len(order)), [canvas.printable(classes[n])[:28] for n in order], fontsize=8)
     right.set_xlim(0, 105)
     right.set_xlabel("average precision, mean over thresholds, %")
-    for row, number in enumerate(order):
+    for position, number in enumerate(order):
         right.annotate(
-            f"{each[number]:.1f}", (each[number], row), (4, 0), textcoords="offset points", va="center", fontsize=8
+            f"{each[number]:.1f}", (each[number], position), (4, 0), textcoords="offset points", va="center", fontsize=8
         )
     figure.suptitle(canvas.printable(title), x=0.01, ha="left", fontsize=13, fontweight="bold")
     return canvas.rendered(figure)
 
 
 def error_analysis(errors: Mapping[str, Any], *, title: str) -> Image.Image:
-    """Kinds of predictions among the best of each class, and the share of annotations missed at each length.
+    """Draw kinds of predictions among the best of each class, and the missed annotations by length.
 
     Args:
         errors: Result of `vision_suite.metrics.tad.errors.analyse_errors`.
@@ -64,11 +66,11 @@ def error_analysis(errors: Mapping[str, Any], *, title: str) -> Image.Image:
     figure, (left, right) = canvas.new_figure(11, 4.2, 2)
     profile = 100 * np.asarray(errors["profile"])
     bottom = np.zeros(len(profile))
-    ranks = np.arange(1, len(profile) + 1)
+    multiples = np.arange(1, len(profile) + 1)
     for number, kind in enumerate(errors["kinds"]):
-        left.bar(ranks, profile[:, number], bottom=bottom, color=KIND_COLOURS[number], label=kind, width=0.86)
+        left.bar(multiples, profile[:, number], bottom=bottom, color=KIND_COLOURS[number], label=kind, width=0.86)
         bottom += profile[:, number]
-    left.set_xticks(ranks, [f"{n}G" for n in ranks])
+    left.set_xticks(multiples, [f"{n}G" for n in multiples])
     left.set_xlabel("best predictions of each class (G: number of its annotations)")
     left.set_ylabel("share, %")
     left.set_ylim(0, 100)

@@ -23,14 +23,14 @@ GREY = "#868e96"
 
 @dataclass(frozen=True)
 class Timeline:
-    """Contents of the timeline of one video.
+    """Contents of the picture of one video.
 
     Attributes:
-        duration: Seconds.
-        predictions: Entries ``label``, ``score``, ``segment`` in seconds.
-        truth: Ground truth, entries ``label``, ``segment``; None where nothing is known.
+        duration: Length of the video in seconds.
+        predictions: Entries with ``label``, ``score`` and ``segment`` in seconds.
+        truth: Entries with ``label`` and ``segment``; None without ground truth.
         curve: (4, n) seconds, start and end probability, temporal gate (NaN for none); None for no panel.
-        thumbnails: Seconds and picture.
+        thumbnails: Times in seconds with pictures.
     """
 
     duration: float
@@ -43,14 +43,14 @@ class Timeline:
 def timeline(video: Timeline, *, title: str, classes: Sequence[str] = (), lanes: int = LANES) -> Image.Image:
     """Draw a video's actions over time.
 
-    Predictions are drawn best first, each in the uppermost free lane, the paler the lower their score; those that find
-    no lane are counted below the picture.
+    Predictions are drawn best first, each in the uppermost free lane, paler with lower score. Predictions that find no
+    lane are counted below the picture.
 
     Args:
-        video: Contents of the timeline.
+        video: Contents to draw.
         title: Heading.
-        classes: Names in the order of their colours; names that occur come behind.
-        lanes: Most lanes of predictions.
+        classes: Names in the order of their colours; other names that occur follow.
+        lanes: Largest number of lanes of predictions.
 
     Returns:
         An RGB image.
@@ -91,8 +91,8 @@ def timeline(video: Timeline, *, title: str, classes: Sequence[str] = (), lanes:
     return canvas.rendered(figure)
 
 
-def _lanes(predictions: Sequence[Detection], lanes: int) -> tuple[list[tuple[int, Detection]], int]:
-    """Predictions, best first, with the first lane in which nothing overlaps them; and how many found none."""
+def _lanes(predictions: Sequence[Mapping[str, Any]], lanes: int) -> tuple[list[tuple[int, Mapping[str, Any]]], int]:
+    """Predictions, best first, with the first lane in which nothing overlaps them; and the number that found none."""
     ends: list[list[tuple[float, float]]] = [[] for _ in range(lanes)]
     placed, left = [], 0
     for entry in sorted(predictions, key=lambda e: -float(e["score"])):
@@ -134,7 +134,7 @@ def _thumbnails(axes: Axes, thumbnails: Sequence[tuple[float, Image.Image]], dur
     """Pictures around their times, as wide as the narrowest gap between them leaves."""
     gaps = np.diff([seconds for seconds, _ in thumbnails])
     width = min([duration / len(thumbnails), *gaps[gaps > 0]])
-    # A tile has the shape of its gap, so that nothing is stretched.
+    # A tile has the shape of its space, so that nothing is stretched.
     tile_width, tile_height = WIDTH * 0.9 * width / max(duration, 1e-3), THUMBNAIL_HEIGHT * 0.95
     for seconds, picture in thumbnails:
         tile = canvas.thumbnail(picture, max(8, round(200 * tile_width)), round(200 * tile_height))
