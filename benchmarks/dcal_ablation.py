@@ -32,15 +32,15 @@ STEM = ROOT / "docs" / "results" / "dcal"
 CONFIG = "dcal/emoji_reid"
 METRICS = {"mAP": "mAP", "rank1": "rank1", "rank5": "rank5", "mINP": "mINP", "sa/mAP": "mAP, SA half alone"}
 BRANCHES = {
-    "sa": ["--model.glca=false", "--model.pwca=false"],
-    "sa+glca": ["--model.pwca=false"],
-    "sa+pwca": ["--model.glca=false"],
+    "sa": ["--model.glca.enabled=false", "--model.pwca.enabled=false"],
+    "sa+glca": ["--model.pwca.enabled=false"],
+    "sa+pwca": ["--model.glca.enabled=false"],
     "dcal": [],
-    "dcal-cls": ["--model.glca_readout=cls"],
+    "dcal-cls": ["--model.glca.readout=cls"],
 }
 NO_BRANCHES = BRANCHES["sa"]
-SOFT = ["--model.triplet_margin=null", "--model.triplet_normalize=false", "--model.triplet_weight=1.0"]
-BEFORE = ["--model.triplet_feature=before", "--model.neck_feature=before"]
+SOFT = ["--model.triplet.margin=null", "--model.triplet.normalize=false", "--model.triplet.weight=1.0"]
+BEFORE = ["--model.triplet.feature=before", "--model.fusion.neck_feature=before"]
 WIDE = ['--model.backbone_args={"embed_dim": 192, "num_heads": 6}']
 LONG = ["--trainer.max_epochs=140"]
 # What else was tried on protocol A. `x, change` is compared with `sa, change` where that is there, else with `sa`.
@@ -51,21 +51,21 @@ CHOICES = {
     "dcal, triplets before the neck": BEFORE,
     "sa, soft margin": [*NO_BRANCHES, *SOFT],
     "dcal, soft margin": SOFT,
-    "dcal, partners of another identity": ["--model.pwca_partner=inter"],
-    "dcal, partners of the same identity": ["--model.pwca_partner=intra"],
-    "dcal, newest block pair-wise": ["--model.pwca_blocks=1"],
-    "dcal, 30 % of the batch pair-wise": ["--model.pwca_share=0.3"],
-    "dcal, 10 % local queries": ["--model.glca_ratio=0.1"],
-    "dcal, 60 % local queries": ["--model.glca_ratio=0.6"],
-    "dcal, GLCA beside the last block": ["--model.glca_input=parallel"],
-    "dcal, GLCA from random weights": ["--model.glca_copy=false"],
-    "dcal, equal loss weights": ["--model.loss_weighting=equal"],
-    "dcal, raw halves side by side": ["--model.reid_fusion=concat"],
+    "dcal, partners of another identity": ["--model.pwca.partner=inter"],
+    "dcal, partners of the same identity": ["--model.pwca.partner=intra"],
+    "dcal, newest block pair-wise": ["--model.pwca.blocks=1"],
+    "dcal, 30 % of the batch pair-wise": ["--model.pwca.share=0.3"],
+    "dcal, 10 % local queries": ["--model.glca.ratio=0.1"],
+    "dcal, 60 % local queries": ["--model.glca.ratio=0.6"],
+    "dcal, GLCA beside the last block": ["--model.glca.input=parallel"],
+    "dcal, GLCA from random weights": ["--model.glca.copy=false"],
+    "dcal, equal loss weights": ["--model.loss.weighting=equal"],
+    "dcal, raw halves side by side": ["--model.fusion.reid=concat"],
     "sa, width 192": [*NO_BRANCHES, *WIDE],
     "dcal, width 192": WIDE,
     "sa, twice the schedule": [*NO_BRANCHES, *LONG],
     "dcal, twice the schedule": LONG,
-    "dcal-cls, twice the schedule": ["--model.glca_readout=cls", *LONG],
+    "dcal-cls, twice the schedule": ["--model.glca.readout=cls", *LONG],
 }
 EXPERIMENTS = {"branches": BRANCHES, "choices": CHOICES}
 SPLITS = {"branches": ("test", "test"), "choices": ("validate", "validation")}  # command, name of the identities

@@ -47,7 +47,7 @@ CLASSES = 200
 def network(size: int, **switches: object) -> DCAL:
     """DeiT-Tiny DCAL for square pictures, with the paper's fine-grained settings."""
     torch.manual_seed(0)
-    settings: dict[str, object] = {"task": "fgvc", "glca_ratio": 0.1, "drop_path": 0.1, **switches}
+    settings: dict[str, object] = {"task": "fgvc", "glca": {"ratio": 0.1}, "drop_path": 0.1, **switches}
     return DCAL(CLASSES, backbone=BACKBONE, image_size=(size, size), **settings).train()  # type: ignore[arg-type]
 
 
@@ -153,17 +153,17 @@ def on_pytorch(step: Callable[[], None]) -> Callable[[], None]:
 
 def contestants(size: int, image: Tensor, label: Tensor) -> dict[str, dict[str, Callable[[], None]]]:
     """Steps by mode and name."""
-    sa, full = network(size, glca=False, pwca=False), network(size)
+    sa, full = network(size, glca={"enabled": False}, pwca={"enabled": False}), network(size)
     training = {
         "sa": suite_step(sa, image, label),
         "dcal": suite_step(full, image, label),
         "sa on pytorch": on_pytorch(suite_step(sa, image, label)),
         "dcal on pytorch": on_pytorch(suite_step(full, image, label)),
-        "dcal-T6": suite_step(network(size, pwca_blocks=6), image, label),
-        "dcal-T4": suite_step(network(size, pwca_blocks=4), image, label),
-        "dcal-share50": suite_step(network(size, pwca_share=0.5), image, label),
-        "dcal-share30": suite_step(network(size, pwca_share=0.3), image, label),
-        "dcal-cls": suite_step(network(size, glca_readout="cls"), image, label),
+        "dcal-T6": suite_step(network(size, pwca={"blocks": 6}), image, label),
+        "dcal-T4": suite_step(network(size, pwca={"blocks": 4}), image, label),
+        "dcal-share50": suite_step(network(size, pwca={"share": 0.5}), image, label),
+        "dcal-share30": suite_step(network(size, pwca={"share": 0.3}), image, label),
+        "dcal-cls": suite_step(network(size, glca={"ratio": 0.1, "readout": "cls"}), image, label),
         "plain": plain_step(full, image, label),
     }
     evaluation = {

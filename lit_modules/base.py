@@ -9,18 +9,21 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, Self, TypeVar, cast
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from pytorch_lightning.utilities.model_helpers import _restricted_classmethod
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from vision_suite.errors import ConfigError, DataError
+from vision_suite.lit_modules.loading import with_renamed_settings
 from vision_suite.optim import OptimConfig, build_optimizer, peak_lr
+from vision_suite.records import as_record
 from vision_suite.types import Report
 from vision_suite.types.data import Data, EvalSplit
 
@@ -74,15 +77,38 @@ class LitBase(pl.LightningModule):
 
     def __init__(self, optim: OptimConfig) -> None:
         super().__init__()
-        self.optim = OptimConfig(**optim) if isinstance(optim, Mapping) else optim
+        self.optim = as_record(OptimConfig, optim, "optim")
         self.report: Report | None = None
 
     def save_settings(self) -> None:
         """Record the constructor's arguments as hyper-parameters, in plain containers; call it in ``__init__``."""
         frame = inspect.currentframe()
-        self.save_hyperparameters(frame=None if frame is None else frame.f_back)
+        frame = None if frame is None else frame.f_back
+        # Constructors of subclasses lie further out, and between two of them what `takes_old_names` puts there.
+        while frame is not None and frame.f_locals.get("self") is self:
+            if "__class__" in frame.f_locals:
+                self.save_hyperparameters(frame=frame)
+            frame = frame.f_back
         self._set_hparams(plain_containers(dict(self.hparams)))
         self._hparams_initial = copy.deepcopy(self.hparams)
+
+    @_restricted_classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **settings: Any,
+    ) -> Self:
+        """Build a module from a checkpoint, as Lightning does, also from one that holds settings under old names."""
+        if hparams_file is None and weights_only is not False:
+            checkpoint_path, settings = with_renamed_settings(checkpoint_path, settings, cls.__name__)
+        loaded: Self = super().load_from_checkpoint(
+            checkpoint_path, map_location, hparams_file, strict, weights_only, **settings
+        )
+        return loaded
 
     @property
     def data(self) -> Data | None:

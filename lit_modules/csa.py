@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -22,6 +21,8 @@ from vision_suite.models.csa.detections import detect, extended, position_curve,
 from vision_suite.models.csa.network import annotated_logits, another_video, video_logits
 from vision_suite.models.csa.postprocess import PostProcess
 from vision_suite.optim import OptimConfig
+from vision_suite.records import as_record
+from vision_suite.renamed import takes_old_names
 from vision_suite.types import DetectionReport, TADBatch
 from vision_suite.types.data import TADSource
 from vision_suite.types.tad import FeatureBatch
@@ -53,6 +54,7 @@ class LitCSA(LitBase):
 
     data: TADSource
 
+    @takes_old_names
     def __init__(
         self,
         num_classes: int,
@@ -74,8 +76,8 @@ class LitCSA(LitBase):
         super().__init__(optim)
         self.save_settings()
         check_choice("semantics", semantics, ("own", "shuffled"))
-        csa = CSAConfig(**csa) if isinstance(csa, Mapping) else csa
-        self.post = PostProcess(**post) if isinstance(post, Mapping) else post
+        csa = as_record(CSAConfig, csa, "csa")
+        self.post = as_record(PostProcess, post, "post")
         self.model = CSADetector(in_channels, num_classes, num_cells, csa=csa, **network)
         self.loss = DetectionLoss(reg_weight, cls_weight, low_with_zero)
         self.tiou, self.class_weight, self.semantics = tuple(tiou), class_weight, semantics

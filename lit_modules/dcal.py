@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from torch import Tensor
 
 from vision_suite.lit_modules.base import EvalStage, LitBase, PerStage
-from vision_suite.losses.multi_branch import MultiBranchLoss, Weighting
+from vision_suite.lit_modules.settings import BranchLossConfig, RetrievalConfig, TripletConfig
+from vision_suite.losses.multi_branch import MultiBranchLoss
 from vision_suite.metrics.classification import ClassificationMetric
-from vision_suite.metrics.reid.protocols import Protocol
-from vision_suite.metrics.reid.ranking import APConvention
 from vision_suite.metrics.reid_metric import ReIDMetric
 from vision_suite.models.dcal import DCAL, DCALOutput
 from vision_suite.models.dcal.network import Task
 from vision_suite.models.dcal.outputs import Branch
 from vision_suite.optim import OptimConfig
+from vision_suite.records import as_record
+from vision_suite.renamed import takes_old_names
 from vision_suite.types import ClassificationReport, FGVCBatch, ImageBatch, ReIDBatch, RetrievalReport
 
 
@@ -26,68 +27,45 @@ class LitDCAL(LitBase):
         num_classes: Number of training classes or identities; comes from the data on the command line.
         task: ``reid`` or ``fgvc``.
         optim: Optimiser and schedule.
-        label_smoothing: Label smoothing of the cross-entropy.
-        triplet_margin: Margin of the triplet loss; unset for the soft margin.
-        triplet_normalize: Mine and compare features of unit length.
-        triplet_weight: Factor on the triplet loss.
-        triplet_feature: Compare features before the BNNeck, as the re-ID baselines do, or after it. Before it,
-            batch-hard mining on a network from scratch can shrink all features to one direction.
-        loss_weighting: ``uncertainty`` learns the branches' weights; ``equal`` takes half the sum of the branches.
-        initial_log_variance: Start of the learnt log-variances.
-        log_variance_limit: Bound on their size.
-        protocol: Retrieval protocol.
-        ap: Average precision: ``rect`` (rectangular) or ``trapz`` (trapezoidal).
-        rerank: Score k-reciprocal re-ranking too, in testing.
-        rerank_k1: Neighbours of the reciprocal test.
-        rerank_k2: Neighbours of the query expansion.
-        rerank_lambda: Weight of the original distance.
-        draws: Random galleries of the protocols that draw them.
-        top_k: Length of the ranked lists.
+        loss: Cross-entropy and weights of the branches.
+        triplet: Triplet loss of re-identification.
+        retrieval: Scoring of re-identification.
         compile: Compile the network with torch.compile.
         network: Arguments of `vision_suite.models.dcal.DCAL`.
     """
 
+    @takes_old_names
     def __init__(
         self,
         num_classes: int,
         *,
         task: Task = "reid",
         optim: OptimConfig = OptimConfig(),  # noqa: B008  (a plain record, never changed)
-        label_smoothing: float = 0.0,
-        triplet_margin: float | None = None,
-        triplet_normalize: bool = False,
-        triplet_weight: float = 1.0,
-        triplet_feature: Literal["before", "after"] = "before",
-        loss_weighting: Weighting = "uncertainty",
-        initial_log_variance: float = 0.0,
-        log_variance_limit: float = 10.0,
-        protocol: Protocol = "market",
-        ap: APConvention = "rect",
-        rerank: bool = False,
-        rerank_k1: int = 20,
-        rerank_k2: int = 6,
-        rerank_lambda: float = 0.3,
-        draws: int = 10,
-        top_k: int = 10,
+        loss: BranchLossConfig = BranchLossConfig(),  # noqa: B008
+        triplet: TripletConfig = TripletConfig(),  # noqa: B008
+        retrieval: RetrievalConfig = RetrievalConfig(),  # noqa: B008
         compile: bool = False,
         **network: Any,
     ) -> None:
         super().__init__(optim)
         self.save_settings()
+        loss = as_record(BranchLossConfig, loss, "loss")
+        triplet = as_record(TripletConfig, triplet, "triplet")
+        retrieval = as_record(RetrievalConfig, retrieval, "retrieval")
         self.model = DCAL(num_classes, task=task, **network)
         branches = ["sa", *(["glca"] if self.model.glca is not None else [])]
         self.loss = MultiBranchLoss(
             [*branches, *(["pwca"] if self.model.use_pwca else [])],
             triplet=task == "reid",
-            label_smoothing=label_smoothing,
-            triplet_margin=triplet_margin,
-            triplet_normalize=triplet_normalize,
-            triplet_weight=triplet_weight,
-            weighting=loss_weighting,
-            initial_log_variance=initial_log_variance,
-            log_variance_limit=log_variance_limit,
+            label_smoothing=loss.label_smoothing,
+            triplet_margin=triplet.margin,
+            triplet_normalize=triplet.normalize,
+            triplet_weight=triplet.weight,
+            weighting=loss.weighting,
+            initial_log_variance=loss.initial_log_variance,
+            log_variance_limit=loss.log_variance_limit,
         )
-        self.task, self.triplet_feature = task, triplet_feature
+        self.task, self.triplet_feature = task, triplet.feature
         self.metrics: PerStage[ClassificationMetric | ReIDMetric] = PerStage()
         for stage in ("val", "test"):
             if task == "fgvc":
@@ -96,8 +74,9 @@ class LitDCAL(LitBase):
                 width = self.model.feature_dim // len(branches)
                 columns = {name: (i * width, (i + 1) * width) for i, name in enumerate(branches)}
                 self.metrics[stage] = ReIDMetric(
-                    columns if len(branches) > 1 else None, protocol, ap, rerank=rerank and stage == "test",
-                    k1=rerank_k1, k2=rerank_k2, lambda_=rerank_lambda, draws=draws, top_k=top_k,
+                    columns if len(branches) > 1 else None, retrieval.protocol, retrieval.ap,
+                    rerank=retrieval.rerank and stage == "test", k1=retrieval.rerank_k1, k2=retrieval.rerank_k2,
+                    lambda_=retrieval.rerank_lambda, draws=retrieval.draws, top_k=retrieval.top_k,
                 )  # fmt: skip
         if compile:
             # In place, so that names in checkpoints stay the same.

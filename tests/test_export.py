@@ -78,7 +78,7 @@ def fgvc_run(tmp_path_factory) -> tuple[Path, FGVCData]:
         "cub_folder", str(root), image_size=(32, 24), resize=(40, 36), batch_size=8, eval_batch_size=4, num_workers=0
     )
     torch.manual_seed(0)
-    model = LitDCAL(5, task="fgvc", image_size=(32, 24), optim=OptimConfig(lr=0.01), glca_ratio=0.5, **TINY)
+    model = LitDCAL(5, task="fgvc", image_size=(32, 24), optim=OptimConfig(lr=0.01), glca={"ratio": 0.5}, **TINY)
     return _checkpoint(folder, model, data), data
 
 

@@ -115,10 +115,12 @@ def test_reid_states_transreids_data_and_losses(reid):
     assert data["mean"] == data["std"] == [0.5] * 3
     assert data["interpolation"] == "bicubic"
     assert model["task"] == "reid"
-    assert (model["label_smoothing"], model["triplet_margin"], model["triplet_normalize"]) == (0, None, False)
-    assert (model["neck"], model["neck_feature"], model["ap"], model["rerank"]) == (True, "before", "rect", False)
+    assert model["loss"]["label_smoothing"] == 0
+    assert (model["triplet"]["margin"], model["triplet"]["normalize"]) == (None, False)
+    assert (model["head"]["neck"], model["fusion"]["neck_feature"]) == (True, "before")
+    assert (model["retrieval"]["ap"], model["retrieval"]["rerank"]) == ("rect", False)
     patches = data["image_size"][0] * data["image_size"][1] // 256
-    assert num_local_queries(model["glca_ratio"], patches) == (76 if square else 38)
+    assert num_local_queries(model["glca"]["ratio"], patches) == (76 if square else 38)
 
 
 def test_fgvc_states_the_papers_numbers(fgvc):
@@ -131,8 +133,9 @@ def test_fgvc_states_the_papers_numbers(fgvc):
     assert (optim.name, optim.weight_decay, optim.schedule) == ("adamw", 0.05, "cosine")
     assert peak_lr(optim, 16) == 1.5625e-5
     assert peak_lr(optim, 64) == 6.25e-5
-    assert num_local_queries(model["glca_ratio"], 28 * 28) == 78
-    assert (model["task"], model["label_smoothing"], model["fgvc_fusion"]) == ("fgvc", 0, "probability")
+    assert num_local_queries(model["glca"]["ratio"], 28 * 28) == 78
+    assert (model["task"], model["loss"]["label_smoothing"]) == ("fgvc", 0)
+    assert model["fusion"]["fgvc"] == "probability"
 
 
 def test_fgvc_warms_up_for_five_of_a_hundred_epochs(fgvc):
@@ -152,9 +155,9 @@ def test_backbones_and_branches(name):
     assert config["backbone"].startswith(BACKBONES[size] + ".")
     assert config["backbone"] in timm.list_pretrained(BACKBONES[size] + "*")
     assert config["pretrained"] is True
-    assert (config["drop_path"], config["glca_blocks"], config["pwca_blocks"]) == (0.1, 1, 0)
-    assert config["glca_readout"] == "mean"
-    assert config["loss_weighting"] == "uncertainty"
+    assert (config["drop_path"], config["glca"]["blocks"], config["pwca"]["blocks"]) == (0.1, 1, 0)
+    assert config["glca"]["readout"] == "mean"
+    assert config["loss"]["weighting"] == "uncertainty"
 
 
 @pytest.mark.parametrize("name", [n for n in named_configs() if n.startswith("dcal/") and "emoji" not in n])

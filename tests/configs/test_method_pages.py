@@ -1,5 +1,6 @@
 """Commands in the method and data pages parse, files they name exist, and the table of decisions is complete."""
 
+import functools
 import inspect
 import re
 import shlex
@@ -38,23 +39,25 @@ def test_a_command_parses(command, capsys):
     assert not leave.value.code
     printed = yaml.safe_load(capsys.readouterr().out)
     flags = dict(pairwise(argv))
-    for flag in ("--data.dataset", "--data.root", "--data.validation", "--model.glca_readout", "--model.patch_stride"):
+    for flag in ("--data.dataset", "--data.root", "--data.validation", "--model.glca.readout", "--model.patch_stride"):
         if flag in flags:
-            section, name = flag[2:].split(".")
-            assert printed[section]["init_args"][name] == yaml.safe_load(flags[flag])
+            section, *names = flag[2:].split(".")
+            found = functools.reduce(lambda record, name: record[name], names, printed[section]["init_args"])
+            assert found == yaml.safe_load(flags[flag])
 
 
-def test_all_fourteen_decisions_are_arguments_with_their_defaults():
-    rows = re.findall(r"^\| D(\d+) \|[^|]*\| `(\w+)` \|([^|]*)\|", PAGES["dcal.md"], re.MULTILINE)
+def test_all_fourteen_decisions_are_settings_with_their_defaults():
+    rows = re.findall(r"^\| D(\d+) \|[^|]*\| `(\w+\.\w+)` \|([^|]*)\|", PAGES["dcal.md"], re.MULTILINE)
     assert [int(number) for number, _, _ in rows] == list(range(1, 15))
-    arguments, hints = inspect.signature(DCAL).parameters, get_type_hints(DCAL.__init__)
+    records = {name: argument.default for name, argument in inspect.signature(DCAL).parameters.items()}
     for _, name, choices in rows:
         bold = re.search(r"\*\*`?([^*`]+)`?\*\*", choices)
         assert bold, name
-        assert yaml.safe_load(bold[1]) == arguments[name].default, name
+        section, field = name.split(".")
+        assert yaml.safe_load(bold[1]) == getattr(records[section], field), name
         named = set(re.findall(r"`([^`*]+)`", choices)) - {"true", "false"}
         if named:
-            assert named == set(get_args(hints[name])), name
+            assert named == set(get_args(get_type_hints(type(records[section]))[field])), name
 
 
 def test_the_recipes_named_exist():

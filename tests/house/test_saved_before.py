@@ -4,6 +4,7 @@ import json
 import lzma
 
 import pytest
+import yaml
 from folders import SUPPORT
 from synthetic import write_market
 from synthetic_sets import write_cub
@@ -48,3 +49,17 @@ def test_a_saved_run_can_be_repeated(name, folder, monkeypatch):
     monkeypatch.chdir(folder)
     cli = run(["fit", "-c", str(BEFORE / name / "config.yaml"), "--trainer.max_steps=1", "--trainer.max_epochs=1"])
     assert cli.trainer.global_step == 1
+
+
+def test_settings_under_old_names_keep_their_precedence(folder, monkeypatch, capsys):
+    """A checkpoint beats a file and a flag beats both, though each names the setting as it was named before."""
+    monkeypatch.chdir(folder)
+    (folder / "old.ckpt").write_bytes(lzma.decompress((BEFORE / "dcal_fgvc" / "last.ckpt.xz").read_bytes()))
+    changes = {"glca_ratio": 0.5, "label_smoothing": 0.1, "drop_path": 0.0}
+    (folder / "changes.yaml").write_text(yaml.safe_dump({"model": {"init_args": changes}}))
+    files = ["-c", str(BEFORE / "dcal_fgvc" / "config.yaml"), "-c", "changes.yaml"]
+    cli = run(["test", *files, "--ckpt_path=old.ckpt", "--model.label_smoothing=0.2"])
+    settings = cli.model.hparams
+    assert (settings["glca"]["ratio"], settings["loss"]["label_smoothing"], settings["drop_path"]) == (0.1, 0.2, 0.1)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("from checkpoint ")]
+    assert line == "from checkpoint old.ckpt: drop_path=0.1, glca.ratio=0.1 (a flag overrides it)"

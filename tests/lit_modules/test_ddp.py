@@ -86,7 +86,7 @@ def fit_birds(root, folder):
     data = FGVCData(
         "cub_folder", str(root), image_size=(32, 16), resize=(36, 20), batch_size=3, eval_batch_size=2, cache="memory"
     )
-    net = lit_training.module(3, task="fgvc", glca_readout="cls")
+    net = lit_training.module(3, task="fgvc", glca={"readout": "cls"})
     run = lit_training.trainer(folder, max_epochs=1, **TWO)
     run.fit(net, datamodule=data)
     run.save_checkpoint(Path(folder) / "end.ckpt")

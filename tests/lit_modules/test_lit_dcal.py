@@ -92,7 +92,7 @@ def test_triplets_compare_features_before_or_after_the_neck(root, monkeypatch):
     seen = {}
     batch = {"image": torch.randn(8, 3, 32, 16), "identity": torch.arange(4).repeat_interleave(2)}
     for where in ("before", "after"):
-        net = module(triplet_feature=where, drop_path=0.0)
+        net = module(triplet={"feature": where}, drop_path=0.0)
         monkeypatch.setattr(net, "log_losses", lambda *_: None)
         monkeypatch.setattr(net, "log_dict", lambda *_, **__: None)
         net.loss.register_forward_pre_hook(lambda _, args, where=where: seen.update({where: args[0]}))
@@ -104,7 +104,7 @@ def test_triplets_compare_features_before_or_after_the_neck(root, monkeypatch):
 
 
 def test_re_ranking_is_scored_in_testing_only(root, tmp_path):
-    net, data = module(rerank=True, rerank_k1=4, rerank_k2=2), market_data(root)
+    net, data = module(retrieval={"rerank": True, "rerank_k1": 4, "rerank_k2": 2}), market_data(root)
     run = trainer(tmp_path)
     assert "val/rerank/mAP" not in run.validate(net, datamodule=data, verbose=False)[0]
     assert "test/rerank/mAP" in run.test(net, datamodule=data, verbose=False)[0]
@@ -132,13 +132,17 @@ def test_fine_grained_task(birds, tmp_path):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"glca": False, "pwca": False},
-        {"glca": False},
-        {"pwca": False, "glca_readout": "cls"},
-        {"pwca_partner": "inter", "pwca_head": "own", "loss_weighting": "equal"},
-        {"side_information": "camera", "num_cameras": 3},
-        {"triplet_margin": 0.3, "triplet_normalize": True, "label_smoothing": 0.1, "classifier": "cosine"},
-        {"triplet_feature": "after", "neck_feature": "after", "pwca_share": 0.5},
+        {"glca": {"enabled": False}, "pwca": {"enabled": False}},
+        {"glca": {"enabled": False}},
+        {"pwca": {"enabled": False}, "glca": {"readout": "cls"}},
+        {"pwca": {"partner": "inter", "head": "own"}, "loss": {"weighting": "equal"}},
+        {"side": {"information": "camera"}, "num_cameras": 3},
+        {
+            "triplet": {"margin": 0.3, "normalize": True},
+            "loss": {"label_smoothing": 0.1},
+            "head": {"classifier": "cosine"},
+        },
+        {"triplet": {"feature": "after"}, "fusion": {"neck_feature": "after"}, "pwca": {"share": 0.5}},
     ],
 )
 def test_variants_take_a_step_and_are_scored(settings, root, tmp_path):
@@ -146,10 +150,11 @@ def test_variants_take_a_step_and_are_scored(settings, root, tmp_path):
     run = trainer(tmp_path, max_epochs=1, limit_train_batches=2)
     run.fit(net, datamodule=data)
     logged = set(run.callback_metrics)
-    assert ("train/loss_pwca" in logged) is settings.get("pwca", True)
-    assert ("train/loss_glca" in logged) is ("val/glca/mAP" in logged) is settings.get("glca", True)
-    assert ("train/weight_sa" in logged) is ("loss_weighting" not in settings)
-    assert run.predict(net, datamodule=data)[0]["feature"].shape[1] == (48 if settings.get("glca", True) else 24)
+    glca, pwca = (settings.get(name, {}).get("enabled", True) for name in ("glca", "pwca"))
+    assert ("train/loss_pwca" in logged) is pwca
+    assert ("train/loss_glca" in logged) is ("val/glca/mAP" in logged) is glca
+    assert ("train/weight_sa" in logged) is ("weighting" not in settings.get("loss", {}))
+    assert run.predict(net, datamodule=data)[0]["feature"].shape[1] == (48 if glca else 24)
 
 
 def test_training_lowers_the_loss(root, tmp_path):

@@ -188,9 +188,9 @@ def test_both_layouts_sample_the_same_segments():
         ({"host": "abc"}, "host='abc'"),
         ({"in_channels": 6}, "multiple of 4"),
         ({"max_duration": 30}, "max_duration=30 must be from 1 to the 12"),
-        ({"layout": "start_end", "max_duration": 5}, "start_end needs max_duration"),
-        ({"host": "gtad", "sampling": "end_exclusive"}, "RoIAlign"),
-        ({"boundary": "edge"}, "convention.boundary='edge'"),
+        ({"convention": {"layout": "start_end"}, "max_duration": 5}, "start_end needs max_duration"),
+        ({"host": "gtad", "convention": {"sampling": "end_exclusive"}}, "RoIAlign"),
+        ({"convention": {"boundary": "edge"}}, "convention.boundary='edge'"),
         ({"classifier_input": "video"}, "classifier_input='video'"),
     ],
 )

@@ -24,21 +24,21 @@ def maps_of(net, image):
 
 @pytest.mark.parametrize("fusion", ["mean", "product", "max"])
 def test_d1_head_fusion(fusion):
-    net = tiny(rollout_heads=fusion).eval()
+    net = tiny(glca={"rollout_heads": fusion}).eval()
     _, maps = maps_of(net, pictures())
     expected = rollout_from_maps(maps, head_fusion=fusion)[:, 1:]
     torch.testing.assert_close(net(pictures()).rollout, expected, atol=1e-14, rtol=0)
 
 
 def test_d1_fusions_differ():
-    found = [tiny(rollout_heads=fusion).eval()(pictures()).rollout for fusion in ("mean", "product", "max")]
+    found = [tiny(glca={"rollout_heads": fusion}).eval()(pictures()).rollout for fusion in ("mean", "product", "max")]
     for one, other in ((0, 1), (0, 2), (1, 2)):
         assert (found[one] - found[other]).abs().max() > 1e-6
 
 
 @pytest.mark.parametrize("depth", [1, 2, 0])
 def test_d2_rollout_depth(depth):
-    net = tiny(rollout_depth=depth).eval()
+    net = tiny(glca={"rollout_depth": depth}).eval()
     _, maps = maps_of(net, pictures())
     expected = rollout_from_maps(maps[-depth:])[:, 1:]
     torch.testing.assert_close(net(pictures()).rollout, expected, atol=1e-14, rtol=0)
@@ -51,7 +51,7 @@ def test_d3_candidates(backbone, prefix):
     assert selected.shape == (4, 1 + 3)  # 0.3 of 12 patches
     assert (selected[:, 0] == 0).all()
     assert (selected[:, 1:] >= prefix).all()
-    tokens = tiny(backbone=backbone, glca_candidates="tokens", glca_ratio=1.0).eval()
+    tokens = tiny(backbone=backbone, glca={"candidates": "tokens", "ratio": 1.0}).eval()
     chosen = tokens(pictures()).selected
     assert chosen.shape == (4, 12)
     assert (chosen[:, 0] == 0).all()
@@ -59,16 +59,16 @@ def test_d3_candidates(backbone, prefix):
 
 
 def test_d4_rounding():
-    counts = [tiny(glca_rounding=rounding).num_queries for rounding in ("floor", "round", "ceil")]
+    counts = [tiny(glca={"rounding": rounding}).num_queries for rounding in ("floor", "round", "ceil")]
     assert counts == [3, 4, 4]  # 0.3 of 12 patches is 3.6
-    assert tiny(glca_ratio=1e-6).num_queries == 1
-    assert tiny(glca_ratio=1.0).eval()(pictures()).selected.shape == (4, 13)
+    assert tiny(glca={"ratio": 1e-6}).num_queries == 1
+    assert tiny(glca={"ratio": 1.0}).eval()(pictures()).selected.shape == (4, 13)
 
 
 def test_d5_input_of_the_branch():
     image = pictures()
     for source, position in (("last", -1), ("parallel", -2)):
-        net = tiny(glca_input=source).eval()
+        net = tiny(glca={"input": source}).eval()
         tokens, _ = maps_of(net, image)
         output = net(image)
         expected = net.glca(tokens[position], output.selected)
@@ -76,7 +76,9 @@ def test_d5_input_of_the_branch():
 
 
 def test_d6_and_block_count():
-    one, two, every = (tiny(glca_blocks=n, glca_all_rows=rows).eval() for n, rows in ((1, True), (2, False), (2, True)))
+    one, two, every = (
+        tiny(glca={"blocks": n, "all_rows": rows}).eval() for n, rows in ((1, True), (2, False), (2, True))
+    )
     assert len(one.glca.blocks) == 1
     assert len(two.glca.blocks) == 2
     image = pictures()
@@ -86,14 +88,16 @@ def test_d6_and_block_count():
 
 
 def test_d7_readouts_differ():
-    found = [tiny(glca_readout=readout).eval()(pictures()).glca.feature for readout in ("mean", "cls", "cls+local")]
+    found = [
+        tiny(glca={"readout": readout}).eval()(pictures()).glca.feature for readout in ("mean", "cls", "cls+local")
+    ]
     for one, other in ((0, 1), (0, 2), (1, 2)):
         assert (found[one] - found[other]).abs().max() > 1e-3
 
 
 def test_d8_start_of_the_branch():
     small = {"backbone": "vit_tiny_patch16_224", "image_size": (32, 32), "backbone_args": {"depth": 2, "embed_dim": 24}}
-    copied, fresh = DCAL(3, **small), DCAL(3, **small, glca_copy=False)
+    copied, fresh = DCAL(3, **small), DCAL(3, **small, glca={"copy": False})
     last = copied.vit.blocks[-1].mlp.fc1.weight
     assert torch.equal(copied.glca.blocks[0].mlp.fc1.weight, last)
     assert not torch.equal(fresh.glca.blocks[0].mlp.fc1.weight, fresh.vit.blocks[-1].mlp.fc1.weight)
@@ -109,12 +113,12 @@ def test_d9_partners_by_label(partner, same, monkeypatch):
         return seen[-1]
 
     monkeypatch.setattr("vision_suite.models.dcal.network.draw_pairs", spy)
-    tiny(pwca_partner=partner)(pictures(6), label=label)
+    tiny(pwca={"partner": partner})(pictures(6), label=label)
     pairs = label[seen[0][0]].view(-1, 2)
     assert bool((pairs[:, 0] == pairs[:, 1]).all()) is same
     assert bool((pairs[:, 0] != pairs[:, 1]).all()) is not same
     with pytest.raises(ValueError, match="needs labels"):
-        tiny(pwca_partner=partner)(pictures(6))
+        tiny(pwca={"partner": partner})(pictures(6))
 
 
 def fix_pairs(monkeypatch):
@@ -126,22 +130,22 @@ def fix_pairs(monkeypatch):
 def test_d9_one_partner_map_gives_one_result_by_both_ways(monkeypatch):
     fix_pairs(monkeypatch)
     view = tiny()(pictures()).pwca.feature
-    merged = tiny(pwca_partner="uniform")(pictures()).pwca.feature
+    merged = tiny(pwca={"partner": "uniform"})(pictures()).pwca.feature
     torch.testing.assert_close(view, merged, atol=1e-12, rtol=0)
 
 
 def test_d10_stream_of_the_partner(monkeypatch):
     fix_pairs(monkeypatch)
-    own, sa = (tiny(pwca_stream=stream)(pictures()).pwca.feature for stream in ("pwca", "sa"))
+    own, sa = (tiny(pwca={"stream": stream})(pictures()).pwca.feature for stream in ("pwca", "sa"))
     assert (own - sa).abs().max() > 1e-4
     # In the first pair-wise block both streams are the same.
-    own, sa = (tiny(pwca_stream=stream, pwca_blocks=1)(pictures()).pwca.feature for stream in ("pwca", "sa"))
+    own, sa = (tiny(pwca={"stream": stream, "blocks": 1})(pictures()).pwca.feature for stream in ("pwca", "sa"))
     torch.testing.assert_close(own, sa, atol=1e-12, rtol=0)
 
 
 def test_d11_pair_features_do_not_move_the_shared_statistics():
     shared, image = tiny(), pictures(8)
-    without = tiny(pwca=False)
+    without = tiny(pwca={"enabled": False})
     without.load_state_dict(shared.state_dict())
     branch = shared(image).pwca
     without(image)
@@ -154,7 +158,7 @@ def test_d11_pair_features_do_not_move_the_shared_statistics():
 
 
 def test_d11_a_head_of_its_own_keeps_its_own_statistics():
-    own = tiny(pwca_head="own")
+    own = tiny(pwca={"head": "own"})
     before = own.head.neck.running_mean.clone()
     branch = own(pictures(8)).pwca
     torch.testing.assert_close(own.pwca_head.neck.running_mean, 0.1 * branch.feature.mean(0), atol=1e-12, rtol=0)
@@ -182,7 +186,7 @@ def test_d12_probabilities_are_added():
     summed = tiny(task="fgvc").probabilities(output)[0]
     torch.testing.assert_close(2 * summed, torch.tensor([0.73, 0.56, 0.71], dtype=torch.float64))
     assert int(summed.argmax()) == 0
-    by_logits = tiny(task="fgvc", fgvc_fusion="logit").probabilities(output)[0]
+    by_logits = tiny(task="fgvc", fusion={"fgvc": "logit"}).probabilities(output)[0]
     assert int(by_logits.argmax()) == 1
     assert by_logits.sum().item() == pytest.approx(1)
     alone = tiny(task="fgvc").probabilities(DCALOutput(sa, None, None, None, None))[0]
@@ -201,14 +205,14 @@ def test_d13_raw_and_normalised_concatenation_rank_differently():
     pairs = (([1.0, 0], [0.0, 1]), ([10.0, 0], [1.0, 0]), ([6.0, 8], [0.0, 1]))
     raw = similarities(tiny(), *pairs)
     assert raw == pytest.approx([0.7036, 0.4925], abs=1e-4)
-    halves = similarities(tiny(reid_fusion="normalized"), *pairs)
+    halves = similarities(tiny(fusion={"reid": "normalized"}), *pairs)
     assert halves == pytest.approx([0.5, 0.8], abs=1e-12)
 
 
 def test_d14_weight_of_the_global_local_half():
     sa, glca = branch(feature=[1.0, 2.0], logits=[0.0, 1.0]), branch(feature=[3.0, 4.0], logits=[2.0, 0.0])
     output = DCALOutput(sa, glca, None, None, None)
-    net = tiny(glca_scale=0.5)
+    net = tiny(fusion={"glca_scale": 0.5})
     assert net.embeddings(output).tolist() == [[1.0, 2.0, 1.5, 2.0]]
     expected = (sa.logits.softmax(1) + 0.5 * glca.logits.softmax(1)) / 1.5
     torch.testing.assert_close(net.probabilities(output), expected)
@@ -217,7 +221,7 @@ def test_d14_weight_of_the_global_local_half():
 def test_feature_before_or_after_the_neck():
     output = DCALOutput(branch(feature=[1.0, 2.0]), branch(feature=[3.0, 4.0]), None, None, None)
     assert tiny().embeddings(output).tolist() == [[1.0, 2.0, 3.0, 4.0]]
-    assert tiny(neck_feature="after").embeddings(output).tolist() == [[10.0, 20.0, 30.0, 40.0]]
+    assert tiny(fusion={"neck_feature": "after"}).embeddings(output).tolist() == [[10.0, 20.0, 30.0, 40.0]]
 
 
 def test_heads_of_the_two_tasks():
@@ -228,11 +232,13 @@ def test_heads_of_the_two_tasks():
     assert fgvc.head.classifier.bias is not None
     output = reid(pictures())
     torch.testing.assert_close(output.sa.logits, output.sa.neck @ reid.head.classifier.weight.T, atol=1e-12, rtol=0)
-    assert torch.equal(tiny(neck=False)(pictures()).sa.neck, tiny(neck=False)(pictures()).sa.feature)
+    assert torch.equal(
+        tiny(head={"neck": False})(pictures()).sa.neck, tiny(head={"neck": False})(pictures()).sa.feature
+    )
 
 
 def test_cosine_classifier():
-    net = tiny(classifier="cosine", cosine_scale=20.0).eval()
+    net = tiny(head={"classifier": "cosine", "cosine_scale": 20.0}).eval()
     output = net(pictures())
     expected = 20 * F.normalize(output.sa.neck) @ F.normalize(net.head.classifier.weight).T
     torch.testing.assert_close(output.sa.logits, expected, atol=1e-12, rtol=0)
@@ -246,7 +252,7 @@ def test_reid_classifier_starts_near_zero():
 
 
 def test_side_information_is_added_to_every_token():
-    net = tiny(side_information="camera+view", num_cameras=3, num_views=2, side_scale=2.0).eval()
+    net = tiny(side={"information": "camera+view", "scale": 2.0}, num_cameras=3, num_views=2).eval()
     image, camera, view = pictures(3), torch.tensor([2, 0, 1]), torch.tensor([1, 0, 1])
     tokens = embed_tokens(net.vit, image)
     row = torch.tensor([5, 0, 3])  # camera * views + view
@@ -258,7 +264,7 @@ def test_side_information_is_added_to_every_token():
 
 @pytest.mark.parametrize("kind", ["camera", "view"])
 def test_an_unknown_place_takes_the_average(kind):
-    net = tiny(side_information=kind, num_cameras=3, num_views=3).eval()
+    net = tiny(side={"information": kind}, num_cameras=3, num_views=3).eval()
     tokens = embed_tokens(net.vit, pictures(3))
     numbers = {kind: torch.tensor([1, -1, 3]), "view" if kind == "camera" else "camera": None}
     found = net.side(tokens, numbers["camera"], numbers["view"]) - tokens
@@ -279,15 +285,15 @@ def test_without_side_information_cameras_are_ignored():
     ("settings", "message"),
     [
         ({"num_classes": 0}, "num_classes=0"),
-        ({"glca_ratio": 0.0}, r"glca_ratio=0.0 must lie in \(0, 1\]"),
-        ({"glca_ratio": 1.5}, "glca_ratio=1.5"),
-        ({"rollout_depth": 4}, "rollout_depth=4: the backbone has 3 blocks"),
-        ({"pwca_blocks": -1}, "pwca_blocks=-1"),
-        ({"glca_blocks": 0}, "glca=false"),
-        ({"side_information": "camera"}, "num_cameras of at least 1"),
-        ({"side_information": "camera+view", "num_cameras": 2}, "num_views of at least 1"),
+        ({"glca": {"ratio": 0.0}}, r"glca.ratio=0.0 must lie in \(0, 1\]"),
+        ({"glca": {"ratio": 1.5}}, "glca.ratio=1.5"),
+        ({"glca": {"rollout_depth": 4}}, "glca.rollout_depth=4: the backbone has 3 blocks"),
+        ({"pwca": {"blocks": -1}}, "pwca.blocks=-1"),
+        ({"glca": {"blocks": 0}}, "glca.enabled=false"),
+        ({"side": {"information": "camera"}}, "num_cameras of at least 1"),
+        ({"side": {"information": "camera+view"}, "num_cameras": 2}, "num_views of at least 1"),
         (
-            {"glca_readout": "cls+local", "glca_candidates": "tokens", "glca_ratio": 0.1},
+            {"glca": {"readout": "cls+local", "candidates": "tokens", "ratio": 0.1}},
             "leaves the class token alone",
         ),
     ],

@@ -35,7 +35,7 @@ def attention_maps(vit, image):
 @pytest.mark.parametrize("stride", [None, 12])
 def test_backbone_and_rollout_are_those_of_timm(kind, stride):
     name, extra = BACKBONES[kind]
-    net = tiny(backbone=name, backbone_args=extra, patch_stride=stride, neck=False).eval()
+    net = tiny(backbone=name, backbone_args=extra, patch_stride=stride, head={"neck": False}).eval()
     image = pictures(3)
     output = net(image)
     with torch.no_grad():
@@ -76,14 +76,16 @@ def parameters(module):
 )
 def test_baseline_parameter_counts_of_the_paper_backbones(backbone, count):
     with torch.device("meta"):
-        net = DCAL(200, task="fgvc", backbone=backbone, image_size=(448, 448), glca=False, pwca=False)
+        net = DCAL(
+            200, task="fgvc", backbone=backbone, image_size=(448, 448), glca={"enabled": False}, pwca={"enabled": False}
+        )
     assert parameters(net) == count
     assert net.grid_size == (28, 28)
 
 
 def test_global_local_overhead_is_the_papers():
     with torch.device("meta"):
-        cub = DCAL(200, task="fgvc", backbone="deit_tiny_patch16_224", image_size=(448, 448), glca_ratio=0.1)
+        cub = DCAL(200, task="fgvc", backbone="deit_tiny_patch16_224", image_size=(448, 448), glca={"ratio": 0.1})
         veri = DCAL(576, backbone="vit_base_patch16_224", image_size=(256, 256))
     branch = parameters(cub.glca) + parameters(cub.glca_head)
     assert round(100 * branch / (parameters(cub) - branch), 2) == 8.52
@@ -94,16 +96,16 @@ def test_global_local_overhead_is_the_papers():
 
 
 def test_pair_branch_has_no_parameter_of_its_own():
-    with_pairs, without = tiny(), tiny(pwca=False)
+    with_pairs, without = tiny(), tiny(pwca={"enabled": False})
     assert with_pairs.state_dict().keys() == without.state_dict().keys()
-    own = tiny(pwca_head="own")
+    own = tiny(pwca={"head": "own"})
     assert own.state_dict().keys() - without.state_dict().keys() == {
         f"pwca_head.{name}" for name in without.head.state_dict()
     }
 
 
 def test_class_readout_skips_rollout_and_equals_the_full_path(monkeypatch):
-    net, image = tiny(glca_readout="cls").eval(), pictures()
+    net, image = tiny(glca={"readout": "cls"}).eval(), pictures()
     with monkeypatch.context() as patch:
         patch.setattr(network, "attention_rollout", None)
         patch.setattr(network, "select_queries", None)
@@ -151,7 +153,7 @@ def test_no_map_over_all_pairs_of_tokens_is_ever_stored(training):
 
 def test_evaluation_keeps_no_more_than_it_reads():
     image = pictures(1)
-    plain = tiny(glca=False, pwca=False).eval()
+    plain = tiny(glca={"enabled": False}, pwca={"enabled": False}).eval()
     trace = plain._self_attention(network.embed_tokens(plain.vit, image), rollout=False, pair=False)
     assert [len(kept) for kept in trace] == [2, 0, 0, 0, 0, 0]
     trace = plain._self_attention(network.embed_tokens(plain.vit, image), rollout=True, pair=False)
@@ -164,13 +166,19 @@ def test_inference_gives_plain_tensors_of_unit_length():
     result = net.inference(pictures())
     assert {key: tuple(value.shape) for key, value in result.items()} == {"feature": (4, 64), "rollout": (4, 4, 3)}
     torch.testing.assert_close(result["feature"].norm(dim=1), torch.ones(4, dtype=torch.float64))
-    classes = tiny(task="fgvc", glca_readout="cls").eval().inference(pictures())
+    classes = tiny(task="fgvc", glca={"readout": "cls"}).eval().inference(pictures())
     assert set(classes) == {"feature", "rollout", "probability"}
     torch.testing.assert_close(classes["probability"].sum(1), torch.ones(4, dtype=torch.float64))
 
 
 def test_gradients_reach_every_trainable_parameter():
-    for settings in ({}, {"glca_readout": "cls"}, {"pwca_head": "own"}, {"glca_blocks": 2}, {"glca": False}):
+    for settings in (
+        {},
+        {"glca": {"readout": "cls"}},
+        {"pwca": {"head": "own"}},
+        {"glca": {"blocks": 2}},
+        {"glca": {"enabled": False}},
+    ):
         net = tiny(**settings)
         output = net(pictures())
         sum((branch.logits * branch.logits.detach().cos()).sum() for branch in output[:3] if branch).backward()
@@ -195,13 +203,13 @@ def test_bf16_autocast_trains_and_keeps_the_ranking_in_float32():
 
 
 def test_merged_pairs_work_under_bf16_autocast():
-    net = tiny(pwca_partner="uniform").float()
+    net = tiny(pwca={"partner": "uniform"}).float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert net(pictures().float()).pwca.feature.isfinite().all()
 
 
 def test_stochastic_depth_leaves_the_selection_alone():
-    net = tiny(drop_path=0.9, backbone_args={"depth": 2}, pwca=False)  # drops in block 2 only
+    net = tiny(drop_path=0.9, backbone_args={"depth": 2}, pwca={"enabled": False})  # drops in block 2 only
     picture = pictures(1).expand(6, -1, -1, -1)
     output = net(picture)
     assert (output.sa.feature - output.sa.feature[0]).abs().max() > 1e-3
@@ -220,7 +228,7 @@ def assert_compiled_equals_eager(net, **options):
 
 @pytest.mark.parametrize("readout", ["mean", "cls"])
 def test_evaluation_is_captured_in_one_graph(readout):
-    assert_compiled_equals_eager(tiny(task="fgvc", glca_readout=readout), backend="eager")
+    assert_compiled_equals_eager(tiny(task="fgvc", glca={"readout": readout}), backend="eager")
 
 
 @pytest.mark.slow
@@ -232,7 +240,7 @@ def test_evaluation_compiles():
 @pytest.mark.parametrize("partner", ["any", "inter", "uniform"])
 def test_training_is_captured_in_one_graph(partner):
     torch._dynamo.reset()  # other tests' graphs of the same code count towards the limit of recompilations
-    net = tiny(drop_path=0.1, pwca_partner=partner)
+    net = tiny(drop_path=0.1, pwca={"partner": partner})
     label = torch.tensor([0, 0, 1, 1])
     output = torch.compile(net, backend="eager", fullgraph=True)(pictures(), label=label)
     assert output.pwca.logits.shape == (4, 5)

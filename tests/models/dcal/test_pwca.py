@@ -149,17 +149,19 @@ def test_the_network_pairs_at_every_block():
 
 
 def test_a_batch_of_one_pairs_with_itself():
-    net = tiny(neck=False)
+    net = tiny(head={"neck": False})
     output = net(pictures(1))
     torch.testing.assert_close(output.pwca.feature, output.sa.feature, atol=1e-13, rtol=0)
     for partner in ("uniform", "inter", "intra"):
-        other = tiny(neck=False, pwca_partner=partner)(pictures(1), label=torch.zeros(1, dtype=torch.int64))
+        other = tiny(head={"neck": False}, pwca={"partner": partner})(
+            pictures(1), label=torch.zeros(1, dtype=torch.int64)
+        )
         torch.testing.assert_close(other.pwca.feature, output.sa.feature, atol=1e-13, rtol=0)
 
 
 @pytest.mark.parametrize("stream", ["pwca", "sa"])
 def test_a_share_of_the_batch_is_paired_as_that_part_alone_would_be(stream):
-    net = tiny(drop_path=0.0, glca=False, pwca_share=0.5, pwca_stream=stream, task="fgvc").train()
+    net = tiny(drop_path=0.0, glca={"enabled": False}, pwca={"share": 0.5, "stream": stream}, task="fgvc").train()
     label = torch.tensor([0, 1, 2, 0, 1, 2, 3, 3])
     image = pictures(8)
     torch.manual_seed(4)

@@ -10,6 +10,7 @@ import vision_suite
 from vision_suite.cli.hints import did_you_mean
 from vision_suite.cli.light_parser import LightParser
 from vision_suite.errors import CheckpointError, ConfigError
+from vision_suite.renamed import with_new_names
 
 if TYPE_CHECKING:
     from vision_suite.export import Exportable
@@ -87,6 +88,7 @@ def load_network(path: Path, model: str | None = None) -> tuple[Exportable, dict
     settings = dict(contents.get("hyper_parameters") or {})
     settings.pop("_instantiator", None)
     lit_class = _find_class(settings.pop("_class_path", None), model, path)
+    settings = with_new_names(lit_class.__name__, settings)
     settings |= {name: value for name, value in REPLACED.items() if name in settings}
     try:
         module = lit_class(**settings)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from vision_suite.errors import CheckpointError
+from vision_suite.renamed import with_new_names
 
 WORDS = ("last", "best")
 
@@ -49,12 +50,18 @@ def load(path: Path) -> dict[str, Any]:
     return contents
 
 
-def saved_model(path: Path) -> SavedModel:
-    """The model section of a checkpoint file; see `load` for errors."""
+def saved_model(path: Path, expected: str) -> SavedModel:
+    """The model section of a checkpoint file, its settings under their names of today; see `load` for errors.
+
+    Args:
+        path: The checkpoint.
+        expected: Class of the model, for checkpoints that name none.
+    """
     settings = dict(load(path).get("hyper_parameters") or {})
     settings.pop("_instantiator", None)
     class_path = settings.pop("_class_path", None)
-    return SavedModel(path, class_path, settings)
+    model = str(class_path or expected).rsplit(".", 1)[-1]
+    return SavedModel(path, class_path, with_new_names(model, settings))
 
 
 def find(word: str, folders: list[Path]) -> Path:

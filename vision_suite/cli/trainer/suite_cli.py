@@ -27,6 +27,7 @@ from vision_suite.cli.configs import experiment_name
 from vision_suite.cli.trainer import arguments
 from vision_suite.cli.trainer.checkpoint import WORDS, SavedModel, find, saved_model
 from vision_suite.cli.trainer.messages import explain
+from vision_suite.cli.trainer.old_names import renamed_arguments
 from vision_suite.cli.trainer.vocabulary import ParserNames, class_settings
 from vision_suite.datasets.base import BaseData
 from vision_suite.errors import CheckpointError, ConfigError, SuiteError
@@ -50,7 +51,7 @@ class SuiteCLI(LightningCLI):
     """
 
     def __init__(self, argv: Sequence[str], typed: Sequence[str], callbacks: Sequence[Callback]) -> None:
-        self.argv = list(argv)
+        self.argv = renamed_arguments(argv)
         self.given = arguments.given_settings(argv)
         self.own_callbacks = list(callbacks)
         self.saved: SavedModel | None = None
@@ -119,8 +120,8 @@ class SuiteCLI(LightningCLI):
         if not word or word in ("hpc", "registry"):
             return
         path = find(word, self._run_folders()) if word in WORDS else Path(word)
-        saved = self.saved = saved_model(path)
         class_path, before = self.section.model.class_path, flat(self.section.model.init_args)
+        saved = self.saved = saved_model(path, class_path)
         self._check(saved, class_path)
         settings = {name: value for name, value in saved.settings.items() if name not in LINKED}
         config = {"model": {"class_path": class_path, "init_args": settings}}

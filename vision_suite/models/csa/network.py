@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError, check_choice
-from vision_suite.layers.proposal_map import Boundary, Channels, Convention, MapLayout, ProposalMap, Sampling
+from vision_suite.layers.proposal_map import Convention, ProposalMap
 from vision_suite.models.csa.attention import CSAConfig, FeatureAttention, Gates, SelfAttention
 from vision_suite.models.csa.hosts import BMN, GTAD, Host
+from vision_suite.records import as_record
+from vision_suite.renamed import takes_old_names
 
 
 @dataclass
@@ -49,10 +51,7 @@ class CSADetector(nn.Module):
         host: ``bmn`` or ``gtad``.
         self_attention: ``none``, ``se``, ``csa``, or ``csa_se`` (SE on the features, then CSA).
         csa: Open points of CSA.
-        layout: Axes of the proposal map: ``duration_start`` or ``start_end``.
-        sampling: Positions of a proposal's samples: ``centre`` or ``end_exclusive``.
-        boundary: Interval of a position of the boundary sequences: ``cell``, ``point`` or ``two_cells``.
-        channels: Order of the two confidence channels: ``iou_first`` or ``class_first``.
+        convention: Meaning of the maps, on which the public codes of BMN disagree.
         pem_width: BMN's width before sampling: 256 (JJBOY, mmaction2) or 128 (OpenTAD).
         xavier: Start BMN as OpenTAD does.
         bm_impl: ``folded``, or ``dense`` for comparison.
@@ -60,6 +59,7 @@ class CSADetector(nn.Module):
             features F' of the host.
     """
 
+    @takes_old_names
     def __init__(
         self,
         in_channels: int,
@@ -70,10 +70,7 @@ class CSADetector(nn.Module):
         host: Literal["bmn", "gtad"] = "bmn",
         self_attention: SelfAttention = "csa",
         csa: CSAConfig | None = None,
-        layout: MapLayout = "duration_start",
-        sampling: Sampling = "centre",
-        boundary: Boundary = "cell",
-        channels: Channels = "iou_first",
+        convention: Convention = Convention(),  # noqa: B008  (a plain record, never changed)
         pem_width: int = 256,
         xavier: bool = False,
         bm_impl: Literal["folded", "dense"] = "folded",
@@ -91,8 +88,8 @@ class CSADetector(nn.Module):
             check_choice(name, value, choices)
         if in_channels % 4:
             raise ConfigError(f"in_channels={in_channels}: {host}'s grouped convolution needs a multiple of 4")
-        self.convention = Convention(layout, sampling, boundary, channels)
-        self.proposals = ProposalMap(num_cells, max_duration or num_cells, layout)
+        self.convention = as_record(Convention, convention, "convention")
+        self.proposals = ProposalMap(num_cells, max_duration or num_cells, self.convention.layout)
         dense = bm_impl == "dense"
         self.host: Host
         if host == "bmn":
@@ -100,8 +97,8 @@ class CSADetector(nn.Module):
                 in_channels, self.proposals, self.convention, pem_width=pem_width, dense=dense, xavier=xavier
             )
         else:
-            if sampling != "centre":
-                raise ConfigError("host=gtad samples proposals by RoIAlign: sampling must be 'centre'")
+            if self.convention.sampling != "centre":
+                raise ConfigError("host=gtad samples proposals by RoIAlign: convention.sampling must be 'centre'")
             self.host = GTAD(in_channels, self.proposals, dense=dense)
         self.attention = FeatureAttention(self_attention, in_channels, self.host.channels, num_cells, csa)
         self.classifier_input = classifier_input

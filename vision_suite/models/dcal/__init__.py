@@ -6,5 +6,15 @@ Re-Identification, CVPR 2022.
 
 from vision_suite.models.dcal.network import DCAL
 from vision_suite.models.dcal.outputs import Branch, DCALOutput
+from vision_suite.models.dcal.settings import FusionConfig, GLCAConfig, HeadConfig, PWCAConfig, SideConfig
 
-__all__ = ["DCAL", "Branch", "DCALOutput"]
+__all__ = [
+    "DCAL",
+    "Branch",
+    "DCALOutput",
+    "FusionConfig",
+    "GLCAConfig",
+    "HeadConfig",
+    "PWCAConfig",
+    "SideConfig",
+]

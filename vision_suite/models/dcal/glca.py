@@ -88,7 +88,7 @@ class GLCA(nn.Module):
 
     @property
     def needs_selection(self) -> bool:
-        """Whether the selected rows can change the feature.
+        """True if the selected rows can change the feature.
 
         In one block each row depends on its own query alone, so a class-token read-out makes the selection dead code.
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,38 +19,26 @@ from vision_suite.layers.vit import (
     first_rows,
     project_qkv,
 )
-from vision_suite.models.dcal.glca import GLCA, Candidates, Readout, Rounding, num_local_queries, select_queries
-from vision_suite.models.dcal.heads import BranchHead, Classifier
-from vision_suite.models.dcal.outputs import Branch, DCALOutput
+from vision_suite.models.dcal.glca import GLCA, num_local_queries, select_queries
+from vision_suite.models.dcal.heads import BranchHead
+from vision_suite.models.dcal.outputs import Branch, DCALOutput, Trace
 from vision_suite.models.dcal.pwca import pair_view, partner_stream
-from vision_suite.models.dcal.side import SideEmbedding, SideInformation
+from vision_suite.models.dcal.settings import FusionConfig, GLCAConfig, HeadConfig, PWCAConfig, SideConfig
+from vision_suite.models.dcal.side import SideEmbedding
 from vision_suite.ops.attention import compiled
-from vision_suite.ops.pairing import Partner, draw_pairs, draw_share, random_partner
-from vision_suite.ops.rollout import HeadFusion, attention_rollout, rollout_from_maps
+from vision_suite.ops.pairing import draw_pairs, draw_share, random_partner
+from vision_suite.ops.rollout import attention_rollout, rollout_from_maps
+from vision_suite.records import as_record
+from vision_suite.renamed import takes_old_names
 
 Task = Literal["reid", "fgvc"]
-
-
-class _Trace(NamedTuple):
-    """What a pass through the backbone leaves for the other branches; lists of what nobody reads are shorter or empty.
-
-    ``inputs``: tokens (B, N, C) before each block and after the last. ``queries``, ``keys``, ``values``: (B, H, N, D).
-    ``lses``: (B, H, N) log-sum-exps. ``maps``: (B, N, N) probabilities averaged over heads.
-    """
-
-    inputs: list[Tensor]
-    queries: list[Tensor]
-    keys: list[Tensor]
-    values: list[Tensor]
-    lses: list[Tensor]
-    maps: list[Tensor]
 
 
 class DCAL(nn.Module):
     """Dual cross-attention learning (Zhu et al., CVPR 2022).
 
-    The paper leaves fourteen points open; each is an argument here, named D1 to D14 in `docs/dcal.md`, and the default
-    is the reading that its reported costs and ablations support.
+    The paper leaves fourteen points open; each is a setting of a record, named D1 to D14 in `docs/dcal.md`, and the
+    default is the reading that its reported costs and ablations support. A record may be given as a mapping too.
 
     Args:
         num_classes: Number of training classes or identities C.
@@ -61,36 +49,11 @@ class DCAL(nn.Module):
         backbone_args: Further arguments of the timm constructor, such as ``depth`` or ``embed_dim``.
         drop_path: Stochastic depth rate of the last block.
         patch_stride: Stride of the patch embedding; below the patch size, patches overlap.
-        glca: Switch the global-local branch on.
-        glca_ratio: Share of the patches taken as local queries (paper: 0.1 fine-grained, 0.3 re-ID).
-        glca_rounding: How ratio times patches becomes a count (D4).
-        glca_candidates: Whether the class token is added to the best R patches or is one of the best R tokens (D3).
-        glca_input: Tokens the branch starts from: after the last block, or before it (D5).
-        glca_all_rows: Feed-forward on all rows between global-local blocks instead of the selected ones (D6).
-        glca_readout: What is read out of the 1 + R rows (D7); ``cls`` takes the fast path without rollout.
-        glca_copy: Start the branch from the backbone's last block and norm (D8).
-        glca_blocks: Number M of global-local blocks.
-        rollout_heads: How heads are fused in the rollout (D1).
-        rollout_depth: Number of newest blocks the rollout goes through; 0 means all (D2).
-        pwca: Switch the pair-wise branch on (training only).
-        pwca_partner: How partners are drawn (D9): ``any`` random perfect matching, ``inter`` or ``intra`` matching of
-            different or equal labels, ``uniform`` any other image, each on its own.
-        pwca_stream: Where the partner's keys come from: its pair-wise stream or its self-attention stream (D10).
-        pwca_head: ``shared`` final norm and classifier with self-attention, or its ``own`` (D11).
-        pwca_blocks: Number T of newest blocks that are pair-wise; 0 means all. Older blocks are shared with the
-            self-attention stream and cost nothing.
-        pwca_share: Share of the batch that is paired in a step, drawn anew each time: the same loss in expectation for
-            that share of the branch's cost.
-        fgvc_fusion: Fuse classes by adding probabilities, or logits (D12).
-        reid_fusion: Concatenate raw features, or each normalised first (D13).
-        glca_scale: Weight of the global-local half in the fused result (D14).
-        neck_feature: Take the retrieval feature before or after the BNNeck.
-        neck: Put a BNNeck in front of the re-ID classifier.
-        classifier: ``linear`` or ``cosine``.
-        cosine_scale: Factor on cosine logits.
-        side_information: Learnt embedding of camera and view added to all tokens before the first block (TransReID);
-            pictures of an unknown camera or view take the average embedding.
-        side_scale: Factor on that embedding (TransReID: 3.0).
+        glca: Global-local branch and rollout.
+        pwca: Pair-wise branch.
+        head: Neck and classifier of each branch.
+        fusion: Fusion of the branches at inference.
+        side: Camera and view embedding.
         num_cameras: Number of cameras, for side information.
         num_views: Number of views, for side information.
 
@@ -98,6 +61,7 @@ class DCAL(nn.Module):
         ConfigError: If the backbone isn't a plain ViT with a class token, or switches contradict each other.
     """
 
+    @takes_old_names
     def __init__(
         self,
         num_classes: int,
@@ -109,89 +73,60 @@ class DCAL(nn.Module):
         backbone_args: dict[str, Any] | None = None,
         drop_path: float = 0.1,
         patch_stride: int | None = None,
-        glca: bool = True,
-        glca_ratio: float = 0.3,
-        glca_rounding: Rounding = "floor",
-        glca_candidates: Candidates = "patches",
-        glca_input: Literal["last", "parallel"] = "last",
-        glca_all_rows: bool = False,
-        glca_readout: Readout = "mean",
-        glca_copy: bool = True,
-        glca_blocks: int = 1,
-        rollout_heads: HeadFusion = "mean",
-        rollout_depth: int = 0,
-        pwca: bool = True,
-        pwca_partner: Partner = "any",
-        pwca_stream: Literal["pwca", "sa"] = "pwca",
-        pwca_head: Literal["shared", "own"] = "shared",
-        pwca_blocks: int = 0,
-        pwca_share: float = 1.0,
-        fgvc_fusion: Literal["probability", "logit"] = "probability",
-        reid_fusion: Literal["concat", "normalized"] = "concat",
-        glca_scale: float = 1.0,
-        neck_feature: Literal["before", "after"] = "before",
-        neck: bool = True,
-        classifier: Classifier = "linear",
-        cosine_scale: float = 16.0,
-        side_information: SideInformation = "none",
-        side_scale: float = 3.0,
+        glca: GLCAConfig = GLCAConfig(),  # noqa: B008  (a plain record, never changed)
+        pwca: PWCAConfig = PWCAConfig(),  # noqa: B008
+        head: HeadConfig = HeadConfig(),  # noqa: B008
+        fusion: FusionConfig = FusionConfig(),  # noqa: B008
+        side: SideConfig = SideConfig(),  # noqa: B008
         num_cameras: int = 0,
         num_views: int = 0,
     ) -> None:
         super().__init__()
+        glca, pwca = as_record(GLCAConfig, glca, "glca"), as_record(PWCAConfig, pwca, "pwca")
+        head, side = as_record(HeadConfig, head, "head"), as_record(SideConfig, side, "side")
         if num_classes < 1:
             raise ConfigError(f"num_classes={num_classes}: give the number of training classes, at least 1")
-        if not 0 < glca_ratio <= 1:
-            raise ConfigError(f"glca_ratio={glca_ratio} must lie in (0, 1]: it is the share of patches that ask again")
-        if not 0 < pwca_share <= 1:
-            raise ConfigError(f"pwca_share={pwca_share} must lie in (0, 1]: use pwca=false to switch the branch off")
+        self.task, self.num_classes = task, num_classes
         self.image_size: tuple[int, int] = (image_size[0], image_size[1])
         self.vit = create_vit(
             backbone, image_size=self.image_size, pretrained=pretrained, drop_path=drop_path, patch_stride=patch_stride,
             **(backbone_args or {}),
         )  # fmt: skip
         depth, width = len(self.vit.blocks), self.vit.embed_dim
-        for name, value in (("rollout_depth", rollout_depth), ("pwca_blocks", pwca_blocks)):
+        for name, value in (("glca.rollout_depth", glca.rollout_depth), ("pwca.blocks", pwca.blocks)):
             if not 0 <= value <= depth:
                 raise ConfigError(f"{name}={value}: the backbone has {depth} blocks, give 1 to {depth}, or 0 for all")
-        if glca_blocks < 1:
-            raise ConfigError(f"glca_blocks={glca_blocks} must be at least 1: use glca=false to switch the branch off")
-        self.task, self.num_classes = task, num_classes
         self.prefix: int = self.vit.num_prefix_tokens
         grid = self.vit.patch_embed.grid_size
         self.grid_size: tuple[int, int] = (grid[0], grid[1])
-        self.feature_dim = 2 * width if glca else width
-        self.num_queries = num_local_queries(glca_ratio, grid[0] * grid[1], glca_rounding)
-        if glca and glca_readout == "cls+local" and glca_candidates == "tokens" and self.num_queries < 2:
+        self.feature_dim = 2 * width if glca.enabled else width
+        self.num_queries = num_local_queries(glca.ratio, grid[0] * grid[1], glca.rounding)
+        if glca.enabled and glca.readout == "cls+local" and glca.candidates == "tokens" and self.num_queries < 2:
             raise ConfigError(
-                f"glca_ratio={glca_ratio} of {grid[0] * grid[1]} patches leaves the class token alone, and "
-                "glca_readout='cls+local' nothing local to read: raise glca_ratio, or use glca_candidates='patches'"
+                f"glca.ratio={glca.ratio} of {grid[0] * grid[1]} patches leaves the class token alone, and "
+                "glca.readout='cls+local' nothing local to read: raise glca.ratio, or use glca.candidates='patches'"
             )
-        self.glca_candidates, self.glca_input = glca_candidates, glca_input
-        self.rollout_heads, self.rollout_depth = rollout_heads, rollout_depth or depth
-        self.use_pwca, self.pwca_partner, self.pwca_stream = pwca, pwca_partner, pwca_stream
-        self.pwca_blocks, self.pwca_share = pwca_blocks or depth, pwca_share
-        self.fgvc_fusion, self.reid_fusion, self.glca_scale = fgvc_fusion, reid_fusion, glca_scale
-        self.neck_feature = neck_feature
-
-        def head() -> BranchHead:
-            reid = task == "reid"
-            return BranchHead(
-                width, num_classes, neck=reid and neck, bias=not reid, classifier=classifier, cosine_scale=cosine_scale,
-                std=0.001 if reid else 0.02,
-            )  # fmt: skip
-
-        self.head = head()
+        self.glca_candidates, self.glca_input = glca.candidates, glca.input
+        self.rollout_heads, self.rollout_depth = glca.rollout_heads, glca.rollout_depth or depth
+        self.use_pwca, self.pwca_partner, self.pwca_stream = pwca.enabled, pwca.partner, pwca.stream
+        self.pwca_blocks, self.pwca_share = pwca.blocks or depth, pwca.share
+        self.fusion = as_record(FusionConfig, fusion, "fusion")
+        self.head = self._branch_head(width, head)
         self.glca = (
-            GLCA(
-                self.vit, blocks=glca_blocks, readout=glca_readout, all_rows=glca_all_rows, copy_weights=glca_copy
-            )
-            if glca
+            GLCA(self.vit, blocks=glca.blocks, readout=glca.readout, all_rows=glca.all_rows, copy_weights=glca.copy)
+            if glca.enabled
             else None
+        )
+        self.glca_head = self._branch_head(width, head) if glca.enabled else None
+        self.pwca_head = self._branch_head(width, head) if pwca.enabled and pwca.head == "own" else None
+        self.side = SideEmbedding(side.information, num_cameras, num_views, width, side.scale)
+
+    def _branch_head(self, width: int, head: HeadConfig) -> BranchHead:
+        reid = self.task == "reid"
+        return BranchHead(
+            width, self.num_classes, neck=reid and head.neck, bias=not reid, classifier=head.classifier,
+            cosine_scale=head.cosine_scale, std=0.001 if reid else 0.02,
         )  # fmt: skip
-        self.glca_head = head() if glca else None
-        self.pwca_head = head() if pwca and pwca_head == "own" else None
-        self.side = SideEmbedding(side_information, num_cameras, num_views, width, side_scale)
 
     def forward(
         self,
@@ -240,12 +175,16 @@ class DCAL(nn.Module):
         rollout = None if rollout is None else rollout[:, self.prefix :]
         return DCALOutput(sa, glca, pwca, rollout, selected, pwca_rows)
 
-    def _self_attention(self, x: Tensor, *, rollout: bool, pair: bool, picture: bool = False) -> _Trace:
+    def _self_attention(self, x: Tensor, *, rollout: bool, pair: bool, picture: bool = False) -> Trace:
         """Run the backbone's blocks and keep what the other branches read, not more: in evaluation it is the memory.
 
-        ``picture``: the rollout will be looked at, so maps are taken in passing where that is nearly free.
+        Args:
+            x: Tokens (B, N, C) before the first block.
+            rollout: Keep what the rollout reads.
+            pair: Keep what the pair-wise branch reads.
+            picture: The rollout is drawn, so maps are taken in passing where that is nearly free.
         """
-        trace = _Trace([x], [], [], [], [], [])
+        trace = Trace([x], [], [], [], [], [])
         for block in blocks_of(self.vit):
             hidden, attn = block.norm1(x), attention_of(block)
             query, key, value = project_qkv(attn, hidden)
@@ -277,7 +216,7 @@ class DCAL(nn.Module):
                 trace.maps.append(result.mean_map)
         return trace
 
-    def _pair_wise(self, trace: _Trace, label: Tensor | None, rows: Tensor | None) -> Branch:
+    def _pair_wise(self, trace: Trace, label: Tensor | None, rows: Tensor | None) -> Branch:
         blocks, x = blocks_of(self.vit)[-self.pwca_blocks :], trace.inputs[-1 - self.pwca_blocks]
         if rows is not None:
             x, label = x[rows], None if label is None else label[rows]
@@ -304,24 +243,24 @@ class DCAL(nn.Module):
         halves = []
         for branch in (output.sa, output.glca):
             if branch is not None:
-                half = branch.feature if self.neck_feature == "before" else branch.neck
+                half = branch.feature if self.fusion.neck_feature == "before" else branch.neck
                 half = half.to(torch.promote_types(half.dtype, torch.float32))
-                halves.append(F.normalize(half) if self.reid_fusion == "normalized" else half)
+                halves.append(F.normalize(half) if self.fusion.reid == "normalized" else half)
         if len(halves) == 2:
-            halves[1] = self.glca_scale * halves[1]
+            halves[1] = self.fusion.glca_scale * halves[1]
         return torch.cat(halves, dim=1)
 
     def probabilities(self, output: DCALOutput) -> Tensor:
         """Fused class probabilities (B, C), at least float32, each row summing to one."""
         logits = [b.logits.to(torch.promote_types(b.logits.dtype, torch.float32)) for b in output[:2] if b is not None]
-        weights = [1.0, self.glca_scale][: len(logits)]
-        if self.fgvc_fusion == "logit":
+        weights = [1.0, self.fusion.glca_scale][: len(logits)]
+        if self.fusion.fgvc == "logit":
             return sum((w * z for w, z in zip(weights, logits, strict=True)), torch.zeros_like(logits[0])).softmax(1)
         summed = sum((w * z.softmax(1) for w, z in zip(weights, logits, strict=True)), torch.zeros_like(logits[0]))
         return summed / sum(weights)
 
     def inference(self, image: Tensor) -> dict[str, Tensor]:
-        """What a user of the trained network wants, as plain tensors; the graph that export writes.
+        """Outputs for a user of the trained network, as plain tensors; the graph that export writes.
 
         Args:
             image: (B, 3, H, W), normalised.

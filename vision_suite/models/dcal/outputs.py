@@ -1,4 +1,4 @@
-"""What DCAL gives back."""
+"""Outputs of DCAL."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from torch import Tensor
 
 
 class Branch(NamedTuple):
-    """One branch's result.
+    """Result of one branch.
 
-    ``feature`` (B, D) before the neck's normalisation; ``neck`` (B, D) after it (the same tensor without a neck);
-    ``logits`` (B, C).
+    Attributes:
+        feature: (B, D) before the neck's normalisation.
+        neck: (B, D) after it, the same tensor without a neck.
+        logits: (B, C).
     """
 
     feature: Tensor
@@ -22,9 +24,13 @@ class Branch(NamedTuple):
 class DCALOutput(NamedTuple):
     """Every branch of one forward pass; a branch that is switched off, or off in evaluation, is None.
 
-    ``rollout`` (B, P) accumulated class-token weights over the P patches, at least float32.
-    ``pwca_rows`` (K,) int64 pictures the pair-wise branch holds, where those aren't all in order.
-    ``selected`` (B, 1 + R) int64 token numbers of the global-local queries, class token first.
+    Attributes:
+        sa: Self-attention branch.
+        glca: Global-local branch.
+        pwca: Pair-wise branch.
+        rollout: (B, P) accumulated class-token weights over the P patches, at least float32.
+        selected: (B, 1 + R) int64 token indices of the global-local queries, class token first.
+        pwca_rows: (K,) int64 pictures the pair-wise branch holds, where those aren't all in order.
     """
 
     sa: Branch
@@ -33,3 +39,23 @@ class DCALOutput(NamedTuple):
     rollout: Tensor | None
     selected: Tensor | None
     pwca_rows: Tensor | None = None
+
+
+class Trace(NamedTuple):
+    """Tensors of a pass through the backbone that other branches read; lists that none reads are shorter or empty.
+
+    Attributes:
+        inputs: Tokens (B, N, C) before each block and after the last.
+        queries: (B, H, N, D) of each block.
+        keys: (B, H, N, D) of each block.
+        values: (B, H, N, D) of each block.
+        lses: (B, H, N) log-sum-exps of each block.
+        maps: (B, N, N) probabilities of each block, averaged over heads.
+    """
+
+    inputs: list[Tensor]
+    queries: list[Tensor]
+    keys: list[Tensor]
+    values: list[Tensor]
+    lses: list[Tensor]
+    maps: list[Tensor]

@@ -20,7 +20,7 @@ class SideEmbedding(nn.Module):
         self.kind, self.scale, self.num_cameras, self.num_views = kind, scale, num_cameras, num_views
         for name, used, count in (("camera", "camera" in kind, num_cameras), ("view", "view" in kind, num_views)):
             if used and count < 1:
-                raise ConfigError(f"side_information={kind!r} needs num_{name}s of at least 1, got {count}")
+                raise ConfigError(f"side.information={kind!r} needs num_{name}s of at least 1, got {count}")
         size = (num_cameras if "camera" in kind else 1) * (num_views if "view" in kind else 1)
         self.table = None if kind == "none" else nn.Parameter(torch.zeros(size, 1, width))
         if self.table is not None:
@@ -30,7 +30,7 @@ class SideEmbedding(nn.Module):
         """Add the embedding to tokens (B, N, C); camera and view (B,) int64, -1 or beyond the table if unknown.
 
         Raises:
-            ConfigError: In training, if the data has no cameras or views at all.
+            ConfigError: The data has no cameras or views at all, in training.
         """
         if self.table is None:
             return x
@@ -42,11 +42,11 @@ class SideEmbedding(nn.Module):
             if number is None:
                 if self.training:
                     raise ConfigError(
-                        f"side_information={self.kind!r} needs each picture's {name}: the data gives none"
+                        f"side.information={self.kind!r} needs each picture's {name}: the data gives none"
                     )
                 number = torch.full_like(row, -1)
             known = known & (number >= 0) & (number < count)
             row = row * count + number
-        # Pictures from an unknown place, as in prediction, take the average place.
-        places = torch.cat([self.table, self.table.mean(0, keepdim=True)])
-        return x + self.scale * places[torch.where(known, row, len(self.table))]
+        # Pictures of an unknown camera or view, as in prediction, take the average embedding.
+        rows = torch.cat([self.table, self.table.mean(0, keepdim=True)])
+        return x + self.scale * rows[torch.where(known, row, len(self.table))]

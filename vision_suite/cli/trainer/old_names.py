@@ -1,0 +1,158 @@
+"""Settings of a model under names of before, in flags and configuration files, put under their names of today.
+
+`vision_suite.renamed` holds the names. The parser knows only those of today, so this happens before it reads: a flag
+is renamed where it stands; a file that holds an old name is handed to the parser as text, with the new one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vision_suite.cli.configs import is_inline
+from vision_suite.cli.trainer.arguments import Option, options
+from vision_suite.renamed import given_twice, new_name, with_new_names
+
+SPELLING = ("init_args", "dict_kwargs")
+FILES = (".yaml", ".yml", ".json")
+
+
+def renamed_arguments(argv: Sequence[str]) -> list[str]:
+    """The argument list with the model's settings under their names of today.
+
+    Args:
+        argv: Command and options, names of configurations already replaced by files.
+
+    Raises:
+        ConfigError: One file, or the flags, give a setting under its old and its new name.
+    """
+    words = list(argv)
+    found = list(options(argv))
+    flags = {_key(option.flag) for option in found}
+    named = [_class_of(option) for option in found]
+    # A flag before the first mention of a class belongs to it.
+    model = next((name for name in named if name is not None), "")
+    for option, name in zip(found, named, strict=True):
+        model = name or model
+        if option.value is None or not (option.is_config or option.flag.startswith("--model")):
+            continue
+        if option.is_config or option.flag == "--model":
+            flag, value = option.flag, _renamed_text(option, model)
+        else:
+            flag, value = _renamed_flag(option, model, flags), option.value
+        joined = option.stop - option.start == 1
+        words[option.start : option.stop] = [f"{flag}={value}"] if joined else [flag, value]
+    return words
+
+
+def _key(flag: str) -> str:
+    """The dotted key of a flag, without the words that only say how a class is spelt."""
+    return ".".join(part for part in flag.lstrip("-").split(".") if part not in SPELLING)
+
+
+def _renamed_flag(option: Option, model: str, flags: set[str]) -> str:
+    name = _key(option.flag).removeprefix("model.")
+    dotted = new_name(model, name, _loaded(str(option.value)))
+    if dotted is None:
+        return option.flag
+    if f"model.{dotted}" in flags:
+        raise given_twice(f"--model.{name}", f"--model.{dotted}")
+    return option.flag.removesuffix(name) + dotted
+
+
+def _renamed_text(option: Option, model: str) -> str:
+    """The value of ``-c`` or ``--model``: unchanged unless it holds an old name."""
+    contents, folder = _read(option.value, Path(), whole=option.is_config)
+    if not isinstance(contents, dict):
+        return str(option.value)
+    renamed = _renamed_config(contents, folder, model) if option.is_config else _renamed_model(contents, folder, model)
+    if renamed is contents:
+        return str(option.value)
+    return yaml.safe_dump(renamed, default_flow_style=True, width=sys.maxsize).strip()
+
+
+def _renamed_config(config: dict[str, Any], folder: Path, model: str) -> dict[str, Any]:
+    """A configuration, the same object if it holds no old name."""
+    section, below = _read(config.get("model"), folder)
+    renamed = _renamed_model(section, below, model) if isinstance(section, dict) else section
+    keys = {}
+    for key, value in config.items():
+        dotted = new_name(model, _key(key).removeprefix("model."), value) if key.startswith("model.") else None
+        keys[key] = key if dotted is None else f"model.{dotted}"
+        if dotted is not None and f"model.{dotted}" in config:
+            raise given_twice(key, f"model.{dotted}")
+    if renamed is section and all(old == new for old, new in keys.items()):
+        return config
+    moved = {keys[key]: _absolute(value, folder) for key, value in config.items()}
+    return {**moved, "model": renamed} if "model" in config else moved
+
+
+def _renamed_model(section: dict[str, Any], folder: Path, model: str) -> dict[str, Any]:
+    """The section of a model, the same object if it holds no old name."""
+    settings = section.get("init_args")
+    if not isinstance(settings, dict):
+        return section
+    renamed = with_new_names(_short(section.get("class_path")) or model, settings)
+    if renamed == settings:
+        return section
+    return {**_absolute(section, folder), "init_args": _absolute(renamed, folder)}
+
+
+def _class_of(option: Option) -> str | None:
+    """The model's class that an option names."""
+    if option.value is None:
+        return None
+    if option.is_config:
+        contents, folder = _read(option.value, Path(), whole=True)
+        section, _ = _read(contents.get("model"), folder) if isinstance(contents, dict) else (None, folder)
+    elif _key(option.flag) == "model":
+        section, _ = _read(option.value, Path())
+    else:
+        return _short(option.value) if _key(option.flag) == "model.class_path" else None
+    return _short(section.get("class_path") if isinstance(section, Mapping) else section)
+
+
+def _short(class_path: object) -> str | None:
+    return class_path.rsplit(".", 1)[-1] if isinstance(class_path, str) else None
+
+
+def _read(value: object, folder: Path, *, whole: bool = False) -> tuple[Any, Path]:
+    """A section and the folder that its own paths are relative to; what cannot be read is left to the parser.
+
+    Args:
+        value: Section, text of a section, or path of a file.
+        folder: Folder that the path is relative to.
+        whole: The file is a whole configuration, which may have any name.
+    """
+    if not isinstance(value, str):
+        return value, folder
+    if is_inline(value):
+        return _loaded(value), folder
+    path = folder / value
+    if not (whole or value.endswith(FILES)) or not path.is_file():
+        return value, folder
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8")), path.parent
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return value, folder
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _absolute(value: Any, folder: Path) -> Any:
+    """A section, the paths of files in it no longer relative to the folder of the file that names them."""
+    if isinstance(value, dict):
+        return {key: _absolute(item, folder) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_absolute(item, folder) for item in value]
+    is_file = isinstance(value, str) and value.endswith(FILES) and (folder / value).is_file()
+    return str((folder / value).resolve()) if is_file else value
