@@ -23,8 +23,7 @@ from vision_suite.optim import OptimConfig
 from vision_suite.records import as_record
 from vision_suite.renamed import takes_old_names
 from vision_suite.types import DetectionReport, TADBatch
-from vision_suite.types.data import TADSource
-from vision_suite.types.tad import FeatureBatch
+from vision_suite.types.tad import FeatureBatch, TADSource
 
 OPTIM = OptimConfig(name="adam", lr=1e-3, weight_decay=1e-4, decay_all=True, schedule="constant")
 CURVES = 16  # videos whose boundary curves are kept for drawing

@@ -26,7 +26,8 @@ from vision_suite.models.oat.data_checks import check_inputs, check_trials
 from vision_suite.models.oat.rows import PathArrays, logit_rows, path_rows, split_rows, unpack_paths
 from vision_suite.optim import OptimConfig
 from vision_suite.types import PADDING, Report, ScanpathBatch, ScanpathReport
-from vision_suite.types.data import ScanpathSource, Split
+from vision_suite.types.data import Split
+from vision_suite.types.scanpath import ScanpathSource
 
 OPTIM = OptimConfig(name="adam", lr=1e-4, weight_decay=0.0, schedule="constant")
 

@@ -18,7 +18,7 @@ from vision_suite.models.csa.recognizer import SequenceRecognizer, averaged, run
 from vision_suite.optim import OptimConfig
 from vision_suite.types import DetectionReport, TADBatch
 from vision_suite.types.arrays import Floats
-from vision_suite.types.data import TADSource
+from vision_suite.types.tad import TADSource
 
 OPTIM = OptimConfig(lr=3e-3)
 # Columns of the collected rows, one row a time step: video, seconds of step 0, seconds of a step, label, probabilities.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from vision_suite.types import Report
 from vision_suite.types.arrays import Floats, Floats32, Ints
+from vision_suite.types.data import Data, Split
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -218,3 +220,28 @@ def object_pitch(boxes: npt.NDArray[np.floating[Any]]) -> float:
             return pitch
     side = float(np.mean(np.asarray(boxes)[:, 2:] - np.asarray(boxes)[:, :2]))
     return side if side > 0 else 1.0
+
+
+class ScanpathSource(Data, Protocol):
+    """Facts of scanpath data, see `vision_suite.datasets.scanpath.ScanpathData`.
+
+    Attributes:
+        num_objects: Most objects of a scene.
+        num_positions: Rows or columns of the largest grid, 0 where objects stand freely.
+    """
+
+    num_objects: int
+    num_positions: int
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """Settings that turn objects into the network's input, in plain values."""
+
+    def trials(self, stage: Split) -> Sequence[Trial]:
+        """Trials of a stage, in the order in which batches number them; pieces where recordings are cut."""
+
+    def recordings(self, stage: Split) -> Sequence[Trial]:
+        """Whole recordings of a stage; a piece's ``recording`` is its index here."""
+
+    def scenes(self, stage: Split) -> Mapping[str, Scene]:
+        """Scenes of a stage by name."""

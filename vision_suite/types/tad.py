@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict
 
 from vision_suite.types import Report
+from vision_suite.types.data import Data, EvalSplit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,3 +81,25 @@ class DetectionReport(Report):
     predictions: dict[str, Any] = field(repr=False)
     errors: dict[str, Any] = field(repr=False)
     curves: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+
+class VideoFacts(Protocol):
+    """Facts of one video, see `vision_suite.datasets.tad.annotations.Video`."""
+
+    @property
+    def name(self) -> str:
+        """Id without ``v_``."""
+
+    @property
+    def duration(self) -> float:
+        """Seconds, NaN if unknown."""
+
+
+class TADSource(Data, Protocol):
+    """Facts of data for temporal action detection, see `vision_suite.datasets.tad.TADData`."""
+
+    def videos(self, stage: EvalSplit) -> Sequence[VideoFacts]:
+        """Videos of a stage, in the order in which batches number them."""
+
+    def ground_truth(self, stage: EvalSplit) -> dict[str, Any]:
+        """Annotations of a stage as an ActivityNet dictionary."""
