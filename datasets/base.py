@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, get_args
 
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.trainer.states import TrainerFn
@@ -15,8 +15,7 @@ from torch.utils.data import Dataset
 
 from vision_suite.datasets.loading import BatchLoader
 from vision_suite.datasets.samplers import EpochBatchSampler, ShardedBatchSampler
-
-Stage = Literal["fit", "validate", "test", "predict"]
+from vision_suite.types.data import Stage as Stage
 
 
 class BaseData(LightningDataModule, ABC):

@@ -25,10 +25,10 @@ from vision_suite.lit_modules.loading import with_renamed_settings
 from vision_suite.optim import OptimConfig, build_optimizer, peak_lr
 from vision_suite.records import as_record
 from vision_suite.types import Report
-from vision_suite.types.data import Data, EvalSplit
+from vision_suite.types.data import Data, EvaluationStage
 
 EvalStage = Literal["val", "test"]
-SPLITS: dict[EvalStage, EvalSplit] = {"val": "validate", "test": "test"}
+SPLITS: dict[EvalStage, EvaluationStage] = {"val": "validate", "test": "test"}
 MetricT = TypeVar("MetricT", bound=Metric)
 
 

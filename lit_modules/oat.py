@@ -26,7 +26,7 @@ from vision_suite.models.oat.data_checks import check_inputs, check_trials
 from vision_suite.models.oat.rows import PathArrays, logit_rows, path_rows, split_rows, unpack_paths
 from vision_suite.optim import OptimConfig
 from vision_suite.types import PADDING, Report, ScanpathBatch, ScanpathReport
-from vision_suite.types.data import Split
+from vision_suite.types.data import Stage
 from vision_suite.types.scanpath import ScanpathSource
 
 OPTIM = OptimConfig(name="adam", lr=1e-4, weight_decay=0.0, schedule="constant")
@@ -185,7 +185,7 @@ class LitOAT(LitBase):
         """Finite metrics; others, such as the likelihood of a path that cannot come, are for tables only."""
         return {name: value for name, value in report.metrics.items() if math.isfinite(value)}
 
-    def _check(self, *parts: Split) -> None:
+    def _check(self, *parts: Stage) -> None:
         check_inputs(self.model, self.data.preprocessing, self.data.num_positions)
         for part in parts:
             check_trials(self.model, self.data.trials(part), part)

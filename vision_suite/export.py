@@ -25,7 +25,7 @@ from vision_suite.errors import ExportError, MissingDependencyError
 from vision_suite.ops.attention import portable_attention
 
 Format = Literal["torch_export", "onnx"]
-Run = Callable[[Tensor], dict[str, Tensor]]
+Forward = Callable[[Tensor], dict[str, Tensor]]
 
 SUFFIXES: dict[Format, str] = {"torch_export": ".pt2", "onnx": ".onnx"}
 OPSET = 20
@@ -135,7 +135,7 @@ class Graph(nn.Module):
         }
 
 
-def load_exported(path: Path) -> tuple[Run, dict[str, Any]]:
+def load_exported(path: Path) -> tuple[Forward, dict[str, Any]]:
     """A written file as a function from pictures to outputs, and its metadata.
 
     Args:
@@ -172,8 +172,8 @@ def load_exported(path: Path) -> tuple[Run, dict[str, Any]]:
 
 
 def compare(
-    reference: Run,
-    exported: Run,
+    reference: Forward,
+    exported: Forward,
     image_size: tuple[int, int],
     num_queries: int,
     batches: Sequence[int],

@@ -11,10 +11,10 @@ from vision_suite.errors import ConfigError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Record = TypeVar("Record", bound="DataclassInstance")
+RecordT = TypeVar("RecordT", bound="DataclassInstance")
 
 
-def as_record(kind: type[Record], value: Record | Mapping[str, Any], section: str) -> Record:
+def as_record(kind: type[RecordT], value: RecordT | Mapping[str, Any], section: str) -> RecordT:
     """A record as it is, or made of the plain containers of a checkpoint.
 
     Args:

@@ -141,11 +141,11 @@ def draw_all(
     return [entry for chunk in drawn for entry in chunk]
 
 
-Run = Callable[[Sequence[Sequence[Drawing]], Path, int], Iterator[tuple[int, list[Drawn]]]]
+ChunkRunner = Callable[[Sequence[Sequence[Drawing]], Path, int], Iterator[tuple[int, list[Drawn]]]]
 
 
 @contextmanager
-def _runner(workers: int) -> Iterator[Run]:
+def _runner(workers: int) -> Iterator[ChunkRunner]:
     """Something that draws chunks in any order: this process, or a pool that dies with it."""
     if workers <= 1:
         yield lambda chunks, folder, size: ((i, _draw_chunk(chunk, folder, size)) for i, chunk in enumerate(chunks))

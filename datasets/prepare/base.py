@@ -14,13 +14,11 @@ from typing import Any, ClassVar
 from vision_suite.datasets.prepare.archives import sha256_of
 from vision_suite.datasets.prepare.fetch import Archive, building, data_dir, locked
 from vision_suite.errors import ConfigError, DataError
+from vision_suite.types import Progress as Progress
 
 logger = logging.getLogger(__name__)
 MANIFEST = "MANIFEST.json"
 ATTRIBUTION = "ATTRIBUTION.txt"
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of a stage, the number of its steps that are done, and the number of all its steps."""
 
 
 @dataclass(frozen=True)

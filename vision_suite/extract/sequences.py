@@ -12,7 +12,8 @@ from vision_suite.datasets.tad.sampling import FeatureInfo, read_info, write_inf
 from vision_suite.errors import CheckpointError, DataError
 from vision_suite.layers.grouped import pad_channels
 from vision_suite.models.csa.recognizer import SequenceRecognizer
-from vision_suite.video.store import Extracted, Progress, Store, checksum
+from vision_suite.types import Progress
+from vision_suite.video.store import Extracted, Store, checksum
 
 
 def recognizer_from(contents: dict[str, object], path: Path) -> SequenceRecognizer:

@@ -9,12 +9,11 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from vision_suite.ops._register import wide_dtype
+from vision_suite.ops._register import Maybe, wide_dtype
 
 OUTPUTS = ("out", "lse", "extra", "mean_map")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 MAX_WIDTH, MAX_READOUTS = 256, 8
-Maybe = Tensor | None
 
 
 def _shapes(q: Tensor, k: Tensor) -> str:

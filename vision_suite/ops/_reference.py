@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vision_suite.ops._register import wide_dtype
+from vision_suite.ops._register import Maybe, wide_dtype
 
-Maybe = Tensor | None
 ROWS = 64
 
 

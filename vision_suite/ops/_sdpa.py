@@ -6,9 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vision_suite.ops._register import wide_dtype
-
-Maybe = Tensor | None
+from vision_suite.ops._register import Maybe, wide_dtype
 
 
 def attention(

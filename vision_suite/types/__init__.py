@@ -6,18 +6,23 @@ and the names of a task are loaded on first use.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import lazy_loader
 
+Progress = Callable[[str, int, int], None]
+"""Function called with the name of a step, the number done and the number in all."""
+
 
 @dataclass(frozen=True)
 class Report:
-    """What any evaluation leaves behind for tables and pictures.
+    """Result of any evaluation, for tables and pictures.
 
     Attributes:
-        metrics: Scalars by name. protocol: Everything needed to read the numbers.
+        metrics: Scalars by name.
+        protocol: Everything needed to read the numbers.
     """
 
     metrics: dict[str, float]
@@ -49,4 +54,4 @@ else:
             "scanpath": ["BACKGROUND", "PADDING", "Condition", "ScanpathBatch", "ScanpathReport", "Scene", "Trial"],
         },
     )
-    __all__ = ["Report", *_names]
+    __all__ = ["Progress", "Report", *_names]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, Protocol
 
-EvalSplit = Literal["validate", "test"]
-Split = Literal["fit", "validate", "test", "predict"]
+EvaluationStage = Literal["validate", "test"]
+Stage = Literal["fit", "validate", "test", "predict"]
 
 
 class Data(Protocol):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from vision_suite.types import Report
 from vision_suite.types.arrays import Floats, Floats32, Ints
-from vision_suite.types.data import Data, Split
+from vision_suite.types.data import Data, Stage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -237,11 +237,11 @@ class ScanpathSource(Data, Protocol):
     def preprocessing(self) -> dict[str, Any]:
         """Settings that turn objects into the network's input, in plain values."""
 
-    def trials(self, stage: Split) -> Sequence[Trial]:
+    def trials(self, stage: Stage) -> Sequence[Trial]:
         """Trials of a stage, in the order in which batches number them; pieces where recordings are cut."""
 
-    def recordings(self, stage: Split) -> Sequence[Trial]:
+    def recordings(self, stage: Stage) -> Sequence[Trial]:
         """Whole recordings of a stage; a piece's ``recording`` is its index here."""
 
-    def scenes(self, stage: Split) -> Mapping[str, Scene]:
+    def scenes(self, stage: Stage) -> Mapping[str, Scene]:
         """Scenes of a stage by name."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict
 
 from vision_suite.types import Report
-from vision_suite.types.data import Data, EvalSplit
+from vision_suite.types.data import Data, EvaluationStage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,8 +98,8 @@ class VideoFacts(Protocol):
 class TADSource(Data, Protocol):
     """Facts of data for temporal action detection, see `vision_suite.datasets.tad.TADData`."""
 
-    def videos(self, stage: EvalSplit) -> Sequence[VideoFacts]:
+    def videos(self, stage: EvaluationStage) -> Sequence[VideoFacts]:
         """Videos of a stage, in the order in which batches number them."""
 
-    def ground_truth(self, stage: EvalSplit) -> dict[str, Any]:
+    def ground_truth(self, stage: EvaluationStage) -> dict[str, Any]:
         """Annotations of a stage as an ActivityNet dictionary."""

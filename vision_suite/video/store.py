@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from torch import Tensor
 
 from vision_suite.errors import DataError
 
-Progress = Callable[[str, int, int], None]  # of a stage's name, the number done and the number in all
 EXTRACTOR = "extractor.json"
 PATHS = ("checkpoint", "weights")  # paths of weights, noted for readers; the checksum tells which they are
 

@@ -18,7 +18,7 @@ from vision_suite.callbacks.run_dir import share_run_dir
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types.arrays import Ints
 
-Rows = npt.NDArray[Any]
+Column = npt.NDArray[Any]
 
 INDEX = "index"
 LAYOUT = "columns.json"
@@ -39,7 +39,7 @@ class PartWriter:
         self._layout: dict[str, tuple[str, list[int]]] = {}
         self._files: dict[str, BufferedWriter] = {}
 
-    def append(self, batch: Mapping[str, Rows]) -> None:
+    def append(self, batch: Mapping[str, Column]) -> None:
         """Write a batch: by column an array (B, ...); ``index`` (B,) int64 must be among them.
 
         Raises:
@@ -75,7 +75,7 @@ class Predictions:
 
     index: Ints
     duplicates: int
-    columns: dict[str, Rows] = field(repr=False)
+    columns: dict[str, Column] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -112,7 +112,7 @@ def merge(parts: list[Path], folder: Path) -> Predictions:
     index, first = np.unique(everything, return_index=True)
     starts = np.cumsum([0, *(layout["rows"] for _, layout in filled)])
     folder.mkdir(parents=True, exist_ok=True)
-    joined: dict[str, Rows] = {}
+    joined: dict[str, Column] = {}
     for name, pieces in opened.items():
         dtype, shape = columns[name]
         target = np.memmap(folder / name, mode="w+", dtype=dtype, shape=(len(index), *shape))
@@ -153,7 +153,7 @@ def require_keys(module: LightningModule, outputs: Any, keys: Collection[str]) -
         raise ConfigError(f"{type(module).__name__}.predict_step must return a mapping with {names}")
 
 
-def _open(part: Path, name: str, layout: dict[str, Any]) -> Rows:
+def _open(part: Path, name: str, layout: dict[str, Any]) -> Column:
     """One column of one part."""
     dtype, shape = layout["columns"][name]
     return np.memmap(part / name, mode="r", dtype=dtype, shape=(layout["rows"], *shape))

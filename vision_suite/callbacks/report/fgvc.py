@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -12,9 +12,9 @@ from vision_suite.callbacks.report.base import BRANCHES, ReportView, Rows, Shown
 from vision_suite.datasets.base import BaseData
 from vision_suite.datasets.pictures.data import PictureData
 from vision_suite.types import ClassificationReport
+from vision_suite.types.data import EvaluationStage
 from vision_suite.viz.fgvc import ConfusionRow, confusion_sheet, most_confused
 
-Stage = Literal["validate", "test"]
 EXAMPLES = 3
 
 
@@ -68,8 +68,8 @@ def classification_pictures(
                 confusion,
                 _name(data, confusion.label),
                 _name(data, confusion.prediction),
-                _originals(data, cast(Stage, stage), report.index[mistaken][order].tolist()),
-                _originals(data, cast(Stage, stage), report.index[of_class][right_first].tolist()),
+                _originals(data, cast("EvaluationStage", stage), report.index[mistaken][order].tolist()),
+                _originals(data, cast("EvaluationStage", stage), report.index[of_class][right_first].tolist()),
             )
         )
     if not rows:
@@ -79,7 +79,7 @@ def classification_pictures(
     return {"confusions": confusion_sheet(rows, title=f"{title}: most confused classes", subtitle=facts)}
 
 
-def _originals(data: PictureData, stage: Stage, indices: Sequence[int]) -> list[Image.Image]:
+def _originals(data: PictureData, stage: EvaluationStage, indices: Sequence[int]) -> list[Image.Image]:
     """The original pictures at these indices."""
     return [data.picture(stage, index) for index in indices]
 

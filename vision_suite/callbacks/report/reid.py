@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -12,9 +12,8 @@ from vision_suite.callbacks.report.base import Shown as ShownSettings
 from vision_suite.datasets.base import BaseData
 from vision_suite.datasets.pictures.data import PictureData
 from vision_suite.types import RetrievalReport
+from vision_suite.types.data import EvaluationStage
 from vision_suite.viz.reid import RankedRow, StripPicture, cmc_curves, gallery_strip
-
-Stage = Literal["validate", "test"]
 
 
 class RetrievalView(ReportView[RetrievalReport]):
@@ -75,12 +74,12 @@ def retrieval_pictures(
         ("gallery_random", drawn, f"{count} queries drawn at random"),
         ("gallery_hardest", hardest, f"the {count} queries of lowest AP"),
     ):
-        rows = [_ranked(report, data, cast(Stage, stage), int(query)) for query in chosen]
+        rows = [_ranked(report, data, cast("EvaluationStage", stage), int(query)) for query in chosen]
         pictures[name] = gallery_strip(rows, title=f"{title}: {what}", subtitle=facts)
     return pictures
 
 
-def _ranked(report: RetrievalReport, data: PictureData, stage: Stage, query: int) -> RankedRow:
+def _ranked(report: RetrievalReport, data: PictureData, stage: EvaluationStage, query: int) -> RankedRow:
     """One query with its ranked gallery."""
     _, identity, camera = data.record(stage, int(report.query_index[query]))
     entries = []

@@ -13,7 +13,7 @@ from typing import Protocol
 from vision_suite.cli.hints import did_you_mean
 
 LONGEST = 300
-Finding = tuple[int, str]  # index in the text, and the line
+LineFinding = tuple[int, str]  # index in the text, and the line
 
 
 class Vocabulary(Protocol):
@@ -51,7 +51,7 @@ def explain(text: str, known: Vocabulary) -> str:
     return flat if len(flat) <= LONGEST else flat[:LONGEST] + " ..."
 
 
-def _required(text: str, known: Vocabulary) -> Finding | None:
+def _required(text: str, known: Vocabulary) -> LineFinding | None:
     match = re.search(r"arguments are required: (.+)", text)
     if match is None:
         return None
@@ -62,7 +62,7 @@ def _required(text: str, known: Vocabulary) -> Finding | None:
     )
 
 
-def _unknown_setting(text: str, known: Vocabulary) -> Finding | None:
+def _unknown_setting(text: str, known: Vocabulary) -> LineFinding | None:
     match = re.search(
         r"Option '(?P<option>[^']+)' is not accepted"
         r"|unrecognized arguments: (?P<flag>.+)"
@@ -84,7 +84,7 @@ def _unknown_setting(text: str, known: Vocabulary) -> Finding | None:
     return match.start(), f"unknown setting '{key}'{did_you_mean(key, known.flags())}"
 
 
-def _unknown_class(text: str, known: Vocabulary) -> Finding | None:
+def _unknown_class(text: str, known: Vocabulary) -> LineFinding | None:
     match = re.search(
         r"module '[^']+' has no attribute '(?P<attribute>[^']+)'"
         r"|No module named '(?P<module>[^']+)'"
@@ -104,7 +104,7 @@ def _unknown_class(text: str, known: Vocabulary) -> Finding | None:
     return match.start(), f"--{key} {given}: no such class{did_you_mean(given, names) or _listed(names)}"
 
 
-def _wrong_value(text: str, known: Vocabulary) -> Finding | None:
+def _wrong_value(text: str, known: Vocabulary) -> LineFinding | None:
     match = re.search(r"Expected an? (?P<kind>.+?)\. Got value: (?P<value>.*)", text)
     if match is None:
         return None

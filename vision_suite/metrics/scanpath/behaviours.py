@@ -19,8 +19,8 @@ from vision_suite.types.arrays import Floats, Ints
 BEHAVIOURS = ("correct", "length", "search", "refix", "revisit")
 KINDS = ("target", "same_category", "similar_colour", "other", "background")
 
-Target: TypeAlias = int | np.integer[Any] | Collection[int] | None
-TargetedPath: TypeAlias = tuple[Sequence[int] | Ints, Target]
+TargetObjects: TypeAlias = int | np.integer[Any] | Collection[int] | None
+TargetedPath: TypeAlias = tuple[Sequence[int] | Ints, TargetObjects]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class BehaviourDelta(float):
         return super().__new__(cls, delta)
 
 
-def behaviour(sequence: Sequence[int] | Ints, target: Target) -> Floats:
+def behaviour(sequence: Sequence[int] | Ints, target: TargetObjects) -> Floats:
     """Measure the five behaviours of one scanpath.
 
     A run of fixations on one object counts one search if the object is new, one revisit if it was left before, and its

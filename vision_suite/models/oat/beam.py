@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vision_suite.errors import ConfigError
 from vision_suite.models.oat.decoding import seconds
-from vision_suite.models.oat.generated import Prefix, Record, Scanpaths, evaluating, first_without_end
+from vision_suite.models.oat.generated import GenerationRecord, Prefix, Scanpaths, evaluating, first_without_end
 from vision_suite.models.oat.network import OAT
 from vision_suite.models.oat.relative import MEMORY
 from vision_suite.models.oat.transformer import Past
@@ -39,7 +39,7 @@ def beam_search(
         prefix = Prefix.of(model, batch, max_length)
         scenes = model.encode(batch)
         count, width = scenes.usable.shape
-        record = Record(scenes, max_length, num_beams)
+        record = GenerationRecord(scenes, max_length, num_beams)
         past = [Past() for _ in model.decoder]
         # One beam is the start; the others must lose against its continuations.
         total = torch.full((count, num_beams), -torch.inf, device=scenes.start.device)

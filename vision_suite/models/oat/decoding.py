@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vision_suite.errors import ConfigError
-from vision_suite.models.oat.generated import Prefix, Record, Scanpaths, evaluating, first_without_end
+from vision_suite.models.oat.generated import GenerationRecord, Prefix, Scanpaths, evaluating, first_without_end
 from vision_suite.models.oat.network import OAT
 from vision_suite.models.oat.relative import MEMORY
 from vision_suite.models.oat.transformer import Past
@@ -103,7 +103,7 @@ def _roll_out(
     with evaluating(model):
         prefix = Prefix.of(model, batch, max_length)
         scenes = model.encode(batch)
-        record = Record(scenes, max_length, num_paths)
+        record = GenerationRecord(scenes, max_length, num_paths)
         past = [Past() for _ in model.decoder]
         # Places of the running batch: which scene and path they hold, and whether that is unfinished.
         scene, path = torch.meshgrid(

@@ -79,7 +79,7 @@ class Prefix:
         return Prefix(columns, given, duration)
 
 
-class Record:
+class GenerationRecord:
     """Paths as they grow, by scene and number of the path, in the order of the batch.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.scanpath.behaviours import BehaviourDelta, Target, behaviour_delta, delta_of_means
+from vision_suite.metrics.scanpath.behaviours import BehaviourDelta, TargetObjects, behaviour_delta, delta_of_means
 from vision_suite.metrics.scanpath.pairwise.multimatch import FEWEST
 from vision_suite.metrics.scanpath.pairwise.scores import PAIR_SCORES, PairSettings, Stimulus, describe
 from vision_suite.metrics.scanpath.paths import Scanpath
@@ -90,7 +90,7 @@ def scanpath_scores(
     scores: Sequence[str] = ("sequence_score", "edit_distance"),
     *,
     scenes: Sequence[Stimulus] | None = None,
-    targets: Sequence[Target] | None = None,
+    targets: Sequence[TargetObjects] | None = None,
     tasks: Sequence[Hashable] | None = None,
     settings: PairSettings | None = None,
     max_fixations: int | None = None,
@@ -230,9 +230,9 @@ def delta_interval(delta: BehaviourDelta, *, resamples: int, level: float = 0.95
 
 
 def _with_targets(
-    paths: Sequence[Sequence[Scanpath]], targets: Sequence[Target]
-) -> list[list[tuple[Sequence[int] | Ints, Target]]]:
-    out: list[list[tuple[Sequence[int] | Ints, Target]]] = []
+    paths: Sequence[Sequence[Scanpath]], targets: Sequence[TargetObjects]
+) -> list[list[tuple[Sequence[int] | Ints, TargetObjects]]]:
+    out: list[list[tuple[Sequence[int] | Ints, TargetObjects]]] = []
     for group, target in zip(paths, targets, strict=True):
         if any(path.objects is None for path in group):
             raise DataError("delta needs the objects of every scanpath: give Scanpath(objects=...), or no targets")
