@@ -1,7 +1,7 @@
-"""OneStop-mini: two readers of twelve pages for the answer to a question, words as objects.
+"""OneStop-mini prepared once: two subjects reading twelve pages for the answer to a question, words as objects.
 
 Eye movements of OneStop (Berzak et al., 2025) as one Python package carries them. A proxy of two readers: it shows
-whether code learns, and cannot rank methods finely. Converted into the plain form of `scanpath_table`, and read by it.
+whether code learns, and cannot rank methods finely. Converted into the plain form of `readers.table`, and read by it.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ Row = dict[str, str]
 
 @dataclass
 class Page:
-    """A page: its words in reading order with their boxes, and its readings.
+    """A page: its words in reading order, where they stand, and who read it.
 
     Attributes:
-        name: Name, such as 2_1_5_Adv.
-        size: Width and height of the picture.
-        question: Question whose answer the reader looks for.
+        name: Name of the page in the package.
+        size: Width and height of the picture in pixels.
+        question: Question that the readers answer.
         words: Labels of the words.
-        boxes: Boxes of the words in pixels of the picture.
+        boxes: x1, y1, x2, y2 of each word, in pixels of the picture.
         norms: Values of each word, see ``NORMS``.
         answer: Indices of the words of the answer.
-        readings: Words and x, y, duration in ms of the fixations of each reader.
+        readings: Words, and x, y, duration in ms, of the fixations by reader.
     """
 
     name: str
@@ -170,11 +170,11 @@ def write(
     """Write the set into the empty path ``part``: scenes.jsonl, trials.jsonl, pictures, and vectors if there are any.
 
     Args:
-        part: Folder to create.
-        pages: Pages, as `convert` gives them.
-        members: Files of the package, with the pictures.
+        part: Empty path.
+        pages: Pages that `convert` found.
+        members: The package's files, with the pictures.
         vectors: Vectors of the words and the question of each page, one page after another.
-        without_word: Fixations left out, for the manifest.
+        without_word: Number of fixations left out, for the manifest.
     """
     for name in ("pages", "questions", *(() if vectors is None else ("words", "words_norms"))):
         (part / name).mkdir(parents=True)
