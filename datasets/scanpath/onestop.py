@@ -31,7 +31,7 @@ Row = dict[str, str]
 
 @dataclass
 class Page:
-    """A page: its words in reading order with their boxes, and its readings.
+    """A page: its words in reading order, where they stand, and who read it.
 
     Attributes:
         name: Name of the page in the package.
