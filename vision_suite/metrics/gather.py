@@ -15,6 +15,12 @@ def gather_rows(rows: Tensor, group: dist.ProcessGroup | None = None) -> list[Te
     torchmetrics' own gather cannot serve here: a process that saw no sample holds an empty one-dimensional float
     tensor and knows neither the width nor the type of the others' rows, and the processes then wait for each other
     forever. The width and type are therefore agreed on first. float32, float64 and int64 are carried.
+
+    Example:
+        >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        >>> gather_rows(torch.tensor([[1.0, 2.0]]))
+        [tensor([[1., 2.]])]
+        >>> dist.destroy_process_group()
     """
     # torchmetrics replaces a state that never got a row by a one-dimensional tensor.
     described = [0, 0, 0] if rows.ndim == 1 else [rows.shape[0], rows.shape[1], _DTYPES.index(rows.dtype)]
