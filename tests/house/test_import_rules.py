@@ -24,11 +24,7 @@ from house import (
 )
 
 VOCABULARY = {"errors", "types"}
-DISPATCH = {"__init__", "__main__"}  # of the package itself
-# Imports that the list doesn't allow and that are still there, by file.
-FAILS_TODAY = {
-    "vision_suite/detectors/zero_shot.py": {"datasets"},
-}
+DISPATCH = {"__init__", "__main__"}
 
 
 def words(module: tuple[str, ...]) -> set[str]:
@@ -53,7 +49,7 @@ def test_rooms_import_only_what_they_may():
     def rule(source: Source) -> set[str]:
         may = ROOMS[source.room] | (set() if source.room in VOCABULARY else VOCABULARY)
         rooms = {module[0] for module in imported(source)}
-        return rooms - may - {source.room} - FAILS_TODAY.get(source.name, set())
+        return rooms - may - {source.room}
 
     assert not offenders(lambda source: rule(source) if source.room not in DISPATCH else None)
 
@@ -64,7 +60,7 @@ def test_folders_of_a_room_import_only_what_they_may():
     def rule(source: Source) -> set[str]:
         folders = {folder_of(module) for module in imported(source) if module[0] == source.room}
         may = FOLDERS.get(source.folder, set()) | {source.room, source.folder}
-        return folders - may - FAILS_TODAY.get(source.name, set())
+        return folders - may
 
     assert not offenders(rule)
 
