@@ -36,14 +36,14 @@ def settings_before():
 
 
 def test_the_table_holds_every_setting_of_before():
-    today = {name.split(".")[0] for name in class_settings("vision_suite.lit_modules.dcal.LitDCAL")}
+    today = {name.split(".")[0] for name in class_settings(LitDCAL)}
     moved = {name for name, value in settings_before().items() if name not in today or isinstance(value, bool)}
     assert moved - {"pretrained", "compile"} == set(TABLE) == set(VALUES)
     assert set(RENAMED["DCAL"]) <= set(TABLE)
 
 
 def test_every_new_name_exists_once_and_has_the_default_of_before():
-    assert set(TABLE.values()) <= set(class_settings("vision_suite.lit_modules.dcal.LitDCAL"))
+    assert set(TABLE.values()) <= set(class_settings(LitDCAL))
     assert len(set(TABLE.values())) == len(TABLE)
     named = {f"{name}.{field.name}" for name in {new.split(".")[0] for new in TABLE.values()}
              for field in fields(DEFAULTS[name])}  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 import pytorch_lightning as pl
 from synthetic_tad import write_feature_set
 
+from vision_suite.callbacks.predict.base import AutoWriter
 from vision_suite.callbacks.run_dir import run_dir
 from vision_suite.datasets.tad.data import TADData
 from vision_suite.lit_modules.csa import LitCSA
@@ -26,7 +27,7 @@ def work(root, folder, devices):
     trainer = pl.Trainer(
         accelerator="cpu", devices=devices, default_root_dir=str(folder), logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, max_epochs=1,
-        limit_train_batches=1, **more,
+        limit_train_batches=1, callbacks=[AutoWriter()], **more,
     )  # fmt: skip
     (tested,) = trainer.test(module, data, verbose=False)
     predictions = module.report.predictions["results"]

@@ -263,6 +263,7 @@ def test_the_datamodule_of_pictures_predicts_what_the_flags_predict(trained, tmp
         trainer = pl.Trainer(
             accelerator="cpu", devices=1, logger=False, default_root_dir=tmp_path / name, enable_progress_bar=False,
             enable_checkpointing=False, enable_model_summary=False, use_distributed_sampler=False,
+            callbacks=[AutoWriter()],
         )  # fmt: skip
         trainer.predict(module, data, ckpt_path=checkpoint, weights_only=True)
         assert data.preprocessing["mean"] == [0.4, 0.4, 0.4], "as in training, not the default"
