@@ -166,6 +166,12 @@ def delta_of_means(human: Floats, model: Floats) -> Floats:
 
     Returns:
         (...) float64.
+
+    Example:
+        >>> human = np.array([1.0, 4.0, 0.5, 0.5, 0.0])
+        >>> model = np.array([0.5, 5.0, 0.5, 0.5, 0.2])
+        >>> float(delta_of_means(human, model))
+        0.1875
     """
     terms = np.abs(model - human) / np.where(human == 0, np.nan, human)
     delta: Floats = np.nanmean(terms, axis=-1)

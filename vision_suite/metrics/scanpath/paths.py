@@ -150,6 +150,12 @@ def as_fixations(path: npt.ArrayLike, name: str) -> Floats:
 
     Raises:
         DataError: The shape is another, a coordinate is not finite, or a duration is negative or looks like ms.
+
+    Example:
+        >>> as_fixations([(40, 30), (80, 0)], "a scanpath").tolist()
+        [[40.0, 30.0, nan], [80.0, 0.0, nan]]
+        >>> as_fixations([(40, 30, 0.25)], "a scanpath").tolist()
+        [[40.0, 30.0, 0.25]]
     """
     try:
         array = np.asarray(path, dtype=np.float64)
@@ -172,6 +178,13 @@ def check_seconds(duration: Floats, name: str) -> None:
 
     Raises:
         DataError: A duration is negative, infinite or longer than a minute.
+
+    Example:
+        >>> check_seconds(np.array([0.25, np.nan]), "a scanpath")
+        >>> check_seconds(np.array([250.0]), "a scanpath")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        vision_suite.errors.DataError: a scanpath has a duration of 250: durations are seconds, 0 to 60; ...
     """
     wrong = (duration < 0) | (duration > LONGEST_FIXATION)
     if wrong.any():
@@ -186,6 +199,14 @@ def as_pairs(pairs: npt.ArrayLike, paths: int) -> Ints:
 
     Raises:
         DataError: The shape is another or an index is out of range.
+
+    Example:
+        >>> as_pairs([(0, 1), (0, 2)], paths=3).tolist()
+        [[0, 1], [0, 2]]
+        >>> as_pairs([(0, 3)], paths=3)
+        Traceback (most recent call last):
+            ...
+        vision_suite.errors.DataError: pairs name path 3 of 3 paths
     """
     array = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
     if array.size and (array.min() < 0 or array.max() >= paths):
@@ -198,6 +219,10 @@ def screen_sizes(screen_size: npt.ArrayLike, paths: int) -> Floats:
 
     Raises:
         DataError: The shape is another, or a size is not positive.
+
+    Example:
+        >>> screen_sizes((1280, 1024), paths=2).tolist()
+        [[1280.0, 1024.0], [1280.0, 1024.0]]
     """
     array = np.asarray(screen_size, dtype=np.float64)
     if array.shape not in ((2,), (paths, 2)) or not (array > 0).all():
@@ -206,7 +231,13 @@ def screen_sizes(screen_size: npt.ArrayLike, paths: int) -> Floats:
 
 
 def padded(arrays: Sequence[Floats], columns: int) -> tuple[Floats, Ints]:
-    """(N, L, columns) zero-padded float64 and (N,) int64 lengths of arrays [n, columns]."""
+    """(N, L, columns) zero-padded float64 and (N,) int64 lengths of arrays [n, columns].
+
+    Example:
+        >>> table, lengths = padded([np.ones((1, 2)), np.ones((2, 2))], columns=2)
+        >>> table.tolist(), lengths.tolist()
+        ([[[1.0, 1.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]], [1, 2])
+    """
     lengths = np.array([len(array) for array in arrays], dtype=np.int64)
     out = np.zeros((len(arrays), int(lengths.max(initial=0)), columns))
     for row, array in zip(out, arrays, strict=True):
@@ -221,6 +252,11 @@ def chunks(first: Ints, second: Ints, cells: int = CELLS) -> Iterator[Ints]:
         first: (P,) lengths of the first paths.
         second: (P,) lengths of the second paths.
         cells: Largest number of cells of the tables first x second of a chunk.
+
+    Example:
+        >>> lengths = np.array([2, 9, 3])
+        >>> [rows.tolist() for rows in chunks(lengths, lengths, cells=32)]
+        [[1], [2, 0]]
     """
     # Long pairs come first: a few of them must not make the tables of all others wide.
     order = np.argsort(-np.maximum(first, second), kind="stable")

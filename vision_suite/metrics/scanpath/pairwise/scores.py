@@ -161,6 +161,10 @@ def describe(name: str, settings: PairSettings) -> str:
     Args:
         name: Name of a score in `PAIR_SCORES`.
         settings: Settings of the scores.
+
+    Example:
+        >>> describe("scanmatch", PairSettings(gap=-1.0))
+        'ScanMatch, one symbol per fixation, 16 x 12 bins, threshold 3.5, gap -1'
     """
     score = PAIR_SCORES[name]
     details = [score.description]

@@ -34,6 +34,12 @@ def as_simplify(given: Simplify | Mapping[str, float] | Sequence[float] | None) 
 
     Raises:
         ConfigError: The thresholds have another form.
+
+    Example:
+        >>> as_simplify({"TDir": 30.0})
+        Simplify(TDir=30.0, TDur=0.3, TAmp=100.0)
+        >>> as_simplify((30.0, 0.2))
+        Simplify(TDir=30.0, TDur=0.2, TAmp=100.0)
     """
     if given is None or isinstance(given, Simplify):
         return given
@@ -58,6 +64,13 @@ def saccades_of(fixations: Floats, simplify: Simplify | None = None) -> Floats:
 
     Returns:
         (max(n - 1, 0), 5) float64 start x, start y, dx, dy in pixels and the duration of the starting fixation.
+
+    Example:
+        >>> path = np.array([(0, 0, 0.4), (100, 0, 0.1), (200, 10, 0.4)])
+        >>> saccades_of(path).tolist()
+        [[0.0, 0.0, 100.0, 0.0, 0.4], [100.0, 0.0, 100.0, 10.0, 0.1]]
+        >>> saccades_of(path, Simplify()).tolist()
+        [[0.0, 0.0, 200.0, 10.0, 0.4]]
     """
     if len(fixations) < 2:
         return np.empty((0, 5))

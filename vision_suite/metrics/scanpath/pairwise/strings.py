@@ -101,6 +101,11 @@ def encode(paths: Sequence[Symbols]) -> tuple[Ints, Ints]:
 
     Raises:
         DataError: A symbol is not hashable, such as the rows of a table.
+
+    Example:
+        >>> codes, lengths = encode(["ABA", "B"])
+        >>> codes.tolist(), lengths.tolist()
+        ([[0, 1, 0], [1, -1, -1]], [3, 1])
     """
     lengths = np.array([len(path) for path in paths], dtype=np.int64)
     codes = np.full((len(paths), int(lengths.max(initial=0))), -1, dtype=np.int64)
@@ -145,6 +150,13 @@ def align(
 
     Raises:
         ConfigError: The gap is positive.
+
+    Example:
+        >>> codes, lengths = encode(["ABCD", "ABD"])
+        >>> align(codes, lengths, np.array([(0, 1)]), match=1, gap=0).tolist()
+        [3.0]
+        >>> align(codes, lengths, np.array([(0, 1)]), match=1, gap=-1).tolist()
+        [2.0]
     """
     if gap > 0:
         raise ConfigError(f"gap={gap} rewards gaps: give 0 or less")

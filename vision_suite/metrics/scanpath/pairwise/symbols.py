@@ -21,6 +21,13 @@ def check_step(step: float, name: str) -> None:
 
     Raises:
         ConfigError: The step is not positive, or larger than ten seconds.
+
+    Example:
+        >>> check_step(0.05, "step")
+        >>> check_step(50, "step")
+        Traceback (most recent call last):
+            ...
+        vision_suite.errors.ConfigError: step=50 must be in seconds, above 0 and at most 10: 50 ms are 0.05
     """
     if not 0 < step <= LONGEST_STEP:
         raise ConfigError(f"{name}={step:g} must be in seconds, above 0 and at most {LONGEST_STEP:g}: 50 ms are 0.05")
@@ -39,6 +46,12 @@ def repeats(duration: npt.ArrayLike, step: float, *, rounded: bool = False) -> I
 
     Raises:
         ConfigError: ``step`` is not in seconds. DataError: A duration is not in seconds.
+
+    Example:
+        >>> repeats([0.12, 0.18], step=0.05).tolist()
+        [2, 3]
+        >>> repeats([0.12, 0.18], step=0.05, rounded=True).tolist()
+        [2, 4]
     """
     check_step(step, "step")
     seconds = np.asarray(duration, dtype=np.float64)
@@ -131,6 +144,10 @@ def grid_cells(xy: Floats, screen_size: Floats, bins: tuple[int, int]) -> Ints:
 
     Raises:
         ConfigError: There is no column or no row.
+
+    Example:
+        >>> grid_cells(np.array([(10, 10), (999, 0), (310, 230)]), np.array([320, 240]), bins=(16, 12)).tolist()
+        [0, 15, 191]
     """
     if np.shape(bins) != (2,) or min(bins) < 1 or any(number != int(number) for number in bins):
         raise ConfigError(f"bins={bins} must be whole numbers of columns and rows, 1 or more")

@@ -93,6 +93,14 @@ def fit_offsets(trials: Sequence[Trial], choices: Choices, smoothing: float = SM
     Raises:
         ConfigError: Smoothing is not above 0, so that an unseen offset would be impossible.
         DataError: There is no transition.
+
+    Example:
+        >>> from vision_suite.types import Condition, Trial
+        >>> sequence, xy, seconds = np.array([0, 1, 2, 2]), np.zeros((4, 2)), np.ones(4)
+        >>> trial = Trial("page", "ann", "", Condition.FREE, (), -1, sequence, xy, seconds)
+        >>> histogram = fit_offsets([trial], Choices(background=False, ends=True))
+        >>> dict(histogram.counts), histogram.transitions(3)[0].round(2).tolist()
+        ({1: 2, 0: 1}, [0.33, 0.65, 0.02])
     """
     if not smoothing > 0:
         raise ConfigError(f"smoothing={smoothing:g} makes unseen offsets impossible: use a number above 0")
@@ -116,7 +124,13 @@ def fit_offsets(trials: Sequence[Trial], choices: Choices, smoothing: float = SM
 
 
 def uniform_log_probabilities(sequence: npt.ArrayLike, objects: int, choices: Choices) -> Floats:
-    """(L + 1, N + 2) log probabilities, nats, if each object, the background and the end are equally likely."""
+    """(L + 1, N + 2) log probabilities, nats, if each object, the background and the end are equally likely.
+
+    Example:
+        >>> logs = uniform_log_probabilities([2], objects=3, choices=Choices(background=False, ends=True))
+        >>> np.exp(logs).round(2).tolist()
+        [[0.25, 0.25, 0.25, 0.0, 0.25], [0.25, 0.25, 0.25, 0.0, 0.25]]
+    """
     length = len(np.asarray(sequence))
     table = np.full((length + 1, objects + 2), 0.0)
     table[:, objects] = 0.0 if choices.background else -np.inf
@@ -143,6 +157,15 @@ def baseline_paths(
 
     Raises:
         ConfigError: ``count`` is below 1.
+
+    Example:
+        >>> from vision_suite.types import Condition, Scene, Trial
+        >>> sequence, xy, seconds = np.array([0, 2]), np.zeros((2, 2)), np.ones(2)
+        >>> trial = Trial("page", "ann", "", Condition.FREE, (), -1, sequence, xy, seconds)
+        >>> scene = Scene("page", (90, 30), np.array([(0, 0, 30, 30), (30, 0, 60, 30), (60, 0, 90, 30)]), ())
+        >>> paths = baseline_paths([trial], [scene], None, count=2, seed=0)
+        >>> len(paths["random"][0]), paths["next_object"][0][0].xy.tolist()
+        (2, [[15.0, 15.0], [45.0, 15.0]])
     """
     if count < 1:
         raise ConfigError(f"baseline_samples={count}: draw 1 path or more")
@@ -170,6 +193,14 @@ def random_paths(trial: Trial, objects: int, count: int, generator: np.random.Ge
         objects: Number of objects of the scene.
         count: Number of paths.
         generator: Source of the draws.
+
+    Example:
+        >>> from vision_suite.types import Condition, Trial
+        >>> sequence, xy, seconds = np.array([2, 0]), np.zeros((2, 2)), np.ones(2)
+        >>> trial = Trial("page", "ann", "", Condition.FREE, (), -1, sequence, xy, seconds, given=1)
+        >>> paths = random_paths(trial, objects=3, count=9, generator=np.random.default_rng(0))
+        >>> len(paths), {len(path) for path in paths}, {int(path.objects[0]) for path in paths}
+        (9, {2}, {2})
     """
     drawn = generator.integers(0, objects, (count, len(trial.sequence)))
     drawn[:, : trial.given] = trial.sequence[: trial.given]
@@ -184,6 +215,13 @@ def next_object_path(trial: Trial, objects: int) -> Scanpath:
     Args:
         trial: The recorded trial; where no fixation is given, its first one is used.
         objects: Number of objects of the scene.
+
+    Example:
+        >>> from vision_suite.types import Condition, Trial
+        >>> sequence, xy, seconds = np.array([1, 0, 2]), np.zeros((3, 2)), np.ones(3)
+        >>> trial = Trial("page", "ann", "", Condition.FREE, (), -1, sequence, xy, seconds)
+        >>> next_object_path(trial, objects=3).objects.tolist()
+        [1, 2, 2]
     """
     first = trial.sequence[: max(trial.given, 1)]
     known = first[first != BACKGROUND]
@@ -203,6 +241,15 @@ def offset_paths(
         histogram: Histogram of training trials.
         count: Number of paths.
         generator: Source of the draws.
+
+    Example:
+        >>> from vision_suite.types import Condition, Trial
+        >>> sequence, xy, seconds = np.array([2, 0]), np.zeros((2, 2)), np.ones(2)
+        >>> trial = Trial("page", "ann", "", Condition.FREE, (), -1, sequence, xy, seconds, given=1)
+        >>> back = OffsetHistogram({-1: 1}, background=0.0, end=0.0, smoothing=1e-9, unused=0)
+        >>> paths = offset_paths(trial, 3, back, count=2, generator=np.random.default_rng(0))
+        >>> [path.objects.tolist() for path in paths]
+        [[2, 1], [2, 1]]
     """
     return chain_paths(trial, histogram.transitions(objects), count, generator)
 
@@ -215,6 +262,15 @@ def chain_paths(trial: Trial, transitions: Floats, count: int, generator: np.ran
         transitions: (N + 1, N) probability of each object behind each object, and in the last row behind anything else.
         count: Number of paths.
         generator: Source of the draws.
+
+    Example:
+        >>> from vision_suite.types import Condition, Trial
+        >>> sequence, xy, seconds = np.array([0, 0, 0]), np.zeros((3, 2)), np.ones(3)
+        >>> trial = Trial("page", "ann", "", Condition.FREE, (), -1, sequence, xy, seconds, given=1)
+        >>> to_the_other = np.array([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]])
+        >>> paths = chain_paths(trial, to_the_other, count=2, generator=np.random.default_rng(0))
+        >>> [path.objects.tolist() for path in paths]
+        [[0, 1, 0], [0, 1, 0]]
     """
     objects = transitions.shape[1]
     cumulative = transitions.cumsum(axis=1)

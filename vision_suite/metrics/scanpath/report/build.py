@@ -73,6 +73,17 @@ def scanpath_report(
     Raises:
         ConfigError: A score or number is unknown or out of range.
         DataError: Parts differ in length, or a sample or a table does not fit its trial.
+
+    Example:
+        >>> import numpy as np
+        >>> from vision_suite.types import Condition, Scene, Trial
+        >>> scene = Scene("page", (90, 30), np.array([(0, 0, 30, 30), (30, 0, 60, 30), (60, 0, 90, 30)]), ())
+        >>> sequence, xy, seconds = np.array([0, 2]), np.zeros((2, 2)), np.ones(2)
+        >>> trial = Trial("page", "ann", "", Condition.FREE, (), -1, sequence, xy, seconds, given=1)
+        >>> samples = [[Scanpath([0, 2]), Scanpath([0, 1])]]
+        >>> report = scanpath_report([trial], {"page": scene}, samples, scores=["sequence_score"])
+        >>> report.metrics["sequence_score"], report.metrics["next_object/sequence_score"]
+        (0.5, 0.0)
     """
     check_scenes(trials, scenes)
     parts = {"samples": samples, "greedy": greedy, "sample_log_probs": sample_log_probs, "logits": logits}

@@ -32,6 +32,19 @@ def human_ceiling(test: Evaluation, recordings: Sequence[Trial], training: Seque
         test: The evaluated trials.
         recordings: Whole recordings of the evaluated split, where trials are windows.
         training: Whole recordings of the training part.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> import numpy as np
+        >>> from vision_suite.types import Condition, Scene, Trial
+        >>> sequence, xy, seconds = np.array([0, 2]), np.zeros((2, 2)), np.ones(2)
+        >>> trial = Trial("page", "ann", "", Condition.FREE, (), -1, sequence, xy, seconds)
+        >>> trials = [trial, replace(trial, subject="bob", sequence=np.array([0, 1]))]
+        >>> scene = Scene("page", (90, 30), np.array([(0, 0, 30, 30), (30, 0, 60, 30), (60, 0, 90, 30)]), ())
+        >>> test = Evaluation(trials, {"page": scene}, True, ("sequence_score",), resamples=100, seed=0)
+        >>> comparison, words = human_ceiling(test, recordings=[], training=[])
+        >>> comparison.pairs.tolist(), words == CEILING
+        ([[0, 1], [1, 0]], True)
     """
     windows = bool(recordings) and all(trial.recording >= 0 for trial in test.trials)
     usual = Comparison.among(test.by_stimulus(test.humans), test.stimuli)

@@ -37,6 +37,14 @@ def hit_curve(
     Returns:
         (3, K) float64 mean and ends of the 95% interval by fixation 1..K, K the longest trial, at most 50; None without
         paths.
+
+    Example:
+        >>> from vision_suite.types import Condition, Trial
+        >>> sequence, xy, seconds = np.array([0, 2]), np.zeros((2, 2)), np.ones(2)
+        >>> trial = Trial("page", "ann", "cup", Condition.PRESENT, (2,), 2, sequence, xy, seconds)
+        >>> curve = hit_curve([trial], [[Scanpath([0, 2]), Scanpath([0, 1])]], groups=[[0]])
+        >>> curve[0].tolist()
+        [0.0, 0.5]
     """
     longest = min(LONGEST, max((len(trials[n].sequence) for group in groups for n in group), default=0))
     shares = []

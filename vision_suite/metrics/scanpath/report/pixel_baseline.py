@@ -152,6 +152,15 @@ def fit_pixels(
 
     Raises:
         DataError: There are fewer than two trials, or no movement in one of the halves.
+
+    Example:
+        >>> from vision_suite.types import Condition, Scene, Trial
+        >>> scene = Scene("page", (90, 30), np.array([(0, 0, 30, 30), (30, 0, 60, 30), (60, 0, 90, 30)]), ())
+        >>> sequence, xy, seconds = np.array([0, 1, 2]), np.full((3, 2), np.nan), np.ones(3)
+        >>> trial = Trial("page", "ann", "", Condition.FREE, (), -1, sequence, xy, seconds)
+        >>> baseline = fit_pixels([trial, trial], {"page": scene}, Choices(background=False, ends=True))
+        >>> baseline.transitions(scene)[:2].round(1).tolist()
+        [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
     """
     halves = [_moves(trials[first::2], scenes) for first in (0, 1)]
     if not all(any(move.before is not None for move in half) for half in halves):

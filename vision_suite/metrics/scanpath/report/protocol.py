@@ -157,7 +157,12 @@ def balanced_mean(
 
 
 def mean_by(values: Floats, group: Ints, groups: int) -> Floats:
-    """(groups,) mean of the values of each group that are not NaN; NaN for a group without any."""
+    """(groups,) mean of the values of each group that are not NaN; NaN for a group without any.
+
+    Example:
+        >>> mean_by(np.array([1.0, 0.0, np.nan, 3.0]), np.array([0, 0, 1, 2]), groups=3).tolist()
+        [0.5, nan, 3.0]
+    """
     kept = ~np.isnan(values)
     count = np.bincount(group[kept], minlength=groups)
     total = np.bincount(group[kept], weights=values[kept], minlength=groups)
@@ -165,7 +170,12 @@ def mean_by(values: Floats, group: Ints, groups: int) -> Floats:
 
 
 def best_by(values: Floats, group: Ints, groups: int, *, higher: bool) -> Floats:
-    """(groups,) best of the values of each group that are not NaN; NaN for a group without any."""
+    """(groups,) best of the values of each group that are not NaN; NaN for a group without any.
+
+    Example:
+        >>> best_by(np.array([2.0, 5.0, np.nan]), np.array([0, 0, 1]), groups=2, higher=False).tolist()
+        [2.0, nan]
+    """
     kept = ~np.isnan(values)
     best = np.full(groups, -np.inf)
     np.maximum.at(best, group[kept], values[kept] if higher else -values[kept])

@@ -52,6 +52,18 @@ def human_row(test: Evaluation, ceiling: Comparison) -> ReportRow:
     Args:
         test: The evaluated trials.
         ceiling: Pairs of observers.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from vision_suite.types import Condition, Scene, Trial
+        >>> sequence, xy, seconds = np.array([0, 2]), np.zeros((2, 2)), np.ones(2)
+        >>> trial = Trial("page", "ann", "", Condition.FREE, (), -1, sequence, xy, seconds)
+        >>> trials = [trial, replace(trial, subject="bob", sequence=np.array([0, 1]))]
+        >>> scene = Scene("page", (90, 30), np.array([(0, 0, 30, 30), (30, 0, 60, 30), (60, 0, 90, 30)]), ())
+        >>> test = Evaluation(trials, {"page": scene}, True, ("sequence_score",), resamples=100, seed=0)
+        >>> row = human_row(test, Comparison.among(test.by_stimulus(test.humans), test.stimuli))
+        >>> row.values["sequence_score"], row.pairs["sequence_score"]
+        (0.5, (2, 0))
     """
     row = _compared(test, test.humans, ceiling)
     found = _delta(test, test.humans)
@@ -68,6 +80,16 @@ def predictor_row(test: Evaluation, paths: GroupedPaths, forced: ForcedScores | 
         test: The evaluated trials.
         paths: The predictor's paths by trial, on the centres of objects.
         forced: Its teacher-forced scores, None without probabilities.
+
+    Example:
+        >>> from vision_suite.types import Condition, Scene, Trial
+        >>> sequence, xy, seconds = np.array([0, 2]), np.zeros((2, 2)), np.ones(2)
+        >>> trial = Trial("page", "ann", "", Condition.FREE, (), -1, sequence, xy, seconds)
+        >>> scene = Scene("page", (90, 30), np.array([(0, 0, 30, 30), (30, 0, 60, 30), (60, 0, 90, 30)]), ())
+        >>> test = Evaluation([trial], {"page": scene}, True, ("sequence_score",), resamples=100, seed=0)
+        >>> row = predictor_row(test, [test.humans[0] * 2], forced=None)
+        >>> row.values["sequence_score"], row.pairs["sequence_score"], row.counts["paths"]
+        (1.0, (2, 0), 2)
     """
     comparison = Comparison.against(test.by_stimulus(paths), test.by_stimulus(test.humans), test.stimuli)
     row = _compared(test, paths, comparison)

@@ -218,6 +218,12 @@ def delta_interval(delta: BehaviourDelta, *, resamples: int, level: float = 0.95
         resamples: Number of bootstrap draws.
         level: Coverage.
         seed: Seed of the draws.
+
+    Example:
+        >>> delta = behaviour_delta([([0, 1], 1), ([2, 3], 3)], [([0, 1, 1], 1), ([2, 3], 3)])
+        >>> found = delta_interval(delta, resamples=100, seed=0)
+        >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)
+        (0.139, 0.0, 0.278)
     """
     rows = np.column_stack([delta.weights, delta.human_trials, delta.model_trials])
 

@@ -58,6 +58,15 @@ def forced_scores(
 
     Raises:
         DataError: A table has another shape.
+
+    Example:
+        >>> from vision_suite.types import Condition, Trial
+        >>> sequence, xy, seconds = np.array([0, 1]), np.zeros((2, 2)), np.ones(2)
+        >>> trial = Trial("page", "ann", "", Condition.FREE, (), -1, sequence, xy, seconds)
+        >>> sure, uniform = np.eye(4)[[0, 1, 3]] * 99, np.zeros((3, 4))
+        >>> found = forced_scores([trial], [sure], [2], [[0]], uniform=[uniform], resamples=100, seed=0)
+        >>> round(found.metrics["bits_over_uniform"], 2), found.metrics["top1"]
+        (1.86, 1.0)
     """
     if len(tables) != len(trials):
         raise DataError(f"log probabilities of {len(tables)} trials were given, but there are {len(trials)}")
@@ -86,6 +95,10 @@ def expected_top_k(table: Logits, truth: npt.ArrayLike, k: int) -> Floats:
         table: (T, K) logits or probabilities.
         truth: (T,) int64 columns.
         k: Number of columns that count.
+
+    Example:
+        >>> expected_top_k(np.array([[0.2, 0.2, 0.5], [0.1, 0.1, 0.8]]), [0, 2], k=2).tolist()
+        [0.5, 1.0]
     """
     values, column = np.asarray(table, dtype=np.float64), np.asarray(truth, dtype=np.int64)
     own = values[np.arange(len(column)), column][:, None]
@@ -95,7 +108,12 @@ def expected_top_k(table: Logits, truth: npt.ArrayLike, k: int) -> Floats:
 
 
 def next_probabilities(table: Logits) -> Floats:
-    """(L + 1, N + 2) probabilities before each decision from logits; the end can't come before the first fixation."""
+    """(L + 1, N + 2) probabilities before each decision from logits; the end can't come before the first fixation.
+
+    Example:
+        >>> next_probabilities(np.zeros((2, 4))).round(2).tolist()
+        [[0.33, 0.33, 0.33, 0.0], [0.25, 0.25, 0.25, 0.25]]
+    """
     values = np.array(table, dtype=np.float64)
     values[0, -1] = -np.inf
     values = np.exp(values - values.max(axis=1, keepdims=True))

@@ -27,6 +27,18 @@ def protocol_words(
         histogram: The offset histogram, if there is one.
         samples: Number of the model's samples by trial.
         baseline_samples: Number of paths per trial of the random and the offset predictor.
+
+    Example:
+        >>> from vision_suite.types import Condition, Scene, Trial
+        >>> sequence, xy, seconds = np.array([0, 2]), np.zeros((2, 2)), np.ones(2)
+        >>> trial = Trial("page", "ann", "", Condition.FREE, (), -1, sequence, xy, seconds)
+        >>> scene = Scene("page", (90, 30), np.array([(0, 0, 30, 30), (30, 0, 60, 30), (60, 0, 90, 30)]), ())
+        >>> test = Evaluation([trial], {"page": scene}, True, ("sequence_score",), resamples=100, seed=0)
+        >>> words = protocol_words(test, "", None, samples=[10], baseline_samples=10)
+        >>> words["stimuli"]
+        '1 stimuli (scene, task and target), 1 observers each, 1 with one observer'
+        >>> words["model"]
+        '10 samples per trial, each against every observer of its stimulus, mean over stimuli'
     """
     trials, groups = test.trials, test.groups
     given = sorted({trial.given for trial in trials})
@@ -92,6 +104,14 @@ def trial_record(
         steps: Log probabilities of the observer's decisions, nats.
         greedy: The model's likeliest path.
         include_given: Count given fixations in the scores.
+
+    Example:
+        >>> from vision_suite.types import Condition, Trial
+        >>> sequence, xy, seconds = np.array([0, 2]), np.zeros((2, 2)), np.ones(2)
+        >>> trial = Trial("page", "ann", "", Condition.FREE, (), -1, sequence, xy, seconds)
+        >>> record = trial_record(trial, [Scanpath([0, 2, 1])], None, None, None, include_given=True)
+        >>> record["human"]["objects"], record["samples"][0]["objects"], record["scores"]
+        ([0, 2], [0, 2, 1], {'sequence_score': 0.6666666666666666, 'edit_distance': 1.0})
     """
     path = Scanpath(trial.sequence, duration=trial.duration, terminated=trial.terminated)
     drop = 0 if include_given else trial.given
