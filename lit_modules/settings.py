@@ -13,7 +13,7 @@ from vision_suite.metrics.reid.ranking import APConvention
 
 @dataclass(frozen=True)
 class BranchLossConfig:
-    """Cross-entropy of each branch, and the weights of the branches (DCAL, section 3.4).
+    """Cross-entropy of each branch, and the weights of the branches in the total loss.
 
     Attributes:
         label_smoothing: Label smoothing of the cross-entropy.
@@ -34,7 +34,7 @@ class BranchLossConfig:
 
 @dataclass(frozen=True)
 class TripletConfig:
-    """Batch-hard triplet loss of each branch, in re-identification (DCAL, section 4.1).
+    """Batch-hard triplet loss of each branch, in re-identification.
 
     Attributes:
         margin: Margin; unset for the soft margin.

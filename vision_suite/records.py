@@ -1,4 +1,4 @@
-"""Records: the settings of one part as a frozen dataclass, which files and checkpoints give as plain containers."""
+"""Records: frozen dataclasses with the settings of one part. Files and checkpoints hold them as plain containers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ RecordT = TypeVar("RecordT", bound="DataclassInstance")
 
 
 def as_record(kind: type[RecordT], value: RecordT | Mapping[str, Any], section: str) -> RecordT:
-    """A record as it is, or made of the plain containers of a checkpoint.
+    """Return a record unchanged, or build it from a mapping of its settings.
 
     Args:
-        kind: The dataclass.
-        value: The record, or its settings by name; settings that are left out take their defaults.
-        section: Name of the argument, for messages.
+        kind: Dataclass of the record.
+        value: Record, or its settings by name; missing settings take their defaults.
+        section: Name of the argument, for error messages.
 
     Raises:
         ConfigError: A setting is unknown.

@@ -1,8 +1,9 @@
-"""Settings that had other names before: one table, and the function that applies it.
+"""Former names of settings: their table, and functions that replace them by the present names.
 
-The settings of a model lie in records, as in ``--model.glca.ratio 0.1``. They were flat before, as in
-``--model.glca_ratio 0.1``. The old names keep working in command lines and configuration files
-(`vision_suite.cli.trainer.old_names`), in checkpoints, and in Python (`takes_old_names`).
+The settings of a model are grouped in records, as in ``--model.glca.ratio 0.1``. Formerly they were not grouped, as in
+``--model.glca_ratio 0.1``. The former names still work in command lines and configuration files
+(`vision_suite.cli.trainer.old_names`), in checkpoints (`vision_suite.lit_modules.loading`), and in Python
+(`takes_old_names`).
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ _CSA = {
     "boundary": "convention.boundary",
     "channels": "convention.channels",
 }
-# By class: the name of before, and the record and field of today.
+# By class of model: the former name of a setting, and its present record and field.
 RENAMED: dict[str, dict[str, str]] = {
     "DCAL": _DCAL,
     "LitDCAL": {**_DCAL, **_LIT_DCAL},
@@ -77,12 +78,12 @@ Init = TypeVar("Init", bound=Callable[..., None])
 
 
 def new_name(model: str, name: str, value: object) -> str | None:
-    """The dotted name of a setting that is given under an old name, else None.
+    """Present dotted name of a setting that is given under its former name, else None.
 
     Args:
         model: Name of the model's class.
         name: Name of the setting.
-        value: Value of the setting. ``glca`` was a switch and is a record now: only a bool is the switch.
+        value: Value of the setting. ``glca`` and ``pwca`` are records now and were switches: only a bool is the switch.
     """
     dotted = RENAMED.get(model, {}).get(name)
     if dotted is None or (dotted.startswith(f"{name}.") and not isinstance(value, bool)):
@@ -91,14 +92,14 @@ def new_name(model: str, name: str, value: object) -> str | None:
 
 
 def with_new_names(model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a model, those under old names moved into their records.
+    """Settings of a model, with those under former names moved into their records.
 
     Args:
         model: Name of the model's class.
         settings: Values by name; records as mappings or dataclasses.
 
     Raises:
-        ConfigError: A setting is given under its old and its new name.
+        ConfigError: A setting is given under its former and its present name.
     """
     moved = {name: dotted for name, value in settings.items() if (dotted := new_name(model, name, value)) is not None}
     found = {name: value for name, value in settings.items() if name not in moved}
@@ -112,12 +113,12 @@ def with_new_names(model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def given_twice(name: str, dotted: str) -> ConfigError:
-    """The error for a setting under both its names."""
+    """Error for a setting that is given under both its names."""
     return ConfigError(f"{name} is the old name of {dotted}, and both are given: keep {dotted}")
 
 
 def takes_old_names(init: Init) -> Init:
-    """Decorate a constructor, so that keyword arguments under old names go into their records."""
+    """Decorate a constructor so that it also takes keyword arguments under their former names."""
     model = init.__qualname__.split(".")[-2]
 
     @functools.wraps(init)

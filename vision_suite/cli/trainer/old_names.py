@@ -1,7 +1,8 @@
-"""Settings of a model under names of before, in flags and configuration files, put under their names of today.
+"""Former names of a model's settings in flags and configuration files, replaced by the present names.
 
-`vision_suite.renamed` holds the names. The parser knows only those of today, so this happens before it reads: a flag
-is renamed where it stands; a file that holds an old name is handed to the parser as text, with the new one.
+`vision_suite.renamed` holds the table of names. The parser knows only the present names, so they are replaced before it
+reads the arguments. A flag is renamed in the argument list. A file with a former name is replaced by its text, with the
+present name in it.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ FILES = (".yaml", ".yml", ".json")
 
 
 def renamed_arguments(argv: Sequence[str]) -> list[str]:
-    """The argument list with the model's settings under their names of today.
+    """Argument list with the model's settings under their present names.
 
     Args:
         argv: Command and options, names of configurations already replaced by files.
 
     Raises:
-        ConfigError: One file, or the flags, give a setting under its old and its new name.
+        ConfigError: One file, or the flags, give a setting under its former and its present name.
     """
     words = list(argv)
     found = list(options(argv))
@@ -50,7 +51,7 @@ def renamed_arguments(argv: Sequence[str]) -> list[str]:
 
 
 def _key(flag: str) -> str:
-    """The dotted key of a flag, without the words that only say how a class is spelt."""
+    """Dotted key of a flag, without ``init_args`` and ``dict_kwargs``."""
     return ".".join(part for part in flag.lstrip("-").split(".") if part not in SPELLING)
 
 
@@ -65,7 +66,7 @@ def _renamed_flag(option: Option, model: str, flags: set[str]) -> str:
 
 
 def _renamed_text(option: Option, model: str) -> str:
-    """The value of ``-c`` or ``--model``: unchanged unless it holds an old name."""
+    """Value of ``-c`` or ``--model``, unchanged unless it holds a former name."""
     contents, folder = _read(option.value, Path(), whole=option.is_config)
     if not isinstance(contents, dict):
         return str(option.value)
@@ -76,7 +77,7 @@ def _renamed_text(option: Option, model: str) -> str:
 
 
 def _renamed_config(config: dict[str, Any], folder: Path, model: str) -> dict[str, Any]:
-    """A configuration, the same object if it holds no old name."""
+    """Configuration with present names; the same object if it holds no former name."""
     section, below = _read(config.get("model"), folder)
     renamed = _renamed_model(section, below, model) if isinstance(section, dict) else section
     keys = {}
@@ -92,7 +93,7 @@ def _renamed_config(config: dict[str, Any], folder: Path, model: str) -> dict[st
 
 
 def _renamed_model(section: dict[str, Any], folder: Path, model: str) -> dict[str, Any]:
-    """The section of a model, the same object if it holds no old name."""
+    """Section of a model with present names; the same object if it holds no former name."""
     settings = section.get("init_args")
     if not isinstance(settings, dict):
         return section
@@ -103,7 +104,7 @@ def _renamed_model(section: dict[str, Any], folder: Path, model: str) -> dict[st
 
 
 def _class_of(option: Option) -> str | None:
-    """The model's class that an option names."""
+    """Name of the model's class that an option gives, else None."""
     if option.value is None:
         return None
     if option.is_config:
@@ -121,12 +122,12 @@ def _short(class_path: object) -> str | None:
 
 
 def _read(value: object, folder: Path, *, whole: bool = False) -> tuple[Any, Path]:
-    """A section and the folder that its own paths are relative to; what cannot be read is left to the parser.
+    """Section, and the folder that its paths are relative to; a value that cannot be read is left to the parser.
 
     Args:
-        value: Section, text of a section, or path of a file.
-        folder: Folder that the path is relative to.
-        whole: The file is a whole configuration, which may have any name.
+        value: Section, its text, or the path of its file.
+        folder: Folder that this path is relative to.
+        whole: Read a file of any name, since it is a whole configuration.
     """
     if not isinstance(value, str):
         return value, folder
@@ -149,7 +150,7 @@ def _loaded(text: str) -> Any:
 
 
 def _absolute(value: Any, folder: Path) -> Any:
-    """A section, the paths of files in it no longer relative to the folder of the file that names them."""
+    """Section with absolute paths in place of those relative to the folder of its file."""
     if isinstance(value, dict):
         return {key: _absolute(item, folder) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,7 @@
-"""The switches of DCAL as records; D1 to D14 are the points that the paper leaves open, see docs/dcal.md."""
+"""Settings of DCAL as records (Zhu et al., CVPR 2022); D1 to D14 are the points that the paper leaves open.
+
+docs/dcal.md explains these points, and the paper's values.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +18,22 @@ from vision_suite.ops.rollout import HeadFusion
 
 @dataclass(frozen=True)
 class GLCAConfig:
-    """Global-local cross-attention (section 3.2, equation 3) and the rollout that picks its queries (equation 2).
+    """Global-local cross-attention (DCAL eq. 3) and the rollout that selects its queries (DCAL eq. 2).
 
     Attributes:
         enabled: Switch the branch on.
-        ratio: Share of the patches taken as local queries (section 4.1: 0.1 fine-grained, 0.3 re-ID).
+        ratio: Share of the patches taken as local queries (paper: 0.1 fine-grained, 0.3 re-ID).
         rounding: Rounding of ratio times patches to a count (D4).
         candidates: ``patches`` adds the class token to the best R patches; ``tokens`` takes the best R of all tokens,
             the class token always among them (D3).
-        input: Tokens the branch starts from: after the ``last`` block, or before it (``parallel``) (D5).
+        input: Tokens that the branch starts from: the output of the ``last`` block, or its input (``parallel``) (D5).
         all_rows: Feed-forward on all rows between global-local blocks instead of the selected ones (D6).
         readout: Feature of the 1 + R rows (D7): their ``mean``, the ``cls`` row, which needs no rollout, or
             ``cls+local``, half the class row and half the mean of the local rows.
         copy: Start the branch from the backbone's last block and norm (D8).
-        blocks: Number M of global-local blocks (section 4.1: 1).
+        blocks: Number M of global-local blocks (paper: 1).
         rollout_heads: Fusion of the heads in the rollout (D1).
-        rollout_depth: Number of newest blocks the rollout goes through; 0 means all (D2).
+        rollout_depth: Number of newest blocks that the rollout goes through; 0 means all (D2).
     """
 
     enabled: bool = True
@@ -58,7 +61,7 @@ class GLCAConfig:
 
 @dataclass(frozen=True)
 class PWCAConfig:
-    """Pair-wise cross-attention (section 3.3, equation 4), in training only.
+    """Pair-wise cross-attention (DCAL eq. 4), in training only.
 
     Attributes:
         enabled: Switch the branch on.
@@ -66,8 +69,8 @@ class PWCAConfig:
             different or equal labels, ``uniform`` any other image, each on its own.
         stream: Stream of the partner's keys: its pair-wise one or its self-attention one (D10).
         head: Final norm and classifier: ``shared`` with self-attention, or its ``own`` (D11).
-        blocks: Number T of newest blocks that are pair-wise; 0 means all (section 4.1: all 12). Older blocks are
-            shared with the self-attention stream and cost nothing.
+        blocks: Number T of newest blocks that are pair-wise; 0 means all (paper: all 12). Older blocks are shared with
+            the self-attention stream and cost nothing.
         share: Share of the batch that is paired in a step, drawn anew each time: the same loss in expectation for
             that share of the branch's cost.
     """
@@ -109,7 +112,7 @@ class HeadConfig:
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """Fusion of the self-attention and the global-local branch at inference (section 3.4).
+    """Fusion of the self-attention and the global-local branch at inference.
 
     Attributes:
         fgvc: Fuse classes by adding probabilities, or logits (D12).
@@ -130,7 +133,7 @@ class FusionConfig:
 
 @dataclass(frozen=True)
 class SideConfig:
-    """Learnt embedding of camera and view added to all tokens before the first block (TransReID, section 3.3).
+    """Learnt embedding of camera and view added to all tokens before the first block (TransReID).
 
     Attributes:
         information: Side information to embed: ``none``, ``camera``, ``view`` or ``camera+view``; pictures of an
