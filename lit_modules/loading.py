@@ -1,4 +1,4 @@
-"""Checkpoints of before: settings under old names, put into their records before Lightning reads them."""
+"""Checkpoints with former names of settings, put into their records before Lightning reads them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vision_suite.renamed import with_new_names
 def with_renamed_settings(
     source: Any, settings: Mapping[str, Any], model: str
 ) -> tuple[str | Path | io.BytesIO, dict[str, Any]]:
-    """A checkpoint and the settings that override its own, both under the names of today.
+    """A checkpoint and the settings that override its own, both under their present names.
 
     Args:
         source: Path of a checkpoint. Streams and addresses come back as they are.
