@@ -31,7 +31,7 @@ class SampleRecord(PathRecord):
 
 
 class TrialRecord(TypedDict):
-    """An evaluated trial as JSON: the fields of `vision_suite.types.Trial`, the model's paths, and their mean scores by name."""
+    """An evaluated trial as JSON: fields of a `Trial`, the model's paths, and their mean scores by name."""
 
     scene: str
     subject: str

@@ -94,7 +94,7 @@ def read_coco_scanpaths(
             "another set's?"
         )
     trials.sort(key=lambda trial: (trial.scene, trial.task, int(trial.condition), trial.subject))
-    notes = {
+    notes: dict[str, object] = {
         "screen": list(SCREEN),
         "boxes": f"COCO instances, no crowd, sides of {SMALLEST:g} pixels or more, the {MOST_OBJECTS} largest",
         "first_fixation": "given: the middle of the screen"

@@ -66,7 +66,9 @@ def read_scanpath_table(folder: Path, rule: AssignRule = RULE) -> ScanpathSet:
         trial = _trial(folder, number, row, scenes, builder)
         if trial is not None:
             trials.append(trial)
-    notes = {"pictures": f"{sum(bool(s.image) for s in scenes.values())} of {len(scenes)} present, else grey crops"}
+    notes: dict[str, object] = {
+        "pictures": f"{sum(bool(s.image) for s in scenes.values())} of {len(scenes)} present, else grey crops"
+    }
     return ScanpathSet("table", folder, scenes, trials, builder.problems, builder.rules, notes)
 
 
