@@ -7,9 +7,11 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from vision_suite.errors import DataError
+
+JsonObject: TypeAlias = dict[str, Any]  # of a file: checked while it is read
 
 
 def finite(value: Any) -> float:
@@ -67,7 +69,7 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{str(path)!r} is not JSON ({error}): copy it again") from None
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
+def read_json_lines(path: Path) -> list[JsonObject]:
     """One JSON object a line.
 
     Raises:

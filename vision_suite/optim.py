@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -100,7 +100,7 @@ def lr_at(config: OptimConfig, peak: float, time: int, total: int) -> float:
     return config.min_lr + 0.5 * (peak - config.min_lr) * (1 + math.cos(math.pi * share))
 
 
-def parameter_groups(model: nn.Module, config: OptimConfig, lr: float) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, config: OptimConfig, lr: float) -> list[dict[str, object]]:
     """Trainable parameters by weight decay and learning rate; learnt loss weights are never decayed.
 
     Raises:

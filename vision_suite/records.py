@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from vision_suite.errors import ConfigError
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 RecordT = TypeVar("RecordT", bound="DataclassInstance")
 
 
-def as_record(kind: type[RecordT], value: RecordT | Mapping[str, Any], section: str) -> RecordT:
+def as_record(kind: type[RecordT], value: RecordT | Mapping[str, object], section: str) -> RecordT:
     """Return a record unchanged, or build it from a mapping of its settings.
 
     Args:

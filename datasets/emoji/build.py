@@ -186,11 +186,11 @@ def _write_parts(
     """Write every protocol's folder, the table of identities, the attribution and the manifests."""
     linker = Linker()
     common = {"name": "Emoji-ReID", "image_size": image_size, "rule_version": plan.rule_version}
-    parts: dict[str, dict[str, Any]] = {}
+    parts: dict[str, dict[str, object]] = {}
     steps = (*PROTOCOLS, "fgvc", "closed")
     for done, name in enumerate(steps):
         progress("writing", done, len(steps))
-        record: dict[str, Any] = {**common, "part": name, "about": _ABOUT[name]}
+        record: dict[str, object] = {**common, "part": name, "about": _ABOUT[name]}
         if name in PROTOCOLS:
             splits = market_splits(name, pictures, plan.core_designs)
             record["layout"] = "market1501"

@@ -130,7 +130,7 @@ class PictureData(BaseData):
             raise DataError(f"{listing.layout} in {str(listing.root)!r} has neither training nor test pictures")
         if validation == "auto":
             validation = "none" if official is None else "official"
-        facts: dict[str, Any] = {
+        facts: dict[str, object] = {
             "dataset": dataset,
             "validation": validation,
             "test_used_for_validation": validation == "test",
@@ -149,7 +149,7 @@ class PictureData(BaseData):
         self._adopt(listing, self._labelled(listing, train, val, test), val, test, facts)
 
     def _adopt(
-        self, listing: Listing, train: list[Record], val: list[Record], test: list[Record], facts: dict[str, Any]
+        self, listing: Listing, train: list[Record], val: list[Record], test: list[Record], facts: dict[str, object]
     ) -> None:
         """Take over the records of each stage, and everything that links or reports need."""
         self._records |= {"fit": train, "validate": val, "test": test}

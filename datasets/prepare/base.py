@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, cast
 
 from vision_suite.datasets.prepare.archives import sha256_of
 from vision_suite.datasets.prepare.fetch import Archive, building, data_dir, locked
@@ -19,6 +19,23 @@ from vision_suite.types import Progress as Progress
 logger = logging.getLogger(__name__)
 MANIFEST = "MANIFEST.json"
 ATTRIBUTION = "ATTRIBUTION.txt"
+
+
+class Source(TypedDict):
+    """An archive in a manifest, as in `Archive`."""
+
+    client: str
+    package: str
+    version: str
+    sha256: str
+
+
+class Manifest(TypedDict):
+    """Entries that every manifest of a recipe has; ``checksums`` are those of its files by their relative paths."""
+
+    rule_version: int
+    sources: list[Source]
+    checksums: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -143,22 +160,23 @@ class Recipe(ABC):
         problems += changed_files(folder, manifest, progress)
         return VerifyReport(folder, 1, len(manifest["checksums"]), tuple(problems))
 
-    def outdated(self, manifest: Mapping[str, Any]) -> str | None:
+    def outdated(self, manifest: Manifest) -> str | None:
         """The reason that a folder with this manifest is not what the recipe would build now; None if it is."""
         sources = [source_of(archive) for archive in self.archives]
         if manifest["rule_version"] != self.rule_version or manifest["sources"] != sources:
             return "made from another archive or by an older rule"
         return None
 
-    def manifest(self, folder: Path) -> dict[str, Any]:
+    def manifest(self, folder: Path) -> Manifest:
         """The manifest that `seal` wrote.
 
         Raises:
             DataError: There is none, or it cannot be read.
         """
-        return load_manifest(folder, {"rule_version", "sources", "checksums"}, f"vision-suite data prepare {self.name}")
+        command = f"vision-suite data prepare {self.name}"
+        return cast("Manifest", load_manifest(folder, {"rule_version", "sources", "checksums"}, command))
 
-    def seal(self, part: Path, facts: Mapping[str, Any]) -> None:
+    def seal(self, part: Path, facts: Mapping[str, object]) -> None:
         """Write the credits and the manifest, with the checksum of every file, of an otherwise complete folder.
 
         Args:
@@ -179,7 +197,7 @@ class Recipe(ABC):
         (part / MANIFEST).write_text(as_json(manifest), encoding="utf-8")
 
 
-def as_json(record: Mapping[str, Any]) -> str:
+def as_json(record: Mapping[str, object]) -> str:
     """A manifest as text."""
     return json.dumps(record, indent=1)
 
@@ -207,7 +225,7 @@ def load_manifest(folder: Path, keys: set[str], command: str) -> dict[str, Any]:
     return dict(manifest)
 
 
-def source_of(archive: Archive) -> dict[str, Any]:
+def source_of(archive: Archive) -> Source:
     """The entry of an archive in a manifest."""
     return {"client": archive.client, "package": archive.name, "version": archive.version, "sha256": archive.sha256}
 
@@ -233,13 +251,13 @@ def prepare_once(target: Path, why_not_ready: Callable[[Path], str | None], buil
     return target
 
 
-def missing_file(folder: Path, manifest: Mapping[str, Any]) -> str | None:
+def missing_file(folder: Path, manifest: Manifest) -> str | None:
     """A line on the first file of a manifest's ``checksums`` that is not there; None if all are."""
     missing = [name for name in manifest["checksums"] if not (folder / name).is_file()]
     return f"{missing[0]} is missing" if missing else None
 
 
-def changed_files(folder: Path, manifest: Mapping[str, Any], progress: Progress) -> list[str]:
+def changed_files(folder: Path, manifest: Manifest, progress: Progress) -> list[str]:
     """A line for each file of a manifest's ``checksums`` that is missing or has another checksum; reads them whole."""
     checksums = manifest["checksums"]
     problems = []

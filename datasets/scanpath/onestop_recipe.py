@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from vision_suite.datasets.prepare.base import Options, Progress, Recipe
+from vision_suite.datasets.prepare.base import Manifest, Options, Progress, Recipe
 from vision_suite.datasets.prepare.fetch import Archive
 
 SAMPLE = "scanpath_studio/sample_data/"
@@ -105,7 +103,7 @@ class OneStopMini(Recipe):
             return "made without sentence vectors, which can be made now"
         return reason
 
-    def outdated(self, manifest: Mapping[str, Any]) -> str | None:
+    def outdated(self, manifest: Manifest) -> str | None:
         """As for every set; a second source, that of sentence vectors, is in the manifest only if they were made."""
         return super().outdated({**manifest, "sources": manifest["sources"][:1]})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from vision_suite.datasets.scanpath.appearance import AppearanceSettings, ObjectAppearance
 from vision_suite.datasets.scanpath.augment import SceneAugment
@@ -31,7 +30,7 @@ class ScanpathParts:
     recordings: dict[str, list[Trial]]
     trials: dict[str, list[Trial]]
     appearance: ObjectAppearance
-    protocol: dict[str, Any]
+    protocol: dict[str, object]
 
     @property
     def num_objects(self) -> int:

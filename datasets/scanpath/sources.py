@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from vision_suite.datasets.pictures.records import Record, fingerprint
 from vision_suite.datasets.scanpath.assign import AssignRule, Rule, Unassigned, fractions
@@ -79,7 +79,7 @@ class Source:
             drop_long(found, deviations)
         return found
 
-    def facts(self, found: ScanpathSet, vectors: bool) -> dict[str, Any]:
+    def facts(self, found: ScanpathSet, vectors: bool) -> dict[str, object]:
         """Facts of the set for its protocol.
 
         Args:

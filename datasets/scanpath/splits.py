@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def official_parts(
     return {stage: [USUAL_PARTS[stage]] if names is None else names for stage, names in asked.items()}
 
 
-def split_trials(found: ScanpathSet, settings: SplitSettings) -> tuple[dict[str, list[Trial]], dict[str, Any]]:
+def split_trials(found: ScanpathSet, settings: SplitSettings) -> tuple[dict[str, list[Trial]], dict[str, object]]:
     """Trials by stage, and the facts of the split that a reader of the metrics must know.
 
     Raises:
@@ -132,7 +132,7 @@ def _digests(scenes: Sequence[Scene]) -> dict[str, str]:
     }
 
 
-def _official(trials: Sequence[Trial], settings: SplitSettings) -> tuple[dict[str, list[Trial]], dict[str, Any]]:
+def _official(trials: Sequence[Trial], settings: SplitSettings) -> tuple[dict[str, list[Trial]], dict[str, object]]:
     known = sorted({trial.subset for trial in trials} - {""})
     if not known:
         raise ConfigError("split=official, but the data name no parts: split by image, target, subject or combination")
@@ -149,7 +149,7 @@ def _official(trials: Sequence[Trial], settings: SplitSettings) -> tuple[dict[st
     return parts, {"subsets": {stage: list(settings.subsets[stage]) for stage in STAGES}, "trials_in_no_part": unused}
 
 
-def _dealt(found: ScanpathSet, settings: SplitSettings) -> tuple[dict[str, list[Trial]], dict[str, Any]]:
+def _dealt(found: ScanpathSet, settings: SplitSettings) -> tuple[dict[str, list[Trial]], dict[str, object]]:
     unit = _unit(settings.rule)
     given = {name: scene.fold for name, scene in found.scenes.items() if scene.fold >= 0}
     units = sorted({unit(trial) for trial in found.trials})
@@ -179,7 +179,7 @@ def _dealt(found: ScanpathSet, settings: SplitSettings) -> tuple[dict[str, list[
         "validate": [trial for trial in rest if chosen(trial) in held],
         "test": test,
     }
-    facts = {
+    facts: dict[str, object] = {
         "fold": settings.fold,
         "folds": count,
         "validation_share": settings.validation_share,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from vision_suite.datasets.base import Stage
 from vision_suite.errors import ConfigError
@@ -47,7 +46,7 @@ class Windows:
         """Fixations that a piece repeats from the one before."""
         return self.train_overlap if stage == "fit" else self.test_overlap
 
-    def facts(self, stages: Sequence[Stage]) -> dict[str, Any] | None:
+    def facts(self, stages: Sequence[Stage]) -> dict[str, object] | None:
         """Lengths and overlaps by stage for the protocol, None where recordings stay whole."""
         if not self.window:
             return None

@@ -12,6 +12,7 @@ from typing import Any
 
 from vision_suite.datasets.files import read_lines
 from vision_suite.errors import DataError
+from vision_suite.types.tad import AnnotatedVideo, GroundTruth
 
 DUPLICATE_SECONDS = 1e-3
 
@@ -119,9 +120,9 @@ def read_annotations(
     return Annotations(path, videos, names, dict(problems))
 
 
-def ground_truth(videos: Sequence[Video]) -> dict[str, Any]:
+def ground_truth(videos: Sequence[Video]) -> GroundTruth:
     """The usable annotations of some videos as an ActivityNet dictionary, which evaluation takes."""
-    database = {
+    database: dict[str, AnnotatedVideo] = {
         video.name: {
             "subset": video.subset,
             "duration": video.duration if math.isfinite(video.duration) else None,
@@ -144,7 +145,7 @@ def write_annotations(path: Path, videos: Sequence[Video]) -> None:
     path.write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> dict[str, object]:
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -171,7 +172,7 @@ def _blocked(path: Path | None) -> set[str]:
     return {str(name).removeprefix("v_") for name in names}
 
 
-def _video(path: Path, name: str, entry: Any, ignored: set[str], problems: Counter[str]) -> Video:
+def _video(path: Path, name: str, entry: object, ignored: set[str], problems: Counter[str]) -> Video:
     if not isinstance(entry, Mapping) or "subset" not in entry:
         raise DataError(f"{path}: video {name!r} has no subset")
     duration = _float(path, name, entry.get("duration") or "nan")

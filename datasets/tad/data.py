@@ -27,6 +27,7 @@ from vision_suite.datasets.tad.stream import StreamBatches
 from vision_suite.datasets.tad.windows import Window, compare_lengths, sequences_of, stride_of
 from vision_suite.errors import ConfigError, DataError, check_choice
 from vision_suite.types.arrays import Floats32
+from vision_suite.types.tad import GroundTruth
 
 Mode = Literal["resize", "window"]
 OnMissing = Literal["error", "skip"]
@@ -225,7 +226,7 @@ class TADData(BaseData):
         """The videos of a stage, in the order that batches number them."""
         return self._videos[stage]
 
-    def ground_truth(self, stage: Stage) -> dict[str, Any]:
+    def ground_truth(self, stage: Stage) -> GroundTruth:
         """Annotations of a stage's videos as an ActivityNet dictionary."""
         return ground_truth(self._videos[stage])
 

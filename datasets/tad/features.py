@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from vision_suite.errors import DataError
 from vision_suite.types.arrays import Floats32
@@ -134,17 +135,18 @@ def resize_rows(rows: Floats32, length: int) -> Floats32:
     return out
 
 
-def _npz(path: Path, name: str) -> Any:
+def _npz(path: Path, name: str) -> npt.ArrayLike:
     with np.load(path, allow_pickle=False) as archive:
         keys = archive.files
         if NPZ_KEY not in keys and len(keys) != 1:
             raise DataError(
                 f"features {str(path)!r} hold {', '.join(keys)}: one array, or one called {NPZ_KEY}, is needed"
             )
-        return archive[NPZ_KEY if NPZ_KEY in keys else keys[0]]
+        values: npt.ArrayLike = archive[NPZ_KEY if NPZ_KEY in keys else keys[0]]
+        return values
 
 
-def _csv(path: Path, name: str) -> Any:
+def _csv(path: Path, name: str) -> npt.ArrayLike:
     with path.open(newline="", encoding="utf-8") as stream:
         rows = [row for row in csv.reader(stream) if row]
     if rows and not _numeric(rows[0]):
@@ -157,18 +159,19 @@ def _csv(path: Path, name: str) -> Any:
     return [[float(value) for value in row] for row in rows]
 
 
-def _pt(path: Path, name: str) -> Any:
+def _pt(path: Path, name: str) -> npt.ArrayLike:
     import torch
 
-    value = torch.load(path, weights_only=True, map_location="cpu")
-    return value.float().numpy()
+    values: torch.Tensor = torch.load(path, weights_only=True, map_location="cpu")
+    return values.float().numpy()
 
 
-def _hdf5(path: Path, name: str) -> Any:
+def _hdf5(path: Path, name: str) -> npt.ArrayLike:
     import h5py
 
     with h5py.File(path, "r") as file:
-        return file[name][()]
+        values: npt.ArrayLike = file[name][()]
+        return values
 
 
 _READERS = {

@@ -110,6 +110,6 @@ def read_joined(folders: Sequence[Path]) -> FeatureInfo:
     return replace(found[0], channels=sum(widths) if all(widths) else 0)
 
 
-def write_info(folder: Path, info: FeatureInfo, **more: Any) -> None:
+def write_info(folder: Path, info: FeatureInfo, **more: object) -> None:
     """Write the metadata beside a set of features, with further facts for readers."""
     write_whole(folder / METADATA, json.dumps({**asdict(info), **more}, indent=1) + "\n")

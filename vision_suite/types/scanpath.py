@@ -18,6 +18,8 @@ from vision_suite.types.data import Data, Stage
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vision_suite.types.scanpath_records import TrialRecord
+
 
 class Condition(IntEnum):
     """Task of an observer in front of a scene."""
@@ -195,7 +197,7 @@ class ScanpathReport(Report):
     pairs: dict[str, dict[str, tuple[int, int]]]
     counts: dict[str, dict[str, int]]
     hits: dict[str, Floats]
-    trials: list[dict[str, Any]] = field(repr=False)
+    trials: list[TrialRecord] = field(repr=False)
     probabilities: list[Floats | None] = field(repr=False)
     scenes: dict[str, Scene] = field(repr=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict
+from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict
 
 from vision_suite.types import Report
 from vision_suite.types.data import Data, EvaluationStage
@@ -12,6 +12,8 @@ from vision_suite.types.data import Data, EvaluationStage
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+
+    from vision_suite.types.arrays import Floats
 
 
 class FeatureBatch(TypedDict):
@@ -57,6 +59,66 @@ class Detection(TypedDict):
     label: NotRequired[str]
 
 
+class Annotation(TypedDict):
+    """One annotation of ActivityNet's ground truth: start and end in seconds, and the class."""
+
+    segment: list[float]
+    label: str
+
+
+class AnnotatedVideo(TypedDict):
+    """One video of ActivityNet's ground truth; ``duration`` in seconds, None if unknown."""
+
+    subset: str
+    duration: float | None
+    annotations: list[Annotation]
+
+
+class GroundTruth(TypedDict):
+    """ActivityNet's annotation dictionary; ``database`` has the videos by id."""
+
+    version: str
+    taxonomy: list[dict[str, object]]
+    database: dict[str, AnnotatedVideo]
+
+
+class DetectionResults(TypedDict):
+    """ActivityNet's result dictionary; ``results`` has the detections by the video's id."""
+
+    version: str
+    results: dict[str, list[Detection]]
+    external_data: dict[str, object]
+
+
+class DetectionScores(TypedDict):
+    """Result of `vision_suite.metrics.tad.mean_average_precision`."""
+
+    mAP: Floats
+    average_mAP: float
+    ap: Floats
+    classes: list[str]
+    tiou_thresholds: Floats
+    counts: dict[str, int]
+
+
+class LengthBin(TypedDict):
+    """Annotations of one bin of lengths; ``missed`` and ``mAP`` (fractions of one) only if there are annotations."""
+
+    bounds: list[float]
+    annotations: int
+    missed: NotRequired[float]
+    mAP: NotRequired[float]
+
+
+class ErrorAnalysis(TypedDict):
+    """Result of `vision_suite.metrics.tad.errors.analyse_errors`."""
+
+    tiou: float
+    kinds: list[str]
+    profile: Floats
+    length: dict[str, LengthBin]
+
+
 @dataclass(frozen=True)
 class DetectionReport(Report):
     """Result of an evaluation of temporal action detection, for tables and pictures.
@@ -77,9 +139,9 @@ class DetectionReport(Report):
     classes: list[str]
     tiou: np.ndarray
     ap: np.ndarray
-    ground_truth: dict[str, Any] = field(repr=False)
-    predictions: dict[str, Any] = field(repr=False)
-    errors: dict[str, Any] = field(repr=False)
+    ground_truth: GroundTruth = field(repr=False)
+    predictions: DetectionResults = field(repr=False)
+    errors: ErrorAnalysis = field(repr=False)
     curves: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
 
@@ -101,5 +163,5 @@ class TADSource(Data, Protocol):
     def videos(self, stage: EvaluationStage) -> Sequence[VideoFacts]:
         """Videos of a stage, in the order in which batches number them."""
 
-    def ground_truth(self, stage: EvaluationStage) -> dict[str, Any]:
+    def ground_truth(self, stage: EvaluationStage) -> GroundTruth:
         """Annotations of a stage as an ActivityNet dictionary."""

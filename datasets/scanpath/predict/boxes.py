@@ -56,7 +56,7 @@ def read_boxes(file: str) -> dict[str, ObjectBoxes]:
     if not path.is_file() or path.suffix.lower() not in (".json", ".csv"):
         raise DataError(f"boxes {file!r}: no such .json or .csv file")
     if path.suffix.lower() == ".csv":
-        contents: Any = {
+        contents: object = {
             row["image"]: [[*box, label] for box, label in zip(row["boxes"], row["labels"], strict=True)]
             for row in box_rows(path)
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -50,7 +49,7 @@ class PictureScenes:
         self.scenes: dict[str, Scene] = {}
         self.trials: list[Trial] = []
         self.failed: dict[str, str] = {}
-        self.chosen: dict[str, dict[str, Any]] = {}
+        self.chosen: dict[str, dict[str, object]] = {}
 
     def read(self) -> None:
         """Open every picture, find its objects, and choose its target.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -28,7 +28,7 @@ class Target(NamedTuple):
 
     condition: Condition
     objects: tuple[int, ...]
-    chosen: dict[str, Any]
+    chosen: dict[str, object]
 
 
 def choose_target(
@@ -60,7 +60,7 @@ def choose_target(
         return Target(Condition.PRESENT, (settings.target_box,), {"by": "box"})
     if wanted is not None:
         number, likeness = most_alike(picture, boxes, wanted)
-        chosen = {"by": "crop", "crop": settings.target_crop, "correlation": round(likeness, 4)}
+        chosen: dict[str, object] = {"by": "crop", "crop": settings.target_crop, "correlation": round(likeness, 4)}
         return Target(Condition.PRESENT, (number,), chosen)
     return Target(Condition.FREE, (), {"by": "none"})
 

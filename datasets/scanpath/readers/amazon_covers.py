@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -98,7 +97,7 @@ def read_amazon_covers(folder: Path, rule: AssignRule | None = None) -> Scanpath
             image = str(crop) if crop.is_file() else ""
             task = Path(target_name).stem
             trials.append(found.trial(name, subject, task, Condition.PRESENT, (target,), target, target_image=image))
-    notes: dict[str, Any] = {
+    notes: dict[str, object] = {
         "boxes": "outlines of masks" if masks.is_dir() else f"uniform {ROWS} x {COLUMNS} grid: the masks are absent",
         "pictures": "absent: grey crops" if not any(scene.image for scene in scenes.values()) else "present",
     }

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from vision_suite.datasets.files import finite, read_json
+from vision_suite.datasets.files import JsonObject, finite, read_json
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.geometry import letterbox, overlap
 from vision_suite.datasets.scanpath.paths import PathBuilder
@@ -64,7 +64,7 @@ def read_coco_scanpaths(
     """
     fixation_files = _files(folder, files, "*fixations*.json", "fixation")
     instance_files = _files(folder, instances, "instances*.json", "COCO instance")
-    records: list[dict[str, Any]] = []
+    records: list[JsonObject] = []
     for path in fixation_files:
         contents = read_json(path)
         if not isinstance(contents, list) or not all(isinstance(entry, dict) for entry in contents):
@@ -94,7 +94,7 @@ def read_coco_scanpaths(
             "another set's?"
         )
     trials.sort(key=lambda trial: (trial.scene, trial.task, int(trial.condition), trial.subject))
-    notes = {
+    notes: dict[str, object] = {
         "screen": list(SCREEN),
         "boxes": f"COCO instances, no crowd, sides of {SMALLEST:g} pixels or more, the {MOST_OBJECTS} largest",
         "first_fixation": "given: the middle of the screen"
@@ -104,13 +104,13 @@ def read_coco_scanpaths(
     return ScanpathSet(layout, folder, scenes, trials, builder.problems, builder.rules, notes)
 
 
-def _once(records: list[dict[str, Any]], problems: Counter[str]) -> list[dict[str, Any]]:
+def _once(records: list[JsonObject], problems: Counter[str]) -> list[JsonObject]:
     """Each trial once: the set comes in files that overlap, such as its training part and that part dealt anew.
 
     Raises:
         DataError: A trial is in two of the authors' parts.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, JsonObject] = {}
     for record in records:
         key = repr([record.get(name) for name in ("name", "subject", "task", "condition", "X", "Y")])
         first = found.setdefault(key, record)
@@ -123,7 +123,7 @@ def _once(records: list[dict[str, Any]], problems: Counter[str]) -> list[dict[st
     return list(found.values())
 
 
-def _trial(record: dict[str, Any], scenes: dict[str, Scene], builder: PathBuilder, boxes: list[int]) -> Trial | None:
+def _trial(record: JsonObject, scenes: dict[str, Scene], builder: PathBuilder, boxes: list[int]) -> Trial | None:
     """One trial; ``boxes`` counts the target boxes that are an instance, and all of them."""
     problems = builder.problems
     condition = CONDITIONS.get(str(record["condition"]))

@@ -20,11 +20,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from vision_suite.datasets.files import finite, read_json_lines, read_table
+from vision_suite.datasets.files import JsonObject, finite, read_json_lines, read_table
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.paths import PathBuilder
@@ -67,11 +66,13 @@ def read_scanpath_table(folder: Path, rule: AssignRule = RULE) -> ScanpathSet:
         trial = _trial(folder, number, row, scenes, builder)
         if trial is not None:
             trials.append(trial)
-    notes = {"pictures": f"{sum(bool(s.image) for s in scenes.values())} of {len(scenes)} present, else grey crops"}
+    notes: dict[str, object] = {
+        "pictures": f"{sum(bool(s.image) for s in scenes.values())} of {len(scenes)} present, else grey crops"
+    }
     return ScanpathSet("table", folder, scenes, trials, builder.problems, builder.rules, notes)
 
 
-def _scene(path: Path, number: int, row: Mapping[str, Any]) -> Scene:
+def _scene(path: Path, number: int, row: JsonObject) -> Scene:
     folder, where = path.parent, f"{str(path)!r} scene {number}"
     try:
         name = str(row["image"])
@@ -101,7 +102,7 @@ def _scene(path: Path, number: int, row: Mapping[str, Any]) -> Scene:
 
 
 def _trial(
-    folder: Path, number: int, row: Mapping[str, Any], scenes: Mapping[str, Scene], builder: PathBuilder
+    folder: Path, number: int, row: JsonObject, scenes: Mapping[str, Scene], builder: PathBuilder
 ) -> Trial | None:
     where = f"{str(folder)!r} trial {number}"
     scene = scenes.get(str(row.get("image", "")))
@@ -151,7 +152,7 @@ def _trial(
     )
 
 
-def _whole(value: Any) -> int:
+def _whole(value: float | str) -> int:
     """A whole number, also as text.
 
     Raises:
@@ -172,9 +173,9 @@ def _inside(folder: Path, name: object, where: str) -> str:
     return str(folder / str(name))
 
 
-def box_rows(path: Path) -> list[dict[str, Any]]:
+def box_rows(path: Path) -> list[JsonObject]:
     """Rows of boxes as one row per scene."""
-    scenes: dict[str, dict[str, Any]] = {}
+    scenes: dict[str, JsonObject] = {}
     for row in read_table(path, ("image", "x1", "y1", "x2", "y2")):
         scene = scenes.setdefault(row["image"], {"image": row["image"], "boxes": [], "labels": []})
         scene["boxes"].append([finite(row[side]) for side in ("x1", "y1", "x2", "y2")])
@@ -185,16 +186,16 @@ def box_rows(path: Path) -> list[dict[str, Any]]:
     return list(scenes.values())
 
 
-def _fixations(path: Path) -> list[dict[str, Any]]:
+def _fixations(path: Path) -> list[JsonObject]:
     """Rows of fixations as one row per trial: image, subject, trial and task together tell one from another."""
-    trials: dict[Sequence[str], dict[str, Any]] = {}
+    trials: dict[Sequence[str], JsonObject] = {}
     first: dict[Sequence[str], dict[str, str]] = {}
     for row in read_table(path, ("image", "subject", "x", "y")):
         key = tuple(row.get(name, "") for name in ("image", "subject", "trial", "task"))
         trial = trials.get(key)
         first.setdefault(key, row)
         if trial is None:
-            facts: dict[str, Any] = {
+            facts: JsonObject = {
                 name: row[name] for name in ("image", "subject", "task", "condition", "subset") if name in row
             }
             trial = trials[key] = {**facts, "fixations": []}

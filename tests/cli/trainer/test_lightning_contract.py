@@ -2,12 +2,11 @@
 
 import ast
 import inspect
-from pathlib import Path
 
+from folders import ROOT
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
 
-import vision_suite.cli
 from vision_suite.callbacks.run_record import RunRecord
 from vision_suite.cli.trainer import lightning_parts
 from vision_suite.cli.trainer.lightning_parts import PARTS, READ_IN, changed_parts
@@ -39,17 +38,17 @@ def test_every_overridden_private_method_is_listed():
 
 
 def test_every_imported_private_name_is_listed():
-    """Names with a leading underscore that the command line imports from Lightning or the parser."""
+    """Names with a leading underscore that the suite imports from Lightning or the parser."""
     imported = set()
-    for path in Path(vision_suite.cli.__file__).parent.rglob("*.py"):
+    for path in (path for room in ("vision_suite", "datasets", "lit_modules") for path in (ROOT / room).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in (
                 "pytorch_lightning", "lightning_fabric", "jsonargparse",
             ):  # fmt: skip
                 modules = [part for part in node.module.split(".") if part.startswith("_")]
                 imported |= {*modules, *(alias.name for alias in node.names if alias.name.startswith("_"))}
-    assert imported == {"_InstantiatorFn"}
-    assert "_InstantiatorFn.__call__" in NAMES
+    assert imported == {"_InstantiatorFn", "_restricted_classmethod"}
+    assert {"_InstantiatorFn.__call__", "_restricted_classmethod_impl.__get__"} <= NAMES
 
 
 def test_the_checkpoint_is_parsed_between_arguments_and_seed():

@@ -6,18 +6,20 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor
 
 from vision_suite.callbacks.kinds import serving
 from vision_suite.callbacks.predict.store import clear, fresh_folders, require_keys
 from vision_suite.lit_modules.base import LitBase, datamodule_of
 
 DataT = TypeVar("DataT")
+Tensors: TypeAlias = Mapping[str, Tensor]
 FOLDER = "vision_suite.callbacks.predict"
 PARTS = ".parts"
 
@@ -60,7 +62,7 @@ class BaseWriter(Callback, ABC, Generic[DataT]):
         """Get ready; the folders are there and empty."""
 
     @abstractmethod
-    def write(self, trainer: Trainer, module: LightningModule, data: DataT, outputs: Any, batch: Any) -> None:
+    def write(self, trainer: Trainer, module: LightningModule, data: DataT, outputs: Tensors, batch: Tensors) -> None:
         """Write a batch to this process's part.
 
         Args:
@@ -79,7 +81,7 @@ class BaseWriter(Callback, ABC, Generic[DataT]):
         return {}
 
     @abstractmethod
-    def join(self, trainer: Trainer, data: DataT, failed: dict[str, str]) -> tuple[dict[str, Any], str]:
+    def join(self, trainer: Trainer, data: DataT, failed: dict[str, str]) -> tuple[dict[str, object], str]:
         """Join the parts of all processes and write the files; on rank zero only.
 
         Args:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from pytorch_lightning import LightningModule, Trainer
 
-from vision_suite.callbacks.predict.base import BaseWriter, log_pictures
+from vision_suite.callbacks.predict.base import BaseWriter, Tensors, log_pictures
 from vision_suite.callbacks.predict.picture_files import (
     inputs_and_gallery,
     ranked,
@@ -19,7 +18,7 @@ from vision_suite.callbacks.predict.picture_files import (
     write_features,
     write_rank_lists,
 )
-from vision_suite.callbacks.predict.store import PartWriter, merge
+from vision_suite.callbacks.predict.store import Column, PartWriter, merge
 from vision_suite.datasets.pictures.data import PictureData
 from vision_suite.errors import ConfigError
 from vision_suite.metrics.reid.ranking import AnyFloats
@@ -61,10 +60,12 @@ class PredictionWriter(BaseWriter[PictureData]):
         """Open this process's part."""
         self._part = PartWriter(self.parts / f"rank-{trainer.global_rank}")
 
-    def write(self, trainer: Trainer, module: LightningModule, data: PictureData, outputs: Any, batch: Any) -> None:
+    def write(
+        self, trainer: Trainer, module: LightningModule, data: PictureData, outputs: Tensors, batch: Tensors
+    ) -> None:
         """Append a batch to this process's part and draw its attention maps."""
         found = {name: outputs[name].detach().cpu() for name in ("index", "role")}
-        rows: dict[str, Any] = {name: value.to(torch.int64).numpy() for name, value in found.items()}
+        rows: dict[str, Column] = {name: value.to(torch.int64).numpy() for name, value in found.items()}
         rows["feature"] = outputs["feature"].detach().float().cpu().numpy()
         if "probability" in outputs:
             best = _best_classes(outputs["probability"].detach().float().cpu())
@@ -92,7 +93,7 @@ class PredictionWriter(BaseWriter[PictureData]):
             panel.save(hidden)
             hidden.replace(self.pictures / f"{index:06d}_{stem}.png")
 
-    def join(self, trainer: Trainer, data: PictureData, failed: dict[str, str]) -> tuple[dict[str, Any], str]:
+    def join(self, trainer: Trainer, data: PictureData, failed: dict[str, str]) -> tuple[dict[str, object], str]:
         """Join the parts by index and write the files."""
         parts = [self.parts / f"rank-{rank}" for rank in range(trainer.world_size)]
         predictions = merge(parts, self.parts / "joined")

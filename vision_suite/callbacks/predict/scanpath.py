@@ -6,12 +6,11 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 
-from vision_suite.callbacks.predict.base import BaseWriter, log_pictures
+from vision_suite.callbacks.predict.base import BaseWriter, Tensors, log_pictures
 from vision_suite.callbacks.run_dir import file_stem
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.pictures.records import is_picture
@@ -22,6 +21,7 @@ from vision_suite.metrics.scanpath.report.trials import centres_of
 from vision_suite.models.oat.rows import PathArrays, split_rows, unpack_paths
 from vision_suite.types import PADDING, Condition, Scene, Trial
 from vision_suite.types.arrays import Floats
+from vision_suite.types.scanpath_records import PredictedPath, TrialPrediction
 from vision_suite.viz.scanpath.prediction import prediction_picture
 from vision_suite.viz.scanpath.stage import MODEL, Backdrop, Gaze
 
@@ -61,7 +61,12 @@ class ScanpathWriter(BaseWriter[ScanpathBase | GridScanpathData]):
         self._trials, self._scenes = data.trials("predict"), data.scenes("predict")
 
     def write(
-        self, trainer: Trainer, module: LightningModule, data: ScanpathBase | GridScanpathData, outputs: Any, batch: Any
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        data: ScanpathBase | GridScanpathData,
+        outputs: Tensors,
+        batch: Tensors,
     ) -> None:
         """Append a batch's trials to this process's part, and draw them."""
         chosen = _chosen(data)
@@ -83,9 +88,9 @@ class ScanpathWriter(BaseWriter[ScanpathBase | GridScanpathData]):
 
     def join(
         self, trainer: Trainer, data: ScanpathBase | GridScanpathData, failed: dict[str, str]
-    ) -> tuple[dict[str, Any], str]:
+    ) -> tuple[dict[str, object], str]:
         """Join the trials by index and write them."""
-        found: dict[int, dict[str, Any]] = {}
+        found: dict[int, TrialPrediction] = {}
         for path in sorted(self.parts.glob("rank-*.jsonl")):
             for line in path.read_text(encoding="utf-8").splitlines():
                 # A loader that serves several processes equally repeats a trial; it counts once.
@@ -97,7 +102,7 @@ class ScanpathWriter(BaseWriter[ScanpathBase | GridScanpathData]):
             stream.write(f'{{"scanpaths": [\n{lines}\n]}}\n')
         pictures = data.pictures if isinstance(data, ScanpathBase) else None
         paths = [path for entry in entries for path in entry["samples"]]
-        summary = {
+        summary: dict[str, object] = {
             "trials": len(entries),
             "pictures": len({entry["image"] for entry in entries}),
             "samples": len(paths),
@@ -115,7 +120,7 @@ class ScanpathWriter(BaseWriter[ScanpathBase | GridScanpathData]):
         )
         return summary, line
 
-    def _draw(self, trainer: Trainer, index: int, entry: Mapping[str, Any]) -> None:
+    def _draw(self, trainer: Trainer, index: int, entry: TrialPrediction) -> None:
         trial = self._trials[index]
         scene = self._scenes[trial.scene]
         picture = open_picture(scene.image) if scene.image else None
@@ -139,8 +144,8 @@ class ScanpathWriter(BaseWriter[ScanpathBase | GridScanpathData]):
 
 
 def entry_of(
-    scene: Scene, trial: Trial, samples: PathArrays, likeliest: PathArrays, chosen: Mapping[str, Any]
-) -> dict[str, Any]:
+    scene: Scene, trial: Trial, samples: PathArrays, likeliest: PathArrays, chosen: Mapping[str, object]
+) -> TrialPrediction:
     """A trial's predictions in plain containers.
 
     Args:
@@ -165,8 +170,8 @@ def entry_of(
     }
 
 
-def _path_entries(paths: PathArrays, scene: Scene) -> list[dict[str, Any]]:
-    entries = []
+def _path_entries(paths: PathArrays, scene: Scene) -> list[PredictedPath]:
+    entries: list[PredictedPath] = []
     for sequence, duration, terminated, log_prob in zip(*paths, strict=True):
         if not math.isfinite(log_prob):
             raise DataError(
@@ -187,11 +192,11 @@ def _path_entries(paths: PathArrays, scene: Scene) -> list[dict[str, Any]]:
     return entries
 
 
-def _points(path: Mapping[str, Any]) -> Floats:
+def _points(path: PredictedPath) -> Floats:
     return np.array(path["xy"], dtype=np.float64).reshape(-1, 2)
 
 
-def _gaze(name: str, path: Mapping[str, Any], given: int) -> Gaze:
+def _gaze(name: str, path: PredictedPath, given: int) -> Gaze:
     duration = None if path["duration"] is None else np.array(path["duration"], dtype=np.float64)
     return Gaze(_points(path), f"{name} ({path['log_prob']:.1f} nats)", MODEL, duration, given)
 
@@ -203,6 +208,6 @@ def _searched(trial: Trial) -> str:
     return f"search for {what}" + ("" if trial.targets else ", which is not there")
 
 
-def _chosen(data: ScanpathBase | GridScanpathData) -> Mapping[str, Mapping[str, Any]]:
+def _chosen(data: ScanpathBase | GridScanpathData) -> Mapping[str, Mapping[str, object]]:
     """The ways in which the targets of predicted pictures were chosen, by scene."""
     return data.pictures.chosen if isinstance(data, ScanpathBase) and data.pictures is not None else {}

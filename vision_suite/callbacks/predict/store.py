@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BufferedWriter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,13 @@ Column = npt.NDArray[Any]
 INDEX = "index"
 LAYOUT = "columns.json"
 CHUNK = 4096
+
+
+class Layout(TypedDict):
+    """Number of rows of a part; dtype and shape of a row by column."""
+
+    rows: int
+    columns: dict[str, tuple[str, list[int]]]
 
 
 class PartWriter:
@@ -102,11 +109,11 @@ def merge(parts: list[Path], folder: Path) -> Predictions:
             f"{len(missing)} of {len(parts)} processes left no predictions, such as {missing[0]}: "
             "put the run on a file system that all machines share (--trainer.default_root_dir)"
         )
-    layouts = [json.loads((part / LAYOUT).read_text(encoding="utf-8")) for part in parts]
+    layouts: list[Layout] = [json.loads((part / LAYOUT).read_text(encoding="utf-8")) for part in parts]
     filled = [(part, layout) for part, layout in zip(parts, layouts, strict=True) if layout["rows"]]
     if not filled:
         raise DataError("nothing was predicted: the list of pictures is empty")
-    columns: dict[str, tuple[str, list[int]]] = filled[0][1]["columns"]
+    columns = filled[0][1]["columns"]
     opened = {name: [_open(part, name, layout) for part, layout in filled] for name in columns}
     everything = np.concatenate(opened.pop(INDEX))
     index, first = np.unique(everything, return_index=True)
@@ -142,7 +149,7 @@ def fresh_folders(trainer: Trainer, *names: str) -> Path:
     return folder
 
 
-def require_keys(module: LightningModule, outputs: Any, keys: Collection[str]) -> None:
+def require_keys(module: LightningModule, outputs: object, keys: Collection[str]) -> None:
     """Refuse what a module's ``predict_step`` returned, unless it is a mapping with these keys.
 
     Raises:
@@ -153,7 +160,7 @@ def require_keys(module: LightningModule, outputs: Any, keys: Collection[str]) -
         raise ConfigError(f"{type(module).__name__}.predict_step must return a mapping with {names}")
 
 
-def _open(part: Path, name: str, layout: dict[str, Any]) -> Column:
+def _open(part: Path, name: str, layout: Layout) -> Column:
     """One column of one part."""
     dtype, shape = layout["columns"][name]
     return np.memmap(part / name, mode="r", dtype=dtype, shape=(layout["rows"], *shape))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 
-from vision_suite.callbacks.predict.base import BaseWriter, log_pictures
+from vision_suite.callbacks.predict.base import BaseWriter, Tensors, log_pictures
 from vision_suite.callbacks.report.tad import best
 from vision_suite.callbacks.run_dir import file_stem
 from vision_suite.datasets.tad.data import TADData
@@ -18,7 +17,8 @@ from vision_suite.errors import ConfigError
 from vision_suite.models.csa.detections import CELLS, class_probabilities, to_proposals
 from vision_suite.models.csa.merging import VideoMerger
 from vision_suite.models.csa.postprocess import PostProcess, label
-from vision_suite.types.tad import Detection
+from vision_suite.types.arrays import Floats
+from vision_suite.types.tad import Annotation, Detection
 from vision_suite.video.decode import thumbnails
 from vision_suite.viz.tad.timeline import Timeline, timeline
 
@@ -55,7 +55,7 @@ class DetectionWriter(BaseWriter[TADData]):
         """Forget a video of an earlier prediction."""
         self._video = None
 
-    def write(self, trainer: Trainer, module: LightningModule, data: TADData, outputs: Any, batch: Any) -> None:
+    def write(self, trainer: Trainer, module: LightningModule, data: TADData, outputs: Tensors, batch: Tensors) -> None:
         """Take a batch of windows of one video; after its last window write the video."""
         index = int(batch["video"][0])
         if self._video is None or self._video.index != index:
@@ -70,7 +70,7 @@ class DetectionWriter(BaseWriter[TADData]):
         """Videos that could not be read, with the reasons."""
         return data.files.failed if data.files is not None else {}
 
-    def join(self, trainer: Trainer, data: TADData, failed: dict[str, str]) -> tuple[dict[str, Any], str]:
+    def join(self, trainer: Trainer, data: TADData, failed: dict[str, str]) -> tuple[dict[str, object], str]:
         """Join the videos and write their detections."""
         found = {}
         for path in sorted(self.parts.glob("video-*.json")):
@@ -115,9 +115,9 @@ class DetectionWriter(BaseWriter[TADData]):
             thumbnails(files.paths[video.index], self.thumbnails) if files is not None and self.thumbnails else []
         )
         known = data.videos("predict")[video.index].actions
-        truth = [{"label": a.label, "segment": [a.start, a.end]} for a in known] if files is None else None
+        truth: list[Annotation] = [{"label": a.label, "segment": [a.start, a.end]} for a in known]
         drawn = timeline(
-            Timeline(video.duration, best(detections), truth, video.curve.points, pictures),
+            Timeline(video.duration, best(detections), truth if files is None else None, video.curve.points, pictures),
             title=name,
             classes=data.class_names,
         )
@@ -133,10 +133,10 @@ class _Open:
         self.index, self.post = index, post
         self.duration, self.windows = 0.0, 0
         self.merger, self.curve = VideoMerger(post), _Curve()
-        self._classes: np.ndarray[Any, Any] | None = None
+        self._classes: Floats | None = None
         self._outside = False
 
-    def add(self, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> None:
+    def add(self, outputs: Tensors, batch: Tensors) -> None:
         """Take the windows of a batch, in order."""
         sequence, values = outputs["sequence"].cpu().numpy(), outputs["values"].cpu().numpy()
         classes = outputs["classes"].cpu().numpy()[:, CELLS:]
@@ -175,7 +175,7 @@ class _Curve:
         self._each = 1  # cells of a point
         self._rest = self.points = np.zeros((4, 0))
 
-    def add(self, cells: np.ndarray[Any, Any]) -> None:
+    def add(self, cells: Floats) -> None:
         """Take the next cells (4, n)."""
         cells = np.concatenate([self._rest, cells], axis=1)
         whole = cells.shape[1] // self._each * self._each
@@ -187,7 +187,7 @@ class _Curve:
             self.points = np.concatenate([_thinned(self.points[:, :even], 2), self.points[:, even:]], axis=1)
 
 
-def _thinned(cells: np.ndarray[Any, Any], each: int) -> np.ndarray[Any, Any]:
+def _thinned(cells: Floats, each: int) -> Floats:
     """Every ``each`` cells (4, n) as one point."""
     parts = cells.reshape(4, -1, each)
     return np.concatenate([parts[:1].mean(2), parts[1:3].max(2), parts[3:].mean(2)])

@@ -7,8 +7,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -19,6 +18,8 @@ from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.metrics.scanpath import BEHAVIOURS
 from vision_suite.metrics.scanpath.report.trials import centres_of
 from vision_suite.types import BACKGROUND, ScanpathReport
+from vision_suite.types.arrays import Floats
+from vision_suite.types.scanpath_records import PathRecord, TrialRecord
 from vision_suite.viz.scanpath.panels import heat_maps, scanpath_picture
 from vision_suite.viz.scanpath.scores import behaviour_bars, film, hit_curves
 from vision_suite.viz.scanpath.stage import HUMAN, MODEL, Backdrop, Gaze
@@ -185,7 +186,7 @@ def _missing(row: dict[str, tuple[int, int]]) -> str:
     return f" (without a score: {', '.join(missing)})" if missing else ""
 
 
-def _chosen(trials: Sequence[dict[str, Any]], shown: Shown) -> list[int]:
+def _chosen(trials: Sequence[TrialRecord], shown: Shown) -> list[int]:
     """Trials drawn at random, as far as possible of different scenes."""
     order = np.random.default_rng(shown.seed).permutation(len(trials)).tolist()
     seen: set[str] = set()
@@ -197,24 +198,24 @@ def _chosen(trials: Sequence[dict[str, Any]], shown: Shown) -> list[int]:
     return sorted([*first, *rest][: shown.queries])
 
 
-def _backdrop(report: ScanpathReport, trial: dict[str, Any]) -> Backdrop:
+def _backdrop(report: ScanpathReport, trial: TrialRecord) -> Backdrop:
     scene = report.scenes[trial["scene"]]
     picture = open_picture(scene.image) if scene.image else None
     boxes = np.asarray(scene.boxes, dtype=np.float64)
     return Backdrop(scene.size, boxes, tuple(trial["targets"]), scene.labels, picture, scene.placement)
 
 
-def _recorded(report: ScanpathReport, trial: dict[str, Any]) -> np.ndarray:
+def _recorded(report: ScanpathReport, trial: TrialRecord) -> Floats:
     """(L, 2) recorded points, the centres of objects where there is none."""
     recorded = np.array(trial["human"]["xy"], dtype=np.float64).reshape(-1, 2)
     return np.where(np.isnan(recorded), _centres(report, trial, trial["human"]), recorded)
 
 
-def _centres(report: ScanpathReport, trial: dict[str, Any], path: dict[str, Any]) -> np.ndarray:
+def _centres(report: ScanpathReport, trial: TrialRecord, path: PathRecord) -> Floats:
     return centres_of(np.array(path["objects"], dtype=np.int64), report.scenes[trial["scene"]])
 
 
-def _panels(report: ScanpathReport, trial: dict[str, Any]) -> list[Gaze]:
+def _panels(report: ScanpathReport, trial: TrialRecord) -> list[Gaze]:
     """Paths of the observer, the model's likeliest path if there is one, and its first sample."""
     given, subject = trial["given"], trial["subject"]
     panels = [Gaze(_recorded(report, trial), f"observer {subject}".strip(), HUMAN, _seconds(trial["human"]), given)]
@@ -227,7 +228,7 @@ def _panels(report: ScanpathReport, trial: dict[str, Any]) -> list[Gaze]:
     return panels
 
 
-def _fixations(report: ScanpathReport, trial: dict[str, Any]) -> list[tuple[str, str, np.ndarray]]:
+def _fixations(report: ScanpathReport, trial: TrialRecord) -> list[tuple[str, str, Floats]]:
     """Fixations of all observers of the trial's scene and task, and of all samples there."""
     same = [other for other in report.trials if (other["scene"], other["task"]) == (trial["scene"], trial["task"])]
     human = np.concatenate([_recorded(report, other) for other in same])
@@ -235,11 +236,11 @@ def _fixations(report: ScanpathReport, trial: dict[str, Any]) -> list[tuple[str,
     return [("people", HUMAN, human), ("model", MODEL, np.concatenate(samples) if samples else np.empty((0, 2)))]
 
 
-def _seconds(path: dict[str, Any]) -> np.ndarray | None:
+def _seconds(path: PathRecord) -> Floats | None:
     return None if path["duration"] is None else np.array(path["duration"], dtype=np.float64)
 
 
-def _note(trial: dict[str, Any]) -> str:
+def _note(trial: TrialRecord) -> str:
     known = any(value is not None for value in trial["human"]["duration"] or ())
     parts = [f"circles: {'area by duration' if known else 'durations unknown'}, hollow where given"]
     parts += ["green: targets"] if trial["targets"] else []
@@ -251,13 +252,15 @@ def _note(trial: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _trial_row(trial: dict[str, Any]) -> dict[str, Any]:
+def _trial_row(trial: TrialRecord) -> dict[str, object]:
     human, steps = trial["human"], trial["human"]["step_log_probs"]
     predicted = len(human["objects"]) - trial["given"]
-    nats = None if not steps or None in steps else -sum(steps)
+    known = [step for step in steps or () if step is not None]
+    nats = -sum(known) if steps and len(known) == len(steps) else None
+    facts: Mapping[str, object] = trial
     return {
         **{
-            key: trial[key]
+            key: facts[key]
             for key in ("scene", "subject", "task", "condition", "target", "given", "recording", "first")
         },
         "fixations": len(human["objects"]),
@@ -269,7 +272,7 @@ def _trial_row(trial: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _csv(heading: list[str], rows: Iterable[Iterable[Any]]) -> str:
+def _csv(heading: list[str], rows: Iterable[Iterable[object]]) -> str:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(heading)

@@ -22,7 +22,7 @@ from vision_suite.callbacks.report.base import ReportView, Shown, view_of
 from vision_suite.callbacks.run_dir import run_dir
 from vision_suite.datasets.base import BaseData
 from vision_suite.errors import ConfigError
-from vision_suite.lit_modules.base import LitBase
+from vision_suite.lit_modules.base import LitBase, datamodule_of
 from vision_suite.types import Report
 from vision_suite.viz.training import Series, training_curves
 
@@ -83,7 +83,7 @@ class ReportWriter(Callback):
             return
         folder = run_dir(trainer) / stage
         folder.mkdir(parents=True, exist_ok=True)
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = datamodule_of(trainer)
         protocol = data.protocol if isinstance(data, BaseData) else {}
         title = f"{_name(protocol)}, {stage}"
         view = view_of(report)
@@ -116,7 +116,7 @@ class ReportWriter(Callback):
                 logger.log_image(key=f"{folder.name}/{name}" if name != "training" else name, images=[picture])
 
 
-def metrics_record(report: Report, task: str, stage: str, data: Mapping[str, Any]) -> dict[str, Any]:
+def metrics_record(report: Report, task: str, stage: str, data: Mapping[str, object]) -> dict[str, object]:
     """The contents of ``metrics.json`` in plain containers; numbers that are not finite become null.
 
     Args:
@@ -135,7 +135,7 @@ def metrics_record(report: Report, task: str, stage: str, data: Mapping[str, Any
     }
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """The value as JSON can hold it."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}

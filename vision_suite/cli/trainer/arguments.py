@@ -180,7 +180,7 @@ def _in_file(prefix: str, path: Path) -> Iterator[Setting]:
     yield from _below(prefix, contents, path.parent, str(path))
 
 
-def _below(prefix: str, value: Any, folder: Path, source: str) -> Iterator[Setting]:
+def _below(prefix: str, value: object, folder: Path, source: str) -> Iterator[Setting]:
     """The settings under a value; a section may be the path of another file, relative to the one that names it."""
     if isinstance(value, dict):
         for name, inner in value.items():

@@ -107,7 +107,7 @@ def present_path(path: str) -> str:
     return index()[name].path
 
 
-def with_present_paths(value: Any) -> Any:
+def with_present_paths(value: object) -> Any:
     """A configuration in plain containers with `present_path` applied to every text in it."""
     if isinstance(value, dict):
         return {name: with_present_paths(below) for name, below in value.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from vision_suite.metrics.tad.scoring import average_precision, matched
 from vision_suite.metrics.tad.tables import AnnotatedSegments, PredictedSegments, read_found, read_truth
 from vision_suite.ops.segments import paired_tiou
 from vision_suite.types.arrays import Floats, Ints
+from vision_suite.types.tad import ErrorAnalysis, LengthBin
 
 KINDS = ("true positive", "double detection", "wrong label", "localisation", "confusion", "background")
 TOUCHING = 0.1  # less overlap than this is background
@@ -21,13 +21,13 @@ COVERAGE = {"XS": (0.0, 0.2), "S": (0.2, 0.4), "M": (0.4, 0.6), "L": (0.6, 0.8),
 
 
 def analyse_errors(
-    ground_truth: Mapping[str, Any],
-    predictions: Mapping[str, Any],
+    ground_truth: Mapping[str, object],
+    predictions: Mapping[str, object],
     tiou: float = 0.5,
     *,
     subset: str | None = None,
     blocked: Collection[str] = (),
-) -> dict[str, Any]:
+) -> ErrorAnalysis:
     """Count kinds of false positives among the best predictions, and missed annotations by length.
 
     A prediction that takes no annotation is a double detection (enough overlap with one of its class that is taken), a
@@ -85,15 +85,15 @@ def _kinds(truth: AnnotatedSegments, found: PredictedSegments, taken: Ints, tiou
     return kind
 
 
-def _by_length(truth: AnnotatedSegments, found: PredictedSegments, taken: Ints) -> dict[str, dict[str, Any]]:
+def _by_length(truth: AnnotatedSegments, found: PredictedSegments, taken: Ints) -> dict[str, LengthBin]:
     """Annotations of each bin of lengths: their number, the share that is missed, and the mAP on them alone."""
     length, bins = _lengths(truth)
     hit = np.zeros(len(truth.label), dtype=bool)
     hit[taken[taken >= 0]] = True
-    out: dict[str, dict[str, Any]] = {}
+    out: dict[str, LengthBin] = {}
     for name, (low, high) in bins.items():
         inside = (length > low) & (length <= high)
-        entry: dict[str, Any] = {"bounds": [float(low), float(high)], "annotations": int(inside.sum())}
+        entry: LengthBin = {"bounds": [float(low), float(high)], "annotations": int(inside.sum())}
         if inside.any():
             entry["missed"] = float((~hit[inside]).mean())
             # A prediction that takes an annotation of another bin is neither right nor wrong here.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -11,19 +10,20 @@ from vision_suite.errors import DataError
 from vision_suite.metrics.tad.errors import analyse_errors
 from vision_suite.metrics.tad.scoring import average_recall, mean_average_precision
 from vision_suite.types import DetectionReport
+from vision_suite.types.tad import Detection, DetectionResults, GroundTruth
 
 ERROR_TIOU = 0.5
 
 
 def detection_report(
-    ground_truth: Mapping[str, Any],
-    detections: Mapping[str, Any],
-    proposals: Mapping[str, Any],
+    ground_truth: GroundTruth,
+    detections: Mapping[str, list[Detection]],
+    proposals: Mapping[str, list[Detection]],
     tiou: Sequence[float],
     *,
     class_scores: Mapping[str, np.ndarray],
     class_names: Sequence[str],
-    protocol: Mapping[str, Any],
+    protocol: Mapping[str, object],
     curves: Mapping[str, np.ndarray],
 ) -> DetectionReport:
     """Score detections and proposals of a split.
@@ -48,7 +48,7 @@ def detection_report(
         >>> detection_report(truth, found, found, [0.5, 0.95], **facts).metrics["average_mAP"]
         0.5
     """
-    results = {"version": "VERSION 1.3", "results": dict(detections), "external_data": {}}
+    results: DetectionResults = {"version": "VERSION 1.3", "results": dict(detections), "external_data": {}}
     # A class that no video of this split shows is known to the detector, but cannot be scored.
     scored = mean_average_precision(ground_truth, results, tiou, invalid="drop", unknown_labels="drop")
     metrics = {"average_mAP": scored["average_mAP"]}
@@ -68,16 +68,14 @@ def detection_report(
         classes=scored["classes"],
         tiou=np.array(tiou),
         ap=scored["ap"],
-        ground_truth=dict(ground_truth),
+        ground_truth=ground_truth.copy(),
         predictions=results,
         errors=analyse_errors(ground_truth, results, ERROR_TIOU),
         curves=dict(curves),
     )
 
 
-def _video_top1(
-    ground_truth: Mapping[str, Any], class_scores: Mapping[str, np.ndarray], class_names: Sequence[str]
-) -> float:
+def _video_top1(ground_truth: GroundTruth, class_scores: Mapping[str, np.ndarray], class_names: Sequence[str]) -> float:
     """Share of the annotated videos whose best class is one of theirs."""
     hits = []
     for name, entry in ground_truth["database"].items():

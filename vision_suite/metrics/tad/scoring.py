@@ -23,6 +23,7 @@ from vision_suite.metrics.tad.tables import (
 )
 from vision_suite.ops.segments import paired_tiou
 from vision_suite.types.arrays import Bools, Floats, Ints
+from vision_suite.types.tad import DetectionScores
 
 # Literal decimals: a computed 0.3 + 0.1 is not 0.4 and turns a match of exactly 0.4 into a miss.
 ACTIVITYNET = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
@@ -31,15 +32,15 @@ STEPS = 100
 
 
 def mean_average_precision(
-    ground_truth: Mapping[str, Any],
-    predictions: Mapping[str, Any],
+    ground_truth: Mapping[str, object],
+    predictions: Mapping[str, object],
     tiou_thresholds: Sequence[float] = ACTIVITYNET,
     *,
     subset: str | None = None,
     blocked: Collection[str] = (),
     invalid: Invalid = "error",
     unknown_labels: Invalid = "error",
-) -> dict[str, Any]:
+) -> DetectionScores:
     """Mean average precision of detections.
 
     Per class and threshold: predictions of all videos by falling score; each takes the free annotation of its video
@@ -132,8 +133,8 @@ def average_precision(true: Bools, positives: int) -> Floats:
 
 
 def average_recall(
-    ground_truth: Mapping[str, Any],
-    proposals: Mapping[str, Any],
+    ground_truth: Mapping[str, object],
+    proposals: Mapping[str, object],
     max_avg: int = 100,
     tiou_thresholds: Sequence[float] = ACTIVITYNET,
     *,

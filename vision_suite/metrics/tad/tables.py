@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, get_args
+from types import UnionType
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from vision_suite.types.arrays import Bools, Floats, Ints
 log = logging.getLogger(__name__)
 
 Invalid = Literal["error", "drop"]
+Entry: TypeAlias = Mapping[str, Any]  # of a file: checked while it is read
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class PredictedSegments:
 
 
 def read_truth(
-    ground_truth: Mapping[str, Any], subset: str | None = None, blocked: Collection[str] = ()
+    ground_truth: Mapping[str, object], subset: str | None = None, blocked: Collection[str] = ()
 ) -> AnnotatedSegments:
     """Read an annotation dictionary ``{"database": {id: {"subset", "duration", "annotations": [...]}}}``.
 
@@ -121,7 +123,7 @@ def read_truth(
 
 
 def read_found(
-    predictions: Mapping[str, Any],
+    predictions: Mapping[str, object],
     truth: AnnotatedSegments,
     *,
     labels: bool,
@@ -195,7 +197,7 @@ class _Row(NamedTuple):
     label: int
 
 
-def _rows(results: Mapping[str, Any], label_of: Mapping[str, int] | None) -> tuple[list[_Row], list[str]]:
+def _rows(results: Mapping[str, Sequence[Entry]], label_of: Mapping[str, int] | None) -> tuple[list[_Row], list[str]]:
     """The predictions whose label is known (any, without ``label_of``), and the labels of the others."""
     rows: list[_Row] = []
     unknown: list[str] = []
@@ -254,11 +256,11 @@ def check_thresholds(thresholds: Iterable[float]) -> Floats:
     return values
 
 
-def _bare(names: Iterable[Any]) -> set[str]:
+def _bare(names: Iterable[object]) -> set[str]:
     return {str(name).removeprefix("v_") for name in names}
 
 
-def _by_video(contents: Any, key: str, what: str, kind: Any) -> dict[str, Any]:
+def _by_video(contents: object, key: str, what: str, kind: type | UnionType) -> dict[str, Any]:
     """The contents of a dictionary under a key, by ids without ``v_``."""
     table = contents.get(key) if isinstance(contents, Mapping) else None
     if not isinstance(table, Mapping):
@@ -282,7 +284,7 @@ def _usable(segment: Floats) -> Bools:
     return np.isfinite(segment).all(axis=1) & (segment[:, 1] > segment[:, 0])
 
 
-def _segment(entry: Mapping[str, Any], where: str) -> tuple[float, float]:
+def _segment(entry: Entry, where: str) -> tuple[float, float]:
     try:
         if isinstance(entry["segment"], str):
             raise TypeError("text is not [start, end]")
@@ -292,19 +294,19 @@ def _segment(entry: Mapping[str, Any], where: str) -> tuple[float, float]:
         raise DataError(f"{where}: 'segment' must be [start, end] in seconds, found {entry!r}") from error
 
 
-def _label(entry: Mapping[str, Any], where: str) -> str:
+def _label(entry: Entry, where: str) -> str:
     try:
         return str(entry["label"])
     except (KeyError, TypeError) as error:
         raise DataError(f"{where} has no 'label': {entry!r}") from error
 
 
-def _number(entry: Mapping[str, Any], key: str, where: str) -> float:
+def _number(entry: Entry, key: str, where: str) -> float:
     try:
         return float(entry[key])
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{where} has no number as {key!r}: {entry.get(key)!r}") from error
 
 
-def _duration(entry: Mapping[str, Any], name: str) -> float:
+def _duration(entry: Entry, name: str) -> float:
     return _number(entry, "duration", f"video {name!r} of the ground truth") if entry.get("duration") else float("nan")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
 from vision_suite.types.arrays import Floats
+from vision_suite.types.tad import ErrorAnalysis
 from vision_suite.viz import canvas
 
 KIND_COLOURS = ("#009E73", "#E69F00", "#CC79A7", "#0072B2", "#56B4E9", "#adb5bd")
@@ -56,7 +56,7 @@ def tiou_curves(tiou: Floats, ap: Floats, classes: Sequence[str], *, title: str)
     return canvas.rendered(figure)
 
 
-def error_analysis(errors: Mapping[str, Any], *, title: str) -> Image.Image:
+def error_analysis(errors: ErrorAnalysis, *, title: str) -> Image.Image:
     """Draw kinds of predictions among the best of each class, and the missed annotations by length.
 
     Args:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from vision_suite.types.arrays import Floats
-from vision_suite.types.tad import Detection
+from vision_suite.types.tad import Annotation, Detection
 from vision_suite.viz import canvas
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Timeline:
 
     duration: float
     predictions: Sequence[Detection]
-    truth: Sequence[Mapping[str, Any]] | None = None
+    truth: Sequence[Annotation] | None = None
     curve: Floats | None = None
     thumbnails: Sequence[tuple[float, Image.Image]] = field(default_factory=tuple)
 
@@ -108,7 +108,7 @@ def _lanes(predictions: Sequence[Detection], lanes: int) -> tuple[list[tuple[int
 
 
 def _bars(
-    axes: Axes, entries: Sequence[tuple[int, Mapping[str, Any]]], colour: Mapping[str, str], name: str, *, scores: bool
+    axes: Axes, entries: Sequence[tuple[int, Detection]], colour: Mapping[str, str], name: str, *, scores: bool
 ) -> None:
     """Bars of entries in their lanes, labelled inside where the bar is wide enough."""
     strongest = max((float(entry["score"]) for _, entry in entries), default=1.0) or 1.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from vision_suite.metrics.scanpath.report.baselines import OffsetHistogram
 from vision_suite.metrics.scanpath.report.evaluation import Evaluation
 from vision_suite.types import BACKGROUND, Condition, Trial
 from vision_suite.types.arrays import Floats
+from vision_suite.types.scanpath_records import PathRecord, TrialRecord
 
 
 def protocol_words(
@@ -94,7 +94,7 @@ def trial_record(
     steps: Floats | None,
     greedy: Scanpath | None,
     include_given: bool,
-) -> dict[str, Any]:
+) -> TrialRecord:
     """A trial with the model's samples in plain containers, as JSON takes them, and their mean scores against it.
 
     Args:
@@ -147,7 +147,7 @@ def _range(numbers: Sequence[int]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _path_record(path: Scanpath) -> dict[str, Any]:
+def _path_record(path: Scanpath) -> PathRecord:
     objects = [] if path.objects is None else [int(number) for number in path.objects]
     return {
         "objects": objects,
