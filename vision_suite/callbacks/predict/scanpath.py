@@ -21,7 +21,7 @@ from vision_suite.metrics.scanpath.report.trials import centres_of
 from vision_suite.models.oat.rows import PathArrays, split_rows, unpack_paths
 from vision_suite.types import PADDING, Condition, Scene, Trial
 from vision_suite.types.arrays import Floats
-from vision_suite.types.scanpath_records import PredictedPath, TrialPrediction
+from vision_suite.types.scanpath.records import PredictedPath, TrialPrediction
 from vision_suite.viz.scanpath.prediction import prediction_picture
 from vision_suite.viz.scanpath.stage import MODEL, Backdrop, Gaze
 

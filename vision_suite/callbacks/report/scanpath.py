@@ -19,7 +19,7 @@ from vision_suite.metrics.scanpath import BEHAVIOURS
 from vision_suite.metrics.scanpath.report.trials import centres_of
 from vision_suite.types import BACKGROUND, ScanpathReport
 from vision_suite.types.arrays import Floats
-from vision_suite.types.scanpath_records import PathRecord, TrialRecord
+from vision_suite.types.scanpath.records import PathRecord, TrialRecord
 from vision_suite.viz.scanpath.panels import heat_maps, scanpath_picture
 from vision_suite.viz.scanpath.scores import behaviour_bars, film, hit_curves
 from vision_suite.viz.scanpath.stage import HUMAN, MODEL, Backdrop, Gaze

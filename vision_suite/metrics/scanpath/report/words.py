@@ -13,7 +13,7 @@ from vision_suite.metrics.scanpath.report.baselines import OffsetHistogram
 from vision_suite.metrics.scanpath.report.evaluation import Evaluation
 from vision_suite.types import BACKGROUND, Condition, Trial
 from vision_suite.types.arrays import Floats
-from vision_suite.types.scanpath_records import PathRecord, TrialRecord
+from vision_suite.types.scanpath.records import PathRecord, TrialRecord
 
 
 def protocol_words(

@@ -18,7 +18,7 @@ from vision_suite.types.data import Data, Stage
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vision_suite.types.scanpath_records import TrialRecord
+    from vision_suite.types.scanpath.records import TrialRecord
 
 
 class Condition(IntEnum):
