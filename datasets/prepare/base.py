@@ -21,7 +21,7 @@ MANIFEST = "MANIFEST.json"
 ATTRIBUTION = "ATTRIBUTION.txt"
 
 
-class Source(TypedDict):
+class ManifestSource(TypedDict):
     """An archive in a manifest, as in `Archive`."""
 
     client: str
@@ -34,7 +34,7 @@ class Manifest(TypedDict):
     """Entries that every manifest of a recipe has; ``checksums`` are those of its files by their relative paths."""
 
     rule_version: int
-    sources: list[Source]
+    sources: list[ManifestSource]
     checksums: dict[str, str]
 
 
@@ -225,7 +225,7 @@ def load_manifest(folder: Path, keys: set[str], command: str) -> dict[str, Any]:
     return dict(manifest)
 
 
-def source_of(archive: Archive) -> Source:
+def source_of(archive: Archive) -> ManifestSource:
     """The entry of an archive in a manifest."""
     return {"client": archive.client, "package": archive.name, "version": archive.version, "sha256": archive.sha256}
 
