@@ -24,6 +24,7 @@ from vision_suite.errors import ConfigError, DataError
 from vision_suite.lit_modules.loading import with_renamed_settings
 from vision_suite.optim import OptimConfig, build_optimizer, peak_lr
 from vision_suite.records import as_record
+from vision_suite.renamed import RENAMED, renamed_class
 from vision_suite.types import Report
 from vision_suite.types.data import Data, EvaluationStage
 
@@ -89,6 +90,11 @@ class LitBase(pl.LightningModule):
             if "__class__" in frame.f_locals:
                 self.save_hyperparameters(frame=frame)
             frame = frame.f_back
+        # A subclass that was given a former name has recorded it too, beside the record that it went into.
+        former = RENAMED.get(renamed_class(type(self)), {})
+        records = {dotted.split(".")[0] for dotted in former.values()}
+        for name in [name for name in self.hparams if name in former and name not in records]:
+            del self.hparams[name]
         self._set_hparams(plain_containers(dict(self.hparams)))
         self._hparams_initial = copy.deepcopy(self.hparams)
 
@@ -104,7 +110,7 @@ class LitBase(pl.LightningModule):
     ) -> Self:
         """Build a module from a checkpoint, as Lightning does, also from one that holds settings under old names."""
         if hparams_file is None and weights_only is not False:
-            checkpoint_path, settings = with_renamed_settings(checkpoint_path, settings, cls.__name__)
+            checkpoint_path, settings = with_renamed_settings(checkpoint_path, settings, renamed_class(cls))
         loaded: Self = super().load_from_checkpoint(
             checkpoint_path, map_location, hparams_file, strict, weights_only, **settings
         )

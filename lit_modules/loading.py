@@ -21,7 +21,7 @@ def with_renamed_settings(
     Args:
         source: Path of a checkpoint. Streams and addresses come back as they are.
         settings: Settings given beside the checkpoint, by old or new names.
-        model: Name of the module's class, for checkpoints that name none.
+        model: Name of the module's class in `vision_suite.renamed.RENAMED`.
 
     Returns:
         The checkpoint, a stream if it held old names; and the settings.
@@ -30,7 +30,6 @@ def with_renamed_settings(
         return source, with_new_names(model, settings)
     contents = torch.load(source, weights_only=True, map_location="cpu", mmap=True)
     stored = contents.get("hyper_parameters") or {}
-    model = str(stored.get("_class_path") or model).rsplit(".", 1)[-1]
     renamed, given = with_new_names(model, stored), with_new_names(model, settings)
     for name, value in given.items():
         if name not in settings or value is not settings[name]:

@@ -25,8 +25,10 @@ def as_record(kind: type[RecordT], value: RecordT | Mapping[str, object], sectio
     Raises:
         ConfigError: A setting is unknown.
     """
-    if not isinstance(value, Mapping):
+    if isinstance(value, kind):
         return value
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{section}={value!r}: give its settings by name, such as {fields(kind)[0].name}")
     known = [field.name for field in fields(kind)]
     for name in value:
         if name not in known:

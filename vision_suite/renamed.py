@@ -83,12 +83,18 @@ def new_name(model: str, name: str, value: object) -> str | None:
     Args:
         model: Name of the model's class.
         name: Name of the setting.
-        value: Value of the setting. ``glca`` and ``pwca`` are records now and were switches: only a bool is the switch.
+        value: Value of the setting. ``glca`` and ``pwca`` are records now and were switches: a bool, or None for off.
     """
     dotted = RENAMED.get(model, {}).get(name)
-    if dotted is None or (dotted.startswith(f"{name}.") and not isinstance(value, bool)):
+    if dotted is None or (dotted.startswith(f"{name}.") and not isinstance(value, bool | None)):
         return None
     return dotted
+
+
+def renamed_class(cls: type) -> str:
+    """Name in `RENAMED` of a class or of its nearest base in this package; empty if there is none."""
+    own = (each for each in cls.__mro__ if each.__module__.partition(".")[0] == "vision_suite")
+    return next((each.__name__ for each in own if each.__name__ in RENAMED), "")
 
 
 def with_new_names(model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +114,8 @@ def with_new_names(model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         given = found.get(record, {})
         if not isinstance(given, Mapping) or field in given:
             raise given_twice(name, dotted)
-        found[record] = {**given, field: settings[name]}
+        value = settings[name]
+        found[record] = {**given, field: bool(value) if record == name else value}
     return found
 
 

@@ -53,7 +53,7 @@ def entries() -> list[CatalogEntry]:
             listed.append(
                 CatalogEntry(
                     name=recipe.name if size == recipe.default_size else path.name,
-                    description=recipe.description.format(size=size),
+                    description=recipe.description.replace("{size}", str(size)),
                     task=recipe.task,
                     licence=recipe.licence,
                     path=path,

@@ -48,14 +48,20 @@ def _installed() -> Iterator[tuple[str, Recipe]]:
         package = point.dist.name if point.dist is not None else "an unknown package"
         origin = f"the recipe '{point.name}' ({point.value}) of {package}"
         try:
-            recipe = getattr(point.load(), "RECIPE", None)
+            loaded = point.load()
         except Exception as error:  # a package that is not ours may fail in any way
             raise ConfigError(
                 f"{origin} cannot be imported ({type(error).__name__}: {error}): fix or uninstall that package"
             ) from error
+        recipe = loaded if isinstance(loaded, Recipe) else getattr(loaded, "RECIPE", None)
         if not isinstance(recipe, Recipe):
             raise ConfigError(f"{origin} cannot be used (its module has no RECIPE): fix or uninstall that package")
         missing = [name for name in Recipe.__annotations__ if not hasattr(recipe, name)]
         if missing:
             raise ConfigError(f"{origin} cannot be used (it has no {missing[0]}): fix or uninstall that package")
+        if recipe.default_size is not None and recipe.default_size not in recipe.sizes:
+            raise ConfigError(
+                f"{origin} cannot be used (its default_size {recipe.default_size} is not in its sizes): "
+                "fix or uninstall that package"
+            )
         yield f"the package {package}", recipe

@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 
 import pytest
 
@@ -54,9 +55,27 @@ def test_a_class_from_elsewhere_is_found_and_the_nearest_kind_wins(folder):
     assert serving(things.Fruit(), base, "kinds_room") is ServesFruit
 
 
+def test_a_refined_class_replaces_the_one_it_refines_and_abstract_ones_do_not_count(folder):
+    base, things = folder
+    serving(things.Apple(), base, "kinds_room")
+
+    class Unfinished(base, ABC):
+        kind = things.Plum
+
+        @abstractmethod
+        def draw(self): ...
+
+    class Refined(sys.modules["kinds_room.one"].ServesApple):
+        pass
+
+    assert serving(things.Apple(), base, "kinds_room") is Refined
+    assert serving(things.Plum(), base, "kinds_room").__name__ == "ServesTwo"
+
+
 def test_a_report_loads_the_view_of_its_own_task_only():
     code = """
 import sys
+from abc import ABC, abstractmethod
 from vision_suite.callbacks.report.base import view_of
 from vision_suite.types import ClassificationReport
 print(type(view_of(ClassificationReport({}, {}, *[None] * 4))).__name__)

@@ -11,6 +11,7 @@ import ast
 import importlib
 from collections.abc import Iterator
 from functools import cache
+from inspect import isabstract
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -27,10 +28,10 @@ def serving(value: object, base: type[Any], folder: str) -> type[Any] | None:
     for cls in type(value).__mro__:
         for name in _modules(folder).get(cls.__name__, ()):
             importlib.import_module(name)
-        for known in _subclasses(base):
-            kind = getattr(known, "kind", None)
-            if cls in (kind.__args__ if isinstance(kind, UnionType) else (kind,)):
-                return known
+        found = [known for known in _subclasses(base) if not isabstract(known) and cls in _served(known)]
+        if found:
+            # A class that refines another one replaces it.
+            return next(known for known in found if not any(issubclass(o, known) and o is not known for o in found))
     return None
 
 
@@ -51,6 +52,12 @@ def _kinds(module: ast.Module) -> Iterator[str]:
         for line in node.body if isinstance(node, ast.ClassDef) else ():
             if isinstance(line, ast.Assign) and [ast.unparse(target) for target in line.targets] == ["kind"]:
                 yield from (part.id for part in ast.walk(line.value) if isinstance(part, ast.Name))
+
+
+def _served(known: type[Any]) -> tuple[object, ...]:
+    """The classes that a class serves."""
+    kind = getattr(known, "kind", None)
+    return kind.__args__ if isinstance(kind, UnionType) else (kind,)
 
 
 def _subclasses(base: type[Any]) -> Iterator[type[Any]]:

@@ -73,6 +73,7 @@ class ScanpathPictureData(ScanpathBase):
         for name in stages_of(stage):
             if name != "predict":
                 raise DataError(f"predict_inputs is given, so there is no data set to {name} on: leave it out")
+        self._restored = False  # a further run may bring another checkpoint
         self.pictures.read()
         self._scenes = self.pictures.scenes
         self._trials["predict"] = self._recordings["predict"] = self.pictures.trials
@@ -86,12 +87,11 @@ class ScanpathPictureData(ScanpathBase):
         facts = state_dict["preprocessing"]
         self.appearance = replace(self.appearance, target_from=facts["target_from"], crops=crops_of(facts))
         self._beginning = dict(state_dict.get("beginning", self._beginning))
+        trials = self.pictures.trials
         if self._beginning["given"]:
-            self.pictures.trials = [
-                begin_in_the_middle(trial, self._scenes[trial.scene], background=self._beginning["background"])
-                for trial in self.pictures.trials
-            ]
-            self._trials["predict"] = self._recordings["predict"] = self.pictures.trials
+            background = self._beginning["background"]
+            trials = [begin_in_the_middle(trial, self._scenes[trial.scene], background=background) for trial in trials]
+        self._trials["predict"] = self._recordings["predict"] = trials
 
     def predict_dataloader(self) -> BatchLoader:
         """Batches of the pictures."""

@@ -12,6 +12,7 @@ import yaml
 from pytorch_lightning import Callback
 from synthetic import write_market
 
+import vision_suite
 from vision_suite.cli import main
 from vision_suite.cli.trainer import classes
 from vision_suite.cli.trainer.classes import import_everything, index, names_below, present_path, statements
@@ -225,3 +226,13 @@ def test_hints_offer_classes_that_are_not_imported(tmp_path):
     assert "--data TADDatum: no such class: did you mean 'TADData'" in third
     assert "DetectionWriters: no such class: did you mean 'DetectionWriter'" in fourth
     assert done.stdout.strip().endswith("[]")
+
+
+def test_copies_of_editors_and_notebooks_are_no_modules(tmp_path, monkeypatch):
+    for name in ("lit_modules/.ipynb_checkpoints/dcal-checkpoint.py", "lit_modules/mine.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("class LitMine: ...\n")
+    (tmp_path / "lit_modules/.#mine.py").symlink_to("nobody@nowhere")
+    monkeypatch.setattr(vision_suite, "__path__", [str(tmp_path)])
+    assert [each.path for each in statements()] == ["vision_suite.lit_modules.mine.LitMine"]

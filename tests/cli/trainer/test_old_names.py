@@ -4,14 +4,18 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lit_training import NETWORK
 from old_settings import VALUES
 
 from vision_suite.cli import main
 from vision_suite.cli.trainer.old_names import renamed_arguments
-from vision_suite.renamed import RENAMED
+from vision_suite.errors import ConfigError
+from vision_suite.lit_modules.dcal import LitDCAL
+from vision_suite.renamed import RENAMED, renamed_class
 
 EMOJI = ["fit", "-c", "dcal/emoji_reid"]
 TABLE = RENAMED["LitDCAL"]
+FULL = "vision_suite.lit_modules.dcal.LitDCAL"
 
 
 def parsed(capsys, *argv):
@@ -32,9 +36,9 @@ def test_flags_are_renamed_where_they_stand():
 
 
 def test_another_model_keeps_its_names():
-    argv = ["fit", "--model=LitToy", "--model.protocol", "a", "--model", "a.b.LitDCAL", "--model.protocol=cuhk03"]
+    argv = ["fit", "--model=LitToy", "--model.protocol", "a", "--model", FULL, "--model.protocol=cuhk03"]
     assert renamed_arguments(argv)[1:] == [
-        "--model=LitToy", "--model.protocol", "a", "--model", "a.b.LitDCAL", "--model.retrieval.protocol=cuhk03",
+        "--model=LitToy", "--model.protocol", "a", "--model", FULL, "--model.retrieval.protocol=cuhk03",
     ]  # fmt: skip
 
 
@@ -51,7 +55,7 @@ def write(folder: Path, **files: object) -> None:
 
 
 def test_a_file_is_replaced_only_where_it_holds_an_old_name(tmp_path):
-    model = {"class_path": "m.LitDCAL", "init_args": {"optim": "optim.yaml", "glca_ratio": 0.1, "glca": {"blocks": 2}}}
+    model = {"class_path": FULL, "init_args": {"optim": "optim.yaml", "glca_ratio": 0.1, "glca": {"blocks": 2}}}
     write(
         tmp_path, old={"model": "parts/model.yaml", "data": "parts/data.yaml"}, new={"model": {"init_args": {}}},
         parts__model=model, parts__data={"class_path": "D", "init_args": {"file": "here.json"}}, parts__optim={"lr": 1},
@@ -61,12 +65,12 @@ def test_a_file_is_replaced_only_where_it_holds_an_old_name(tmp_path):
     first, *others = renamed_arguments(["fit", *argv])[1:]
     assert yaml.safe_load(first.removeprefix("--config=")) == {
         "model": {
-            "class_path": "m.LitDCAL",
+            "class_path": FULL,
             "init_args": {"optim": str(tmp_path / "parts/optim.yaml"), "glca": {"blocks": 2, "ratio": 0.1}},
         },
         "data": str(tmp_path / "parts/data.yaml"),
     }
-    assert others == ["-c", str(tmp_path / "new.yaml"), "-c", "{model.pwca.share: 0.5}"]
+    assert others == ["-c", str(tmp_path / "new.yaml"), "-c", "{'model.pwca.share': 0.5}"]
     (part,) = renamed_arguments(["fit", f"--model={tmp_path / 'parts/model.yaml'}"])[1:]
     assert yaml.safe_load(part.removeprefix("--model="))["init_args"]["glca"]["ratio"] == 0.1
 
@@ -116,3 +120,53 @@ def test_a_mistake_is_one_line(flags, line, capsys, tmp_path, monkeypatch):
     assert main([*EMOJI, *flags]) == 2
     (found,) = [text for text in capsys.readouterr().err.splitlines() if text.startswith("vision-suite: error: ")]
     assert line in found
+
+
+class Finer(LitDCAL):
+    """A class of another package that refines one of the suite's."""
+
+    def __init__(self, num_classes: int, **settings):
+        super().__init__(num_classes, **settings)
+
+
+def test_a_class_that_refines_one_of_the_suite_takes_its_former_names(tmp_path):
+    path = f"{Finer.__module__}.Finer"
+    argv = ["fit", "--model", path, "--model.glca_ratio=0.2"]
+    assert renamed_arguments(argv)[3:] == ["--model.glca.ratio=0.2"]
+    assert renamed_class(Finer) == "LitDCAL"
+    # Another package's class of the same name has its own settings.
+    argv = ["fit", "--model", "json.decoder.LitCSA", "--model.layout=x"]
+    assert renamed_arguments(argv) == argv
+
+
+def test_a_refined_class_saves_settings_once():
+    module = Finer(3, glca_ratio=0.2, task="fgvc", **NETWORK)
+    assert "glca_ratio" not in module.hparams
+    assert module.hparams["glca"]["ratio"] == 0.2
+
+
+@pytest.mark.parametrize("key", ["init_args", "dict_kwargs"])
+def test_former_names_are_found_however_settings_are_given(key, tmp_path):
+    text = f"{{model: {{class_path: LitDCAL, {key}: {{glca_ratio: 0.2, pwca: null}}}}}}"
+    (renamed,) = renamed_arguments(["fit", f"--config={text}"])[1:]
+    settings = yaml.safe_load(renamed.removeprefix("--config="))["model"][key]
+    assert settings == {"glca": {"ratio": 0.2}, "pwca": {"enabled": False}}
+    flag = renamed_arguments(["fit", "--model", "LitDCAL", "--model.init_args={pwca_share: 0.25}"])[-1]
+    assert yaml.safe_load(flag.removeprefix("--model.init_args=")) == {"pwca": {"share": 0.25}}
+    assert renamed_arguments(["fit", "--model", "LitDCAL", "--model.glca=null"])[-1] == "--model.glca.enabled=false"
+
+
+def test_renaming_changes_nothing_else(tmp_path):
+    (tmp_path / "here.json").write_text("{}")
+    model = {"class_path": FULL, "init_args": {"glca_ratio": 0.1, "backbone_args": {"name": "1e-3"}}}
+    data = {"class_path": "TADData", "init_args": {"annotations": "here.json"}}
+    write(tmp_path, old={"model": model, "data": data})
+    (first,) = renamed_arguments(["fit", f"--config={tmp_path / 'old.yaml'}"])[1:]
+    found = yaml.safe_load(first.removeprefix("--config="))
+    assert found["data"] == data, "relative to the data's folder, not to the file's"
+    assert "'1e-3'" in first, "text stays text"
+
+
+def test_what_is_no_record_is_one_line():
+    with pytest.raises(ConfigError, match="retrieval=3: give its settings by name"):
+        LitDCAL(3, retrieval=3, task="fgvc", **NETWORK)

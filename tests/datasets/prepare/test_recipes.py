@@ -100,6 +100,12 @@ def test_a_package_brings_a_set_that_is_listed_prepared_and_verified(install, ca
         ("lacks_its_module", "", "nowhere", r"cannot be imported \(ModuleNotFoundError: No module named"),
         ("fails_to_load", "1 / 0", "recipe", r"cannot be imported \(ZeroDivisionError: division by zero\)"),
         ("has_no_recipe", "RECIPE = 3", "recipe", r"cannot be used \(its module has no RECIPE\)"),
+        (
+            "has_another_size",
+            OTHER.format(name="sized", licence="licence = 'x'; default_size = 8; sizes = range(16, 33)"),
+            "recipe",
+            r"cannot be used \(its default_size 8 is not in its sizes\)",
+        ),
         ("has_no_licence", OTHER.format(name="bare", licence=""), "recipe", r"cannot be used \(it has no licence\)"),
     ],
 )
@@ -110,6 +116,14 @@ def test_a_broken_recipe_is_one_line_that_names_its_package(install, capsys, pac
     assert error.count("\n") == 1
     assert re.search(rf"the recipe 'set' \({package}.{module}\) of {package} {reason}", error)
     assert error.endswith("fix or uninstall that package\n")
+
+
+def test_an_entry_point_may_name_the_object_and_a_description_may_hold_braces(install, capsys):
+    text = OTHER.format(name="named", licence="licence = 'CC0-1.0'; description = '{shapes}'")
+    install("names_its_object", text, "recipe:RECIPE")
+    assert "named" in recipes()
+    assert main(["data", "list"]) == 0
+    assert "named: {shapes}" in capsys.readouterr().out
 
 
 def test_two_recipes_of_one_name_are_one_line(install):

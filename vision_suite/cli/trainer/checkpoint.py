@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from vision_suite.cli.trainer.old_names import table_name
 from vision_suite.errors import CheckpointError
 from vision_suite.renamed import with_new_names
 
@@ -60,8 +61,7 @@ def saved_model(path: Path, expected: str) -> SavedModel:
     settings = dict(load(path).get("hyper_parameters") or {})
     settings.pop("_instantiator", None)
     class_path = settings.pop("_class_path", None)
-    model = str(class_path or expected).rsplit(".", 1)[-1]
-    return SavedModel(path, class_path, with_new_names(model, settings))
+    return SavedModel(path, class_path, with_new_names(table_name(class_path or expected) or "", settings))
 
 
 def find(word: str, folders: list[Path]) -> Path:

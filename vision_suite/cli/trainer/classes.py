@@ -57,6 +57,8 @@ def statements() -> Iterator[IndexedClass]:
     for root in vision_suite.__path__:
         for room in ROOMS:
             for path in sorted((Path(root) / room).rglob("*.py")):
+                if not all(part.isidentifier() for part in path.relative_to(root).with_suffix("").parts):
+                    continue  # an editor's or a notebook's copy, which cannot be imported
                 parts = [PACKAGE, *path.relative_to(root).with_suffix("").parts]
                 module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
                 try:

@@ -16,7 +16,10 @@ import yaml
 
 from vision_suite.cli.configs import is_inline
 from vision_suite.cli.trainer.arguments import Option, options
-from vision_suite.renamed import given_twice, new_name, with_new_names
+from vision_suite.cli.trainer.classes import PACKAGE
+from vision_suite.cli.trainer.vocabulary import find_class
+from vision_suite.lit_modules.base import LitBase
+from vision_suite.renamed import RENAMED, given_twice, new_name, renamed_class, with_new_names
 
 SPELLING = ("init_args", "dict_kwargs")
 FILES = (".yaml", ".yml", ".json")
@@ -38,13 +41,13 @@ def renamed_arguments(argv: Sequence[str]) -> list[str]:
     # A flag before the first mention of a class belongs to it.
     model = next((name for name in named if name is not None), "")
     for option, name in zip(found, named, strict=True):
-        model = name or model
+        model = model if name is None else name
         if option.value is None or not (option.is_config or option.flag.startswith("--model")):
             continue
-        if option.is_config or option.flag == "--model":
+        if option.is_config or _key(option.flag) == "model":
             flag, value = option.flag, _renamed_text(option, model)
         else:
-            flag, value = _renamed_flag(option, model, flags), option.value
+            flag, value = _renamed_flag(option, model, flags)
         joined = option.stop - option.start == 1
         words[option.start : option.stop] = [f"{flag}={value}"] if joined else [flag, value]
     return words
@@ -55,14 +58,16 @@ def _key(flag: str) -> str:
     return ".".join(part for part in flag.lstrip("-").split(".") if part not in SPELLING)
 
 
-def _renamed_flag(option: Option, model: str, flags: set[str]) -> str:
-    name = _key(option.flag).removeprefix("model.")
-    dotted = new_name(model, name, _loaded(str(option.value)))
+def _renamed_flag(option: Option, model: str, flags: set[str]) -> tuple[str, str]:
+    """Flag and value under the present name."""
+    name, value = _key(option.flag).removeprefix("model."), str(option.value)
+    dotted = new_name(model, name, _loaded(value))
     if dotted is None:
-        return option.flag
+        return option.flag, value
     if f"model.{dotted}" in flags:
         raise given_twice(f"--model.{name}", f"--model.{dotted}")
-    return option.flag.removesuffix(name) + dotted
+    switched_off = _loaded(value) is None and dotted.startswith(f"{name}.")
+    return option.flag.removesuffix(name) + dotted, "false" if switched_off else value
 
 
 def _renamed_text(option: Option, model: str) -> str:
@@ -70,10 +75,15 @@ def _renamed_text(option: Option, model: str) -> str:
     contents, folder = _read(option.value, Path(), whole=option.is_config)
     if not isinstance(contents, dict):
         return str(option.value)
-    renamed = _renamed_config(contents, folder, model) if option.is_config else _renamed_model(contents, folder, model)
-    if renamed is contents:
+    if option.is_config:
+        renamed = _renamed_config(contents, folder, model)
+    elif option.flag.endswith(SPELLING):
+        renamed = with_new_names(model, contents)
+    else:
+        renamed = _renamed_model(contents, folder, model)
+    if renamed == contents:
         return str(option.value)
-    return yaml.safe_dump(renamed, default_flow_style=True, width=sys.maxsize).strip()
+    return yaml.dump(renamed, Dumper=_Quoting, default_flow_style=True, width=sys.maxsize).strip()
 
 
 def _renamed_config(config: dict[str, Any], folder: Path, model: str) -> dict[str, Any]:
@@ -88,19 +98,20 @@ def _renamed_config(config: dict[str, Any], folder: Path, model: str) -> dict[st
             raise given_twice(key, f"model.{dotted}")
     if renamed is section and all(old == new for old, new in keys.items()):
         return config
-    moved = {keys[key]: _absolute(value, folder) for key, value in config.items()}
+    # Paths among the settings of the data are relative to the data's own folder, not to the file's.
+    moved = {
+        keys[key]: value if key == "data" and isinstance(value, dict) else _absolute(value, folder)
+        for key, value in config.items()
+    }
     return {**moved, "model": renamed} if "model" in config else moved
 
 
 def _renamed_model(section: dict[str, Any], folder: Path, model: str) -> dict[str, Any]:
     """Section of a model with present names; the same object if it holds no former name."""
-    settings = section.get("init_args")
-    if not isinstance(settings, dict):
-        return section
-    renamed = with_new_names(_short(section.get("class_path")) or model, settings)
-    if renamed == settings:
-        return section
-    return {**_absolute(section, folder), "init_args": _absolute(renamed, folder)}
+    given = {key: settings for key in SPELLING if isinstance(settings := section.get(key), dict)}
+    named = table_name(section.get("class_path"))
+    renamed = {key: with_new_names(model if named is None else named, settings) for key, settings in given.items()}
+    return section if renamed == given else _absolute({**section, **renamed}, folder)
 
 
 def _class_of(option: Option) -> str | None:
@@ -109,16 +120,31 @@ def _class_of(option: Option) -> str | None:
         return None
     if option.is_config:
         contents, folder = _read(option.value, Path(), whole=True)
-        section, _ = _read(contents.get("model"), folder) if isinstance(contents, dict) else (None, folder)
+        contents = contents if isinstance(contents, dict) else {}
+        section, _ = _read(contents.get("model", contents.get("model.class_path")), folder)
     elif _key(option.flag) == "model":
         section, _ = _read(option.value, Path())
     else:
-        return _short(option.value) if _key(option.flag) == "model.class_path" else None
-    return _short(section.get("class_path") if isinstance(section, Mapping) else section)
+        return table_name(option.value) if _key(option.flag) == "model.class_path" else None
+    return table_name(section.get("class_path") if isinstance(section, Mapping) else section)
 
 
-def _short(class_path: object) -> str | None:
-    return class_path.rsplit(".", 1)[-1] if isinstance(class_path, str) else None
+def table_name(class_path: object) -> str | None:
+    """Name under which `vision_suite.renamed.RENAMED` has a class or its base; empty without one, None for no text."""
+    if not isinstance(class_path, str):
+        return None
+    package, _, name = class_path.rpartition(".")
+    if name in RENAMED and package.partition(".")[0] in ("", PACKAGE):
+        return name
+    found = find_class(class_path, LitBase)
+    return "" if found is None else renamed_class(found)
+
+
+class _Quoting(yaml.SafeDumper):
+    """Writes text in quotes, so that it is read as text again."""
+
+
+_Quoting.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'"))
 
 
 def _read(value: object, folder: Path, *, whole: bool = False) -> tuple[Any, Path]:
