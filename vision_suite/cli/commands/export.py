@@ -81,7 +81,7 @@ def load_network(path: Path, model: str | None = None) -> tuple[Exportable, dict
         CheckpointError: The file is broken, names an unknown class, or does not fit its class.
         ConfigError: The class has no network that can be exported.
     """
-    from vision_suite.cli.trainer.checkpoint import load
+    from vision_suite.checkpoints.files import read as load
     from vision_suite.export import Exportable
 
     contents = load(path)
