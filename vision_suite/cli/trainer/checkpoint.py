@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from vision_suite.checkpoints.files import read
 from vision_suite.cli.trainer.old_names import table_name
 from vision_suite.errors import CheckpointError
 from vision_suite.renamed import with_new_names
@@ -31,34 +29,14 @@ class SavedModel:
     settings: dict[str, Any]
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read the contents of a checkpoint.
-
-    Raises:
-        CheckpointError: The file is missing, truncated, or not a checkpoint of Lightning.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"--ckpt_path {path}: no such file")
-    try:
-        contents = torch.load(path, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # damaged bytes make the reader fail in any way
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:120]
-        raise CheckpointError(
-            f"--ckpt_path {path}: truncated, corrupt, or not plain weights ({reason}): use another checkpoint"
-        ) from error
-    if not isinstance(contents, dict) or "state_dict" not in contents:
-        raise CheckpointError(f"--ckpt_path {path}: not a Lightning checkpoint (it has no state_dict)")
-    return contents
-
-
 def saved_model(path: Path, expected: str) -> SavedModel:
-    """Read the model section of a checkpoint file, with its settings under their present names; see `load` for errors.
+    """Read the model section of a checkpoint file, with its settings under their present names; see `read` for errors.
 
     Args:
         path: The checkpoint.
         expected: Class of the model, for checkpoints that name none.
     """
-    settings = dict(load(path).get("hyper_parameters") or {})
+    settings = dict(read(path).get("hyper_parameters") or {})
     settings.pop("_instantiator", None)
     class_path = settings.pop("_class_path", None)
     return SavedModel(path, class_path, with_new_names(table_name(class_path or expected) or "", settings))
@@ -83,7 +61,7 @@ def find(word: str, folders: list[Path]) -> Path:
     newest = max(found, key=lambda path: path.stat().st_mtime_ns)
     if word == "last":
         return newest
-    for state in load(newest).get("callbacks", {}).values():
+    for state in read(newest).get("callbacks", {}).values():
         if isinstance(state, dict) and state.get("monitor") and state.get("best_model_path"):
             best = Path(state["best_model_path"])
             # A run folder may have been moved since; its checkpoints stay side by side.

@@ -22,6 +22,9 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from vision_suite import __version__
 from vision_suite.callbacks.run_record import RunRecord
+from vision_suite.checkpoints.contents import check_resumable
+from vision_suite.checkpoints.files import read
+from vision_suite.checkpoints.lightning import ResumedOptimizers, use_suite_files
 from vision_suite.cli import TRAINER_COMMANDS
 from vision_suite.cli.configs import experiment_name
 from vision_suite.cli.trainer import arguments
@@ -125,6 +128,8 @@ class SuiteCLI(LightningCLI):
         path = find(word, run_folders(self.section.trainer)) if word in WORDS else Path(word)
         class_path, before = self.section.model.class_path, flat(self.section.model.init_args)
         saved = self.saved = saved_model(path, class_path)
+        if self.config.subcommand == "fit":
+            check_resumable(read(path), path)
         check_fits(saved, class_path)
         settings = {name: value for name, value in saved.settings.items() if name not in self.links.names}
         config = {"model": {"class_path": class_path, "init_args": settings}}
@@ -184,14 +189,18 @@ class SuiteCLI(LightningCLI):
         configured = given if isinstance(given, list) else [given]
         classes = {type(callback) for callback in configured}
         callbacks = [*callbacks, *(callback for callback in self.own_callbacks if type(callback) not in classes)]
+        if self.subcommand == "fit":
+            callbacks.append(ResumedOptimizers())
         if self.subcommand == "fit" and config["enable_checkpointing"] is not False:
             callbacks.append(last_checkpoint())
         elif self.subcommand != "fit" and not any(isinstance(callback, Checkpoint) for callback in configured):
             config["enable_checkpointing"] = False  # else Lightning adds a checkpoint and warns of its folder
         try:
-            return super()._instantiate_trainer(config, callbacks)
+            trainer = super()._instantiate_trainer(config, callbacks)
         except (ValueError, MisconfigurationException) as error:
             raise ConfigError(f"trainer: {error}") from error
+        use_suite_files(trainer)
+        return trainer
 
     def _add_instantiators(self) -> None:
         """Record hyper-parameters as Lightning does, but only those linked values that the class takes."""
