@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import yaml
 from jsonargparse import Namespace, get_loader, set_loader
-from lightning_fabric.plugins import CheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Checkpoint
@@ -146,6 +145,8 @@ class SuiteCLI(LightningCLI):
         class_path, data_path = self.section.model.class_path, self.section.data.class_path
         before = self._comparable()
         self.saved = found = saved(Path(word), class_path, data_path)
+        if self.config.subcommand == "fit":
+            check_resumable(found.contents, found.path)
         check_fits(found, class_path)
         model = {name: value for name, value in found.settings.items() if name not in self.links.names}
         config = {
@@ -221,18 +222,18 @@ class SuiteCLI(LightningCLI):
         configured = given if isinstance(given, list) else [given]
         classes = {type(callback) for callback in configured}
         callbacks = [*callbacks, *(callback for callback in self.own_callbacks if type(callback) not in classes)]
+        if self.subcommand == "fit":
+            callbacks.append(ResumedOptimizers())
         if self.subcommand == "fit" and config["enable_checkpointing"] is not False:
             callbacks.append(LastCheckpoint())
         elif self.subcommand != "fit" and not any(isinstance(callback, Checkpoint) for callback in configured):
             config["enable_checkpointing"] = False  # else Lightning adds a checkpoint and warns of its folder
-        plugins = config["plugins"] or []
-        plugins = list(plugins) if isinstance(plugins, list) else [plugins]
-        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-            config["plugins"] = [*plugins, SuiteCheckpointIO()]
         try:
-            return super()._instantiate_trainer(config, callbacks)
+            trainer = super()._instantiate_trainer(config, callbacks)
         except (ValueError, MisconfigurationException) as error:
             raise ConfigError(f"trainer: {error}") from error
+        use_suite_files(trainer)
+        return trainer
 
     def _add_instantiators(self) -> None:
         """Record hyper-parameters as Lightning does, but only those linked values that the class takes."""
