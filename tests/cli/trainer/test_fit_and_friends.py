@@ -179,9 +179,7 @@ def test_bad_checkpoints_are_one_line(toy, capsys):
     assert main(["fit", "-c", toy]) == 0
     good = FIRST_RUN / "checkpoints/last.ckpt"
     Path("cut.ckpt").write_bytes(good.read_bytes()[:2000])
-    Path("text.ckpt").write_text("hello")
-    for name in ("cut.ckpt", "text.ckpt"):
-        assert "truncated, corrupt" in fails(capsys, "test", "-c", toy, "--ckpt_path", name)
+    assert "cut.ckpt: truncated" in fails(capsys, "test", "-c", toy, "--ckpt_path", "cut.ckpt")
     assert "no such file" in fails(capsys, "test", "-c", toy, "--ckpt_path", "none.ckpt")
     other = fails(capsys, "test", "-c", toy, "--ckpt_path", str(good), "--model", "LitOtherToy")
     assert "was saved by toy_method.LitToy, but the model is toy_method.LitOtherToy" in other
@@ -213,7 +211,7 @@ def test_a_checkpoint_never_runs_code(toy, capsys):
             return (Path.touch, (Path("was-run"),))
 
     torch.save({"state_dict": {}, "hyper_parameters": {"x": Evil()}}, "evil.ckpt")
-    assert "truncated, corrupt, or not plain weights" in fails(capsys, "test", "-c", toy, "--ckpt_path", "evil.ckpt")
+    assert "evil.ckpt: holds pickled code" in fails(capsys, "test", "-c", toy, "--ckpt_path", "evil.ckpt")
     assert not Path("was-run").exists()
 
 
