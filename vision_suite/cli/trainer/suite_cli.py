@@ -25,7 +25,8 @@ from vision_suite import __version__
 from vision_suite.callbacks.last_checkpoint import LastCheckpoint
 from vision_suite.callbacks.run_dir import assign_run_dir
 from vision_suite.callbacks.run_record import RunRecord
-from vision_suite.checkpoints.lightning import SuiteCheckpointIO
+from vision_suite.checkpoints.contents import check_resumable
+from vision_suite.checkpoints.lightning import ResumedOptimizers, use_suite_files
 from vision_suite.cli import TRAINER_COMMANDS
 from vision_suite.cli.trainer import arguments
 from vision_suite.cli.trainer.checkpoint import Saved, saved
