@@ -205,6 +205,7 @@ class SuiteCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Give the run its folder; print what the checkpoint decided, or that there is none where one is expected."""
+        self.datamodule.adopts = False  # its settings are the checkpoint's already
         if self.folder is not None:
             assign_run_dir(self.trainer, self.folder)
             if self.start.continued is not None:
