@@ -201,7 +201,7 @@ class BaseData(LightningDataModule, ABC):
         if state is not None:
             self.load_state_dict(state)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Any) -> None:
         """Compare the data with those of the checkpoint, and take its class names where the data have none.
 
         Lightning calls this in every command, after `setup` and before the first batch.
@@ -209,9 +209,10 @@ class BaseData(LightningDataModule, ABC):
         Raises:
             CheckpointError: A class would mean another one, or a resumed run would go on with other data.
         """
-        names, facts, stored = (state_dict.get(key) for key in ("class_names", "facts", "preprocessing"))
-        if not isinstance(names or [], list) or not isinstance(facts or {}, dict):
-            raise CheckpointError("the checkpoint's class names or facts are malformed: use another checkpoint")
+        state = state_dict if isinstance(state_dict, dict) else {"facts": state_dict}
+        names, facts, stored, order = (state.get(key) for key in ("class_names", "facts", "preprocessing", "order"))
+        if not isinstance(names or [], list) or not all(isinstance(part or {}, dict) for part in (facts, order)):
+            raise CheckpointError("the checkpoint's class names, facts or order are malformed: use another checkpoint")
         if names and not self.class_names and self.class_facts:
             self.class_names = [str(name) for name in names]
             for name in self.class_facts:
@@ -223,7 +224,7 @@ class BaseData(LightningDataModule, ABC):
         if isinstance(stored, dict) and self.adopts:
             self._compare_preprocessing(stored)
         if training:
-            self._compare_order(state_dict.get("order", {}))
+            self._compare_order(order or {})
 
     def _compare_facts(self, stored: Mapping[str, Any], training: bool) -> None:
         """Refuse facts with other contents, or warn of them where evaluation on other data makes sense."""

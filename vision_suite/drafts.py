@@ -37,11 +37,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         try:
             yield file
             os.fsync(file.fileno())
-            if os.fstat(file.fileno()).st_ino != os.stat(draft).st_ino:
+            if not _is(draft, file):
                 raise FileExistsError(f"another process writes {path} at the same time")
             os.replace(draft, path)
         except BaseException:
-            _remove(draft, file.fileno())
+            with contextlib.suppress(OSError):  # else the next writer removes it
+                if _is(draft, file):
+                    draft.unlink()
             raise
     _sync_folder(path.parent)
 
@@ -74,11 +76,9 @@ def write_all(file: BinaryIO, data: memoryview) -> None:
         data = data[file.write(data) :]
 
 
-def _remove(draft: Path, descriptor: int) -> None:
-    """Remove a draft if it is still the file that was opened; where that fails, the next writer removes it."""
-    with contextlib.suppress(OSError):
-        if os.fstat(descriptor).st_ino == os.stat(draft).st_ino:
-            draft.unlink()
+def _is(path: Path, file: BinaryIO) -> bool:
+    """True if an open file still lies at a path."""
+    return path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino
 
 
 def _sync_folder(folder: Path) -> None:

@@ -20,14 +20,18 @@ def recognizer_from(contents: dict[str, object], path: Path) -> SequenceRecogniz
     """The network of a checkpoint of `vision_suite.lit_modules.recognizer.LitRecognizer`, ready for evaluation.
 
     Raises:
-        CheckpointError: It is of another class.
+        CheckpointError: It is of another class, or its settings do not fit its weights.
     """
     settings, state = contents.get("hyper_parameters"), contents.get("state_dict")
     if not isinstance(settings, dict) or not isinstance(state, dict) or "model.embed.weight" not in state:
         raise CheckpointError(f"{path} is no checkpoint of LitRecognizer: train one with csa/watch_tad_recognizer")
     names = ("in_channels", "num_classes", "width", "depth", "kernel", "dropout")
-    network = SequenceRecognizer(**{name: settings[name] for name in names if name in settings})
-    network.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
+    try:
+        network = SequenceRecognizer(**{name: settings[name] for name in names if name in settings})
+        network.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{path}: its weights or settings do not fit LitRecognizer ({reason})") from error
     return network.eval()
 
 

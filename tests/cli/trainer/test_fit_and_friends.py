@@ -152,9 +152,13 @@ def test_bad_checkpoints_are_one_line(toy, capsys):
     assert main(["fit", "-c", toy]) == 0
     good = FIRST_RUN / "checkpoints/last.ckpt"
     Path("cut.ckpt").write_bytes(good.read_bytes()[:2000])
+<<<<<<< HEAD
+    assert "cut.ckpt: truncated" in fails(capsys, "test", "-c", toy, "--ckpt_path", "cut.ckpt")
+=======
     Path("text.ckpt").write_text("hello")
     assert "truncated" in fails(capsys, "test", "-c", toy, "--ckpt_path", "cut.ckpt")
     assert "text" in fails(capsys, "test", "-c", toy, "--ckpt_path", "text.ckpt")
+>>>>>>> main
     assert "no such file" in fails(capsys, "test", "-c", toy, "--ckpt_path", "none.ckpt")
     other = fails(capsys, "test", "-c", toy, "--ckpt_path", str(good), "--model", "LitOtherToy")
     assert "was saved by toy_method.LitToy, but the model is toy_method.LitOtherToy" in other
@@ -186,7 +190,11 @@ def test_a_checkpoint_never_runs_code(toy, capsys):
             return (Path.touch, (Path("was-run"),))
 
     torch.save({"state_dict": {}, "hyper_parameters": {"x": Evil()}}, "evil.ckpt")
+<<<<<<< HEAD
+    assert "evil.ckpt: holds pickled code" in fails(capsys, "test", "-c", toy, "--ckpt_path", "evil.ckpt")
+=======
     assert "holds pickled code of getattr, which is never executed" in fails(capsys, "test", "-c", toy, "--ckpt_path", "evil.ckpt")
+>>>>>>> main
     assert not Path("was-run").exists()
 
 
