@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -27,7 +27,9 @@ from vision_suite.records import as_record
 from vision_suite.renamed import RENAMED, renamed_class
 from vision_suite.types import Report
 from vision_suite.types.data import Data, EvaluationStage
-from vision_suite.weights import Initialised, init_from
+
+if TYPE_CHECKING:
+    from vision_suite.weights import Initialised
 
 EvalStage = Literal["val", "test"]
 SPLITS: dict[EvalStage, EvaluationStage] = {"val": "validate", "test": "test"}
@@ -131,6 +133,8 @@ class LitBase(pl.LightningModule):
         Raises:
             CheckpointError: The file cannot be read, or nothing in it fits.
         """
+        from vision_suite.weights import init_from  # loads timm, which most runs have no need of
+
         network = getattr(self, "model", None)
         started = init_from(network if isinstance(network, nn.Module) else self, path)
         self.initialised_from = started.record()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -86,11 +86,11 @@ def fitted_positions(
     kinds = _tokens({name: value.shape[1] for name, value in theirs.items() if name in TOKENS})
     own_kinds = _tokens({name: value.shape[1] for name in TOKENS if (value := getattr(vit, name, None)) is not None})
     without = vit.no_embed_class
-    count = _patches(table.shape[1], len(kinds), 0 if without else len(own_kinds), grid)
-    if (table.shape[1] - count == 0) != without:
-        there, here = ("no position", "one") if without is False else ("a position", "none")
-        raise ValueError(f"its class token has {there}, here it has {here}")
     old = known_grid(theirs.get("patch_embed.proj.weight"), settings)
+    count = _patches(table.shape[1], len(kinds), without, [old] if old is not None else [grid])
+    if (count == table.shape[1]) != without:
+        there, here = ("a position", "none") if without else ("no position", "one")
+        raise ValueError(f"its class token has {there}, here it has {here}")
     if old is None or old[0] * old[1] != count:
         old = likely_grid(count, grid)
     patches = resample_abs_pos_embed(
@@ -112,12 +112,19 @@ def _tokens(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return [(name, number) for name in TOKENS for number in range(counts.get(name, 0))]
 
 
-def _patches(rows: int, tokens: int, own_tokens: int, grid: Grid) -> int:
-    """Number of patches among the rows of a table: a file may have positions for its prefix tokens or not."""
-    choices = [rows - tokens, rows]
-    exact = [count for count in choices if count == grid[0] * grid[1]]
-    square = [count for count in choices if math.isqrt(count) ** 2 == count]
-    return (exact or square or [rows - tokens if own_tokens else rows])[0]
+def _patches(rows: int, tokens: int, without: bool, grids: Sequence[Grid]) -> int:
+    """Number of patches among the rows of a table: a file may have positions for its prefix tokens or not.
+
+    Args:
+        rows: Rows of the table.
+        tokens: Prefix tokens of the file.
+        without: True if the ViT has no positions for its own, which makes that reading the likelier one.
+        grids: Grids that the patches may have; a square is always possible.
+    """
+    choices = [rows, rows - tokens] if without else [rows - tokens, rows]
+    sizes = {height * width for height, width in grids}
+    fits = [count for count in choices if count in sizes or math.isqrt(count) ** 2 == count]
+    return [*fits, *choices][0]
 
 
 def known_grid(kernel: Tensor | None, settings: Mapping[str, Any]) -> Grid | None:

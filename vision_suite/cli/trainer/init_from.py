@@ -43,8 +43,8 @@ def check(section: Namespace, command: str, given: Mapping[str, str]) -> None:
         source = given.get("ckpt_path", "--ckpt_path")
         where = "" if source == "--ckpt_path" else f" (from {source})"
         raise ConfigError(
-            f"{FLAG} {section[KEY]} and --ckpt_path {section.ckpt_path}{where}: the first starts a run from weights, the "
-            "second goes on with a run: give one of them"
+            f"{FLAG} {section[KEY]} and --ckpt_path {section.ckpt_path}{where}: the first starts a run from "
+            "weights, the second goes on with a run: give one of them"
         )
 
 

@@ -148,8 +148,8 @@ class SuiteCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Refuse mistakes that the parser accepts silently.
 
-        These are a value for a setting that the data decides, pictures of another size than the network's, and weights to
-        start from where a checkpoint brings them.
+        These are a value for a setting that the data decides, pictures of another size than the network's, and weights
+        to start from where a checkpoint brings them.
         """
         init_from.check(self.section, self.config.subcommand, self.given)
         for name in self.links.names:
