@@ -56,6 +56,9 @@ def read_weights(path: str | Path) -> WeightsFile:
         raise CheckpointError(
             f"init_from {path}: no tensors at its top or under {', '.join(WRAPPERS)}: give a file of weights"
         )
+    odd = [name for name, value in tensors.items() if value.layout is not torch.strided or value.is_quantized]
+    if odd:
+        raise CheckpointError(f"init_from {path}: {odd[0]} is sparse or quantised: give the file of the plain weights")
     broken = [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
         raise CheckpointError(f"init_from {path}: {broken[0]} holds values that are not finite: use another file")

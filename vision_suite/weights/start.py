@@ -136,7 +136,8 @@ def _fitted(
     values: dict[str, Tensor] = {}
     changed: dict[str, str] = {}
     names = {ours: theirs for ours, theirs in reading.names.items() if ours in state}
-    left_out = {f"{reading.prefix}{name}": NO_PLACE for name in reading.tensors.keys() - set(names.values())}
+    used = set(names.values())
+    left_out = {f"{reading.prefix}{name}": NO_PLACE for name in reading.tensors if name not in used}
     for ours, theirs in names.items():
         value, shape = reading.tensors[theirs], state[ours].shape
         if ours in positions:

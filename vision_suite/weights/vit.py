@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vision_suite.weights.layouts import Row, Tensors
 
 Grid = tuple[int, int]
+TOKENS = ("cls_token", "dist_token", "reg_token")  # in the order in which timm puts them before the patches
 
 
 def timm_rows(vit: str) -> tuple[Row, ...]:
@@ -39,12 +40,13 @@ def timm_rows(vit: str) -> tuple[Row, ...]:
 
 def with_registers(tensors: Tensors) -> Tensors:
     """DINOv2's register tokens as timm has them: the class token's position goes into the class token."""
-    if "register_tokens" not in tensors:
+    cls_token, positions = tensors["cls_token"], tensors.get("pos_embed")
+    if "register_tokens" not in tensors or positions is None or cls_token.shape != positions[:, :1].shape:
         return tensors
     found = {name: value for name, value in tensors.items() if name != "register_tokens"}
     found["reg_token"] = tensors["register_tokens"]
-    found["cls_token"] = tensors["cls_token"] + tensors["pos_embed"][:, :1]
-    found["pos_embed"] = tensors["pos_embed"][:, 1:]
+    found["cls_token"] = cls_token + positions[:, :1]
+    found["pos_embed"] = positions[:, 1:]
     return found
 
 
@@ -83,11 +85,13 @@ def fitted_positions(
         raise ValueError(f"{shape_text(table)}, here {shape_text(ours)}")
     height, width = vit.patch_embed.grid_size
     grid: Grid = (height, width)
-    kinds = _tokens({name: value.shape[1] for name, value in theirs.items() if name in TOKENS})
+    kinds = _tokens({name: value.shape[1] for name, value in theirs.items() if name in TOKENS and value.ndim == 3})
     own_kinds = _tokens({name: value.shape[1] for name in TOKENS if (value := getattr(vit, name, None)) is not None})
     without = vit.no_embed_class
     old = known_grid(theirs.get("patch_embed.proj.weight"), settings)
     count = _patches(table.shape[1], len(kinds), without, [old] if old is not None else [grid])
+    if count < 1:
+        raise ValueError(f"{shape_text(table)} has no patches, here {shape_text(ours)}")
     if (count == table.shape[1]) != without:
         there, here = ("a position", "none") if without else ("no position", "one")
         raise ValueError(f"its class token has {there}, here it has {here}")
@@ -104,11 +108,8 @@ def fitted_positions(
     return torch.cat([torch.stack([row.to(table) for row in prefix])[None], patches], dim=1), note
 
 
-TOKENS = ("cls_token", "dist_token", "reg_token")
-
-
 def _tokens(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Kind and number of every prefix token, in timm's order."""
+    """Kind and number of every prefix token, in order."""
     return [(name, number) for name in TOKENS for number in range(counts.get(name, 0))]
 
 
@@ -123,7 +124,7 @@ def _patches(rows: int, tokens: int, without: bool, grids: Sequence[Grid]) -> in
     """
     choices = [rows, rows - tokens] if without else [rows - tokens, rows]
     sizes = {height * width for height, width in grids}
-    fits = [count for count in choices if count in sizes or math.isqrt(count) ** 2 == count]
+    fits = [count for count in choices if count > 0 and (count in sizes or math.isqrt(count) ** 2 == count)]
     return [*fits, *choices][0]
 
 
@@ -132,8 +133,10 @@ def known_grid(kernel: Tensor | None, settings: Mapping[str, Any]) -> Grid | Non
     size, stride = settings.get("image_size"), settings.get("patch_stride")
     if kernel is None or kernel.ndim != 4 or not isinstance(size, list | tuple) or len(size) != 2:
         return None
+    if not all(isinstance(value, int) for value in (*size, stride or 0)):
+        return None
     steps = [stride or side for side in kernel.shape[-2:]]
-    height, width = ((int(pixels) - side) // step + 1
+    height, width = ((pixels - side) // step + 1
                      for pixels, side, step in zip(size, kernel.shape[-2:], steps, strict=True))  # fmt: skip
     return height, width
 

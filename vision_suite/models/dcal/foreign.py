@@ -22,7 +22,7 @@ def with_usual_scale(tensors: Tensors) -> Tensors:
         return tensors
     found = dict(tensors)
     for name, value in tensors.items():
-        if name.endswith("attn.qkv.weight") and value.shape[1] == SCALED_BY:
+        if name.endswith("attn.qkv.weight") and value.shape == (3 * SCALED_BY, SCALED_BY):
             scaled = value.clone()
             scaled[:SCALED_BY] *= (SCALED_BY / HEADS / SCALED_BY) ** 0.5
             found[name] = scaled
