@@ -125,7 +125,7 @@ def init_from(network: nn.Module, path: str | Path) -> Initialised:
 def _fitted(
     reading: Reading, network: nn.Module, settings: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], dict[str, str], dict[str, str]]:
-    """What a network can take of a file.
+    """Tensors of a file that a network can take.
 
     Returns:
         Tensors in the network's shapes and notes on changes, both by name in the network; and reasons by name in the

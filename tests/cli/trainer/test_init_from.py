@@ -1,4 +1,4 @@
-"""``fit --init_from``: the run starts from weights; its configuration fits every command; resuming does not start anew."""
+"""``fit --init_from``: the run starts from weights; its configuration fits every command; resuming leaves them alone."""
 
 import os
 import subprocess
