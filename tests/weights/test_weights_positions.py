@@ -5,7 +5,8 @@ import timm
 import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
 
-from vision_suite.weights.vit import fitted_positions, known_grid, likely_grid, timm_rows, with_registers
+from vision_suite.layers.layouts import timm_rows, with_registers
+from vision_suite.weights.positions import fitted_positions, known_grid, likely_grid
 
 
 def vit(size, **settings):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from vision_suite.checkpoints import files
 from vision_suite.errors import CheckpointError
 
 # Keys under which training code stores the network's tensors, the averaged weights before the raw ones.
@@ -48,48 +48,41 @@ def read_weights(path: str | Path) -> WeightsFile:
         CheckpointError: The file is missing, damaged, holds code or no tensors, or a tensor that is not finite.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"init_from {path}: {'a folder: name a file in it' if path.is_dir() else 'no such file'}")
-    contents = load(path)
+    contents = _contents(path)
     tensors = _unwrapped(contents)
     if not tensors:
-        raise CheckpointError(
-            f"init_from {path}: no tensors at its top or under {', '.join(WRAPPERS)}: give a file of weights"
-        )
+        raise CheckpointError(f"{path}: no tensors at its top or under {', '.join(WRAPPERS)}: give a file of weights")
     odd = [name for name, value in tensors.items() if value.layout is not torch.strided or value.is_quantized]
     if odd:
-        raise CheckpointError(f"init_from {path}: {odd[0]} is sparse or quantised: give the file of the plain weights")
+        raise CheckpointError(f"{path}: {odd[0]} is sparse or quantised: give the file of the plain weights")
     broken = [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
-        raise CheckpointError(f"init_from {path}: {broken[0]} holds values that are not finite: use another file")
+        raise CheckpointError(f"{path}: {broken[0]} holds values that are not finite: use another file")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     settings = contents.get("hyper_parameters")
     return WeightsFile(path, digest, tensors, settings if isinstance(settings, Mapping) else {})
 
 
-def load(path: Path) -> Mapping[str, Any]:
-    """Contents of a file, on the CPU.
-
-    Raises:
-        CheckpointError: The file is not one of plain weights.
-    """
-    try:
-        if _is_safetensors(path):
-            return safetensors.torch.load_file(path)
-        contents = torch.load(path, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # damaged bytes make the readers fail in any way
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:120]
-        raise CheckpointError(
-            f"init_from {path}: truncated, corrupt, or not plain weights ({reason}): use another file"
-        ) from error
+def _contents(path: Path) -> Mapping[str, Any]:
+    """Contents of a file, on the CPU."""
+    if not _is_safetensors(path):
+        contents = files.load(path)
+    else:
+        try:
+            contents = safetensors.torch.load_file(path)
+        except Exception as error:  # damaged bytes make the reader fail in any way
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:120]
+            raise CheckpointError(f"{path}: damaged or truncated ({reason}): copy it again") from error
     if not isinstance(contents, Mapping):
-        raise CheckpointError(f"init_from {path}: holds a {type(contents).__name__}, not tensors by name")
+        raise CheckpointError(f"{path}: holds a {type(contents).__name__}, not tensors by name")
     return contents
 
 
 def _is_safetensors(path: Path) -> bool:
     """True for a file that begins as safetensors does: eight bytes of length, then JSON."""
+    if not path.is_file():
+        return False
     with path.open("rb") as file:
         start = file.read(9)
     return path.suffix == ".safetensors" or (start[8:] == b"{" and int.from_bytes(start[:8], "little") < 1 << 32)

@@ -10,9 +10,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from vision_suite.errors import CheckpointError
-from vision_suite.weights.layouts import Layout, Reading, best_reading
+from vision_suite.layers.layouts import Layout
+from vision_suite.weights.matching import Reading, best_reading
+from vision_suite.weights.positions import fitted_positions, shape_text, vits_in
 from vision_suite.weights.reading import read_weights
-from vision_suite.weights.vit import fitted_positions, shape_text, vits_in
 
 NO_PLACE = "no such part here"
 SHOWN = 4  # names or parts that a line shows of a list
@@ -101,7 +102,7 @@ def init_from(network: nn.Module, path: str | Path) -> Initialised:
         known = ", ".join(["its own names", *(layout.name for layout in layouts)])
         kind = type(network).__name__
         raise CheckpointError(
-            f"init_from {path}: nothing taken: none of its {len(source.tensors)} tensors "
+            f"{path}: nothing taken: none of its {len(source.tensors)} tensors "
             f"({_shortened(source.tensors)}) is one of {kind} ({known}): give the file of a network of its kind"
         )
     values, changed, left_out = _fitted(reading, network, source.settings)
@@ -109,7 +110,7 @@ def init_from(network: nn.Module, path: str | Path) -> Initialised:
     # Counters of batch norms fit every network.
     if not any(value.ndim for value in values.values()):
         raise CheckpointError(
-            f"init_from {path} ({reading.layout}): nothing taken: left out "
+            f"{path} ({reading.layout}): nothing taken: left out "
             f"{_shortened([f'{name} ({why})' for name, why in left_out.items()])}: choose the file's network and sizes"
         )
     network.load_state_dict(values, strict=False)

@@ -6,8 +6,7 @@ TransReID's names are facts of its public code (damo-cv/TransReID, ``model/make_
 
 from __future__ import annotations
 
-from vision_suite.weights.layouts import Layout, Tensors
-from vision_suite.weights.vit import timm_rows, with_registers
+from vision_suite.layers.layouts import Layout, Tensors, timm_rows, with_registers
 
 # The smaller ViT of TransReID scales its attention by the root of this width, not of a head's.
 SCALED_BY, HEADS = 768, 8

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError
+from vision_suite.layers.layouts import Layout
 from vision_suite.layers.vit import (
     attend_full,
     attention_of,
@@ -31,7 +32,6 @@ from vision_suite.ops.pairing import draw_pairs, draw_share, random_partner
 from vision_suite.ops.rollout import attention_rollout, rollout_from_maps
 from vision_suite.records import as_record
 from vision_suite.renamed import takes_old_names
-from vision_suite.weights.layouts import Layout
 
 Task = Literal["reid", "fgvc"]
 

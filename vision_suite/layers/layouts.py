@@ -7,8 +7,7 @@ no table.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -71,62 +70,34 @@ def _pattern(theirs: str) -> re.Pattern[str]:
     return re.compile(re.escape(theirs).replace(r"\{n\}", r"(?P<n>\d+)").replace(r"\*", r"(?P<rest>.+)"))
 
 
-@dataclass(frozen=True)
-class Reading:
-    """A file read in one layout.
-
-    Attributes:
-        layout: Name of the layout.
-        prefix: Prefix of the file's names.
-        tensors: The file's tensors under that prefix, by their names without it, prepared.
-        names: Name in the file, without the prefix, by name in the network's terms, also of parts that it lacks.
-        found: Number of names that the network has.
-    """
-
-    layout: str
-    prefix: str
-    tensors: Tensors
-    names: dict[str, str]
-    found: int
-
-
-def best_reading(tensors: Tensors, network: Mapping[str, Tensor], layouts: Collection[Layout]) -> Reading | None:
-    """The reading that finds the most tensors of the network: in its own names, or in a layout that it declares.
+def timm_rows(vit: str) -> tuple[Row, ...]:
+    """Table of timm's ViT and DeiT files.
 
     Args:
-        tensors: Tensors of a file.
-        network: Tensors of the network.
-        layouts: Layouts that the network can start from; an earlier one is preferred to a later one.
-
-    Returns:
-        The reading, None if the file has no tensor of the network in any of them.
+        vit: Name of the network's ViT, such as ``vit``.
     """
-    readings = []
-    for prefix in _own_prefixes(tensors, network):
-        own = _below(prefix, tensors)
-        readings.append(_reading("own names", prefix, own, {name: name for name in own}, network))
-    for layout in layouts:
-        for prefix in layout.prefixes(tensors):
-            theirs = layout.prepare(_below(prefix, tensors))
-            readings.append(_reading(layout.name, prefix, theirs, layout.renamed(theirs), network))
-    best = max(readings, key=lambda reading: reading.found, default=None)  # the first one of several
-    return best if best is not None and best.found else None
+    return (
+        ("cls_token", f"{vit}.cls_token"),
+        ("dist_token", f"{vit}.dist_token"),  # distilled DeiT
+        ("reg_token", f"{vit}.reg_token"),
+        ("pos_embed", f"{vit}.pos_embed"),
+        ("patch_embed.*", f"{vit}.patch_embed.*"),
+        ("norm_pre.*", f"{vit}.norm_pre.*"),
+        ("blocks.{n}.gamma_1", f"{vit}.blocks.{{n}}.ls1.gamma"),  # DeiT III as its authors store it
+        ("blocks.{n}.gamma_2", f"{vit}.blocks.{{n}}.ls2.gamma"),
+        ("blocks.*", f"{vit}.blocks.*"),
+        ("norm.*", f"{vit}.norm.*"),
+        ("fc_norm.*", f"{vit}.norm.*"),  # the last norm of a ViT that averages its patches
+    )
 
 
-def _reading(layout: str, prefix: str, tensors: Tensors, names: dict[str, str], network: Collection[str]) -> Reading:
-    return Reading(layout, prefix, tensors, names, sum(name in network for name in names))
-
-
-def _below(prefix: str, tensors: Tensors) -> Tensors:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _own_prefixes(names: Collection[str], network: Collection[str]) -> list[str]:
-    """Prefixes that stand before names of the network, the most frequent one first."""
-    found: Counter[str] = Counter()
-    for name in names:
-        parts = name.split(".")
-        for index in range(len(parts)):
-            if ".".join(parts[index:]) in network:
-                found[name[: len(name) - len(".".join(parts[index:]))]] += 1
-    return [prefix for prefix, _ in found.most_common(20)]
+def with_registers(tensors: Tensors) -> Tensors:
+    """DINOv2's register tokens as timm has them: the class token's position goes into the class token."""
+    cls_token, positions = tensors["cls_token"], tensors.get("pos_embed")
+    if "register_tokens" not in tensors or positions is None or cls_token.shape != positions[:, :1].shape:
+        return tensors
+    found = {name: value for name, value in tensors.items() if name != "register_tokens"}
+    found["reg_token"] = tensors["register_tokens"]
+    found["cls_token"] = cls_token + positions[:, :1]
+    found["pos_embed"] = positions[:, 1:]
+    return found

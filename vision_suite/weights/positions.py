@@ -1,4 +1,4 @@
-"""Plain vision transformers in timm's layout: the table of names, and position embeddings of another picture size."""
+"""Position embeddings of a plain vision transformer, fitted to its picture size and its tokens."""
 
 from __future__ import annotations
 
@@ -11,43 +11,8 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vision_suite.weights.layouts import Row, Tensors
-
 Grid = tuple[int, int]
 TOKENS = ("cls_token", "dist_token", "reg_token")  # in the order in which timm puts them before the patches
-
-
-def timm_rows(vit: str) -> tuple[Row, ...]:
-    """Table of timm's ViT and DeiT files.
-
-    Args:
-        vit: Name of the network's ViT, such as ``vit``.
-    """
-    return (
-        ("cls_token", f"{vit}.cls_token"),
-        ("dist_token", f"{vit}.dist_token"),  # distilled DeiT
-        ("reg_token", f"{vit}.reg_token"),
-        ("pos_embed", f"{vit}.pos_embed"),
-        ("patch_embed.*", f"{vit}.patch_embed.*"),
-        ("norm_pre.*", f"{vit}.norm_pre.*"),
-        ("blocks.{n}.gamma_1", f"{vit}.blocks.{{n}}.ls1.gamma"),  # DeiT III as its authors store it
-        ("blocks.{n}.gamma_2", f"{vit}.blocks.{{n}}.ls2.gamma"),
-        ("blocks.*", f"{vit}.blocks.*"),
-        ("norm.*", f"{vit}.norm.*"),
-        ("fc_norm.*", f"{vit}.norm.*"),  # the last norm of a ViT that averages its patches
-    )
-
-
-def with_registers(tensors: Tensors) -> Tensors:
-    """DINOv2's register tokens as timm has them: the class token's position goes into the class token."""
-    cls_token, positions = tensors["cls_token"], tensors.get("pos_embed")
-    if "register_tokens" not in tensors or positions is None or cls_token.shape != positions[:, :1].shape:
-        return tensors
-    found = {name: value for name, value in tensors.items() if name != "register_tokens"}
-    found["reg_token"] = tensors["register_tokens"]
-    found["cls_token"] = cls_token + positions[:, :1]
-    found["pos_embed"] = positions[:, 1:]
-    return found
 
 
 def vits_in(network: nn.Module) -> dict[str, VisionTransformer]:
