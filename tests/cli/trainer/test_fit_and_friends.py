@@ -153,8 +153,8 @@ def test_bad_checkpoints_are_one_line(toy, capsys):
     good = FIRST_RUN / "checkpoints/last.ckpt"
     Path("cut.ckpt").write_bytes(good.read_bytes()[:2000])
     Path("text.ckpt").write_text("hello")
-    for name in ("cut.ckpt", "text.ckpt"):
-        assert "truncated, corrupt" in fails(capsys, "test", "-c", toy, "--ckpt_path", name)
+    assert "truncated" in fails(capsys, "test", "-c", toy, "--ckpt_path", "cut.ckpt")
+    assert "text" in fails(capsys, "test", "-c", toy, "--ckpt_path", "text.ckpt")
     assert "no such file" in fails(capsys, "test", "-c", toy, "--ckpt_path", "none.ckpt")
     other = fails(capsys, "test", "-c", toy, "--ckpt_path", str(good), "--model", "LitOtherToy")
     assert "was saved by toy_method.LitToy, but the model is toy_method.LitOtherToy" in other
@@ -186,7 +186,7 @@ def test_a_checkpoint_never_runs_code(toy, capsys):
             return (Path.touch, (Path("was-run"),))
 
     torch.save({"state_dict": {}, "hyper_parameters": {"x": Evil()}}, "evil.ckpt")
-    assert "truncated, corrupt, or not plain weights" in fails(capsys, "test", "-c", toy, "--ckpt_path", "evil.ckpt")
+    assert "holds pickled code of getattr, which is never executed" in fails(capsys, "test", "-c", toy, "--ckpt_path", "evil.ckpt")
     assert not Path("was-run").exists()
 
 
@@ -221,7 +221,7 @@ def test_every_run_has_its_callbacks_once(toy):
     callbacks = run(argv).trainer.callbacks
     assert [callback.queries for callback in callbacks if isinstance(callback, ReportWriter)] == [3]
     names = [type(callback).__name__ for callback in callbacks]
-    assert names.count("RunRecord") == names.count("AutoWriter") == names.count("ModelCheckpoint") == 1
+    assert names.count("RunRecord") == names.count("AutoWriter") == names.count("LastCheckpoint") == 1
 
 
 def test_debug_shows_the_traceback(toy, monkeypatch):

@@ -25,7 +25,8 @@ from vision_suite import __version__
 from vision_suite.callbacks.last_checkpoint import LastCheckpoint
 from vision_suite.callbacks.run_dir import assign_run_dir
 from vision_suite.callbacks.run_record import RunRecord
-from vision_suite.checkpoints.lightning import SuiteCheckpointIO
+from vision_suite.checkpoints.contents import check_resumable
+from vision_suite.checkpoints.lightning import ResumedOptimizers, use_suite_files
 from vision_suite.cli import TRAINER_COMMANDS
 from vision_suite.cli.trainer import arguments, init_from
 from vision_suite.cli.trainer.checkpoint import Saved, saved
@@ -207,6 +208,7 @@ class SuiteCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Give the run its folder; print what the checkpoint decided, or that there is none where one is expected."""
+        self.datamodule.adopts = False  # its settings are the checkpoint's already
         if self.folder is not None:
             assign_run_dir(self.trainer, self.folder)
             if self.start.continued is not None:
