@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -27,6 +27,9 @@ from vision_suite.records import as_record
 from vision_suite.renamed import RENAMED, renamed_class
 from vision_suite.types import Report
 from vision_suite.types.data import Data, EvaluationStage
+
+if TYPE_CHECKING:
+    from vision_suite.weights import Initialised
 
 EvalStage = Literal["val", "test"]
 SPLITS: dict[EvalStage, EvaluationStage] = {"val": "validate", "test": "test"}
@@ -74,12 +77,14 @@ class LitBase(pl.LightningModule):
 
     Attributes:
         report: Report of the last evaluation, None before the first.
+        initialised_from: File and counts of `start_from` in plain containers, None before it was called.
     """
 
     def __init__(self, optim: OptimConfig) -> None:
         super().__init__()
         self.optim = as_record(OptimConfig, optim, "optim")
         self.report: Report | None = None
+        self.initialised_from: dict[str, Any] | None = None
 
     def save_settings(self) -> None:
         """Record the constructor's arguments as hyper-parameters, in plain containers; call it in ``__init__``."""
@@ -115,6 +120,25 @@ class LitBase(pl.LightningModule):
             checkpoint_path, map_location, hparams_file, strict, weights_only, **settings
         )
         return loaded
+
+    def start_from(self, path: str | Path) -> Initialised:
+        """Copy the weights of a file into the network, as `vision_suite.weights.init_from` does.
+
+        The network is ``self.model``, or the module itself where there is none. Parts of training, such as learnt weights of
+        losses, are not taken.
+
+        Args:
+            path: A checkpoint, a state dict, or a file of a layout that the network knows.
+
+        Raises:
+            CheckpointError: The file cannot be read, or nothing in it fits.
+        """
+        from vision_suite.weights import init_from  # loads timm, which most runs have no need of
+
+        network = getattr(self, "model", None)
+        started = init_from(network if isinstance(network, nn.Module) else self, path)
+        self.initialised_from = started.record()
+        return started
 
     @property
     def data(self) -> Data | None:

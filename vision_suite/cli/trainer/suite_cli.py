@@ -28,7 +28,7 @@ from vision_suite.callbacks.run_record import RunRecord
 from vision_suite.checkpoints.contents import check_resumable
 from vision_suite.checkpoints.lightning import ResumedOptimizers, use_suite_files
 from vision_suite.cli import TRAINER_COMMANDS
-from vision_suite.cli.trainer import arguments
+from vision_suite.cli.trainer import arguments, init_from
 from vision_suite.cli.trainer.checkpoint import Saved, saved
 from vision_suite.cli.trainer.classes import with_present_paths
 from vision_suite.cli.trainer.links import Links, OwnLinks
@@ -119,6 +119,7 @@ class SuiteCLI(LightningCLI):
         """Build a command's parser with the suite's defaults of the command's own arguments."""
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         parser.set_defaults({"weights_only": True})  # a checkpoint never runs code
+        init_from.add_argument(parser, subcommand)
         if subcommand == "predict":
             parser.set_defaults({"return_predictions": False})  # they are written as they come, not held in memory
         return parser
@@ -176,8 +177,10 @@ class SuiteCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Refuse mistakes that the parser accepts silently, then take the run's folder.
 
-        The mistakes are a value for a setting that the data decides, and pictures of another size than the network's.
+        The mistakes are a value for a setting that the data decides, pictures of another size than the network's, and
+        weights to start from where a checkpoint brings them.
         """
+        init_from.check(self.section, self.config.subcommand, self.given)
         for name in self.links.names:
             source = self.given.get(f"model.{name}")
             if source is not None:
@@ -217,6 +220,12 @@ class SuiteCLI(LightningCLI):
         if self.saved is not None:
             note = "; ".join(self.told) or "no setting differs from the configuration"
             say(f"from checkpoint {self.saved.path}: {note}")
+
+    def before_fit(self) -> None:
+        """Start from the weights of ``--init_from``, in every process."""
+        line = init_from.start(self.model, self.section)
+        if line is not None:
+            say(line)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         """Add the callbacks of every run, and a checkpoint at every epoch's end for ``--ckpt_path last``."""
