@@ -59,6 +59,7 @@ class BaseData(LightningDataModule, ABC):
         # The run's seed by default: Lightning's seed_everything leaves it in this variable.
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self._workers = num_workers
+        self._names_adopted = False
 
     def __str__(self) -> str:
         """Length of each list; Lightning's own text needs its ``DataLoader`` and would make every batch of ours."""
@@ -214,7 +215,8 @@ class BaseData(LightningDataModule, ABC):
         if not isinstance(names, list) or not all(isinstance(each, dict) for each in (facts, stored, order)):
             raise CheckpointError("the checkpoint's state of the data is malformed: use another checkpoint")
         taken = self.adopts and self._take_over(stored)
-        if names and not self.class_names and self.class_facts:
+        if names and self.class_facts and (self._names_adopted or not self.class_names):
+            self._names_adopted = True
             self.class_names = [str(name) for name in names]
             for name in self.class_facts:
                 setattr(self, name, len(names))

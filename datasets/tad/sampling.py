@@ -130,12 +130,17 @@ def chosen_sampling(given: FeatureInfo | None, folders: Sequence[Path]) -> Featu
             own = read_info(folder)
         except DataError:  # no metadata: that is what the setting is for
             continue
-        if _times(own) != _times(given):
+        if other := other_times(own, given):
             rank_zero_warn(
-                f"{str(folder / METADATA)!r} says {_words(own)}, but sampling (of a setting or the checkpoint) says "
-                f"{_words(given)} and is used: pass --data.sampling null to use the file"
+                f"{str(folder / METADATA)!r} says {other[0]}, but sampling (of a setting or the checkpoint) says "
+                f"{other[1]} and is used: pass --data.sampling null to use the file"
             )
     return given
+
+
+def other_times(first: FeatureInfo, second: FeatureInfo) -> tuple[str, str] | None:
+    """The times of two sets of rows in words where they differ, else None."""
+    return None if _times(first) == _times(second) else (_words(first), _words(second))
 
 
 def _times(info: FeatureInfo) -> object:
