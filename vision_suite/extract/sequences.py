@@ -58,6 +58,15 @@ class SequenceInput:
         kept = rows[:: self.every]
         return kept if self.cells is None else resize_rows(kept, self.cells)
 
+    def changes_length(self, path: Path) -> bool:
+        """Tell whether a sequence is really resized, so that its rows get other times."""
+        if self.cells is None:
+            return False
+        try:
+            return len(read_rows(str(path))[:: self.every]) != self.cells
+        except DataError:  # counted as failed
+            return False
+
     def plain(self) -> dict[str, int]:
         """The steps that change rows, for a store of their results."""
         return {**({"every": self.every} if self.every > 1 else {}), **({"cells": self.cells} if self.cells else {})}
@@ -137,7 +146,7 @@ def extract_sequences(
         store.write(path.stem, padded)
         written, width = written + 1, padded.shape[1]
     progress("extracting", len(files), len(files))
-    step, resized = stride * every, info.resized or prepare.cells is not None
+    step, resized = stride * every, info.resized or any(prepare.changes_length(path) for path in files)
     write_info(
         target,
         FeatureInfo(info.fps, info.stride * step, info.clip * step, info.offset, width, resized, extractor),
