@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_facts import PLAIN
+from test_fact_contents import PLAIN
 
 from vision_suite.datasets.fgvc.data import FGVCData
 from vision_suite.datasets.reid.data import ReIDData
@@ -20,8 +20,8 @@ from vision_suite.errors import CheckpointError
 CLASSES = (ReIDData, FGVCData, TADData, ScanpathData, ScanpathPictureData, GridScanpathData)
 ENTRIES = (
     "colour", "crop_bottom", "resize", "interpolation", "center_crop", "scale", "mean", "std", "transreid_compat",
-    "mode", "num_cells", "every", "overlap", "join", "sampling", "objects", "in_channels", "target_from", "crop_size", "window",
-    "test_overlap", "rule", "seed",
+    "mode", "num_cells", "every", "overlap", "join", "sampling", "objects", "in_channels", "target_from", "crop_size",
+    "window", "test_overlap", "rule", "seed",
 )  # fmt: skip
 
 
