@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal as signals
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
 
@@ -33,6 +37,67 @@ class MissingDependencyError(SuiteError, ModuleNotFoundError):
         """Name the feature, the missing package, and the command that installs it."""
         target = f"'vision-suite[{extra}]'" if extra else package
         super().__init__(f"{feature} needs the package {package}: pip install {target}")
+
+
+class StorageError(SuiteError, OSError):
+    """A file cannot be written or read: the disk is full, read-only or closed to this user. See `storage_error`."""
+
+
+class Stopped(BaseException):
+    """A signal ended the command. Like `KeyboardInterrupt`, it is no `Exception`.
+
+    Attributes:
+        signal: Signal that was received.
+    """
+
+    def __init__(self, signal: signals.Signals) -> None:
+        super().__init__(signal)
+        self.signal = signal
+
+    def __str__(self) -> str:
+        return f"stopped by {self.signal.name}"
+
+
+# Reason and remedy by error number. Further numbers, such as a missing file, are no matter of storage.
+STORAGE = {
+    errno.ENOSPC: ("no space left on the disk", "free some space, or choose a folder on another disk"),
+    errno.EDQUOT: ("disk quota exceeded", "free some space, or choose a folder on another disk"),
+    errno.EFBIG: ("the file is larger than the limit", "raise the limit (ulimit -f), or choose another disk"),
+    errno.EROFS: ("the file system is read-only", "choose a folder that can be written"),
+    errno.EACCES: ("permission denied", "change the permissions, or choose another folder"),
+    errno.EPERM: ("operation not permitted", "change the permissions, or choose another folder"),
+}
+
+
+def storage_error(error: OSError, path: Path | None = None, needed: int | None = None) -> StorageError:
+    """Explain an error of the file system in one line: path, reason, bytes needed and free, remedy.
+
+    Args:
+        error: Error as raised, with one of the numbers in `STORAGE`; other numbers keep the system's own words.
+        path: File that was written; None for the name in the error.
+        needed: Size of the file in bytes, if known.
+    """
+    named = path if path is not None else error.filename
+    reason, remedy = STORAGE.get(error.errno or 0, (error.strerror or str(error), "choose another folder"))
+    free = _free_bytes(Path(os.fsdecode(named))) if isinstance(named, str | bytes | os.PathLike) else None
+    sizes = [f"{needed:,} bytes needed"] if needed is not None else []
+    sizes += [f"{free:,} bytes free"] if free is not None else []
+    where = f"{os.fsdecode(named)}: " if isinstance(named, str | bytes | os.PathLike) else ""
+    size = f" ({', '.join(sizes)})" if sizes else ""
+    explained = StorageError(f"{where}{reason}{size}: {remedy}")
+    explained.errno = error.errno
+    return explained
+
+
+def _free_bytes(path: Path) -> int | None:
+    """Bytes that this user can still write on the disk of a path, which need not exist; None if unknown."""
+    for folder in (path, *path.absolute().parents):
+        try:
+            state = os.statvfs(folder)
+        except OSError:
+            continue
+        return state.f_bavail * state.f_frsize
+    return None
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
