@@ -10,6 +10,7 @@ import importlib.metadata
 import sys
 
 from vision_suite import cli
+from vision_suite.faults import USER_ERROR
 
 EXPLANATION = (
     "lightning: this script belongs to vision-suite and serves fit, validate, test and predict "
@@ -26,7 +27,7 @@ def main() -> int:
     point = sdk_entry_point()
     if point is None:
         print(EXPLANATION, file=sys.stderr)
-        return cli.USER_ERROR
+        return USER_ERROR
     status: int | None = point.load()()
     return status or 0
 
