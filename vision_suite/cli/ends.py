@@ -34,8 +34,7 @@ def run(command: Callable[[], int]) -> int:
     """
     with handled() as received:
         try:
-            status = command()
-            _flush()
+            status = _whole(command)
         except BaseException as error:
             received.ending = True
             status = _end(error, received.signal is not None)
@@ -63,8 +62,6 @@ def _end(error: BaseException, signalled: bool) -> int:
     if isinstance(error, KeyboardInterrupt):  # outside the main thread, where no handler is installed
         _say(_line("stopped by SIGINT", getattr(error, "__notes__", ())))
         return BY_SIGNAL + 2
-    if isinstance(error, SystemExit):
-        return _leave(error)
     if isinstance(error, BrokenPipeError) and _stdout_is_closed():
         return PIPE_CLOSED
     if not isinstance(error, Exception) or os.environ.get("VISION_SUITE_DEBUG", "0") not in ("", "0"):
@@ -79,13 +76,15 @@ def _end(error: BaseException, signalled: bool) -> int:
     return FAULT
 
 
-def _leave(error: SystemExit) -> int:
-    """Let ``sys.exit`` through, unless nobody reads the output any more."""
+def _whole(command: Callable[[], int]) -> int:
+    """Run a command and write out what it printed, while an error still counts."""
     try:
+        status = command()
+    except SystemExit:
         _flush()
-    except BrokenPipeError:
-        return PIPE_CLOSED
-    raise error
+        raise
+    _flush()
+    return status
 
 
 def _line(text: str, notes: Iterable[str] = ()) -> str:
@@ -123,7 +122,9 @@ def _storage(error: Exception) -> StorageError | None:
     for each in _chain(error):
         if not isinstance(each, OSError):
             continue
-        path = next((name for name in (each.filename, _printed(each), _written(each)) if name is not None), None)
+        if each.errno in STORAGE and _printed(each):
+            return StorageError(f"standard output: {storage_error(each)}")
+        path = each.filename if each.filename is not None else _written(each)
         if each.errno in (errno.EACCES, errno.EPERM) and (path is None or each is not error):
             continue  # no file, or a trial that failed before the error in question
         if each.errno in STORAGE:
@@ -134,13 +135,11 @@ def _storage(error: Exception) -> StorageError | None:
     return None
 
 
-def _printed(error: OSError) -> str | None:
-    """A name for the output of the command if it is what cannot be written."""
-    try:
-        _flush()
-    except OSError as again:
-        return "standard output" if again.errno == error.errno else None
-    return None
+def _printed(error: OSError) -> bool:
+    """True if it is the output of the command that cannot be written."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    printed = any("print(" in (frame.line or "") or frame.name == _flush.__name__ for frame in last)
+    return printed and error.filename is None
 
 
 def _written(error: OSError) -> str | Path | None:
@@ -186,7 +185,7 @@ def _say(text: str) -> None:
 
 
 def _flush() -> None:
-    """Write out what was printed, while an error still counts."""
+    """Write out what was printed."""
     if sys.stdout is not None:
         sys.stdout.flush()
 
