@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from vision_suite.cli.signals import handled
-from vision_suite.errors import STORAGE, Stopped, StorageError, SuiteError, storage_error
+from vision_suite.errors import STORAGE, ProcessError, Stopped, StorageError, SuiteError, storage_error
 from vision_suite.faults import BY_SIGNAL, FAULT, USER_ERROR, status_of, write_log
 
 PIPE_CLOSED = BY_SIGNAL + 13  # SIGPIPE, which Windows does not name
@@ -53,10 +53,13 @@ def _end(error: BaseException, signalled: bool) -> int:
         error: Exception that ended the command.
         signalled: A signal came first; the exception may be a mere consequence of it.
     """
+    if isinstance(error, ProcessError):  # a signal may have brought this process out of a wait for the other
+        _say(f"error: {_line(str(error), getattr(error, '__notes__', ()))}")
+        return error.status
     stop = next((each for each in _chain(error) if isinstance(each, Stopped)), None)
     if stop is not None and (signalled or stop is error):
         notes = list(dict.fromkeys(note for each in _chain(error) for note in getattr(each, "__notes__", ())))
-        if _rank() == 0:  # the others were stopped with it
+        if rank() == 0:  # the others were stopped with it
             _say(_line(str(stop), notes))
         return status_of(stop.signal)
     if isinstance(error, KeyboardInterrupt):  # outside the main thread, where no handler is installed
@@ -165,15 +168,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
-def _rank() -> int:
-    """Index of this process in its group, 0 for a process alone."""
+def rank() -> int:
+    """Index of this process in its group before any library has formed it, 0 for a process alone."""
     found = next((os.environ[name] for name in RANK_VARIABLES if name in os.environ), "0")
     return int(found) if found.isdecimal() else 0
 
 
 def _whose() -> str:
     """The rank of a process other than the first, for its messages."""
-    return f" (rank {_rank()})" if _rank() else ""
+    return f" (rank {rank()})" if rank() else ""
 
 
 def _say(text: str) -> None:

@@ -35,7 +35,6 @@ class Received:
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self.ending = False
-        self._child_handler: Any = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal.
@@ -47,14 +46,9 @@ class Received:
             return
         self.ending, self.signal = True, signal.Signals(number)
         if hasattr(signal, "SIGCHLD"):
-            # Loader workers end now; torch's handler would raise an error of its own for each.
-            self._child_handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            # Loader workers end now, some as late as Python's exit; torch's handler would raise an error for each.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         raise Stopped(self.signal)
-
-    def restore(self) -> None:
-        """Put the handler of ended children back."""
-        if self._child_handler is not None:
-            signal.signal(signal.SIGCHLD, self._child_handler)
 
     def raise_again(self, lost: sys.UnraisableHookArgs) -> bool:
         """Send the signal again if its exception was raised where Python drops exceptions, as in ``__del__``."""
@@ -95,7 +89,6 @@ def handled() -> Iterator[Received]:
         for number, handler in before.items():
             if handler is not None:  # None: installed from outside Python
                 signal.signal(number, handler)
-        received.restore()
         _active.remove(received)
         sys.unraisablehook = hook
 

@@ -13,8 +13,9 @@ from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.cli.trainer import arguments
 from vision_suite.cli.trainer.classes import import_everything, import_named
 from vision_suite.cli.trainer.plugins import import_plugins
+from vision_suite.cli.trainer.slurm import requeue
 from vision_suite.cli.trainer.suite_cli import SuiteCLI, warn
-from vision_suite.errors import CheckpointError, ConfigError
+from vision_suite.errors import CheckpointError, ConfigError, Stopped
 
 
 def main(argv: Sequence[str]) -> int:
@@ -42,6 +43,10 @@ def run(argv: Sequence[str]) -> SuiteCLI:
     _calm(argv[0])
     try:
         return SuiteCLI(resolved, argv, [ReportWriter(), AutoWriter()])
+    except Stopped as stopped:
+        if argv[0] == "fit":
+            requeue(stopped)
+        raise
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
     except RuntimeError as error:

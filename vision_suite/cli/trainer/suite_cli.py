@@ -22,6 +22,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from vision_suite import __version__
 from vision_suite.callbacks.run_record import RunRecord
+from vision_suite.callbacks.stop import SaveBeforeStop
 from vision_suite.cli import TRAINER_COMMANDS
 from vision_suite.cli.configs import experiment_name
 from vision_suite.cli.trainer import arguments
@@ -30,6 +31,7 @@ from vision_suite.cli.trainer.classes import with_present_paths
 from vision_suite.cli.trainer.links import Links, OwnLinks
 from vision_suite.cli.trainer.messages import explain
 from vision_suite.cli.trainer.old_names import renamed_arguments
+from vision_suite.cli.trainer.processes import with_own_parts
 from vision_suite.cli.trainer.restore import check_fits, inline
 from vision_suite.cli.trainer.runs import RUNS, continue_run, place_loggers, run_folders
 from vision_suite.cli.trainer.vocabulary import ParserNames
@@ -185,11 +187,11 @@ class SuiteCLI(LightningCLI):
         classes = {type(callback) for callback in configured}
         callbacks = [*callbacks, *(callback for callback in self.own_callbacks if type(callback) not in classes)]
         if self.subcommand == "fit" and config["enable_checkpointing"] is not False:
-            callbacks.append(last_checkpoint())
+            callbacks += [last_checkpoint(), SaveBeforeStop()]
         elif self.subcommand != "fit" and not any(isinstance(callback, Checkpoint) for callback in configured):
             config["enable_checkpointing"] = False  # else Lightning adds a checkpoint and warns of its folder
         try:
-            return super()._instantiate_trainer(config, callbacks)
+            return with_own_parts(super()._instantiate_trainer(config, callbacks))
         except (ValueError, MisconfigurationException) as error:
             raise ConfigError(f"trainer: {error}") from error
 
