@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         stderr; set ``VISION_SUITE_DEBUG=1`` for the traceback.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return ends.run(lambda: _dispatch(arguments))
+    return ends.run(lambda: _dispatch(arguments), program=argv is None)
 
 
 def _dispatch(arguments: list[str]) -> int:

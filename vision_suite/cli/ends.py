@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from vision_suite.cli.signals import handled
+from vision_suite.cli.signals import Received, handled
 from vision_suite.errors import STORAGE, ProcessError, Stopped, StorageError, SuiteError, storage_error
 from vision_suite.faults import BY_SIGNAL, FAULT, USER_ERROR, status_of, write_log
 
@@ -24,40 +24,41 @@ MEMORY = re.compile(r"can't allocate memory|out of memory", re.IGNORECASE)
 CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
 
 
-def run(command: Callable[[], int]) -> int:
+def run(command: Callable[[], int], program: bool = False) -> int:
     """Run a command and return its exit status; see `vision_suite.faults` for their list.
 
     An error is one line on stderr. The variable ``VISION_SUITE_DEBUG=1`` lets errors through with their traceback.
 
     Args:
         command: Command; it returns its own status or raises.
+        program: The process ends with the command.
     """
-    with handled() as received:
+    with handled(program) as received:
         try:
             status = _whole(command)
         except BaseException as error:
             received.ending = True
-            status = _end(error, received.signal is not None)
+            status = _end(error, received)
             _leave_stdout()
             return status
         if received.signal is not None:  # its exception was dropped on the way
-            received.ending = True
-            return _end(Stopped(received.signal), True)
+            return _end(Stopped(received.signal), received)
         return status
 
 
-def _end(error: BaseException, signalled: bool) -> int:
+def _end(error: BaseException, received: Received) -> int:
     """Say the last words and return the status.
 
     Args:
-        error: Exception that ended the command.
-        signalled: A signal came first; the exception may be a mere consequence of it.
+        error: Exception that ended the command; if a signal came first, it may be a mere consequence.
+        received: State of the handlers.
     """
     if isinstance(error, ProcessError):  # a signal may have brought this process out of a wait for the other
         _say(f"error: {_line(str(error), getattr(error, '__notes__', ()))}")
         return error.status
     stop = next((each for each in _chain(error) if isinstance(each, Stopped)), None)
-    if stop is not None and (signalled or stop is error):
+    if stop is not None and (received.signal is not None or stop is error):
+        received.signal = stop.signal
         notes = list(dict.fromkeys(note for each in _chain(error) for note in getattr(each, "__notes__", ())))
         if rank() == 0:  # the others were stopped with it
             _say(_line(str(stop), notes))

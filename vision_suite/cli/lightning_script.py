@@ -23,7 +23,7 @@ def main() -> int:
     """Run a trainer command, or pass the whole command line on."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in cli.TRAINER_COMMANDS:
-        return cli.main(arguments)
+        return cli.main()
     point = sdk_entry_point()
     if point is None:
         print(EXPLANATION, file=sys.stderr)

@@ -66,10 +66,13 @@ _active: list[Received] = []
 
 
 @contextlib.contextmanager
-def handled() -> Iterator[Received]:
+def handled(program: bool = False) -> Iterator[Received]:
     """Turn signals into `Stopped` inside the context, and put the earlier handlers back after it.
 
     Outside the main thread nothing is installed. Signals that are ignored, as SIGHUP under ``nohup``, stay ignored.
+
+    Args:
+        program: The process ends after the context: a signal that comes while Python exits must raise nothing.
     """
     received = Received()
     if threading.current_thread() is not threading.main_thread():
@@ -87,6 +90,8 @@ def handled() -> Iterator[Received]:
     finally:
         received.ending = True
         for number, handler in before.items():
+            if program and handler is not signal.SIG_IGN:
+                handler = signal.SIG_IGN if number == received.signal else signal.SIG_DFL
             if handler is not None:  # None: installed from outside Python
                 signal.signal(number, handler)
         _active.remove(received)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import torch.distributed as dist
 from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
@@ -25,8 +26,8 @@ from vision_suite.errors import ProcessError, Stopped, SuiteError
 from vision_suite.faults import BY_SIGNAL
 
 POLL_SECONDS = 0.2
-GRACE_SECONDS = 15.0
-FAILURE_SECONDS = 5.0
+GRACE_SECONDS = 10.0
+FAILURE_SECONDS = 3.0
 
 
 def with_own_parts(trainer: Trainer) -> Trainer:
@@ -109,6 +110,9 @@ class Launcher(_SubprocessScriptLauncher):
     def _end(self, number: int) -> None:
         """Send a signal to all other processes, wait for them, and kill those that do not end."""
         self.kill(number)
+        if dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo":
+            # They may wait for this process in an exchange, where no Python handler runs; its end breaks the exchange.
+            threading.Thread(target=dist.destroy_process_group, daemon=True).start()
         self._wait()
 
     def _wait(self) -> None:
