@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,8 +14,11 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vision_suite.datasets.facts import differences, is_plain, other_values
 from vision_suite.datasets.loading import BatchLoader
 from vision_suite.datasets.samplers import EpochBatchSampler, ShardedBatchSampler
+from vision_suite.datasets.saved import SavedPreprocessing, data_state
+from vision_suite.errors import CheckpointError
 from vision_suite.types.data import Stage as Stage
 
 
@@ -26,15 +30,25 @@ class BaseData(LightningDataModule, ABC):
     attribute of the same name, documented by its class; its value must be there after the constructor, because the
     model is built before `setup`. None, or zero for a number, says that the data does not tell it.
 
+    A checkpoint holds the preprocessing, the class names and what each fact counts. `load_state_dict` compares them
+    with the data's own, in every command alike.
+
     Attributes:
         facts: Names of the attributes that a model may need in its constructor.
+        class_facts: Facts whose index a network predicts as a class: other contents are an error in evaluation too.
+        free_facts: Facts whose contents may differ in evaluation.
+        adopts: Take over from a checkpoint what the data cannot tell, and warn of other preprocessing. The command line
+            sets it to False: its settings are the checkpoint's already, and it prints the differences.
         class_names: Name of each class, empty if the data set has none.
         protocol: Facts about the data that a reader of the metrics must know.
         items: Word for the members of the data, in the plural.
     """
 
     facts: ClassVar[tuple[str, ...]] = ()
+    class_facts: ClassVar[frozenset[str]] = frozenset()
+    free_facts: ClassVar[frozenset[str]] = frozenset()
     items = "items"
+    adopts = True
 
     def __init__(self, *, batch_size: int, eval_batch_size: int, num_workers: int, seed: int | None) -> None:
         super().__init__()
@@ -65,6 +79,47 @@ class BaseData(LightningDataModule, ABC):
     @abstractmethod
     def preprocessing(self) -> dict[str, Any]:
         """Settings by which evaluation turns an item into the network's input, in plain values."""
+
+    @classmethod
+    def evaluation_settings(cls, preprocessing: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of the constructor that give this preprocessing, in plain values as a configuration file has them.
+
+        Entries that the preprocessing lacks, as in files of earlier versions, give no argument. A class whose
+        constructor fixes a setting gets none for it.
+
+        Args:
+            preprocessing: The property `preprocessing` of a datamodule of this class, stored in a checkpoint.
+
+        Raises:
+            CheckpointError: An entry is unknown or has a wrong value.
+        """
+        saved = SavedPreprocessing(preprocessing)
+        settings = cls._settings(saved)
+        if settings is None:
+            return {}
+        saved.check_all_read(cls.__name__)
+        taken = inspect.signature(cls).parameters
+        every = any(argument.kind is inspect.Parameter.VAR_KEYWORD for argument in taken.values())
+        return {name: value for name, value in settings.items() if value is not None and (every or name in taken)}
+
+    @classmethod
+    def _settings(cls, saved: SavedPreprocessing) -> dict[str, Any] | None:
+        """The arguments for `evaluation_settings`, None for those that are missing.
+
+        A class whose constructor has such arguments reads every entry of its `preprocessing` here; the base gives
+        None, for a class without any.
+        """
+        return None
+
+    @property
+    def fact_contents(self) -> dict[str, Any]:
+        """What each declared fact counts, in plain values: labels by index, or the fact itself."""
+        found = {name: self._fact_content(name) for name in self.declared_facts()}
+        return {name: content for name, content in found.items() if is_plain(content)}
+
+    def _fact_content(self, name: str) -> Any:
+        """What a fact counts: a subclass gives the labels by index where an index has a meaning of its own."""
+        return list(self.class_names) if name in self.class_facts else getattr(self, name)
 
     @abstractmethod
     def _train_sampler(self, rank: int, world_size: int) -> EpochBatchSampler:
@@ -124,19 +179,87 @@ class BaseData(LightningDataModule, ABC):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The order that a resumed run must share to see the same batches, and what an exported model must know."""
-        return {"order": self._order(), "preprocessing": self.preprocessing, "class_names": list(self.class_names)}
+        """Everything about the data that belongs to a trained model.
+
+        These are the preprocessing, the class names, what the facts count, and the order that a resumed run must share
+        to see the same batches.
+        """
+        return {
+            "order": self._order(),
+            "preprocessing": self.preprocessing,
+            "class_names": list(self.class_names),
+            "facts": self.fact_contents,
+        }
+
+    def restore(self, contents: Mapping[str, Any]) -> None:
+        """Load the data state of a whole checkpoint where Lightning does not: it finds states by the class's name only.
+
+        Args:
+            contents: Contents of the checkpoint.
+        """
+        state = None if type(self).__qualname__ in contents else data_state(contents)
+        if state is not None:
+            self.load_state_dict(state)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Warn if a resumed training run cannot see the batches the interrupted one would have seen."""
-        if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+        """Compare the data with those of the checkpoint, and take its class names where the data have none.
+
+        Lightning calls this in every command, after `setup` and before the first batch.
+
+        Raises:
+            CheckpointError: A class would mean another one, or a resumed run would go on with other data.
+        """
+        names, facts, stored = (state_dict.get(key) for key in ("class_names", "facts", "preprocessing"))
+        if not isinstance(names or [], list) or not isinstance(facts or {}, dict):
+            raise CheckpointError("the checkpoint's class names or facts are malformed: use another checkpoint")
+        if names and not self.class_names and self.class_facts:
+            self.class_names = [str(name) for name in names]
+            for name in self.class_facts:
+                setattr(self, name, len(names))
+        if self.trainer is None:
             return
+        training = self.trainer.state.fn == TrainerFn.FITTING
+        self._compare_facts({**dict.fromkeys(self.class_facts, names), **(facts or {})}, training)
+        if isinstance(stored, dict) and self.adopts:
+            self._compare_preprocessing(stored)
+        if training:
+            self._compare_order(state_dict.get("order", {}))
+
+    def _compare_facts(self, stored: Mapping[str, Any], training: bool) -> None:
+        """Refuse facts with other contents, or warn of them where evaluation on other data makes sense."""
+        own = {name: content for name, content in self.fact_contents.items() if self._matters(name)}
+        if training:
+            if found := differences(stored, own):
+                raise CheckpointError(f"{'; '.join(found)}: resume with the same data")
+            return
+        classes = {name: content for name, content in own.items() if name in self.class_facts}
+        if found := differences(stored, classes):
+            raise CheckpointError(
+                f"{'; '.join(found)}: the network would name wrong classes; give data with the checkpoint's classes in "
+                "its order"
+            )
+        others = {name: own[name] for name in own if name not in self.class_facts | self.free_facts}
+        if found := differences(stored, others):
+            rank_zero_warn(f"The network was trained on other data: {'; '.join(found)}")
+
+    def _matters(self, name: str) -> bool:
+        """Tell whether the run's network takes a fact."""
+        assert self.trainer is not None
+        module: Any = self.trainer.lightning_module
+        if module is None:  # before the first run
+            return False
+        asked = getattr(module, "takes_fact", None)  # of the suite's modules; rooms do not import each other
+        return bool(asked(name) if asked is not None else module.hparams.get(name))
+
+    def _compare_preprocessing(self, stored: Mapping[str, Any]) -> None:
+        """Warn of other preprocessing than the checkpoint's."""
+        if found := other_values(stored, self.preprocessing):
+            rank_zero_warn(f"The network was trained with other preprocessing: {'; '.join(found)}")
+
+    def _compare_order(self, stored: Mapping[str, Any]) -> None:
+        """Warn if a resumed run cannot see the batches that the interrupted one would have seen."""
         now = self._order()
-        changed = [
-            f"{name} was {old}, is {now.get(name)}"
-            for name, old in state_dict.get("order", {}).items()
-            if now.get(name) != old
-        ]
+        changed = [f"{name} was {old}, is {now.get(name)}" for name, old in stored.items() if now.get(name) != old]
         if changed:
             rank_zero_warn(f"The resumed run does not continue the interrupted one exactly: {'; '.join(changed)}")
 

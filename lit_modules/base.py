@@ -124,6 +124,16 @@ class LitBase(pl.LightningModule):
         """
         return cast("Data | None", datamodule_of(self.trainer))
 
+    def takes_fact(self, name: str) -> bool:
+        """Tell whether the network depends on a fact of the data, which is then an argument of the constructor."""
+        return bool(self.hparams.get(name))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let the run's data compare themselves with the checkpoint where Lightning finds no state of their class."""
+        restore = None if self._trainer is None else getattr(self.data, "restore", None)  # maybe another package's data
+        if restore is not None:
+            restore(checkpoint)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule for the whole run.
 

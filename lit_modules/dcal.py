@@ -82,6 +82,11 @@ class LitDCAL(LitBase):
             # In place, so that names in checkpoints stay the same.
             self.model.compile()
 
+    def takes_fact(self, name: str) -> bool:
+        """Tell whether the network depends on a fact of the data; cameras and views only as side information."""
+        side = {"num_cameras": "camera", "num_views": "view"}.get(name, "")
+        return super().takes_fact(name) and side in self.model.side.kind
+
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Features, attention map and, for classification, probabilities of pictures (B, 3, H, W)."""
         return self.model.inference(image)

@@ -12,7 +12,7 @@ from lit_training import NETWORK, module
 from old_settings import VALUES
 
 from vision_suite.cli.commands.export import load_network
-from vision_suite.cli.trainer.checkpoint import saved_model
+from vision_suite.cli.trainer.checkpoint import saved
 from vision_suite.cli.trainer.vocabulary import class_settings
 from vision_suite.errors import ConfigError
 from vision_suite.layers.proposal_map import Convention
@@ -130,7 +130,7 @@ def test_a_checkpoint_of_before_is_read_with_new_names(checkpoint):
     loaded = LitDCAL.load_from_checkpoint(checkpoint)
     assert loaded.hparams["glca"]["ratio"] == 0.1
     assert not set(loaded.hparams) & set(TABLE) - {"glca", "pwca"}
-    settings = saved_model(checkpoint, "vision_suite.lit_modules.dcal.LitDCAL").settings
+    settings = saved(checkpoint, "vision_suite.lit_modules.dcal.LitDCAL", "vision_suite.datasets.fgvc.data.FGVCData").settings
     network, metadata = load_network(checkpoint)
     for found in (settings, metadata["settings"]):
         assert found["glca"]["ratio"] == 0.1

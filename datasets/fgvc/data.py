@@ -38,6 +38,8 @@ class FGVCData(PictureData):
     random crop of 448, here with a flip as in TransFG; the centre crop in evaluation.
     """
 
+    class_facts = frozenset({"num_classes"})
+
     def __init__(
         self,
         dataset: FGVCDataset = "image_folder",
@@ -50,6 +52,7 @@ class FGVCData(PictureData):
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
         std: tuple[float, float, float] = (0.5, 0.5, 0.5),
         interpolation: Interpolation = "bicubic",
+        crop_bottom: int | None = None,
         cache: Cache = "none",
         num_workers: int | None = None,
         validation: Validation = "auto",
@@ -76,6 +79,8 @@ class FGVCData(PictureData):
             mean: Mean per channel to subtract, of values 0..1.
             std: Standard deviation per channel to divide by.
             interpolation: Filter for resizing, in training and evaluation.
+            crop_bottom: Rows of pixels to cut off at the bottom before resizing; by default 20 for FGVC-Aircraft's
+                banners, else 0.
             cache: memory keeps all resized pictures of a stage as bytes; none reads them from disk each time.
             num_workers: Worker processes of each loader; by default none with cache=memory, else up to 8.
             validation: Pictures to validate on: auto takes the set's own validation folder or split column if it has
@@ -93,6 +98,7 @@ class FGVCData(PictureData):
             ConfigError: Settings contradict each other.
             DataError: The data set is missing, incomplete or malformed.
         """
+        banner = layouts.AIRCRAFT_BANNER if dataset == "aircraft" else 0
         super().__init__(
             image_size=image_size,
             resize=resize,
@@ -103,7 +109,7 @@ class FGVCData(PictureData):
             std=std,
             interpolation=interpolation,
             eval_interpolation=interpolation,
-            crop_bottom=layouts.AIRCRAFT_BANNER if dataset == "aircraft" else 0,
+            crop_bottom=banner if crop_bottom is None else crop_bottom,
             cache=cache,
             num_workers=num_workers,
             on_bad_image=on_bad_image,

@@ -12,13 +12,16 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from vision_suite.datasets.base import BaseData, Stage, stages_of
+from vision_suite.datasets.facts import labels
 from vision_suite.datasets.loading import Cache, available_cores, worker_count
 from vision_suite.datasets.pictures.batches import PictureBatches
 from vision_suite.datasets.pictures.checks import find_bad
 from vision_suite.datasets.pictures.images import BadPicture, Interpolation, Reader, load_pictures
 from vision_suite.datasets.pictures.manifest import expand_inputs
+from vision_suite.datasets.pictures.preprocessing import picture_settings, stored_preprocessing
 from vision_suite.datasets.pictures.records import Listing, Record, check_counts, fingerprint
 from vision_suite.datasets.pictures.transforms import Augment, Prepare, center_crop
+from vision_suite.datasets.saved import SavedPreprocessing
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types import Role
 
@@ -83,6 +86,7 @@ class PictureData(BaseData):
         self._records: dict[str, list[Record]] = {"fit": [], "validate": [], "test": [], "predict": []}
         self._memory: dict[str, tuple[Tensor, Tensor]] = {}
         self._checked: set[str] = set()
+        self._labels: dict[str, Any] = {}
         if predict_inputs:
             queries = [Record(path, -1, role=Role.QUERY) for path in expand_inputs(predict_inputs)]
             gallery = expand_inputs(predict_gallery) if predict_gallery else []
@@ -160,6 +164,11 @@ class PictureData(BaseData):
         self.num_cameras = 1 + max((record.camera for record in everything), default=-1)
         self.num_views = 1 + max((record.view for record in everything), default=-1)
         self.class_names = listing.class_names
+        used = {record.camera for record in everything}, {record.view for record in everything}
+        self._labels |= {
+            "num_cameras": labels(self.num_cameras, listing.cameras, used[0]),
+            "num_views": labels(self.num_views, {}, used[1]),
+        }
         self.protocol = {
             **facts,
             "layout": listing.layout,
@@ -187,17 +196,14 @@ class PictureData(BaseData):
     @property
     def preprocessing(self) -> dict[str, Any]:
         """Steps from a picture to the network's input in evaluation, in plain values; sizes are (h, w)."""
-        read, prepare = self._read[False], self._prepare[False]
-        return {
-            "colour": "RGB",
-            "crop_bottom": read.crop_bottom,
-            "resize": list(read.size),
-            "interpolation": read.interpolation,
-            "center_crop": list(prepare.size),
-            "scale": 1 / 255,
-            "mean": list(prepare.mean),
-            "std": list(prepare.std),
-        }
+        return stored_preprocessing(self._read[False], self._prepare[False])
+
+    @classmethod
+    def _settings(cls, saved: SavedPreprocessing) -> dict[str, Any]:
+        return picture_settings(saved)
+
+    def _fact_content(self, name: str) -> Any:
+        return self._labels.get(name, super()._fact_content(name))
 
     def size(self, stage: Stage) -> int:
         """Number of pictures in a stage's list."""

@@ -46,6 +46,8 @@ class Listing:
         splits: Records by split name, in a fixed (sorted) order.
         expected: Official (pictures, identities) by split; None where a number isn't known for certain.
         class_names: Names of the classes by label, for classification.
+        cameras: The data set's own names by camera, where they are not the numbers.
+        identities: The data set's own names by identity, where they are not the numbers.
         draws_gallery: True if the protocol draws queries and gallery from one list, without cameras (VehicleID).
         notes: Facts that a reader of the metrics must know, such as the number of junk pictures left out.
     """
@@ -55,6 +57,8 @@ class Listing:
     splits: dict[str, list[Record]]
     expected: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
     class_names: list[str] = field(default_factory=list)
+    cameras: dict[int, str] = field(default_factory=dict)
+    identities: dict[int, str] = field(default_factory=dict)
     draws_gallery: bool = False
     notes: dict[str, bool | int | float | str] = field(default_factory=dict)
 

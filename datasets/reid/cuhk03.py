@@ -27,6 +27,7 @@ NEW_COUNTS: dict[str, dict[str, tuple[int | None, int | None]]] = {
     "detected": {"train": (7_365, 767), "query": (1_400, 700), "gallery": (5_332, 700)},
     "labeled": {"train": (7_368, 767), "query": (1_400, 700), "gallery": (5_328, 700)},
 }
+CAMERAS = {0: "c1", 1: "c2"}  # of a pair, as the folders of the new protocol name them
 PICTURE = re.compile(r"(\d+)_(\d+)_(\d)_(\d+)\.png")  # camera pair, identity in the pair, camera, picture
 
 
@@ -80,7 +81,7 @@ def _read_new_container(root: Path, boxes: BoxSource) -> Listing:
     table = read_mat(config, ["labels", "filelist", *indices])
     labels, files = np.atleast_1d(table["labels"]), [str(name) for name in np.atleast_1d(table["filelist"])]
     extracted = container.parent.parent / f"images_{boxes}"
-    listing = Listing(f"CUHK03 container, {boxes}", container.parent, {}, expected=NEW_COUNTS[boxes])
+    listing = Listing(f"CUHK03 container, {boxes}", container.parent, {}, NEW_COUNTS[boxes], cameras=CAMERAS)
     for name in indices:
         split = name.removesuffix("_idx")
         role = Role.QUERY if split == "query" else Role.GALLERY
@@ -119,7 +120,7 @@ def _read_classic(root: Path, boxes: BoxSource, trial: int) -> Listing:
                     address = f"{container}::{boxes}/{pair}/{identity}/{picture}"
                     target.append(Record(address, pair * 10_000 + identity, 0 if picture <= 5 else 1))
     queries = [Record(r.path, r.label, r.camera, role=Role.QUERY) for r in test]
-    listing = Listing(f"CUHK03 container, {boxes}, classic test set {trial}", container.parent, {})
+    listing = Listing(f"CUHK03 container, {boxes}, classic test set {trial}", container.parent, {}, cameras=CAMERAS)
     listing.splits = {"train": train, "query": queries, "gallery": test}
     listing.expected = {"train": (None, 1_367), "query": (None, 100), "gallery": (None, 100)}
     return listing

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
+from vision_suite.datasets.facts import listed
 from vision_suite.datasets.loading import Cache
 from vision_suite.datasets.pictures.data import PictureData, Validation
 from vision_suite.datasets.pictures.images import Interpolation
@@ -20,6 +21,7 @@ from vision_suite.datasets.reid import layouts, lists
 from vision_suite.datasets.reid.cuhk03 import BoxSource, read_cuhk03
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.samplers import IdentityBatchSampler
+from vision_suite.datasets.saved import SavedPreprocessing
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types import Role
 
@@ -41,6 +43,8 @@ class ReIDData(PictureData):
 
     The defaults are TransReID's recipe for persons (He et al., ICCV 2021), which DCAL follows.
     """
+
+    free_facts = frozenset({"num_classes"})  # a network is evaluated on other identities than it was trained on
 
     def __init__(
         self,
@@ -128,7 +132,7 @@ class ReIDData(PictureData):
             predict_gallery=predict_gallery,
             seed=seed,
         )
-        self.num_instances = num_instances
+        self.num_instances, self._compat = num_instances, transreid_compat
         if root is None:
             if not predict_inputs:
                 raise ConfigError("no data set: give --data.root, or --data.predict_inputs to predict only")
@@ -172,7 +176,26 @@ class ReIDData(PictureData):
                 f"{listing.layout}: test pictures without a camera; matches of the same camera are not removed for them"
             )
         relabelled, self.identities = relabel(train)
+        self._labels["num_classes"] = listed([listing.identities.get(one, str(one)) for one in self.identities])
         return relabelled
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """Steps from a picture to the network's input in evaluation, in plain values; sizes are (h, w)."""
+        return {**super().preprocessing, "transreid_compat": self._compat}
+
+    @classmethod
+    def _settings(cls, saved: SavedPreprocessing) -> dict[str, Any]:
+        settings, compat = super()._settings(saved), saved.flag("transreid_compat")
+        saved.fixed("crop_bottom", 0)
+        if settings["image_size"] is not None:
+            saved.fixed("resize", settings["image_size"])  # pictures of identities are not cropped
+        if compat:
+            saved.fixed("interpolation", "bilinear")
+            settings["interpolation"] = None  # that of training, which this does not tell
+        elif settings["interpolation"] is not None:
+            compat = False  # also in files of earlier versions, which do not tell
+        return {**settings, "transreid_compat": compat}
 
     def _train_sampler(self, rank: int, world_size: int) -> IdentityBatchSampler:
         return IdentityBatchSampler(

@@ -43,12 +43,21 @@ def read_folder(folder: Path, role: Role = Role.GALLERY) -> tuple[list[Record], 
     return records, {"junk": junk, "other_files": others}
 
 
+def camera_name(file: str) -> str:
+    """The camera as a file's name gives it, such as ``c001``; empty if it gives none."""
+    match = NAME.match(file)
+    return "" if match is None else f"c{match[2]}"
+
+
 def read_folders(layout: str, root: Path, folders: dict[str, str]) -> Listing:
     """A listing of several such folders, by split name; left-out files are noted per folder."""
     listing = Listing(layout, root, {})
     for split, folder in folders.items():
         role = Role.QUERY if split.startswith("query") else Role.GALLERY
         listing.splits[split], left_out = read_folder(root / folder, role)
+        for record in listing.splits[split]:
+            if record.camera not in listing.cameras:
+                listing.cameras[record.camera] = camera_name(Path(record.path).name)
         for reason, count in left_out.items():
             if count:
                 listing.notes[f"{folder}_{reason}"] = count
@@ -149,6 +158,7 @@ def read_reid_manifest(path: Path) -> Listing:
     numeric = all(re.fullmatch(r"-?\d+", name) for name in names)
     number = {name: int(name) if numeric else position for position, name in enumerate(sorted(names))}
     listing = Listing("manifest", path.parent, {})
+    listing.identities = {} if numeric else {position: name for name, position in number.items()}
     junk = 0
     for row in rows:
         split = row.values.get("split") or "train"

@@ -54,6 +54,10 @@ def read_msmt17(root: Path, *, use_val: bool) -> Listing:
         "query": _msmt17_list(root / "list_query.txt", root / test_folder, Role.QUERY),
         "gallery": _msmt17_list(root / "list_gallery.txt", root / test_folder, Role.GALLERY),
     }
+    # Pictures are named ``0000_000_01_...``.
+    listing.cameras = {
+        record.camera: Path(record.path).name.split("_")[2] for part in listing.splits.values() for record in part
+    }
     listing.notes["msmt17_use_val"] = use_val
     listing.expected = {
         "train": (32_621 if use_val else 30_248, 1_041),

@@ -70,11 +70,11 @@ def test_two_offline_wandb_runs_keep_two_configurations(tmp_path, monkeypatch):
         assert logger.experiment.config["model"] == "method.LitOneWeight"
         assert logger.experiment.config["data.root"] == "market"
         wandb.finish()
-    stored = [yaml.safe_load(path.read_text()) for path in Path("runs/two").glob("*/config.yaml")]
+    stored = [yaml.safe_load(path.read_text()) for path in Path("runs/unnamed").glob("*/config.yaml")]
     assert sorted(config["model"]["init_args"]["slope"] for config in stored) == [0.25, 0.5]
-    assert all((path.parent / "config.yaml").is_file() for path in Path("runs/two").glob("*/checkpoints"))
-    records = [json.loads(path.read_text()) for path in Path("runs/two").glob("*/run.json")]
-    assert [record["stage"] for record in records] == ["fit", "fit"]
+    assert all((path.parent / "config.yaml").is_file() for path in Path("runs/unnamed").glob("*/checkpoints"))
+    records = [json.loads(path.read_text()) for path in Path("runs/unnamed").glob("*/run.json")]
+    assert [(record["command"], record["status"]) for record in records] == [("fit", "finished")] * 2
 
 
 METHOD = """

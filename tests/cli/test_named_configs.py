@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from vision_suite.cli import main
-from vision_suite.cli.configs import description, experiment_name, named_configs, resolve, resolve_part
+from vision_suite.cli.configs import description, experiment_of, named_configs, resolve, resolve_part
 from vision_suite.errors import ConfigError
 
 
@@ -53,9 +55,22 @@ def test_a_part_resolves_in_its_section_only(configs):
 
 
 def test_runs_are_kept_under_the_name_of_their_configuration(configs, tmp_path):
-    assert experiment_name(str(configs / "dcal/emoji_reid.yaml")) == "dcal/emoji_reid"
-    assert experiment_name(str(tmp_path / "mine.yaml")) == "mine"
-    assert experiment_name('{"model": "x"}') == experiment_name(None) == "unnamed"
+    packaged = experiment_of([str(configs / "dcal/emoji_reid.yaml")], [])
+    assert (packaged.name, packaged.folder) == ("dcal/emoji_reid", "dcal/emoji_reid")
+    own = experiment_of([str(tmp_path / "mine.yaml")], [])
+    assert (own.name, own.folder) == (str(tmp_path.resolve() / "mine.yaml"), "mine")
+    assert experiment_of(['{"model": "x"}'], []).name == experiment_of([], []).name == "unnamed"
+
+
+def test_the_contents_of_every_file_count(tmp_path):
+    files = [str(tmp_path / name) for name in ("a.yaml", "part.yaml")]
+    for file in files:
+        Path(file).write_text(file)
+    first = experiment_of(files[:1], files)
+    assert first == experiment_of(files[:1], files)
+    Path(files[1]).write_text("changed")
+    assert first.name == experiment_of(files[:1], files).name
+    assert first.digest != experiment_of(files[:1], files).digest
 
 
 def test_configs_lists_a_line_each(configs, capsys):

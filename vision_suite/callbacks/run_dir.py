@@ -8,6 +8,9 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from vision_suite.runs.folders import CHECKPOINTS
 
 _SHARED: WeakKeyDictionary[Trainer, Path] = WeakKeyDictionary()
 
@@ -15,9 +18,9 @@ _SHARED: WeakKeyDictionary[Trainer, Path] = WeakKeyDictionary()
 def run_dir(trainer: Trainer) -> Path:
     """The folder of a run.
 
-    With a logger it is ``<save_dir>/<name>/<version>``: for CSV and TensorBoard the logger's own folder, for Weights &
-    Biases the folder that Lightning gives the run's checkpoints (the logger itself knows only one for all runs).
-    Without a logger it is the trainer's ``default_root_dir``; in a fast development run ``fast_dev_run`` below it.
+    The command line gives each run a folder of its own, whatever the logger. A trainer built in Python has that of its
+    first logger, ``<save_dir>/<name>/<version>`` (for Weights & Biases the folder that Lightning gives the checkpoints),
+    and without a logger its ``default_root_dir``. A fast development run has ``fast_dev_run`` below it.
 
     Loggers number runs on their own, so in a group of processes only rank zero's answer is right before
     `share_run_dir` has been called.
@@ -33,6 +36,14 @@ def run_dir(trainer: Trainer) -> Path:
     version = logger.version
     folder = version if isinstance(version, str) else f"version_{version}"
     return Path(logger.save_dir or root) / str(logger.name) / folder
+
+
+def assign_run_dir(trainer: Trainer, folder: Path) -> None:
+    """Give a run its folder, and each checkpoint callback without a folder of its own the ``checkpoints`` in it."""
+    _SHARED[trainer] = folder
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            callback.dirpath = str(folder / CHECKPOINTS)
 
 
 def share_run_dir(trainer: Trainer) -> Path:

@@ -1,14 +1,13 @@
-"""Everything needed to repeat a run, stored beside its checkpoints.
+"""Everything needed to repeat a run and to go on with it, stored beside its checkpoints.
 
 ``config.yaml`` is the resolved configuration (``vision-suite fit -c config.yaml`` repeats the run); ``run.json`` holds
-the command line, git state, package versions, hardware, seed and data fingerprint. A second command in the same folder
-writes ``config-2.yaml`` and ``run-2.json``: nothing is overwritten.
+the command line, git state, package versions, hardware, seed and data fingerprint, and tells how far the run came. A
+second command in the same folder writes ``config-2.yaml`` and ``run-2.json``: nothing is overwritten.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -16,18 +15,35 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 from jsonargparse import Namespace
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 
 import vision_suite
 from vision_suite.callbacks.run_dir import run_dir, share_run_dir
+from vision_suite.checkpoints.lightning import SuiteCheckpointIO
 from vision_suite.datasets.base import BaseData
+from vision_suite.errors import Stopped, SuiteError
+from vision_suite.faults import write_log
 from vision_suite.lit_modules.base import datamodule_of
+from vision_suite.runs.folders import LAST
+from vision_suite.runs.record import (
+    FAILED,
+    FINISHED,
+    FIT,
+    RUNNING,
+    STOPPED,
+    RunFile,
+    process_identity,
+    read_run,
+    slurm_job,
+)
 
 PACKAGES = (
     "torch",
@@ -44,12 +60,13 @@ PACKAGES = (
 
 
 class RunRecord(SaveConfigCallback):
-    """Writes a run's configuration and record on rank zero when the run starts.
+    """Writes a run's configuration when the run starts, and keeps its record up to date; rank zero only.
 
     Args:
         parser: The parser of the command.
         config: The parsed configuration.
-        command: The command line as typed.
+        identity: Entries of the record that are known before the run starts, such as its command and experiment.
+        text: Configuration to store, where it is not the parsed one.
         save_to_log_dir: Must be False: the logger's folder is not a run's folder for every logger.
     """
 
@@ -57,11 +74,13 @@ class RunRecord(SaveConfigCallback):
         self,
         parser: LightningArgumentParser,
         config: Namespace,
-        command: Sequence[str] = (),
+        identity: Mapping[str, Any] | None = None,
+        text: str | None = None,
         save_to_log_dir: bool = False,
     ) -> None:
         super().__init__(parser, config, save_to_log_dir=save_to_log_dir)
-        self.command = list(command)
+        self.identity, self.text = dict(identity or {}), text
+        self.file: RunFile | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Agree on the run's folder, then record once."""
@@ -72,29 +91,83 @@ class RunRecord(SaveConfigCallback):
         """Write both files and hand the flattened configuration to Weights & Biases."""
         folder = run_dir(trainer)
         folder.mkdir(parents=True, exist_ok=True)
-        suffix = _free_suffix(folder)
-        text = self.parser.dump(self.config, skip_none=False)
-        (folder / f"config{suffix}.yaml").write_text(text, encoding="utf-8")
+        text = self.parser.dump(self.config, skip_none=False) if self.text is None else self.text
         config = yaml.safe_load(text)
-        record = run_record(trainer, stage, self.command, config.get("seed_everything"), config.get("ckpt_path"))
-        (folder / f"run{suffix}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        state = start_of(trainer, stage, config.get("seed_everything"), config.get("ckpt_path"))
+        self.file = RunFile(folder, {**state, **self.identity}, text)
+        if isinstance(trainer.strategy.checkpoint_io, SuiteCheckpointIO):
+            trainer.strategy.checkpoint_io.on_saved = lambda path, _: self._saved(trainer, path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.experiment.config.update(flattened({**config, "run": record}), allow_val_change=True)
+                values = flattened({**config, "run": dict(self.file.record)})
+                logger.experiment.config.update(values, allow_val_change=True)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Record that the command came to its end."""
+        if self.file is not None and self.file.record["status"] == RUNNING:
+            self._update(trainer, status=FINISHED, ended=now())
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Record how the run ended, and tell the exception where the run stood and how to go on."""
+        if self.file is None:
+            return
+        stopped = isinstance(exception, Stopped | KeyboardInterrupt)
+        reason = f"{type(exception).__name__}: {' '.join(str(exception).split())}"
+        self._update(trainer, status=STOPPED if stopped else FAILED, ended=now(), reason=reason)
+        if not stopped and isinstance(exception, Exception) and not isinstance(exception, SuiteError | OSError):
+            write_log(exception, self.file.folder)
+        if self.file.record["command"] == FIT:
+            exception.add_note(self._where(trainer))
+
+    def _saved(self, trainer: Trainer, path: Path) -> None:
+        """Record a checkpoint that was written."""
+        assert self.file is not None
+        found: dict[str, object] = {}
+        if path.name == LAST or self.file.record["checkpoint"] is None:
+            found["checkpoint"] = self.file.relative(path)
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
+                found["best"] = self.file.relative(Path(callback.best_model_path))
+                break
+        self._update(trainer, **found)
+
+    def _update(self, trainer: Trainer, **entries: object) -> None:
+        """Write the present position and further entries into the record."""
+        if self.file is not None:
+            position = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+            self.file.update({**(position if self.file.record["command"] == FIT else {}), **entries})
+
+    def _where(self, trainer: Trainer) -> str:
+        """Position of training, and the command that goes on from there."""
+        assert self.file is not None
+        at = f"epoch {trainer.current_epoch}, step {trainer.global_step}"
+        run = read_run(self.file.folder)
+        files = [] if run is None else run.checkpoints()
+        if not files:
+            return f"{at}, no checkpoint yet"
+        return f"{at}; go on from {files[0]} with: vision-suite fit --ckpt_path {self.file.folder}"
 
 
-def run_record(
-    trainer: Trainer, stage: str, command: Sequence[str], seed: int | bool | None, checkpoint: str | None
+def start_of(
+    trainer: Trainer, stage: str, seed: int | bool | None, checkpoint: str | None
 ) -> dict[str, object]:
-    """Contents of ``run.json``, in plain containers."""
+    """Record of a run that starts, in plain containers."""
     data = datamodule_of(trainer)
     return {
-        "stage": stage,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": list(command),
-        "working_folder": os.getcwd(),
-        "checkpoint": checkpoint,
+        "command": stage,
+        "status": RUNNING,
+        "epoch": None,
+        "step": None,
+        "checkpoint": None,
+        "best": None,
         "seed": seed,
+        "started": now(),
+        "ended": None,
+        "command_line": [],
+        "started_from": checkpoint,
+        "working_folder": os.getcwd(),
+        "process": process_identity(),
+        "slurm_job": slurm_job(),
         "vision_suite": vision_suite.__version__,
         "git": git_state(Path(vision_suite.__file__).resolve().parent),
         "python": platform.python_version(),
@@ -104,6 +177,11 @@ def run_record(
         "precision": str(trainer.precision),
         "data": data.protocol if isinstance(data, BaseData) else None,
     }
+
+
+def now() -> str:
+    """The time in ISO format."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def git_state(folder: Path) -> dict[str, object]:
@@ -160,16 +238,6 @@ def flattened(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]
         else:
             flat[key] = value
     return flat
-
-
-def _free_suffix(folder: Path) -> str:
-    """An ending under which neither file exists yet: nothing for the first record, then ``-2``, ``-3``, ..."""
-    number = 1
-    while True:
-        suffix = "" if number == 1 else f"-{number}"
-        if not any((folder / name).exists() for name in (f"config{suffix}.yaml", f"run{suffix}.json")):
-            return suffix
-        number += 1
 
 
 def _processor() -> str:

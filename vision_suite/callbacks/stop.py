@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from vision_suite.callbacks.run_dir import run_dir
 from vision_suite.errors import Stopped
+from vision_suite.runs.folders import CHECKPOINTS, LAST
 
 EVERY = 4
 
@@ -75,7 +76,7 @@ class SaveBeforeStop(Checkpoint):
             return
         if trainer.should_stop or trainer.global_step == trainer.max_steps:
             return  # training is complete
-        trainer.save_checkpoint(run_dir(trainer) / "checkpoints" / "last.ckpt", weights_only=False)
+        trainer.save_checkpoint(run_dir(trainer) / CHECKPOINTS / LAST, weights_only=False)
         raise Stopped(signal.SIGUSR1)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

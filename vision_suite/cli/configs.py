@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import vision_suite
 from vision_suite.cli.hints import did_you_mean, nearest
 from vision_suite.errors import ConfigError
+from vision_suite.runs.search import Experiment
 
 PARTS = "_base"
+UNNAMED = "unnamed"
 
 
 def configs_folder() -> Path:
@@ -74,10 +78,19 @@ def resolve_part(section: str, value: str) -> str:
     return value
 
 
-def experiment_name(file: str | None) -> str:
-    """The name under which runs of a configuration file are kept: its name, or the file's stem, or ``unnamed``."""
-    if file is None or is_inline(file):
-        return "unnamed"
-    path = Path(file).resolve()
-    folder = configs_folder().resolve()
-    return path.relative_to(folder).with_suffix("").as_posix() if path.is_relative_to(folder) else path.stem
+def experiment_of(files: Sequence[str], read: Sequence[str]) -> Experiment:
+    """The experiment that the first configuration names.
+
+    Args:
+        files: The values of ``-c``; the first gives the experiment its name.
+        read: Every configuration file that is read, parts too, whose contents are compared between runs.
+    """
+    contents = [Path(file).read_bytes() for file in read] + [file.encode() for file in files if is_inline(file)]
+    digest = hashlib.sha256(b"".join(hashlib.sha256(each).digest() for each in contents)).hexdigest()
+    if not files or is_inline(files[0]):
+        return Experiment(UNNAMED, digest, UNNAMED)
+    path, folder = Path(files[0]).resolve(), configs_folder().resolve()
+    if path.is_relative_to(folder):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        return Experiment(name, digest, name)
+    return Experiment(str(path), digest, path.stem)

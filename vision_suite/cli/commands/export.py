@@ -81,10 +81,10 @@ def load_network(path: Path, model: str | None = None) -> tuple[Exportable, dict
         CheckpointError: The file is broken, names an unknown class, or does not fit its class.
         ConfigError: The class has no network that can be exported.
     """
-    from vision_suite.cli.trainer.checkpoint import load
+    from vision_suite.checkpoints.files import read
     from vision_suite.export import Exportable
 
-    contents = load(path)
+    contents = read(path)
     settings = dict(contents.get("hyper_parameters") or {})
     settings.pop("_instantiator", None)
     lit_class = _find_class(settings.pop("_class_path", None), model, path)

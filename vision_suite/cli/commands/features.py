@@ -69,7 +69,7 @@ def _videos(options: argparse.Namespace, progress: Callable[[str, int, int], Non
 def _sequences(
     options: argparse.Namespace, progress: Callable[[str, int, int], None]
 ) -> tuple[int, int, dict[str, str]]:
-    from vision_suite.cli.trainer.checkpoint import load
+    from vision_suite.checkpoints.files import read
     from vision_suite.datasets.roots import resolve_root
     from vision_suite.extract.sequences import extract_sequences, recognizer_from
 
@@ -77,7 +77,7 @@ def _sequences(
         raise ConfigError("--sequences needs --checkpoint, a checkpoint of LitRecognizer")
     if options.stride < 1:
         raise ConfigError(f"stride={options.stride} must be at least 1")
-    network = recognizer_from(load(options.checkpoint), options.checkpoint)
+    network = recognizer_from(read(options.checkpoint), options.checkpoint)
     source = resolve_root(str(options.sequences))
     done = extract_sequences(network, source, options.output, options.stride, str(options.checkpoint), progress)
     return done.written, done.present, done.failed

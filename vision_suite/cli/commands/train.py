@@ -13,14 +13,19 @@ from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.cli.trainer import arguments
 from vision_suite.cli.trainer.classes import import_everything, import_named
 from vision_suite.cli.trainer.plugins import import_plugins
+from vision_suite.cli.trainer.progress import NothingLeft
+from vision_suite.cli.trainer.resume import prepare
 from vision_suite.cli.trainer.slurm import requeue
-from vision_suite.cli.trainer.suite_cli import SuiteCLI, warn
+from vision_suite.cli.trainer.suite_cli import SuiteCLI, say, warn
 from vision_suite.errors import CheckpointError, ConfigError, Stopped
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a trainer command; see `run`."""
-    run(argv)
+    """Run a trainer command and return 0; see `run`."""
+    try:
+        run(argv)
+    except NothingLeft as end:
+        say(str(end))
     return 0
 
 
@@ -32,9 +37,11 @@ def run(argv: Sequence[str]) -> SuiteCLI:
 
     Raises:
         SuiteError: A mistake that the user can correct, in one line.
+        NothingLeft: The run that would be continued has come to its end.
     """
     import_plugins()
-    resolved = arguments.resolve_names(argv)
+    start = prepare(arguments.resolve_names(argv))
+    resolved = start.argv
     if arguments.asks_for_help(resolved):
         import_everything()
     else:
@@ -42,7 +49,7 @@ def run(argv: Sequence[str]) -> SuiteCLI:
     _warn_of_early_flags(resolved)
     _calm(argv[0])
     try:
-        return SuiteCLI(resolved, argv, [ReportWriter(), AutoWriter()])
+        return SuiteCLI(start, argv, [ReportWriter(), AutoWriter()])
     except Stopped as stopped:
         if argv[0] == "fit":
             requeue(stopped)

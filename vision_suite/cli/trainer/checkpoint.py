@@ -1,91 +1,95 @@
-"""Model section of a checkpoint, read without running any code from the file."""
+"""Settings in a checkpoint, and the checkpoint files of a run; no code in a file is executed."""
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from vision_suite.checkpoints.files import read, verify
 from vision_suite.cli.trainer.old_names import table_name
+from vision_suite.cli.trainer.vocabulary import find_class
+from vision_suite.datasets.base import BaseData
+from vision_suite.datasets.saved import data_state
 from vision_suite.errors import CheckpointError
 from vision_suite.renamed import with_new_names
-
-WORDS = ("last", "best")
+from vision_suite.runs.folders import CHECKPOINTS
+from vision_suite.runs.record import Run
 
 
 @dataclass(frozen=True)
-class SavedModel:
-    """The model section of a checkpoint.
+class Saved:
+    """What a checkpoint decides.
 
     Attributes:
         path: Checkpoint file.
         class_path: Class of the Lightning module, None when the module was built outside the command line.
         settings: Arguments of its constructor, as plain containers.
+        preprocessing: Arguments of the datamodule's constructor that give the preprocessing of the training run.
+        contents: Everything in the file.
     """
 
     path: Path
     class_path: str | None
     settings: dict[str, Any]
+    preprocessing: dict[str, Any]
+    contents: dict[str, Any]
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read the contents of a checkpoint.
-
-    Raises:
-        CheckpointError: The file is missing, truncated, or not a checkpoint of Lightning.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"--ckpt_path {path}: no such file")
-    try:
-        contents = torch.load(path, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # damaged bytes make the reader fail in any way
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:120]
-        raise CheckpointError(
-            f"--ckpt_path {path}: truncated, corrupt, or not plain weights ({reason}): use another checkpoint"
-        ) from error
-    if not isinstance(contents, dict) or "state_dict" not in contents:
-        raise CheckpointError(f"--ckpt_path {path}: not a Lightning checkpoint (it has no state_dict)")
-    return contents
-
-
-def saved_model(path: Path, expected: str) -> SavedModel:
-    """Read the model section of a checkpoint file, with its settings under their present names; see `load` for errors.
+def saved(path: Path, model: str, data: str) -> Saved:
+    """Read the settings in a checkpoint file, under their present names; see `vision_suite.checkpoints.files.read` for errors.
 
     Args:
         path: The checkpoint.
-        expected: Class of the model, for checkpoints that name none.
+        model: Class of the model, for checkpoints that name none.
+        data: Class of the datamodule.
     """
-    settings = dict(load(path).get("hyper_parameters") or {})
+    contents = read(path)
+    settings = dict(contents.get("hyper_parameters") or {})
     settings.pop("_instantiator", None)
     class_path = settings.pop("_class_path", None)
-    return SavedModel(path, class_path, with_new_names(table_name(class_path or expected) or "", settings))
+    settings = with_new_names(table_name(class_path or model) or "", settings)
+    state, datamodule = data_state(contents), find_class(data, BaseData)  # type: ignore[type-abstract]
+    stored = {} if state is None else state["preprocessing"]
+    preprocessing = {} if datamodule is None else datamodule.evaluation_settings(stored)
+    return Saved(path, class_path, settings, preprocessing, contents)
 
 
-def find(word: str, folders: list[Path]) -> Path:
-    """Find the newest ``last.ckpt`` of earlier runs, or the best checkpoint of the run it belongs to.
+def readable(run: Run, notes: list[str]) -> Path:
+    """The newest checkpoint of a run that can be read.
 
     Args:
-        word: Either ``last`` or ``best``.
-        folders: Folders that hold the runs of this experiment, each run with its ``checkpoints``.
+        run: A run that has checkpoints.
+        notes: Takes a line for every damaged file that is passed over.
 
     Raises:
-        CheckpointError: There is no earlier run, or it has not yet recorded a best checkpoint.
+        CheckpointError: None can be read.
     """
-    found = [
-        path for folder in folders for path in (*folder.glob("*/checkpoints/last.ckpt"), *folder.glob("last.ckpt"))
-    ]
-    if not found:
-        where = ", ".join(str(folder) for folder in folders)
-        raise CheckpointError(f"--ckpt_path {word}: no last.ckpt below {where}: name the checkpoint file")
-    newest = max(found, key=lambda path: path.stat().st_mtime_ns)
-    if word == "last":
-        return newest
-    for state in load(newest).get("callbacks", {}).values():
-        if isinstance(state, dict) and state.get("monitor") and state.get("best_model_path"):
-            best = Path(state["best_model_path"])
-            # A run folder may have been moved since; its checkpoints stay side by side.
-            return best if best.is_file() else newest.with_name(best.name)
-    raise CheckpointError(f"--ckpt_path best: {newest} knows of no monitored checkpoint: use --ckpt_path last")
+    damaged: list[str] = []
+    for path in run.checkpoints():
+        try:
+            verify(path)
+        except CheckpointError as error:
+            damaged.append(str(error))
+            continue
+        notes += [f"{reason}: passed over, {path} is used" for reason in damaged]
+        return path
+    raise CheckpointError(f"no checkpoint of {run.folder} can be read: {'; '.join(damaged)}")
+
+
+def best_of(run: Run) -> Path:
+    """The checkpoint with the best monitored value of a run.
+
+    Raises:
+        CheckpointError: The run monitors nothing, or the file is gone.
+    """
+    best = run.best
+    if best is None:
+        for state in read(run.checkpoints()[0]).get("callbacks", {}).values():
+            if isinstance(state, dict) and state.get("monitor") and state.get("best_model_path"):
+                best = Path(state["best_model_path"])
+                break
+        else:
+            raise CheckpointError(f"--ckpt_path best: {run.folder} has no monitored checkpoint: use --ckpt_path last")
+    # A run's folder may have been moved since; its checkpoints stay side by side.
+    return best if best.is_file() else run.folder / CHECKPOINTS / best.name

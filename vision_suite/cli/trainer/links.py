@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pytorch_lightning.cli import _InstantiatorFn
 
 from vision_suite.cli.trainer.arguments import Setting, class_named
-from vision_suite.cli.trainer.checkpoint import SavedModel
+from vision_suite.cli.trainer.checkpoint import Saved
 from vision_suite.cli.trainer.vocabulary import class_settings, find_class, imported_classes
 from vision_suite.datasets.base import BaseData
 from vision_suite.errors import CheckpointError, ConfigError
@@ -42,7 +42,7 @@ class Links:
         taken = facts if self._model is None else class_settings(self._model)
         self.names = [name for name in facts if name in taken]
 
-    def value(self, name: str, from_data: Value, saved: SavedModel | None, training: bool) -> Value:
+    def value(self, name: str, from_data: Value, saved: Saved | None, training: bool) -> Value:
         """The value of a linked argument: the datamodule's, or the trained model's when it is only evaluated.
 
         Args:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from vision_suite import __version__
-from vision_suite.cli.trainer.checkpoint import SavedModel
+from vision_suite.cli.trainer.checkpoint import Saved
 from vision_suite.cli.trainer.classes import present_path
 from vision_suite.cli.trainer.vocabulary import class_settings, find_class
 from vision_suite.errors import CheckpointError
 from vision_suite.lit_modules.base import LitBase
 
 
-def check_fits(saved: SavedModel, class_path: str) -> None:
+def check_fits(saved: Saved, class_path: str) -> None:
     """Refuse a checkpoint of another class, or with settings that the class does not have.
 
     Args:
@@ -69,3 +70,37 @@ def inline(config: dict[str, Any], path: Path) -> str:
         return yaml.safe_dump(config, default_flow_style=True, width=sys.maxsize).strip()
     except yaml.representer.RepresenterError as error:
         raise CheckpointError(f"{path} holds a setting that is not a plain value ({error}): save it again") from error
+
+
+def differences(saved: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """One phrase for every setting in which checkpoint, configuration and flags do not agree.
+
+    Args:
+        saved: Settings of the checkpoint by dotted name.
+        before: Settings of files and flags alone.
+        after: Settings that the command uses.
+    """
+    phrases = []
+    for key, value in after.items():
+        name = key.partition(".")[2]
+        if key in saved and not same(saved[key], value):
+            phrases.append(f"{name}={value} from your flag, {saved[key]} in the checkpoint")
+        elif key in saved and not same(before.get(key), value):
+            phrases.append(f"{name}={value} from the checkpoint, {before.get(key)} in the configuration")
+    return phrases
+
+
+def same(first: object, second: object) -> bool:
+    """True for equal values; a tuple equals a list, as files hold one for the other."""
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return len(first) == len(second) and all(same(a, b) for a, b in zip(first, second, strict=True))
+    return first == second or (first != first and second != second)
+
+
+def flat(section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of a section by dotted name, without the words that only spell a class."""
+    leaves: dict[str, Any] = {}
+    for name, value in settings.items():
+        key = section if name == "init_args" else f"{section}.{name}"
+        leaves |= flat(key, value) if isinstance(value, Mapping) and value else {key: value}
+    return leaves

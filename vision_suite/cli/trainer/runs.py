@@ -1,59 +1,81 @@
-"""Folders of earlier runs: loggers follow the root folder, and a resumed run goes on in its own folder."""
+"""The folder of a run: claimed before anything is built, and given to every logger, whatever it is."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Container
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace
 from pytorch_lightning.utilities import rank_zero_only
 
-RUNS = "runs"
+from vision_suite.runs.folders import claim
+from vision_suite.runs.record import Run
+from vision_suite.runs.search import Experiment
+
+CSV_LOGGER = "pytorch_lightning.loggers.CSVLogger"
 
 
-def loggers(trainer: Namespace) -> list[Namespace]:
-    """The logger sections of a trainer section."""
-    found = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
-    return [logger for logger in found if isinstance(logger, Namespace)]
+def run_folder(trainer: Namespace, given: Container[str], experiment: Experiment, continued: Run | None) -> Path | None:
+    """Choose the folder of a run, and make it.
+
+    That is ``<root>/<experiment>/version_<n>`` with the next free number. The root is the trainer's
+    ``default_root_dir``, or the folder given to a logger; the experiment's name is its configuration's, or the one given
+    to a logger of files; a number given to such a logger is kept.
+
+    Args:
+        trainer: Trainer section of the configuration.
+        given: Dotted keys of the settings that flags and files give.
+        experiment: Experiment of the command.
+        continued: Run that is continued in its own folder.
+
+    Returns:
+        The folder; None in another process than the first, which will be told, and in a fast development run.
+    """
+    if trainer.get("fast_dev_run") or rank_zero_only.rank != 0:
+        return None
+    if continued is not None:
+        return continued.folder
+    init = next((logger.init_args for logger in _loggers(trainer) if _writes_files(logger)), Namespace())
+    any_logger = next((logger.init_args for logger in _loggers(trainer)), Namespace())
+    root = any_logger.get("save_dir") if "trainer.logger.save_dir" in given else None
+    name = init.get("name") if "trainer.logger.name" in given else None
+    parent = Path(str(root or trainer.default_root_dir)) / str(name or experiment.folder)
+    version = init.get("version") if "trainer.logger.version" in given else None
+    if version is None:
+        return claim(parent)
+    folder = parent / (version if isinstance(version, str) else f"version_{version}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
-def place_loggers(trainer: Namespace, given: Container[str]) -> None:
-    """Let loggers follow ``--trainer.default_root_dir`` unless a folder of their own was given.
+def place_loggers(trainer: Namespace, folder: Path | None, experiment: Experiment, given: Container[str]) -> None:
+    """Let every logger of files write to the run's folder, and add one for ``metrics.csv`` where there is none.
 
     Args:
         trainer: Trainer section of the configuration, changed in place.
+        folder: Folder of the run, None in another process than the first, whose loggers write nothing.
+        experiment: Experiment of the command.
         given: Dotted keys of the settings that flags and files give.
     """
-    for logger in loggers(trainer):
-        if "save_dir" in logger.init_args and "trainer.logger.save_dir" not in given:
-            logger.init_args.save_dir = trainer.default_root_dir
-
-
-def run_folders(trainer: Namespace) -> list[Path]:
-    """The folders that hold earlier runs of this experiment."""
-    folders = [Path(trainer.default_root_dir) / "checkpoints"]
-    for logger in loggers(trainer):
-        init = logger.init_args
-        name = init.get("project") or "lightning_logs" if "project" in init else init.get("name")
-        folders.insert(0, Path(str(init.get("save_dir") or trainer.default_root_dir)) / str(name))
-    return folders
-
-
-def continue_run(trainer: Namespace, folder: Path, given: Container[str]) -> None:
-    """Resume in the run's own folder, so that its best checkpoints still count; earlier metrics are kept aside.
-
-    Args:
-        trainer: Trainer section of the configuration, changed in place.
-        folder: Folder of the interrupted run.
-        given: Dotted keys of the settings that flags and files give.
-    """
-    if folder.parent not in run_folders(trainer) or "trainer.logger.version" in given:
+    found: list[Any] = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+    if found == [False]:
         return
-    for logger in loggers(trainer):
-        if "version" in logger.init_args:
-            logger.init_args.version = folder.name
-    keep_metrics(folder)
+    found = [logger for logger in found if isinstance(logger, Namespace)]
+    if not any(str(logger.class_path).endswith("CSVLogger") for logger in found):
+        found.append(Namespace(class_path=CSV_LOGGER, init_args=Namespace(save_dir=".", name="", version=None)))
+    for logger in found:
+        init = logger.init_args
+        if _writes_files(logger) and folder is not None:
+            parts = Path(experiment.folder).parts
+            own = folder.parent.parts[-len(parts) :] == parts
+            init.name = experiment.folder if own else folder.parent.name
+            init.save_dir = str(folder.parents[len(parts)] if own else folder.parent.parent)
+            init.version = folder.name
+        elif "save_dir" in init and "trainer.logger.save_dir" not in given:
+            init.save_dir = trainer.default_root_dir
+    trainer.logger = found
 
 
 @rank_zero_only
@@ -64,3 +86,14 @@ def keep_metrics(folder: Path) -> None:
         count = len(list(folder.glob("metrics-*.csv")))
         metrics.rename(folder / f"metrics-{count + 1}.csv")
     warnings.filterwarnings("ignore", message=".*Previous log files in this directory will be deleted.*")
+
+
+def _loggers(trainer: Namespace) -> list[Namespace]:
+    """The logger sections of a trainer section."""
+    found = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+    return [logger for logger in found if isinstance(logger, Namespace)]
+
+
+def _writes_files(logger: Namespace) -> bool:
+    """True for a logger that has a folder of its own for each run, such as CSV and TensorBoard."""
+    return {"save_dir", "name", "version"} <= vars(logger.init_args).keys() and "project" not in logger.init_args

@@ -1,7 +1,8 @@
 """LightningCLI with this suite's base classes, defaults, links and checkpoint precedence.
 
-Precedence of a model setting, weakest first: default, configuration files, checkpoint, flags. The private parts of
-Lightning that are replaced here stand in `vision_suite.cli.trainer.lightning_parts`.
+Precedence of a setting of the model or of the data's preprocessing, weakest first: default, configuration files,
+checkpoint, flags. The private parts of Lightning that are replaced here stand in
+`vision_suite.cli.trainer.lightning_parts`.
 """
 
 from __future__ import annotations
@@ -16,28 +17,35 @@ import yaml
 from jsonargparse import Namespace, get_loader, set_loader
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
 
 from vision_suite import __version__
+from vision_suite.callbacks.last_checkpoint import LastCheckpoint
+from vision_suite.callbacks.run_dir import assign_run_dir
 from vision_suite.callbacks.run_record import RunRecord
 from vision_suite.callbacks.stop import SaveBeforeStop
+from vision_suite.checkpoints.contents import check_resumable
+from vision_suite.checkpoints.lightning import ResumedOptimizers, use_suite_files
 from vision_suite.cli import TRAINER_COMMANDS
-from vision_suite.cli.configs import experiment_name
 from vision_suite.cli.trainer import arguments
-from vision_suite.cli.trainer.checkpoint import WORDS, SavedModel, find, saved_model
+from vision_suite.cli.trainer.checkpoint import Saved, saved
 from vision_suite.cli.trainer.classes import with_present_paths
 from vision_suite.cli.trainer.links import Links, OwnLinks
 from vision_suite.cli.trainer.messages import explain
 from vision_suite.cli.trainer.old_names import renamed_arguments
 from vision_suite.cli.trainer.processes import with_own_parts
-from vision_suite.cli.trainer.restore import check_fits, inline
-from vision_suite.cli.trainer.runs import RUNS, continue_run, place_loggers, run_folders
+from vision_suite.cli.trainer.progress import NothingLeft, nothing_left
+from vision_suite.cli.trainer.restore import check_fits, differences, flat, inline
+from vision_suite.cli.trainer.resume import RUNS, Start
+from vision_suite.cli.trainer.runs import CSV_LOGGER, keep_metrics, place_loggers, run_folder
 from vision_suite.cli.trainer.vocabulary import ParserNames
 from vision_suite.datasets.base import BaseData
 from vision_suite.errors import ConfigError, SuiteError
+from vision_suite.faults import write_log
 from vision_suite.lit_modules.base import LitBase
+from vision_suite.runs.folders import release
 
 PARSER_MODE = "vision_suite"
 Value = TypeVar("Value")
@@ -47,46 +55,60 @@ class SuiteCLI(LightningCLI):
     """The trainer commands.
 
     Args:
-        argv: Command and options, names of configurations already replaced by files.
+        start: Options for the parser, and the run that the command goes on from.
         typed: Command and options as typed, for the record.
         callbacks: Callbacks that every run has, unless the configuration names one of the same class.
+
+    Attributes:
+        folder: Folder of the run, None before it is chosen and in all processes but the first.
     """
 
-    def __init__(self, argv: Sequence[str], typed: Sequence[str], callbacks: Sequence[Callback]) -> None:
-        self.argv = renamed_arguments(argv)
-        self.given = arguments.given_settings(argv)
-        self.links = Links(list(arguments.settings(argv)))
+    def __init__(self, start: Start, typed: Sequence[str], callbacks: Sequence[Callback]) -> None:
+        self.start = start
+        self.argv = renamed_arguments(start.argv)
+        self.given = start.typed
+        self.links = Links(list(arguments.settings(start.argv)))
         self.own_callbacks = list(callbacks)
-        self.saved: SavedModel | None = None
-        self.taken: dict[str, Any] = {}
-        files = arguments.config_files(argv)
+        self.saved: Saved | None = None
+        self.told: list[str] = []
+        self.folder: Path | None = None
         set_loader(PARSER_MODE, read_config, (yaml.YAMLError,))
         common = {"exit_on_error": False, "allow_abbrev": False, "parser_mode": PARSER_MODE}
-        super().__init__(
-            LitBase,
-            BaseData,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            seed_everything_default=1,
-            save_config_callback=RunRecord,
-            save_config_kwargs={"save_to_log_dir": False, "command": ["vision-suite", *typed]},
-            trainer_defaults={
-                "default_root_dir": RUNS,
-                "use_distributed_sampler": False,  # identity batches come from a sampler that knows its rank
-                "logger": {
-                    "class_path": "pytorch_lightning.loggers.CSVLogger",
-                    "init_args": {"save_dir": RUNS, "name": experiment_name(files[0] if files else None)},
+        try:
+            super().__init__(
+                LitBase,
+                BaseData,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                seed_everything_default=1,
+                save_config_callback=RunRecord,
+                save_config_kwargs={"save_to_log_dir": False, "identity": identity(start, typed)},
+                trainer_defaults={
+                    "default_root_dir": RUNS,
+                    "use_distributed_sampler": False,  # identity batches come from a sampler that knows its rank
+                    "logger": {"class_path": CSV_LOGGER, "init_args": {"save_dir": RUNS, "name": None}},
                 },
-            },
-            parser_kwargs={
-                "version": __version__,
-                "prog": "vision-suite",
-                **common,
-                **{command: common for command in TRAINER_COMMANDS},
-            },
-            args=self.argv,
-        )
+                parser_kwargs={
+                    "version": __version__,
+                    "prog": "vision-suite",
+                    **common,
+                    **{command: common for command in TRAINER_COMMANDS},
+                },
+                args=self.argv,
+            )
+        except BaseException as error:
+            self._leave_folder(error)
+            raise
+
+    def _leave_folder(self, error: BaseException) -> None:
+        """Remove the run's folder if the run never began; leave the traceback of an unforeseen error in it."""
+        if self.folder is None:
+            return
+        if isinstance(error, Exception) and not isinstance(error, SuiteError | OSError | NothingLeft):
+            write_log(error, self.folder)
+        elif self.start.continued is None:
+            release(self.folder)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Link the facts of the data to the model's arguments of the same names."""
@@ -114,7 +136,6 @@ class SuiteCLI(LightningCLI):
         except ArgumentError as error:
             names = ParserNames(self._subcommand_parsers[self.argv[0]])
             raise ConfigError(explain(str(error), names)) from error
-        place_loggers(self.section.trainer, self.given)
 
     def _parse_ckpt_path(self) -> None:
         """Let the checkpoint's settings beat files and defaults, and flags beat the checkpoint.
@@ -124,21 +145,29 @@ class SuiteCLI(LightningCLI):
         word = self.section.get("ckpt_path")
         if not word or word in ("hpc", "registry"):
             return
-        path = find(word, run_folders(self.section.trainer)) if word in WORDS else Path(word)
-        class_path, before = self.section.model.class_path, flat(self.section.model.init_args)
-        saved = self.saved = saved_model(path, class_path)
-        check_fits(saved, class_path)
-        settings = {name: value for name, value in saved.settings.items() if name not in self.links.names}
-        config = {"model": {"class_path": class_path, "init_args": settings}}
-        self.argv = arguments.insert_config(self.argv, inline(config, path))
-        self.parse_arguments(self.parser, self.argv)
-        after = flat(self.section.model.init_args)
-        self.taken = {
-            name: value for name, value in after.items() if name not in self.links.names and before.get(name) != value
+        class_path, data_path = self.section.model.class_path, self.section.data.class_path
+        before = self._comparable()
+        self.saved = found = saved(Path(word), class_path, data_path)
+        if self.config.subcommand == "fit":
+            check_resumable(found.contents, found.path)
+        check_fits(found, class_path)
+        model = {name: value for name, value in found.settings.items() if name not in self.links.names}
+        config = {
+            "model": {"class_path": class_path, "init_args": model},
+            "data": {"class_path": data_path, "init_args": found.preprocessing},
         }
-        self.section.ckpt_path = str(path)
-        if word == "last" and self.config.subcommand == "fit":
-            continue_run(self.section.trainer, path.parents[1], self.given)
+        self.argv = arguments.insert_config(self.argv, inline(config, found.path))
+        self.parse_arguments(self.parser, self.argv)
+        stored = {**flat("model", model), **flat("data", found.preprocessing)}
+        self.told = differences(stored, before, self._comparable())
+        if self.config.subcommand == "fit":
+            nothing_left(found, self.section.trainer, self.start.continued)
+
+    def _comparable(self) -> dict[str, Any]:
+        """The settings of model and data by dotted name, without those that the data decide."""
+        sections = {name: self.section[name].init_args.as_dict() for name in ("model", "data")}
+        settings = {**flat("model", sections["model"]), **flat("data", sections["data"])}
+        return {name: value for name, value in settings.items() if name.split(".")[1] not in self.links.names}
 
     @property
     def section(self) -> Namespace:
@@ -147,9 +176,9 @@ class SuiteCLI(LightningCLI):
         return chosen
 
     def before_instantiate_classes(self) -> None:
-        """Refuse mistakes that the parser accepts silently.
+        """Refuse mistakes that the parser accepts silently, then take the run's folder.
 
-        These are a value for a setting that the data decides, and pictures of another size than the network's.
+        The mistakes are a value for a setting that the data decides, and pictures of another size than the network's.
         """
         for name in self.links.names:
             source = self.given.get(f"model.{name}")
@@ -161,6 +190,11 @@ class SuiteCLI(LightningCLI):
             raise ConfigError(
                 f"model.image_size={list(model)}{where} but data.image_size={list(data)}: give both the same"
             )
+        trainer, start = self.section.trainer, self.start
+        # As it was given: the folder and number of this run would bind a repetition to them.
+        self.save_config_kwargs["text"] = self._parser(self.config.subcommand).dump(self.section, skip_none=False)
+        self.folder = run_folder(trainer, self.given, start.experiment, start.continued)
+        place_loggers(trainer, self.folder, start.experiment, self.given)
 
     def instantiate_classes(self) -> None:
         """Build data, model and trainer; an error of the suite inside a link comes out as it is."""
@@ -172,12 +206,18 @@ class SuiteCLI(LightningCLI):
             raise
 
     def after_instantiate_classes(self) -> None:
-        """Print in one line what the checkpoint decided, or that there is none where one is expected."""
+        """Give the run its folder; print what the checkpoint decided, or that there is none where one is expected."""
+        self.datamodule.adopts = False  # its settings are the checkpoint's already
+        if self.folder is not None:
+            assign_run_dir(self.trainer, self.folder)
+            if self.start.continued is not None:
+                keep_metrics(self.folder)
+        for note in self.start.notes:
+            warn(note)
         if self.subcommand != "fit" and not self.section.get("ckpt_path"):
             warn(f"no --ckpt_path: {self.subcommand} runs with an untrained model")
         if self.saved is not None:
-            values = ", ".join(f"{name}={value}" for name, value in self.taken.items())
-            note = f"{values} (a flag overrides it)" if values else "no setting differs from the configuration"
+            note = "; ".join(self.told) or "no setting differs from the configuration"
             say(f"from checkpoint {self.saved.path}: {note}")
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
@@ -186,14 +226,18 @@ class SuiteCLI(LightningCLI):
         configured = given if isinstance(given, list) else [given]
         classes = {type(callback) for callback in configured}
         callbacks = [*callbacks, *(callback for callback in self.own_callbacks if type(callback) not in classes)]
+        if self.subcommand == "fit":
+            callbacks.append(ResumedOptimizers())
         if self.subcommand == "fit" and config["enable_checkpointing"] is not False:
-            callbacks += [last_checkpoint(), SaveBeforeStop()]
+            callbacks += [LastCheckpoint(), SaveBeforeStop()]
         elif self.subcommand != "fit" and not any(isinstance(callback, Checkpoint) for callback in configured):
             config["enable_checkpointing"] = False  # else Lightning adds a checkpoint and warns of its folder
         try:
-            return with_own_parts(super()._instantiate_trainer(config, callbacks))
+            trainer = with_own_parts(super()._instantiate_trainer(config, callbacks))
         except (ValueError, MisconfigurationException) as error:
             raise ConfigError(f"trainer: {error}") from error
+        use_suite_files(trainer)
+        return trainer
 
     def _add_instantiators(self) -> None:
         """Record hyper-parameters as Lightning does, but only those linked values that the class takes."""
@@ -206,7 +250,7 @@ class SuiteCLI(LightningCLI):
         def value_for(from_data: Value) -> Value:
             value = self.links.value(name, from_data, self.saved, training=self.config.subcommand == "fit")
             if value != from_data:
-                self.taken[name] = value
+                self.told.append(f"{name}={value}, the data have {from_data}")
             return value
 
         return value_for
@@ -217,17 +261,15 @@ def read_config(text: str) -> Any:
     return with_present_paths(get_loader("yaml")(text))
 
 
-def last_checkpoint() -> ModelCheckpoint:
-    """A checkpoint ``last.ckpt``, replaced at the end of every training epoch.
-
-    ``save_last`` alone does not promise that: with a monitored metric it writes only when the metric improves.
-    """
-    return ModelCheckpoint(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-
-
-def flat(section: Namespace) -> dict[str, Any]:
-    """The leaves of a section by dotted name."""
-    return {name.replace(".init_args", ""): value for name, value in vars(section.as_flat()).items()}
+def identity(start: Start, typed: Sequence[str]) -> dict[str, Any]:
+    """Entries of a run's record that the command line alone knows."""
+    return {
+        "command_line": ["vision-suite", *typed],
+        "experiment": start.experiment.name,
+        "experiment_digest": start.experiment.digest,
+        "experiment_folder": start.experiment.folder,
+        "configurations": list(start.configurations),
+    }
 
 
 @rank_zero_only

@@ -1,0 +1,1 @@
+"""Files of checkpoints: written whole, verified, read as plain data, and checked before they are used."""

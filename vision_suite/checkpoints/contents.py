@@ -1,0 +1,197 @@
+"""Structure of a checkpoint's contents, checked before anything is made of them.
+
+`check_contents` is for every use; `check_resumable` and `check_optimizers` are for a training that goes on.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from vision_suite.errors import CheckpointError
+
+FORMAT = 2
+MARK = "vision_suite_checkpoint"  # key of the note that a checkpoint was written with a checksum
+VERSION = "pytorch-lightning_version"
+COUNTS = ("ready", "started", "processed", "completed")
+LOOP_STATES = ("state_dict", "epoch_loop.state_dict", "epoch_progress")
+KINDS: dict[object, str] = {Mapping: "a dict", list: "a list", str: "text"}
+# Entries of an optimiser's state that have the shape of their parameter.
+SHAPED = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
+
+
+def check_contents(contents: object, path: Path) -> None:
+    """Refuse contents that are no checkpoint of a run, or hold values of wrong types.
+
+    Args:
+        contents: What the file holds.
+        path: The file, for the message.
+
+    Raises:
+        CheckpointError: One line says what is wrong and what to do.
+    """
+    if not isinstance(contents, dict):
+        raise CheckpointError(f"{path}: not a checkpoint of a run (it holds a {type(contents).__name__})")
+    weights = f"start a training from its weights with fit --init_from {path}"
+    if "state_dict" not in contents:
+        if any(isinstance(value, Tensor) for _, value in _leaves(contents)):
+            raise CheckpointError(f"{path}: plain weights, not a checkpoint of a run (it has no state_dict): {weights}")
+        raise CheckpointError(f"{path}: not a checkpoint of a run (it has no state_dict): use another file")
+    _check_mark(contents.get(MARK, {}), path)
+    _expect(contents["state_dict"], Mapping, "state_dict", path)
+    for name, value in contents["state_dict"].items():
+        if not isinstance(name, str) or not (isinstance(value, Tensor) or name.endswith("_extra_state")):
+            raise _wrong(f"state_dict[{name!r}]", value, "a tensor", path)
+    if VERSION not in contents:
+        raise CheckpointError(f"{path}: not a checkpoint of a run (it has no {VERSION}): {weights}")
+    if _version(contents[VERSION]) is None:
+        raise _wrong(VERSION, contents[VERSION], "a version", path)
+    if contents.get("hyper_parameters") is not None:
+        settings = _expect(contents["hyper_parameters"], Mapping, "hyper_parameters", path)
+        for name in settings:
+            if not isinstance(name, str):
+                raise _wrong("a name in hyper_parameters", name, "text", path)
+        for name in ("_class_path", "_instantiator"):
+            _expect(settings.get(name, ""), str, f"hyper_parameters[{name!r}]", path)
+    for state in _expect(contents.get("callbacks", {}), Mapping, "callbacks", path).values():
+        _expect(state, Mapping, "the state of a callback", path)
+
+
+def check_resumable(contents: Mapping[str, Any], path: Path) -> None:
+    """Refuse a checkpoint that a training cannot go on from.
+
+    Args:
+        contents: Contents that `check_contents` has passed.
+        path: The file, for the message.
+
+    Raises:
+        CheckpointError: It holds no state of the optimiser or of the loops, or values of wrong types, or it was written
+            by a newer Lightning.
+    """
+    if "optimizer_states" not in contents:
+        raise CheckpointError(
+            f"{path}: holds weights only, no state of the optimiser (save_weights_only), so no training can go on from "
+            f"it: start one from its weights with fit --init_from {path}, or evaluate it with test"
+        )
+    installed = importlib.metadata.version("pytorch-lightning")
+    saved = contents[VERSION]
+    if (_version(saved) or ()) > (_version(installed) or ()):
+        raise CheckpointError(
+            f"{path}: written by Lightning {saved}, newer than the installed {installed}, which may not restore its "
+            f"state: pip install 'pytorch-lightning>={saved}'"
+        )
+    for name in ("epoch", "global_step"):
+        _expect_count(contents.get(name), name, path)
+    for name in ("optimizer_states", "lr_schedulers"):
+        for state in _expect(contents.get(name), list, name, path):
+            _expect(state, Mapping, f"a member of {name}", path)
+    for state in contents["optimizer_states"]:
+        _expect(state.get("state"), Mapping, "optimizer_states: state", path)
+        for group in _expect(state.get("param_groups"), list, "optimizer_states: param_groups", path):
+            _expect(group, Mapping, "optimizer_states: a group of param_groups", path)
+            _expect(group.get("params"), list, "optimizer_states: params of a group", path)
+    loops = _expect(contents.get("loops"), Mapping, "loops", path)
+    fit = _expect(loops.get("fit_loop"), Mapping, "loops: fit_loop", path)
+    for name in LOOP_STATES:
+        _expect(fit.get(name), Mapping, f"loops: fit_loop: {name}", path)
+    for name, value in _leaves(fit):
+        if name.rpartition(".")[2] in COUNTS:
+            _expect_count(value, f"loops: fit_loop: {name}", path)
+
+
+def check_optimizers(states: Sequence[Mapping[str, Any]], optimizers: Sequence[Optimizer], path: Path | str) -> None:
+    """Refuse states that other optimisers left, or the same ones with other groups of parameters.
+
+    Args:
+        states: The ``optimizer_states`` of a checkpoint that `check_resumable` has passed.
+        optimizers: The optimisers that are to go on.
+        path: The checkpoint, for the message.
+
+    Raises:
+        CheckpointError: The states do not fit.
+    """
+    remedy = f"repeat the model.optim settings of its run, or start from its weights with fit --init_from {path}"
+    if len(states) != len(optimizers):
+        raise CheckpointError(
+            f"{path}: holds the states of {len(states)} optimisers, not of {len(optimizers)}: {remedy}"
+        )
+    for state, optimizer in zip(states, optimizers, strict=True):
+        name, groups = type(optimizer).__name__, optimizer.param_groups
+        saved = state["param_groups"]
+        sizes = [[len(group["params"]) for group in each] for each in (saved, groups)]
+        if sizes[0] != sizes[1]:
+            raise CheckpointError(
+                f"{path}: its optimiser has groups of {sizes[0]} parameters, {name} has groups of {sizes[1]}: {remedy}"
+            )
+        for ours, theirs in zip(groups, saved, strict=True):
+            missing = sorted(set(optimizer.defaults) & set(ours) - set(theirs))
+            if missing:
+                raise CheckpointError(f"{path}: its optimiser is no {name} (it has no {', '.join(missing)}): {remedy}")
+            for parameter, index in zip(ours["params"], theirs["params"], strict=True):
+                _check_shapes(state["state"].get(index, {}), parameter, path, remedy)
+
+
+def _check_shapes(entries: object, parameter: Tensor, path: Path | str, remedy: str) -> None:
+    """Refuse averages of another shape than their parameter's."""
+    if not isinstance(entries, Mapping):
+        raise _wrong("optimizer_states: the state of a parameter", entries, "a dict", path)
+    for name in SHAPED:
+        value = entries.get(name)
+        if value is not None and getattr(value, "shape", None) != parameter.shape:
+            raise CheckpointError(
+                f"{path}: {name} of its optimiser has the shape {list(getattr(value, 'shape', []))}, its parameter "
+                f"{list(parameter.shape)}: {remedy}"
+            )
+
+
+def _check_mark(mark: object, path: Path) -> None:
+    """Refuse a format that this version does not know."""
+    if mark == {}:
+        return
+    form = mark.get("format") if isinstance(mark, dict) else None
+    if not isinstance(form, int):
+        raise _wrong(MARK, mark, "a note of the format", path)
+    if form > FORMAT:
+        version = mark.get("version") if isinstance(mark, dict) else None
+        raise CheckpointError(
+            f"{path}: written by vision-suite {version} in format {form}, which is newer than this version's "
+            f"{FORMAT}: pip install --upgrade vision-suite"
+        )
+
+
+def _expect(value: Any, kind: type, name: str, path: Path) -> Any:
+    """The value, if it is of a kind."""
+    if not isinstance(value, kind):
+        raise _wrong(name, value, KINDS[kind], path)
+    return value
+
+
+def _expect_count(value: object, name: str, path: Path) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise _wrong(name, value, "a count", path)
+
+
+def _wrong(name: str, value: object, expected: str, path: Path | str) -> CheckpointError:
+    given = "missing" if value is None else f"a {type(value).__name__}"
+    return CheckpointError(f"{path}: {name} is {given}, not {expected}: use another checkpoint")
+
+
+def _leaves(contents: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value in nested dictionaries, by its dotted name."""
+    for name, value in contents.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _version(text: object) -> tuple[int, ...] | None:
+    """Major and minor version as numbers; None if the text is no version."""
+    match = re.match(r"(\d+)\.(\d+)", text) if isinstance(text, str) else None
+    return None if match is None else (int(match[1]), int(match[2]))

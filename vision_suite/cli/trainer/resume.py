@@ -1,0 +1,199 @@
+"""The beginning of a trainer command: its experiment, the earlier run it goes on from, and that run's configuration.
+
+``--ckpt_path last`` or ``best`` means the newest training run of the experiment; a folder means the run in it. The own
+``config.yaml`` of that run then stands for the configuration it was started with, so nothing has to be typed again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.utilities import rank_zero_only
+
+from vision_suite.cli.configs import experiment_of, is_inline
+from vision_suite.cli.trainer import arguments
+from vision_suite.cli.trainer.checkpoint import best_of, readable
+from vision_suite.errors import CheckpointError, ConfigError
+from vision_suite.runs.record import FIT, Run, read_run, slurm_job
+from vision_suite.runs.search import Experiment, newest, only_experiment, run_of, runs_of
+
+RUNS = "runs"
+LAST, BEST = "last", "best"
+OTHERS = ("hpc", "registry")  # words of Lightning
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a trainer command starts from.
+
+    Attributes:
+        argv: Command and options for the parser; a word or a folder in ``--ckpt_path`` has become a file.
+        typed: Dotted key of every setting that the user gave by flag or file, and where.
+        experiment: Experiment of the command.
+        configurations: Files that were named by ``-c``.
+        continued: Run whose folder is used again; None if the command gets a folder of its own.
+        notes: Lines to print.
+    """
+
+    argv: list[str]
+    typed: dict[str, str]
+    experiment: Experiment
+    configurations: tuple[str, ...] = ()
+    continued: Run | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The checkpoint that a command uses, and the run it belongs to."""
+
+    path: Path
+    run: Run | None
+    continues: bool
+    notes: list[str]
+
+
+def prepare(argv: Sequence[str]) -> Start:
+    """Find the run and the checkpoint that a command goes on from.
+
+    Args:
+        argv: Command and options, names of configurations already replaced by files.
+
+    Raises:
+        CheckpointError: There is no such run or checkpoint, none of its files can be read, or it is still running.
+        ConfigError: The run is one of another experiment than ``-c`` names.
+    """
+    files = arguments.config_files(argv)
+    settings = list(arguments.settings(argv))
+    given = {setting.key: setting.value for setting in settings}
+    repeated = _run_of_config(files[0]) if files else None
+    if repeated is None:
+        experiment = experiment_of(files, _files_read(settings))
+    else:
+        experiment = _experiment_of(repeated, _root(given))
+    # The place of that run is not one that the user chose for this one.
+    own = None if repeated is None else files[0]
+    typed = {setting.key: setting.source for setting in settings if setting.source != own}
+    named = tuple(file if is_inline(file) else os.path.abspath(file) for file in files)
+    start = Start(list(argv), typed, experiment, named)
+    source = _source(argv[0], given, start)
+    return start if source is None else _from(source, start, _root(given))
+
+
+def _source(command: str, given: Mapping[str, Any], start: Start) -> _Source | None:
+    """The checkpoint that ``ckpt_path`` means; None if there is none, or it is a word of Lightning."""
+    root, word = _root(given), given.get("ckpt_path")
+    if word is None and command == FIT:
+        requeued = _requeued(start.experiment, root)
+        word = None if requeued is None else str(requeued.folder)
+    if not isinstance(word, str) or word in OTHERS:
+        return None
+    notes: list[str] = []
+    if word in (LAST, BEST):
+        if start.configurations:
+            runs = runs_of(start.experiment, root, _old_folders(given, root))
+        else:
+            runs = only_experiment(root, word)
+        run = newest(runs, word, start.experiment.name, root)
+        path = readable(run, notes) if word == LAST else best_of(run)
+        return _Source(path, run, command == FIT and word == LAST, notes)
+    folder = Path(word)
+    if not folder.is_dir() or (folder / ".metadata").exists():  # the latter: a checkpoint in parts, by torch
+        return _Source(folder, run_of(folder), False, notes)
+    found = read_run(folder)
+    if found is None:
+        raise CheckpointError(
+            f"--ckpt_path {word}: no training run in this folder: name a run's folder or a checkpoint"
+        )
+    if not found.checkpoints():
+        raise CheckpointError(f"--ckpt_path {word}: this run has no checkpoint: start again without --ckpt_path")
+    if start.configurations and found.experiment not in (None, start.experiment.name):
+        raise ConfigError(
+            f"--ckpt_path {word} is a run of {found.experiment}, but -c names {start.experiment.name}: leave -c out"
+        )
+    return _Source(readable(found, notes), found, command == FIT, notes)
+
+
+def _from(source: _Source, start: Start, root: Path) -> Start:
+    """The start from a checkpoint: on the configuration of its run where that is continued or none was named."""
+    run, argv, experiment, notes = source.run, start.argv, start.experiment, list(source.notes)
+    if source.continues and run is not None and run.is_alive and rank_zero_only.rank == 0:
+        process = run.record["process"]["pid"]
+        raise CheckpointError(f"{run.folder} is still being trained, by process {process}: stop that first")
+    own = run is not None and run.config is not None and (source.continues or not start.configurations)
+    if run is not None and start.configurations and _was_changed(run, experiment):
+        used = f"the run goes on with its own {run.config}" if own else f"{argv[0]} uses it as it is now"
+        notes.append(f"{experiment.name} was changed since {run.folder} began: {used}")
+    if own and run is not None:
+        argv = _on_top_of(run, argv)
+        experiment = _experiment_of(run, root)
+    elif source.continues and run is not None and not start.configurations:
+        raise ConfigError(f"{run.folder} holds no config.yaml: give -c, the configuration it was started with")
+    argv = [*argv, f"--ckpt_path={source.path}"]
+    return Start(argv, start.typed, experiment, start.configurations, run if source.continues else None, tuple(notes))
+
+
+def _on_top_of(run: Run, argv: Sequence[str]) -> list[str]:
+    """The options on top of a run's own configuration, without the configurations that the run was started with."""
+    known = run.record.get("configurations")
+    stale = set(known) if isinstance(known, list) else set()
+    configs = [option for option in arguments.options(argv) if option.is_config and option.value is not None]
+    dropped = {
+        index
+        for number, option in enumerate(configs)
+        if number == 0 or os.path.abspath(str(option.value)) in stale
+        for index in range(option.start, option.stop)
+    }
+    rest = [word for index, word in enumerate(argv) if index > 0 and index not in dropped]
+    return [argv[0], f"--config={run.config}", *rest]
+
+
+def _run_of_config(file: str) -> Run | None:
+    """The run whose stored configuration a file is, None for any other file."""
+    path = Path(file)
+    is_stored = not is_inline(file) and path.stem.startswith("config") and path.suffix == ".yaml"
+    return read_run(path.parent) if is_stored else None
+
+
+def _experiment_of(run: Run, root: Path) -> Experiment:
+    """The experiment that a run's record names; that of its folder for a run of an earlier version."""
+    parent = Path(os.path.abspath(run.folder)).parent
+    inside = parent.is_relative_to(root.absolute()) and parent != root.absolute()
+    below = parent.relative_to(root.absolute()).as_posix() if inside else parent.name
+    folder = str(run.record.get("experiment_folder", below))
+    return Experiment(run.experiment or folder, str(run.record.get("experiment_digest", "")), folder)
+
+
+def _was_changed(run: Run, experiment: Experiment) -> bool:
+    """True if the configuration holds something else than when the run began."""
+    known = run.record.get("experiment_digest")
+    return run.experiment == experiment.name and known is not None and known != experiment.digest
+
+
+def _root(given: Mapping[str, Any]) -> Path:
+    """The folder of all runs."""
+    return Path(str(given.get("trainer.logger.save_dir") or given.get("trainer.default_root_dir") or RUNS))
+
+
+def _old_folders(given: Mapping[str, Any], root: Path) -> list[Path]:
+    """Folders in which earlier versions kept an experiment's runs: those that its logger was given."""
+    names = (given.get(f"trainer.logger.{key}") for key in ("name", "project"))
+    return [root / str(name) for name in names if name]
+
+
+def _requeued(experiment: Experiment, root: Path) -> Run | None:
+    """The run of this very SLURM job before it was requeued; None outside SLURM, and at a job's first start."""
+    job = slurm_job()
+    if job is None or os.environ.get("SLURM_RESTART_COUNT", "0") in ("", "0"):
+        return None
+    found = [run for run in runs_of(experiment, root) if run.record.get("slurm_job") == job and run.checkpoints()]
+    return found[-1] if found else None
+
+
+def _files_read(settings: Sequence[arguments.Setting]) -> list[str]:
+    """Every configuration file that gives a setting, once."""
+    return [source for source in dict.fromkeys(setting.source for setting in settings) if Path(source).is_file()]

@@ -1,0 +1,91 @@
+"""Files that appear whole or not at all: written as a draft beside their place, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from vision_suite.errors import storage_error
+
+DRAFT = ".draft"
+
+
+def draft_of(path: Path) -> Path:
+    """The draft of a file; a killed writer may leave it, and the next writer replaces it."""
+    return path.with_name(path.name + DRAFT)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open the draft of a file for writing; when the block ends, it is on the disk and takes the file's place.
+
+    If the block fails or is interrupted, the earlier file stays as it was and the draft is removed.
+
+    Args:
+        path: The file; its folder is made if it is missing.
+
+    Raises:
+        OSError: The draft cannot be made, written or renamed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = draft_of(path)
+    draft.unlink(missing_ok=True)
+    with open(draft, "xb", buffering=0) as file:
+        try:
+            yield file
+            os.fsync(file.fileno())
+            if os.fstat(file.fileno()).st_ino != os.stat(draft).st_ino:
+                raise FileExistsError(f"another process writes {path} at the same time")
+            os.replace(draft, path)
+        except BaseException:
+            _remove(draft, file.fileno())
+            raise
+    _sync_folder(path.parent)
+
+
+def write_whole(path: Path, contents: str | bytes) -> None:
+    """Write a small file that appears whole or not at all.
+
+    Args:
+        path: The file.
+        contents: Its bytes, or its text, which is written in UTF-8.
+
+    Raises:
+        StorageError: The disk is full or the folder is read-only; the earlier file is unchanged.
+    """
+    data = contents.encode("utf-8") if isinstance(contents, str) else contents
+    try:
+        with replacing(path) as file:
+            write_all(file, memoryview(data))
+    except OSError as error:
+        raise storage_error(error, path, len(data)) from error
+
+
+def write_all(file: BinaryIO, data: memoryview) -> None:
+    """Write every byte to an unbuffered file, whose ``write`` may take fewer at a time.
+
+    Raises:
+        OSError: The disk is full, a quota is reached, or the device failed.
+    """
+    while len(data):
+        data = data[file.write(data) :]
+
+
+def _remove(draft: Path, descriptor: int) -> None:
+    """Remove a draft if it is still the file that was opened; where that fails, the next writer removes it."""
+    with contextlib.suppress(OSError):
+        if os.fstat(descriptor).st_ino == os.stat(draft).st_ino:
+            draft.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut; some network file systems refuse it, and the file is whole anyway."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
