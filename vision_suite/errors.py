@@ -43,6 +43,18 @@ class StorageError(SuiteError, OSError):
     """A file cannot be written or read: the disk is full, read-only or closed to this user. See `storage_error`."""
 
 
+class ProcessError(SuiteError, RuntimeError):
+    """Another process of the group failed, so this one cannot go on.
+
+    Attributes:
+        status: Exit status of that process, which becomes the status of the command.
+    """
+
+    def __init__(self, rank: int, status: int) -> None:
+        super().__init__(f"the process of rank {rank} ended with status {status}; its own message tells the reason")
+        self.status = status
+
+
 class Stopped(BaseException):
     """A signal ended the command. Like `KeyboardInterrupt`, it is no `Exception`.
 

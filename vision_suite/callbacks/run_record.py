@@ -33,7 +33,17 @@ from vision_suite.errors import Stopped, SuiteError
 from vision_suite.faults import write_log
 from vision_suite.lit_modules.base import datamodule_of
 from vision_suite.runs.folders import LAST
-from vision_suite.runs.record import FAILED, FINISHED, FIT, RUNNING, STOPPED, RunFile, process_identity, read_run, slurm_job
+from vision_suite.runs.record import (
+    FAILED,
+    FINISHED,
+    FIT,
+    RUNNING,
+    STOPPED,
+    RunFile,
+    process_identity,
+    read_run,
+    slurm_job,
+)
 
 PACKAGES = (
     "torch",

@@ -9,8 +9,7 @@ from pathlib import Path
 from vision_suite.cli.light_parser import LightParser
 from vision_suite.datasets.prepare.base import progress_bars
 from vision_suite.errors import ConfigError
-
-SOME_FAILED = 1
+from vision_suite.faults import CHECK_FAILED, DONE
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     for name, reason in sorted(failed.items()):
         print(f"failed: {name}: {reason}")
     print(f"{written} written, {present} there already, {len(failed)} failed: {options.output}")
-    return SOME_FAILED if failed else 0
+    return CHECK_FAILED if failed else DONE
 
 
 def _parser() -> argparse.ArgumentParser:

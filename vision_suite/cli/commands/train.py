@@ -15,8 +15,9 @@ from vision_suite.cli.trainer.classes import import_everything, import_named
 from vision_suite.cli.trainer.plugins import import_plugins
 from vision_suite.cli.trainer.progress import NothingLeft
 from vision_suite.cli.trainer.resume import prepare
+from vision_suite.cli.trainer.slurm import requeue
 from vision_suite.cli.trainer.suite_cli import SuiteCLI, say, warn
-from vision_suite.errors import CheckpointError, ConfigError
+from vision_suite.errors import CheckpointError, ConfigError, Stopped
 
 
 def main(argv: Sequence[str]) -> int:
@@ -49,6 +50,10 @@ def run(argv: Sequence[str]) -> SuiteCLI:
     _calm(argv[0])
     try:
         return SuiteCLI(start, argv, [ReportWriter(), AutoWriter()])
+    except Stopped as stopped:
+        if argv[0] == "fit":
+            requeue(stopped)
+        raise
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
     except RuntimeError as error:

@@ -106,7 +106,9 @@ def _source(command: str, given: Mapping[str, Any], start: Start) -> _Source | N
         return _Source(folder, run_of(folder), False, notes)
     found = read_run(folder)
     if found is None:
-        raise CheckpointError(f"--ckpt_path {word}: no training run in this folder: name a run's folder or a checkpoint")
+        raise CheckpointError(
+            f"--ckpt_path {word}: no training run in this folder: name a run's folder or a checkpoint"
+        )
     if not found.checkpoints():
         raise CheckpointError(f"--ckpt_path {word}: this run has no checkpoint: start again without --ckpt_path")
     if start.configurations and found.experiment not in (None, start.experiment.name):
@@ -132,9 +134,7 @@ def _from(source: _Source, start: Start, root: Path) -> Start:
     elif source.continues and run is not None and not start.configurations:
         raise ConfigError(f"{run.folder} holds no config.yaml: give -c, the configuration it was started with")
     argv = [*argv, f"--ckpt_path={source.path}"]
-    return Start(
-        argv, start.typed, experiment, start.configurations, run if source.continues else None, tuple(notes)
-    )
+    return Start(argv, start.typed, experiment, start.configurations, run if source.continues else None, tuple(notes))
 
 
 def _on_top_of(run: Run, argv: Sequence[str]) -> list[str]:

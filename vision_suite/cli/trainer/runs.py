@@ -17,9 +17,7 @@ from vision_suite.runs.search import Experiment
 CSV_LOGGER = "pytorch_lightning.loggers.CSVLogger"
 
 
-def run_folder(
-    trainer: Namespace, given: Container[str], experiment: Experiment, continued: Run | None
-) -> Path | None:
+def run_folder(trainer: Namespace, given: Container[str], experiment: Experiment, continued: Run | None) -> Path | None:
     """Choose the folder of a run, and make it.
 
     That is ``<root>/<experiment>/version_<n>`` with the next free number. The root is the trainer's

@@ -25,6 +25,7 @@ from vision_suite import __version__
 from vision_suite.callbacks.last_checkpoint import LastCheckpoint
 from vision_suite.callbacks.run_dir import assign_run_dir
 from vision_suite.callbacks.run_record import RunRecord
+from vision_suite.callbacks.stop import SaveBeforeStop
 from vision_suite.checkpoints.contents import check_resumable
 from vision_suite.checkpoints.lightning import ResumedOptimizers, use_suite_files
 from vision_suite.cli import TRAINER_COMMANDS
@@ -34,6 +35,7 @@ from vision_suite.cli.trainer.classes import with_present_paths
 from vision_suite.cli.trainer.links import Links, OwnLinks
 from vision_suite.cli.trainer.messages import explain
 from vision_suite.cli.trainer.old_names import renamed_arguments
+from vision_suite.cli.trainer.processes import with_own_parts
 from vision_suite.cli.trainer.progress import NothingLeft, nothing_left
 from vision_suite.cli.trainer.restore import check_fits, differences, flat, inline
 from vision_suite.cli.trainer.resume import RUNS, Start
@@ -236,11 +238,11 @@ class SuiteCLI(LightningCLI):
         if self.subcommand == "fit":
             callbacks.append(ResumedOptimizers())
         if self.subcommand == "fit" and config["enable_checkpointing"] is not False:
-            callbacks.append(LastCheckpoint())
+            callbacks += [LastCheckpoint(), SaveBeforeStop()]
         elif self.subcommand != "fit" and not any(isinstance(callback, Checkpoint) for callback in configured):
             config["enable_checkpointing"] = False  # else Lightning adds a checkpoint and warns of its folder
         try:
-            trainer = super()._instantiate_trainer(config, callbacks)
+            trainer = with_own_parts(super()._instantiate_trainer(config, callbacks))
         except (ValueError, MisconfigurationException) as error:
             raise ConfigError(f"trainer: {error}") from error
         use_suite_files(trainer)
