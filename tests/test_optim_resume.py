@@ -87,7 +87,7 @@ def test_the_rest_of_the_run_has_the_new_settings_and_the_old_moments(config, to
 
 def test_unchanged_settings_touch_nothing():
     plan = Plan(COSINE, 10, 8)
-    _, first, optimizer, schedule, line = resumed(plan, plan)
+    _, first, optimizer, _, line = resumed(plan, plan)
     assert line is None
     assert [{**g, "params": 0} for g in optimizer.param_groups] == [{**g, "params": 0} for g in first.param_groups]
     # An older file does not know its length: the rate tells whether it is another one.
