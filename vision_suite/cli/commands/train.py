@@ -8,13 +8,14 @@ from collections.abc import Sequence
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from vision_suite.callbacks.finite_loss import FiniteLoss
 from vision_suite.callbacks.predict.base import AutoWriter
 from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.cli.trainer import arguments
 from vision_suite.cli.trainer.classes import import_everything, import_named
 from vision_suite.cli.trainer.plugins import import_plugins
 from vision_suite.cli.trainer.suite_cli import SuiteCLI, warn
-from vision_suite.errors import CheckpointError, ConfigError
+from vision_suite.errors import CheckpointError, ConfigError, TrainingError
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,10 +42,15 @@ def run(argv: Sequence[str]) -> SuiteCLI:
     _warn_of_early_flags(resolved)
     _calm(argv[0])
     try:
-        return SuiteCLI(resolved, argv, [ReportWriter(), AutoWriter()])
+        return SuiteCLI(resolved, argv, [ReportWriter(), AutoWriter(), FiniteLoss()])
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
     except RuntimeError as error:
+        if "returned nan values in its" in str(error):  # what torch's detection of anomalies says
+            found = TrainingError(f"backward pass: {error} Its forward call is in the warning above")
+            for note in getattr(error, "__notes__", ()):
+                found.add_note(note)
+            raise found from error
         if not str(error).startswith("Error(s) in loading state_dict"):
             raise
         raise CheckpointError(
