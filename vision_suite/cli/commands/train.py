@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from vision_suite.callbacks.csv_log import LogKeeper
 from vision_suite.callbacks.finite_loss import FiniteLoss
 from vision_suite.callbacks.predict.base import AutoWriter
 from vision_suite.callbacks.report.writer import ReportWriter
@@ -42,7 +43,7 @@ def run(argv: Sequence[str]) -> SuiteCLI:
     _warn_of_early_flags(resolved)
     _calm(argv[0])
     try:
-        return SuiteCLI(resolved, argv, [ReportWriter(), AutoWriter(), FiniteLoss()])
+        return SuiteCLI(resolved, argv, [ReportWriter(), AutoWriter(), FiniteLoss(), LogKeeper()])
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
     except RuntimeError as error:
