@@ -101,7 +101,9 @@ def metrics(run: Path) -> dict[tuple[str, str], str]:
     for path in parts:
         with path.open(newline="") as lines:
             for row in csv.DictReader(lines):
-                found |= {(row["step"], name): text for name, text in row.items() if text and name not in ("step", "epoch")}
+                found |= {
+                    (row["step"], name): text for name, text in row.items() if text and name not in ("step", "epoch")
+                }
     return found
 
 
@@ -110,7 +112,11 @@ def equal(first: object, second: object) -> bool:
     if isinstance(first, torch.Tensor):
         return isinstance(second, torch.Tensor) and torch.equal(first, second)
     if isinstance(first, dict):
-        return isinstance(second, dict) and first.keys() == second.keys() and all(equal(first[k], second[k]) for k in first)
+        return (
+            isinstance(second, dict)
+            and first.keys() == second.keys()
+            and all(equal(first[k], second[k]) for k in first)
+        )
     if isinstance(first, list | tuple):
         return isinstance(second, list | tuple) and len(first) == len(second) and all(map(equal, first, second))
     return first == second

@@ -15,4 +15,6 @@ class LastCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self) -> None:
-        super().__init__(filename=LAST.removesuffix(".ckpt"), save_on_train_epoch_end=True, enable_version_counter=False)
+        super().__init__(
+            filename=LAST.removesuffix(".ckpt"), save_on_train_epoch_end=True, enable_version_counter=False
+        )

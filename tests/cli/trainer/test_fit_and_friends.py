@@ -262,3 +262,27 @@ def test_two_processes_share_one_run_folder(toy):
     assert done.returncode == 0, done.stderr
     assert [path.name for path in Path("runs/toy").iterdir()] == ["version_0"]
     assert done.stdout.count("from checkpoint") == 1
+
+
+def test_a_loss_that_is_not_finite_is_one_line_and_keeps_the_last_good_checkpoint(toy, capsys):
+    import torch
+
+    assert main(["fit", "-c", toy]) == 0
+    last = FIRST_RUN / "checkpoints/last.ckpt"
+    good = last.read_bytes()
+    line = fails(capsys, "fit", "-c", toy, "--ckpt_path=last", "--trainer.max_epochs=9", "--model.optim.lr=1e30")
+    assert line.startswith("the training loss is not finite in epoch 1 at step ")
+    assert "train/loss_ce is nan: lower the rate (--model.optim.lr), or let --trainer.detect_anomaly=true" in line
+    assert f"the last good checkpoint is {last}" in line.replace(str(Path.cwd()) + "/", "")
+    assert last.read_bytes() == good
+    assert main(["fit", "-c", toy, "--ckpt_path=last", "--trainer.max_epochs=2"]) == 0
+    stored = torch.load(last, weights_only=True)
+    assert stored["epoch"] == 1
+    assert all(value.isfinite().all() for value in stored["state_dict"].values())
+
+
+def test_detected_anomalies_are_one_line(toy, capsys):
+    flags = ["--model.optim.lr=1e30", "--trainer.detect_anomaly=true", "--trainer.max_epochs=9"]
+    line = fails(capsys, "fit", "-c", toy, *flags)
+    assert "backward pass: Function '" in line
+    assert "returned nan values" in line

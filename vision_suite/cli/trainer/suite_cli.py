@@ -22,6 +22,7 @@ from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCL
 from pytorch_lightning.utilities import rank_zero_only
 
 from vision_suite import __version__
+from vision_suite.callbacks.csv_log import kept
 from vision_suite.callbacks.last_checkpoint import LastCheckpoint
 from vision_suite.callbacks.run_dir import assign_run_dir
 from vision_suite.callbacks.run_record import RunRecord
@@ -233,6 +234,7 @@ class SuiteCLI(LightningCLI):
         """Add the callbacks of every run, and a checkpoint at every epoch's end for ``--ckpt_path last``."""
         given = config["callbacks"] or []
         configured = given if isinstance(given, list) else [given]
+        config["logger"] = kept(config["logger"])
         classes = {type(callback) for callback in configured}
         callbacks = [*callbacks, *(callback for callback in self.own_callbacks if type(callback) not in classes)]
         if self.subcommand == "fit":
