@@ -134,8 +134,8 @@ class LitBase(pl.LightningModule):
     def start_from(self, path: str | Path) -> Initialised:
         """Copy the weights of a file into the network, as `vision_suite.weights.init_from` does.
 
-        The network is ``self.model``, or the module itself where there is none. Parts of training, such as learnt weights of
-        losses, are not taken.
+        The network is ``self.model``, or the module itself where there is none. Parts of training, such as learnt
+        weights of losses, are not taken.
 
         Args:
             path: A checkpoint, a state dict, or a file of a layout that the network knows.
@@ -161,12 +161,6 @@ class LitBase(pl.LightningModule):
     def takes_fact(self, name: str) -> bool:
         """Tell whether the network depends on a fact of the data, which is then an argument of the constructor."""
         return bool(self.hparams.get(name))
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let the run's data compare themselves with the checkpoint where Lightning finds no state of their class."""
-        restore = None if self._trainer is None else getattr(self.data, "restore", None)  # maybe another package's data
-        if restore is not None:
-            restore(checkpoint)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule for the whole run.
@@ -201,12 +195,15 @@ class LitBase(pl.LightningModule):
             checkpoint["optim"] = self._plan.plain()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Compare the settings of a resumed run with the checkpoint's.
+        """Compare the data with the checkpoint's, and the settings of a resumed run.
 
         Raises:
             ConfigError: A setting differs that cannot be applied to a run that has begun.
             CheckpointError: The checkpoint's optimiser is of other parameters.
         """
+        restore = None if self._trainer is None else getattr(self.data, "restore", None)  # maybe another package's data
+        if restore is not None:
+            restore(checkpoint)  # where Lightning finds no state of its class
         self._saved_plan = None
         if self._trainer is None or self._trainer.state.fn != TrainerFn.FITTING:
             return

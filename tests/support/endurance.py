@@ -24,7 +24,7 @@ TRAINER = {
 SMALL = {"depth": 2, "embed_dim": 48, "num_heads": 3}
 METHODS = {
     "dcal": {
-        "trainer": {**TRAINER, "callbacks": [{"class_path": "EMA"}]},
+        "trainer": {**TRAINER, "max_epochs": 24, "callbacks": [{"class_path": "EMA"}]},
         "model": {
             "class_path": "LitDCAL",
             "init_args": {
@@ -96,7 +96,7 @@ def result(run: Path) -> dict[str, object]:
 
 def metrics(run: Path) -> dict[tuple[str, str], str]:
     """Every logged value by step and name, as written; a later part of the run wins."""
-    parts = sorted(run.glob("metrics-*.csv"), key=lambda path: (len(path.name), path.name)) + [run / "metrics.csv"]
+    parts = [*sorted(run.glob("metrics-*.csv"), key=lambda path: (len(path.name), path.name)), run / "metrics.csv"]
     found = {}
     for path in parts:
         with path.open(newline="") as lines:

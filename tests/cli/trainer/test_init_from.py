@@ -1,4 +1,4 @@
-"""``fit --init_from``: the run starts from weights; its configuration fits every command; resuming leaves them alone."""
+"""``fit --init_from``: a run starts from weights, its configuration fits every command, resuming does not load them."""
 
 import os
 import subprocess

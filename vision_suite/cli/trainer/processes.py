@@ -21,6 +21,7 @@ from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
+from pytorch_lightning.utilities import rank_zero_only
 
 from vision_suite.errors import ProcessError, Stopped, SuiteError
 from vision_suite.faults import BY_SIGNAL
@@ -37,6 +38,11 @@ def with_own_parts(trainer: Trainer) -> Trainer:
     if type(launcher) is _SubprocessScriptLauncher:
         trainer.strategy._launcher = Launcher(launcher.cluster_environment, launcher.num_processes, launcher.num_nodes)
     return trainer
+
+
+def is_first() -> bool:
+    """True in the process that writes the files of a run, known from the environment before the group exists."""
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
 class KeptHandlers(_SignalConnector):

@@ -40,7 +40,7 @@ from vision_suite.cli.trainer.processes import with_own_parts
 from vision_suite.cli.trainer.progress import NothingLeft, nothing_left
 from vision_suite.cli.trainer.restore import check_fits, differences, flat, inline
 from vision_suite.cli.trainer.resume import RUNS, Start
-from vision_suite.cli.trainer.runs import CSV_LOGGER, keep_metrics, place_loggers, run_folder
+from vision_suite.cli.trainer.runs import CSV_LOGGER, place_loggers, run_folder
 from vision_suite.cli.trainer.vocabulary import ParserNames
 from vision_suite.datasets.base import BaseData
 from vision_suite.errors import ConfigError, SuiteError
@@ -214,8 +214,6 @@ class SuiteCLI(LightningCLI):
         self.datamodule.adopts = False  # its settings are the checkpoint's already
         if self.folder is not None:
             assign_run_dir(self.trainer, self.folder)
-            if self.start.continued is not None:
-                keep_metrics(self.folder)
         for note in self.start.notes:
             warn(note)
         if self.subcommand != "fit" and not self.section.get("ckpt_path"):
