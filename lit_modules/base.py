@@ -6,7 +6,7 @@ import copy
 import inspect
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, cast
@@ -29,6 +29,7 @@ from vision_suite.optim_resume import Plan, check_optimizer, regrouped
 from vision_suite.records import as_record
 from vision_suite.renamed import RENAMED, renamed_class
 from vision_suite.types import Report
+from vision_suite.types.curves import CurvePanel
 from vision_suite.types.data import Data, EvaluationStage
 
 if TYPE_CHECKING:
@@ -161,6 +162,11 @@ class LitBase(pl.LightningModule):
     def takes_fact(self, name: str) -> bool:
         """Tell whether the network depends on a fact of the data, which is then an argument of the constructor."""
         return bool(self.hparams.get(name))
+
+    @property
+    def panels(self) -> Sequence[CurvePanel]:
+        """Panels of ``training.png``, the main score first; what is logged besides is drawn under its own name."""
+        return ()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule for the whole run.

@@ -13,11 +13,12 @@ from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from vision_suite import __version__
+from vision_suite.callbacks.ema import EMA
 from vision_suite.callbacks.report.base import ReportView, Shown, view_of
-from vision_suite.callbacks.report.training import read_log
+from vision_suite.callbacks.report.training import panels, read_log
 from vision_suite.callbacks.run_dir import run_dir
 from vision_suite.datasets.base import BaseData
 from vision_suite.errors import ConfigError
@@ -31,8 +32,9 @@ class ReportWriter(Callback):
 
     Files go to ``test`` (or ``validate``) in the run's folder: ``metrics.json``, and the pictures of the report's view.
     These are ``cmc.png``, ``gallery_random.png`` and ``gallery_hardest.png`` for retrieval, ``confusions.png`` for
-    classification, and timelines, curves and an analysis of errors for detection. Training leaves ``training.png``
-    beside the CSV logger's ``metrics.csv``. Pictures go to Weights & Biases too when it logs the run.
+    classification, and timelines, curves and an analysis of errors for detection. Training leaves ``training.png``,
+    drawn from the CSV logger's ``metrics.csv``, also where it ends early. Pictures go to Weights & Biases too when it
+    logs the run.
 
     Args:
         queries: Number of ranked galleries in a strip, and of timelines or trials drawn.
@@ -66,15 +68,32 @@ class ReportWriter(Callback):
             self._write(trainer, pl_module, "validate", pictures=self.validation_pictures)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the curves of a training run from the CSV logger's file."""
+        """Draw the curves of a training run."""
+        self._draw_training(trainer, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Draw the curves of a run that ends early, as far as it got."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            try:
+                self._draw_training(trainer, pl_module)
+            except OSError as error:  # a full disk may be what ended the run
+                rank_zero_warn(f"training.png is not drawn ({error})")
+
+    def _draw_training(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw what the CSV logger's files of this run hold."""
         loggers = [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)]
         if not trainer.is_global_zero or not loggers:
             return
-        folder = run_dir(trainer)
         loggers[0].save()
-        log = read_log(folder)
-        if any(key.startswith("train/loss") for key in log):
-            self._show(trainer, training_curves(log, title=str(loggers[0].name)), "training", folder)
+        declared = pl_module.panels if isinstance(pl_module, LitBase) else ()
+        report = pl_module.report if isinstance(pl_module, LitBase) else None
+        tables = {f"val/{name}" for name in report.metrics} if declared and report is not None else set()
+        averaged = any(isinstance(callback, EMA) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        drawn = panels(read_log(Path(loggers[0].log_dir)), declared, tables, averaged=averaged)
+        if drawn:
+            folder = run_dir(trainer)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._show(trainer, training_curves(drawn, title=str(loggers[0].name)), "training", folder)
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, stage: str, *, pictures: bool) -> None:
         report = pl_module.report if isinstance(pl_module, LitBase) else None
