@@ -185,7 +185,7 @@ def _changes(now: Plan, saved: Plan) -> list[str]:
 
 
 def _course(now: Plan, time: int, before: float, rate: float) -> str:
-    """What the rate does from here to the end of the run, in words."""
+    """Course of the rate from here to the end of the run, in words."""
     if math.isclose(rate, before, rel_tol=1e-3):
         words = f"the rate goes on at {rate:.4g}"
     else:

@@ -7,6 +7,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from vision_suite.checkpoints import files
 from vision_suite.errors import CheckpointError
 from vision_suite.weights import init_from
 from vision_suite.weights.reading import read_weights
@@ -93,6 +94,10 @@ def not_weights(folder):
     torch.save(weights(), folder / "good.pth")
     good = (folder / "good.pth").read_bytes()
     (folder / "cut.pth").write_bytes(good[: len(good) // 2])
+    files.write({"state_dict": weights()}, folder / "flipped.pth")
+    written = bytearray((folder / "flipped.pth").read_bytes())
+    written[len(written) // 2] ^= 1
+    (folder / "flipped.pth").write_bytes(written)
     (folder / "flipped.safetensors").write_bytes(b"\xff" * 64)
     (folder / "text.pth").write_text("hello")
     (folder / "empty.pth").write_bytes(b"")
@@ -106,14 +111,16 @@ def not_weights(folder):
     torch.save({"unknown.weight": torch.ones(2), "other": torch.ones(2)}, folder / "foreign.pth")
     torch.save(weights(width=9, classes=8), folder / "wide.pth")
     return {
-        "cut.pth": "truncated, corrupt, or not plain weights",
-        "flipped.safetensors": "truncated, corrupt, or not plain weights",
-        "text.pth": "truncated, corrupt, or not plain weights",
-        "empty.pth": "truncated, corrupt, or not plain weights",
+        "cut.pth": "truncated (its end is missing",
+        "flipped.pth": "damaged (its checksum is wrong",
+        "flipped.safetensors": "damaged or truncated (SafetensorError",
+        "text.pth": "not a checkpoint (a text file)",
+        "empty.pth": "the file is empty",
         "absent.pth": "no such file",
-        "folder": "a folder: name a file in it",
-        "evil.pth": "not plain weights",
-        "whole.pth": "not plain weights",
+        "absent.safetensors": "no such file",
+        "folder": "a folder: name the checkpoint file in it",
+        "evil.pth": "holds pickled code of posix.mkdir, which is never executed",
+        "whole.pth": "holds pickled code of test_weights_reading.Nested, which is never executed",
         "list.pth": "holds a list, not tensors by name",
         "none.pth": "no tensors at its top or under state_dict_ema, model_ema, state_dict",
         "nan.pth": "head.weight holds values that are not finite",
@@ -132,7 +139,7 @@ def test_what_is_no_file_of_weights_is_one_line(tmp_path, monkeypatch):
         with pytest.raises(CheckpointError) as error:
             init_from(network, name)
         assert line in str(error.value), name
-        assert str(error.value).startswith(f"init_from {name}")
+        assert str(error.value).startswith(name)
         assert "\n" not in str(error.value)
         assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items()), name
     assert not (tmp_path / "was-run").exists()

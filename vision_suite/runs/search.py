@@ -17,7 +17,7 @@ LISTED = 10
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a run is a run of.
+    """Configuration that runs have in common.
 
     Attributes:
         name: Name of the packaged configuration, or full path of the configuration file.

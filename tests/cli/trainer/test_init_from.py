@@ -1,4 +1,4 @@
-"""``fit --init_from``: a run starts from weights, its configuration fits every command, resuming does not load them."""
+"""``fit --init_from``: a run starts from weights; its configuration fits every command; resuming leaves them alone."""
 
 import os
 import subprocess
@@ -88,6 +88,16 @@ def test_resuming_does_not_start_again(toy, capsys):
     assert main(["fit", "-c", str(FIRST_RUN / "config.yaml"), "--ckpt_path", last, "--trainer.max_epochs=3"]) == 0
 
 
+def test_a_checkpoint_that_nobody_typed_wins_and_says_so(toy, capsys):
+    assert main(["fit", "-c", toy]) == 0
+    last = str(FIRST_RUN / "checkpoints/last.ckpt")
+    assert main(["fit", "-c", toy, "--ckpt_path", last, "--trainer.max_epochs=2"]) == 0
+    resumed = "runs/toy/version_1/config.yaml"
+    capsys.readouterr()
+    assert main(["fit", "-c", resumed, "--init_from", "start.pth"]) == 0
+    assert f"init_from start.pth: not read, the run goes on from {last}" in capsys.readouterr().out.splitlines()
+
+
 def test_contradictions_are_one_line(toy, capsys):
     assert main(["fit", "-c", toy]) == 0
     last = str(FIRST_RUN / "checkpoints/last.ckpt")
@@ -108,10 +118,10 @@ def test_files_that_are_no_weights_are_one_line(toy, capsys):
     torch.save({"unknown": torch.ones(2)}, "foreign.pth")
     for name, line in (
         ("absent.pth", "no such file"),
-        ("text.pth", "truncated, corrupt, or not plain weights"),
+        ("text.pth", "not a checkpoint (a text file)"),
         ("foreign.pth", "nothing taken"),
     ):
-        assert fails(capsys, "fit", "-c", toy, "--init_from", name).startswith(f"init_from {name}: {line}")
+        assert fails(capsys, "fit", "-c", toy, "--init_from", name).startswith(f"{name}: {line}")
 
 
 def test_the_option_is_documented_where_it_works(toy, capsys):

@@ -39,28 +39,32 @@ def check(section: Namespace, command: str, given: Mapping[str, str]) -> None:
         return
     if command != "fit":
         raise ConfigError(f"{FLAG} starts training: give {command} the trained weights with --ckpt_path")
-    if section.get("ckpt_path"):
-        source = given.get("ckpt_path", "--ckpt_path")
-        where = "" if source == "--ckpt_path" else f" (from {source})"
+    # A run that SLURM starts again has a checkpoint that nobody gave.
+    if section.get("ckpt_path") and "ckpt_path" in given:
+        where = "" if given["ckpt_path"] == "--ckpt_path" else f" (from {given['ckpt_path']})"
         raise ConfigError(
             f"{FLAG} {section[KEY]} and --ckpt_path {section.ckpt_path}{where}: the first starts a run from "
             "weights, the second goes on with a run: give one of them"
         )
 
 
-def start(model: LitBase, section: Namespace) -> str | None:
+def start(model: LitBase, section: Namespace, given: Mapping[str, str]) -> str | None:
     """Start from the weights of the file, unless a checkpoint brings the run's own.
 
     Args:
         model: Module that will be trained.
         section: Configuration of ``fit``.
+        given: Flag or file that gives each setting.
 
     Returns:
-        A line on what was taken, None if there is no file to start from.
+        A line on what was taken, or that a flag was not followed; None if there is nothing to tell.
 
     Raises:
         CheckpointError: The file cannot be read, or nothing in it fits.
     """
-    if section.get(KEY) is None or section.get("ckpt_path"):
+    if section.get(KEY) is None:
         return None
+    if section.get("ckpt_path"):
+        skipped = f"{KEY} {section[KEY]}: not read, the run goes on from {section.ckpt_path}"
+        return skipped if given.get(KEY) == FLAG else None
     return model.start_from(section[KEY]).line

@@ -144,6 +144,7 @@ class SuiteCLI(LightningCLI):
 
         Replaces Lightning's method of the same name, in which the checkpoint beats flags too.
         """
+        init_from.check(self.section, self.config.subcommand, self.given)
         word = self.section.get("ckpt_path")
         if not word or word in ("hpc", "registry"):
             return
@@ -180,10 +181,8 @@ class SuiteCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Refuse mistakes that the parser accepts silently, then take the run's folder.
 
-        The mistakes are a value for a setting that the data decides, pictures of another size than the network's, and
-        weights to start from where a checkpoint brings them.
+        The mistakes are a value for a setting that the data decides, and pictures of another size than the network's.
         """
-        init_from.check(self.section, self.config.subcommand, self.given)
         for name in self.links.names:
             source = self.given.get(f"model.{name}")
             if source is not None:
@@ -224,7 +223,7 @@ class SuiteCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Start from the weights of ``--init_from``, in every process."""
-        line = init_from.start(self.model, self.section)
+        line = init_from.start(self.model, self.section, self.given)
         if line is not None:
             say(line)
 
