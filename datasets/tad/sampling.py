@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from vision_suite.drafts import write_whole
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.video.store import write_whole
 
 METADATA = "features.json"
 NEEDED = ("fps", "stride", "clip", "offset")
