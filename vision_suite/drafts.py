@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO, cast
 
 from vision_suite.errors import storage_error
 
@@ -19,19 +20,20 @@ def draft_of(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, shared: bool = False) -> Iterator[BinaryIO]:
     """Open the draft of a file for writing; when the block ends, it is on the disk and takes the file's place.
 
     If the block fails or is interrupted, the earlier file stays as it was and the draft is removed.
 
     Args:
         path: The file; its folder is made if it is missing.
+        shared: True if several processes may write the file at the same time: each has a draft of its own.
 
     Raises:
         OSError: The draft cannot be made, written or renamed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = draft_of(path)
+    draft = draft_of(path.with_name(f".{path.name}.{os.getpid()}")) if shared else draft_of(path)
     draft.unlink(missing_ok=True)
     with open(draft, "xb", buffering=0) as file:
         try:
@@ -60,10 +62,32 @@ def write_whole(path: Path, contents: str | bytes) -> None:
     """
     data = contents.encode("utf-8") if isinstance(contents, str) else contents
     try:
-        with replacing(path) as file:
+        with replacing(path, shared=True) as file:
             write_all(file, memoryview(data))
     except OSError as error:
         raise storage_error(error, path, len(data)) from error
+
+
+@contextlib.contextmanager
+def replacing_text(path: Path) -> Iterator[TextIO]:
+    """Open the draft of a text file in UTF-8, as `replacing` does; line ends are written as they are given."""
+    with replacing(path, shared=True) as file:
+        stream = io.TextIOWrapper(io.BufferedWriter(cast(io.RawIOBase, file)), encoding="utf-8", newline="")
+        yield stream
+        stream.flush()
+        stream.detach().detach()
+
+
+def move_whole(source: Path, target: Path) -> None:
+    """Put a finished file in the place of another on the same disk, in one step.
+
+    Raises:
+        OSError: It cannot be moved; both files are as they were.
+    """
+    with open(source, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(source, target)
+    _sync_folder(target.parent)
 
 
 def write_all(file: BinaryIO, data: memoryview) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_warn
 
+from vision_suite.drafts import write_whole
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.video.store import write_whole
 
 METADATA = "features.json"
 NEEDED = ("fps", "stride", "clip", "offset")

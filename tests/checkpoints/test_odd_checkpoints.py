@@ -137,7 +137,7 @@ FILES = {
     "safetensors": (safetensors, "fit --init_from"),
     "bare weights": (lambda good: torch_bytes({"weight": torch.ones(3)}), "fit --init_from"),
     "weights below model": (lambda good: torch_bytes({"model": {"weight": torch.ones(3)}}), "fit --init_from"),
-    "a tensor": (lambda good: torch_bytes(torch.ones(3)), "it holds one value of type Tensor"),
+    "a tensor": (lambda good: torch_bytes(torch.ones(3)), "it holds a single Tensor"),
     "settings alone": (lambda good: torch_bytes({"width": 6}), "it has no state_dict"),
     "old torch": (
         lambda good: torch_bytes({"weight": torch.ones(3)}, _use_new_zipfile_serialization=False), "fit --init_from"
@@ -249,7 +249,7 @@ def test_another_optimizer(here, capsys):
     "change",
     [
         at("wide", "hyper_parameters", "width"),
-        at(8, "hyper_parameters", "width"),
+        at(24, "hyper_parameters", "width"),
         at(torch.ones(7), "state_dict", "model.embed.weight"),
         at([], "hyper_parameters", "depth"),
     ],

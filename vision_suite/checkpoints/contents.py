@@ -40,9 +40,7 @@ def check_contents(contents: object, path: Path) -> None:
         CheckpointError: One line says what is wrong and what to do.
     """
     if not isinstance(contents, dict):
-        raise CheckpointError(
-            f"{path}: not a checkpoint of a run (it holds one value of type {type(contents).__name__})"
-        )
+        raise CheckpointError(f"{path}: not a checkpoint of a run (it holds a single {type(contents).__name__})")
     weights = f"start a training from its weights with fit --init_from {path}"
     if "state_dict" not in contents:
         if any(isinstance(value, Tensor) for _, value in _leaves(contents)):

@@ -210,7 +210,7 @@ def _verify(file: BinaryIO, size: int, path: Path) -> None:
 
 
 def _zip_damage(file: BinaryIO) -> str | None:
-    """What is wrong with a zip file that has no checksum as a whole; None if nothing is."""
+    """Damage of a zip file that has no checksum as a whole, None if there is none."""
     try:
         with zipfile.ZipFile(file) as archive:
             wrong = archive.testzip()

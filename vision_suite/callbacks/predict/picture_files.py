@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from vision_suite.callbacks.predict.store import Predictions
+from vision_suite.drafts import replacing_text
 from vision_suite.metrics.reid.distances import COSINE, cosine_blocks
 from vision_suite.metrics.reid.ranking import AnyFloats, nearest, row_blocks
 from vision_suite.types import Role
@@ -102,7 +103,7 @@ def write_rank_lists(
     """
     kept = []
     head = {"distance": f"{COSINE}, float32", "ties": "by position", "against": against, "top_k": top_k}
-    with target.open("w", encoding="utf-8") as file:
+    with replacing_text(target) as file:
         file.write(json.dumps(head, indent=1)[:-2] + ',\n "lists": [')
         for number, (row, near, distances) in enumerate(lists):
             found = [{"path": paths[n], "distance": round(float(d), 6)} for n, d in zip(near, distances, strict=True)]
@@ -126,8 +127,8 @@ def write_classes(predictions: Predictions, paths: Sequence[str], names: Sequenc
     classes, probability = predictions.columns["classes"], predictions.columns["probability"]
     ranks = range(1, classes.shape[1] + 1)
     with (
-        (folder / "classes.csv").open("w", newline="", encoding="utf-8") as table,
-        (folder / "classes.json").open("w", encoding="utf-8") as lines,
+        replacing_text(folder / "classes.csv") as table,
+        replacing_text(folder / "classes.json") as lines,
     ):
         writer = csv.writer(table)
         writer.writerow(["path", *(f"{word}_{rank}" for rank in ranks for word in ("class", "probability"))])

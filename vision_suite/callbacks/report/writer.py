@@ -21,6 +21,7 @@ from vision_suite.callbacks.report.base import ReportView, Shown, view_of
 from vision_suite.callbacks.report.training import panels, read_log
 from vision_suite.callbacks.run_dir import run_dir
 from vision_suite.datasets.base import BaseData
+from vision_suite.drafts import write_whole
 from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.base import LitBase, datamodule_of
 from vision_suite.types import Report
@@ -109,10 +110,10 @@ class ReportWriter(Callback):
         record |= {"checkpoint": None if trainer.ckpt_path is None else str(trainer.ckpt_path)}
         record |= {"vision_suite": __version__}
         text = json.dumps(record, indent=2, allow_nan=False)
-        (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        write_whole(folder / "metrics.json", text + "\n")
         files = view.files(report)
         for name, contents in files.items():
-            (folder / name).write_text(contents, encoding="utf-8")
+            write_whole(folder / name, contents)
         print_table(view, report, title)
         # This table is the one; Lightning would print all the numbers again.
         (trainer.test_loop if stage == "test" else trainer.validate_loop).verbose = False
