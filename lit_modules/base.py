@@ -130,7 +130,10 @@ class LitBase(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let the run's data compare themselves with the checkpoint where Lightning finds no state of their class."""
-        restore = None if self._trainer is None else getattr(self.data, "restore", None)  # maybe another package's data
+        try:
+            restore = getattr(self.data, "restore", None)  # the data may be another package's
+        except RuntimeError:  # no trainer, as in `load_from_checkpoint`
+            return
         if restore is not None:
             restore(checkpoint)
 
