@@ -114,12 +114,12 @@ class BaseData(LightningDataModule, ABC):
 
     @property
     def fact_contents(self) -> dict[str, Any]:
-        """Contents of each declared fact in plain values: labels by index, or the fact itself."""
+        """Contents of each declared fact in plain values: labels by index where it counts something, or its value."""
         found = {name: self._fact_content(name) for name in self.declared_facts()}
         return {name: content for name, content in found.items() if is_plain(content)}
 
     def _fact_content(self, name: str) -> Any:
-        """Contents of a fact; a subclass gives the labels by index where an index has a meaning of its own."""
+        """Content of a fact: a subclass gives the labels by index where an index has a meaning of its own."""
         return list(self.class_names) if name in self.class_facts else getattr(self, name)
 
     @abstractmethod
