@@ -1,5 +1,6 @@
 """Files of weights as other code writes them are read; what is none, or would run code, is one line."""
 
+import doctest
 import os
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 
 from vision_suite.checkpoints import files
 from vision_suite.errors import CheckpointError
-from vision_suite.weights import init_from
+from vision_suite.weights import init_from, start
 from vision_suite.weights.reading import read_weights
 
 
@@ -53,8 +54,8 @@ def test_every_form_gives_the_same_weights(form, legacy, tmp_path):
     path = tmp_path / "weights.bin"
     torch.save(FORMS[form], path, _use_new_zipfile_serialization=not legacy)
     network = Nested()
-    start = init_from(network, path)
-    assert (start.missing, start.layout) == ((), "own names")
+    started = init_from(network, path)
+    assert (started.missing, started.layout) == ((), "own names")
     tolerance = 1e-3 if form == "half precision" else 0
     for name, value in network.state_dict().items():
         torch.testing.assert_close(value.float(), weights()[name].to(value.dtype).float(), rtol=0, atol=tolerance)
@@ -71,12 +72,12 @@ def test_safetensors_by_name_or_content(name, tmp_path):
 def test_the_record_names_file_and_counts(tmp_path):
     path = tmp_path / "weights.pth"
     torch.save({**weights(classes=5), "extra.a": torch.ones(1), "extra.b": torch.ones(1)}, path)
-    start = init_from(Nested(), path)
-    assert start.line == (
+    started = init_from(Nested(), path)
+    assert started.line == (
         f"init_from {path} (own names): took 7 of 11 tensors (trunk 7); left out head.weight (5x4, here 3x4), "
         "head.bias (5, here 3), extra.* (2 tensors); not in the file, initialised as configured: head.* (2 tensors)"
     )
-    record = start.record()
+    record = started.record()
     assert record["file"] == str(path)
     assert len(record["sha256"]) == 64
     assert record["taken"] == {"trunk": 7}
@@ -157,3 +158,8 @@ def test_any_cut_is_one_line(form, tmp_path):
         path.write_bytes(whole[:length])
         with pytest.raises(CheckpointError):
             read_weights(path)
+
+
+def test_the_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert doctest.testmod(start) == doctest.TestResults(failed=0, attempted=5)
