@@ -51,6 +51,7 @@ class LitCSA(LitBase):
     """
 
     data: TADSource
+    start_only = ("xavier", "csa.init")
 
     @takes_old_names
     def __init__(

@@ -34,6 +34,8 @@ class LitDCAL(LitBase):
         network: Arguments of `vision_suite.models.dcal.DCAL`.
     """
 
+    start_only = ("pretrained", "glca.copy", "loss.initial_log_variance")
+
     @takes_old_names
     def __init__(
         self,

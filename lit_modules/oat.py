@@ -51,6 +51,8 @@ class LitOAT(LitBase):
     """
 
     data: ScanpathSource
+    # Checkpoints hold the table of positions, or the learnt code that starts at sigma.
+    start_only = ("pretrained", "position", "sigma")
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from vision_suite.errors import storage_error
+from vision_suite.errors import STORAGE, storage_error
 
 DRAFT = ".draft"
 
@@ -37,11 +37,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         try:
             yield file
             os.fsync(file.fileno())
-            if os.fstat(file.fileno()).st_ino != os.stat(draft).st_ino:
+            if not _is(draft, file):
                 raise FileExistsError(f"another process writes {path} at the same time")
             os.replace(draft, path)
         except BaseException:
-            _remove(draft, file.fileno())
+            with contextlib.suppress(OSError):  # else the next writer removes it
+                if _is(draft, file):
+                    draft.unlink()
             raise
     _sync_folder(path.parent)
 
@@ -64,6 +66,31 @@ def write_whole(path: Path, contents: str | bytes) -> None:
         raise storage_error(error, path, len(data)) from error
 
 
+@contextlib.contextmanager
+def drafted(path: Path) -> Iterator[Path]:
+    """A draft to write by any means, which takes the file's place when the block ends, and vanishes if it fails.
+
+    Unlike `replacing` it does not wait for the disk: for files that can be made again.
+
+    Args:
+        path: The file.
+
+    Raises:
+        StorageError: The disk is full or the folder is read-only; the earlier file is unchanged.
+    """
+    draft = draft_of(path)
+    try:
+        yield draft
+        os.replace(draft, path)
+    except OSError as error:
+        if error.errno in STORAGE:
+            raise storage_error(error, path) from error
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
 def write_all(file: BinaryIO, data: memoryview) -> None:
     """Write every byte to an unbuffered file, whose ``write`` may take fewer at a time.
 
@@ -74,11 +101,9 @@ def write_all(file: BinaryIO, data: memoryview) -> None:
         data = data[file.write(data) :]
 
 
-def _remove(draft: Path, descriptor: int) -> None:
-    """Remove a draft if it is still the file that was opened; where that fails, the next writer removes it."""
-    with contextlib.suppress(OSError):
-        if os.fstat(descriptor).st_ino == os.stat(draft).st_ino:
-            draft.unlink()
+def _is(path: Path, file: BinaryIO) -> bool:
+    """True if an open file still lies at a path."""
+    return path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino
 
 
 def _sync_folder(folder: Path) -> None:

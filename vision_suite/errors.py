@@ -26,6 +26,10 @@ class CheckpointError(SuiteError, ValueError):
     """A checkpoint is truncated, of another class, or holds settings this version does not know."""
 
 
+class TrainingError(SuiteError, RuntimeError):
+    """Training cannot go on: the loss or the weights are not finite."""
+
+
 class ExportError(SuiteError, RuntimeError):
     """A network cannot be written in an exchange format, or what was written gives other outputs."""
 

@@ -28,8 +28,11 @@ def find_bad(paths: Sequence[str]) -> list[BadPicture]:
     bad = check_pictures(unique, available_cores())
     memo.parent.mkdir(parents=True, exist_ok=True)
     draft = memo.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps([[b.path, b.reason] for b in bad]), encoding="utf-8")
-    draft.replace(memo)  # whole or not at all, even if another process writes it too
+    try:
+        draft.write_text(json.dumps([[b.path, b.reason] for b in bad]), encoding="utf-8")
+        draft.replace(memo)  # whole or not at all, even if another process writes it too
+    finally:
+        draft.unlink(missing_ok=True)  # a part of it, on a full disk
     return bad
 
 

@@ -148,9 +148,7 @@ class RunRecord(SaveConfigCallback):
         return f"{at}; go on from {files[0]} with: vision-suite fit --ckpt_path {self.file.folder}"
 
 
-def start_of(
-    trainer: Trainer, stage: str, seed: int | bool | None, checkpoint: str | None
-) -> dict[str, object]:
+def start_of(trainer: Trainer, stage: str, seed: int | bool | None, checkpoint: str | None) -> dict[str, object]:
     """Record of a run that starts, in plain containers."""
     data = datamodule_of(trainer)
     return {

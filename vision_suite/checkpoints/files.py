@@ -95,15 +95,23 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is damaged or no such checkpoint; one line says what is wrong and what to do.
     """
-    verify(path)
-    zipped = zipfile.is_zipfile(path)
-    try:
-        contents = torch.load(path, weights_only=True, map_location="cpu", mmap=zipped)
-    except Exception as error:  # a file of another kind makes the reader fail in any way
-        raise CheckpointError(f"{path}: {describe(path, error)}") from error
+    contents = load(path)
     check_contents(contents, path)
     found: dict[str, Any] = contents
     return found
+
+
+def load(path: Path) -> Any:
+    """Read any file of ``torch.save``: verified, as plain data on the CPU.
+
+    Raises:
+        CheckpointError: The file is damaged, no such file, or holds code.
+    """
+    verify(path)
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # a file of another kind makes the reader fail in any way
+        raise CheckpointError(f"{path}: {describe(path, error)}") from error
 
 
 class _Sealed:
@@ -208,6 +216,11 @@ def _zip_damage(file: BinaryIO) -> str | None:
             wrong = archive.testzip()
             if wrong is not None:
                 return f"the checksum of {wrong} is wrong"
+            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+            marked = any(MARK.encode() in archive.read(name) for name in names)
+            # Contents saved again by torch.save end as its files do; no cut and no flipped byte gives that.
+            if marked and not _ends_plainly(file):
+                return "the checksum at its end is missing"
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -219,6 +232,13 @@ def _zip_damage(file: BinaryIO) -> str | None:
     ) as error:
         return " ".join(str(error).split()) or type(error).__name__
     return None
+
+
+def _ends_plainly(file: BinaryIO) -> bool:
+    """True if the last bytes are the end of a zip file without a comment."""
+    file.seek(-END_SIZE, os.SEEK_END)
+    end = file.read()
+    return end.startswith(END) and end.endswith(b"\0\0")
 
 
 def _checksum(file: BinaryIO, size: int) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,14 @@ from pytorch_lightning.utilities import rank_zero_info
 
 from vision_suite import __version__
 from vision_suite.callbacks.report.base import ReportView, Shown, view_of
+from vision_suite.callbacks.report.training import read_log
 from vision_suite.callbacks.run_dir import run_dir
 from vision_suite.datasets.base import BaseData
+from vision_suite.drafts import drafted, write_whole
 from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.base import LitBase, datamodule_of
 from vision_suite.types import Report
-from vision_suite.viz.training import Series, training_curves
+from vision_suite.viz.training import training_curves
 
 
 class ReportWriter(Callback):
@@ -91,10 +91,10 @@ class ReportWriter(Callback):
         record |= {"checkpoint": None if trainer.ckpt_path is None else str(trainer.ckpt_path)}
         record |= {"vision_suite": __version__}
         text = json.dumps(record, indent=2, allow_nan=False)
-        (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        write_whole(folder / "metrics.json", text + "\n")
         files = view.files(report)
         for name, contents in files.items():
-            (folder / name).write_text(contents, encoding="utf-8")
+            write_whole(folder / name, contents)
         print_table(view, report, title)
         # This table is the one; Lightning would print all the numbers again.
         (trainer.test_loop if stage == "test" else trainer.validate_loop).verbose = False
@@ -110,7 +110,8 @@ class ReportWriter(Callback):
 
     def _show(self, trainer: Trainer, picture: Image.Image, name: str, folder: Path) -> None:
         """Save a picture and hand it to Weights & Biases."""
-        picture.save(folder / f"{name}.png")
+        with drafted(folder / f"{name}.png") as draft:
+            picture.save(draft, format="PNG")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image(key=f"{folder.name}/{name}" if name != "training" else name, images=[picture])
@@ -171,23 +172,3 @@ def _name(protocol: Mapping[str, Any]) -> str:
     if "root" not in protocol:
         return "data"
     return f"{protocol.get('layout', 'data')} {'/'.join(Path(protocol['root']).parts[-2:])}"
-
-
-def read_log(folder: Path) -> dict[str, Series]:
-    """Steps and values of each column of a run's ``metrics.csv``, after those of earlier parts (``metrics-1.csv`` ...).
-
-    A step that a resumed run repeated counts as the resumed run logged it.
-    """
-    parts = sorted(folder.glob("metrics-*.csv"), key=lambda path: (len(path.name), path.name))
-    found: dict[str, dict[float, float]] = defaultdict(dict)
-    for path in [*parts, folder / "metrics.csv"]:
-        if not path.is_file():
-            continue
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                step = float(row.get("step") or "nan")
-                for key, text in row.items():
-                    if text and "/" in key:
-                        found[key][step] = float(text)
-    series = {key: sorted(points.items()) for key, points in found.items()}
-    return {key: (np.array([s for s, _ in p]), np.array([v for _, v in p])) for key, p in series.items()}

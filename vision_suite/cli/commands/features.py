@@ -71,13 +71,14 @@ def _sequences(
 ) -> tuple[int, int, dict[str, str]]:
     from vision_suite.checkpoints.files import read
     from vision_suite.datasets.roots import resolve_root
-    from vision_suite.extract.sequences import extract_sequences, recognizer_from
+    from vision_suite.extract.sequences import SequenceInput, extract_sequences, recognizer_from
 
     if options.checkpoint is None:
         raise ConfigError("--sequences needs --checkpoint, a checkpoint of LitRecognizer")
     if options.stride < 1:
         raise ConfigError(f"stride={options.stride} must be at least 1")
-    network = recognizer_from(read(options.checkpoint), options.checkpoint)
-    source = resolve_root(str(options.sequences))
-    done = extract_sequences(network, source, options.output, options.stride, str(options.checkpoint), progress)
+    contents = read(options.checkpoint)
+    network, prepare = recognizer_from(contents, options.checkpoint), SequenceInput.of(contents)
+    source, origin = resolve_root(str(options.sequences)), str(options.checkpoint)
+    done = extract_sequences(network, source, options.output, options.stride, origin, progress, prepare)
     return done.written, done.present, done.failed

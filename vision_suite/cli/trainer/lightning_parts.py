@@ -123,6 +123,26 @@ PARTS = (
         "f51a9b5b58a16855",
         "relied on by SaveBeforeStop: checkpoint callbacks run last",
     ),
+    Part(
+        "pytorch_lightning.trainer.connectors.logger_connector.logger_connector._LoggerConnector.update_train_step_metrics",
+        "44584c0c55de3464",
+        "relied on by LogKeeper: the row of a step",
+    ),
+    Part(
+        "pytorch_lightning.trainer.connectors.logger_connector.logger_connector._LoggerConnector.log_metrics",
+        "ac6f000b838713fb",
+        "relied on by LogKeeper: the row of an epoch",
+    ),
+    Part(
+        "lightning_fabric.loggers.csv_logs._ExperimentWriter._check_log_dir_exists",
+        "e1857e769882eb8d",
+        "replaced by RowWriter: earlier files stay",
+    ),
+    Part(
+        "lightning_fabric.loggers.csv_logs._ExperimentWriter._record_new_keys",
+        "b9a8cbc7e985ae06",
+        "relied on by RowWriter: the columns",
+    ),
 )
 
 

@@ -20,6 +20,7 @@ from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
+from pytorch_lightning.utilities import rank_zero_only
 
 from vision_suite.errors import ProcessError, Stopped, SuiteError
 from vision_suite.faults import BY_SIGNAL
@@ -44,6 +45,11 @@ def join(trainer: Trainer) -> None:
     """Wait for the other processes that a trainer started; see `Launcher.join`."""
     if isinstance(launcher := trainer.strategy.launcher, Launcher):
         launcher.join()
+
+
+def is_first() -> bool:
+    """True in the process that writes the files of a run, known from the environment before the group exists."""
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
 class KeptHandlers(_SignalConnector):

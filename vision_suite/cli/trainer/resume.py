@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.utilities import rank_zero_only
-
 from vision_suite.cli.configs import experiment_of, is_inline
 from vision_suite.cli.trainer import arguments
 from vision_suite.cli.trainer.checkpoint import best_of, readable
+from vision_suite.cli.trainer.processes import is_first
 from vision_suite.errors import CheckpointError, ConfigError
 from vision_suite.runs.record import FIT, Run, read_run, slurm_job
 from vision_suite.runs.search import Experiment, newest, only_experiment, run_of, runs_of
@@ -121,7 +120,7 @@ def _source(command: str, given: Mapping[str, Any], start: Start) -> _Source | N
 def _from(source: _Source, start: Start, root: Path) -> Start:
     """The start from a checkpoint: on the configuration of its run where that is continued or none was named."""
     run, argv, experiment, notes = source.run, start.argv, start.experiment, list(source.notes)
-    if source.continues and run is not None and run.is_alive and rank_zero_only.rank == 0:
+    if source.continues and run is not None and run.is_alive and is_first():
         process = run.record["process"]["pid"]
         raise CheckpointError(f"{run.folder} is still being trained, by process {process}: stop that first")
     own = run is not None and run.config is not None and (source.continues or not start.configurations)
