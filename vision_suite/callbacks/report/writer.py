@@ -21,7 +21,7 @@ from vision_suite.callbacks.report.base import ReportView, Shown, view_of
 from vision_suite.callbacks.report.training import panels, read_log
 from vision_suite.callbacks.run_dir import run_dir
 from vision_suite.datasets.base import BaseData
-from vision_suite.drafts import write_whole
+from vision_suite.drafts import drafted, write_whole
 from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.base import LitBase, datamodule_of
 from vision_suite.types import Report
@@ -129,7 +129,8 @@ class ReportWriter(Callback):
 
     def _show(self, trainer: Trainer, picture: Image.Image, name: str, folder: Path) -> None:
         """Save a picture and hand it to Weights & Biases."""
-        picture.save(folder / f"{name}.png")
+        with drafted(folder / f"{name}.png") as draft:
+            picture.save(draft, format="PNG")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image(key=f"{folder.name}/{name}" if name != "training" else name, images=[picture])

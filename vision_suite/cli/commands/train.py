@@ -15,6 +15,7 @@ from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.cli.trainer import arguments
 from vision_suite.cli.trainer.classes import import_everything, import_named
 from vision_suite.cli.trainer.plugins import import_plugins
+from vision_suite.cli.trainer.processes import join
 from vision_suite.cli.trainer.progress import NothingLeft
 from vision_suite.cli.trainer.resume import prepare
 from vision_suite.cli.trainer.slurm import requeue
@@ -25,7 +26,7 @@ from vision_suite.errors import CheckpointError, ConfigError, Stopped, TrainingE
 def main(argv: Sequence[str]) -> int:
     """Run a trainer command and return 0; see `run`."""
     try:
-        run(argv)
+        join(run(argv).trainer)
     except NothingLeft as end:
         say(str(end))
     return 0

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import torch.distributed as dist
 from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
@@ -29,6 +28,8 @@ from vision_suite.faults import BY_SIGNAL
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 10.0
 FAILURE_SECONDS = 3.0
+KILL_SECONDS = 3.0
+EXIT_SECONDS = 60.0
 
 
 def with_own_parts(trainer: Trainer) -> Trainer:
@@ -38,6 +39,12 @@ def with_own_parts(trainer: Trainer) -> Trainer:
     if type(launcher) is _SubprocessScriptLauncher:
         trainer.strategy._launcher = Launcher(launcher.cluster_environment, launcher.num_processes, launcher.num_nodes)
     return trainer
+
+
+def join(trainer: Trainer) -> None:
+    """Wait for the other processes that a trainer started; see `Launcher.join`."""
+    if isinstance(launcher := trainer.strategy.launcher, Launcher):
+        launcher.join()
 
 
 def is_first() -> bool:
@@ -67,31 +74,45 @@ class Launcher(_SubprocessScriptLauncher):
         _set_num_threads_if_needed(num_processes=self.num_processes)
         if not self.procs:
             return function(*args, **kwargs)
-        ended = threading.Event()
-        threading.Thread(target=self._watch, args=(ended,), daemon=True, name="processes").start()
+        self.ended = threading.Event()
+        self.found: ProcessError | None = None
+        threading.Thread(target=self._watch, daemon=True, name="processes").start()
         try:
-            result = function(*args, **kwargs)
+            return function(*args, **kwargs)
         except BaseException as error:
-            ended.set()
-            failure = self._failure(0.0 if isinstance(error, Stopped | SuiteError) else FAILURE_SECONDS)
-            self._end(error.signal if isinstance(error, Stopped) else signal.SIGTERM)
+            self.ended.set()
+            if isinstance(error, Stopped):
+                failure = self.found  # None: a signal from outside, which the other processes may have received too
+            else:
+                failure = None if isinstance(error, SuiteError) else self._failure(FAILURE_SECONDS)
+            self.kill(error.signal if isinstance(error, Stopped) else signal.SIGTERM)
+            # One that waits for this process in an exchange runs no handler; it has nothing to save or to say.
+            self._wait(KILL_SECONDS)
             if failure is not None:
                 raise failure from error
             raise
-        ended.set()
-        self._wait()
-        if (failure := self._failure()) is not None:
-            raise failure
-        return result
 
-    def _watch(self, ended: threading.Event) -> None:
+    def join(self) -> None:
+        """Wait for the other processes after all work is done.
+
+        Raises:
+            ProcessError: One of them failed at its end.
+        """
+        if self.procs:
+            self.ended.set()
+            self._wait(EXIT_SECONDS)
+            if (failure := self._failure()) is not None:
+                raise failure
+
+    def _watch(self) -> None:
         """Bring this process to its end when another one has failed, even out of a wait that would never end."""
-        while not ended.wait(POLL_SECONDS):
+        while not self.ended.wait(POLL_SECONDS):
             if (failure := self._failure()) is None:
                 continue
-            if not ended.wait(FAILURE_SECONDS):  # else the failed exchange has ended it
+            if not self.ended.wait(FAILURE_SECONDS):  # else the failed exchange has ended it
+                self.found = failure
                 os.kill(os.getpid(), signal.SIGTERM)
-            if not ended.wait(GRACE_SECONDS):
+            if not self.ended.wait(GRACE_SECONDS):
                 self.kill(signal.SIGKILL)
                 sys.stderr.write(f"vision-suite: error: {failure}\n")
                 sys.stderr.flush()
@@ -113,16 +134,9 @@ class Launcher(_SubprocessScriptLauncher):
                 return None
             time.sleep(POLL_SECONDS)
 
-    def _end(self, number: int) -> None:
-        """Send a signal to all other processes, wait for them, and kill those that do not end."""
-        self.kill(number)
-        if dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo":
-            # They may wait for this process in an exchange, where no Python handler runs; its end breaks the exchange.
-            threading.Thread(target=dist.destroy_process_group, daemon=True).start()
-        self._wait()
-
-    def _wait(self) -> None:
-        end = time.monotonic() + GRACE_SECONDS
+    def _wait(self, seconds: float) -> None:
+        """Wait for all other processes, and kill those that take longer."""
+        end = time.monotonic() + seconds
         while any(child.poll() is None for child in self.procs) and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
         for child in self.procs:
