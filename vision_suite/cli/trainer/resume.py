@@ -27,7 +27,7 @@ OTHERS = ("hpc", "registry")  # words of Lightning
 
 @dataclass(frozen=True)
 class Start:
-    """What a trainer command starts from.
+    """Beginning of a trainer command.
 
     Attributes:
         argv: Command and options for the parser; a word or a folder in ``--ckpt_path`` has become a file.
