@@ -124,8 +124,8 @@ class LitBase(pl.LightningModule):
     def start_from(self, path: str | Path) -> Initialised:
         """Copy the weights of a file into the network, as `vision_suite.weights.init_from` does.
 
-        The network is ``self.model``, or the module itself where there is none. Parts of training, such as learnt weights of
-        losses, are not taken.
+        The network is ``self.model``, or the module itself where there is none. Parts of training, such as learnt
+        weights of losses, are not taken.
 
         Args:
             path: A checkpoint, a state dict, or a file of a layout that the network knows.

@@ -111,7 +111,7 @@ def init_from(network: nn.Module, path: str | Path) -> Initialised:
     if not any(value.ndim for value in values.values()):
         raise CheckpointError(
             f"{path} ({reading.layout}): nothing taken: left out "
-            f"{_shortened([f'{name} ({why})' for name, why in left_out.items()])}: choose the file's network and sizes"
+            f"{_shortened([f'{name} ({why})' for name, why in left_out.items() if why != NO_PLACE])}: choose the file's network and sizes"
         )
     network.load_state_dict(values, strict=False)
     copies: Mapping[str, str] = getattr(network, "copies", {})
