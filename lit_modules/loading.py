@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from vision_suite.checkpoints.files import read
 from vision_suite.renamed import with_new_names
 
 
@@ -25,10 +26,13 @@ def with_renamed_settings(
 
     Returns:
         The checkpoint, a stream if it held old names; and the settings.
+
+    Raises:
+        CheckpointError: The file is damaged, or no checkpoint of a run.
     """
     if not isinstance(source, str | Path) or not zipfile.is_zipfile(source):
         return source, with_new_names(model, settings)
-    contents = torch.load(source, weights_only=True, map_location="cpu", mmap=True)
+    contents = read(Path(source))
     stored = contents.get("hyper_parameters") or {}
     renamed, given = with_new_names(model, stored), with_new_names(model, settings)
     for name, value in given.items():

@@ -14,6 +14,7 @@ from synthetic import write_market
 from synthetic_sets import write_cub
 from torch import nn
 
+from vision_suite import export
 from vision_suite.cli import main
 from vision_suite.cli.commands.export import load_network
 from vision_suite.datasets.fgvc.data import FGVCData
@@ -159,6 +160,41 @@ def test_the_same_network_without_the_fault_is_kept(tmp_path):
     assert (parity.pictures, parity.near_ties) == (4, 0)
     assert max(parity.worst.values()) < 1e-6
     assert load_exported(tmp_path / "net.pt2")[1]["a"] == [1, "b"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_file_holds_the_distances_that_were_found(kind, tmp_path):
+    """They are those of a comparison made again with the file."""
+    path = tmp_path / ("net.pt2" if kind == "torch_export" else "net.onnx")
+    network = Small()
+    found = export_network(network, path, kind, {}, batches=[3, 1], tolerance=1e-3)
+    run, metadata = load_exported(path)
+    assert metadata["parity"] == {
+        "pictures": 4, "near_ties": 0, "worst": found.worst, "tolerance": 1e-3, "batches": [3, 1],
+    }  # fmt: skip
+    again = compare(network.inference, run, network.image_size, network.num_queries, [3, 1], 1e-3)
+    assert again.worst == pytest.approx(found.worst, rel=0.5, abs=1e-7)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_program_that_is_not_the_one_compared_is_refused(kind, tmp_path, monkeypatch):
+    """The metadata is written after the comparison, by writing the file again."""
+    path = tmp_path / ("net.pt2" if kind == "torch_export" else "net.onnx")
+    save, calls = export._save, []
+
+    def save_another(saver, draft, metadata):
+        calls.append(draft)
+        network = export.Graph(Small())
+        with torch.no_grad():
+            network.network.score.weight += 1.0
+        other = export._tracer(kind)(network.eval(), ["feature", "rollout"])
+        save(saver if len(calls) == 1 else other, draft, metadata)
+
+    monkeypatch.setattr(export, "_save", save_another)
+    with pytest.raises(ExportError, match="differs from the one compared"):
+        export_network(Small(), path, kind, {})
+    assert len(calls) == 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_network_that_cannot_be_traced_is_one_error(tmp_path):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO, cast
 
-from vision_suite.errors import storage_error
+from vision_suite.errors import STORAGE, storage_error
 
 DRAFT = ".draft"
 
@@ -19,29 +20,32 @@ def draft_of(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, shared: bool = False) -> Iterator[BinaryIO]:
     """Open the draft of a file for writing; when the block ends, it is on the disk and takes the file's place.
 
     If the block fails or is interrupted, the earlier file stays as it was and the draft is removed.
 
     Args:
         path: The file; its folder is made if it is missing.
+        shared: True if several processes may write the file at the same time: each has a draft of its own.
 
     Raises:
         OSError: The draft cannot be made, written or renamed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = draft_of(path)
+    draft = draft_of(path.with_name(f".{path.name}.{os.getpid()}")) if shared else draft_of(path)
     draft.unlink(missing_ok=True)
     with open(draft, "xb", buffering=0) as file:
         try:
             yield file
             os.fsync(file.fileno())
-            if os.fstat(file.fileno()).st_ino != os.stat(draft).st_ino:
+            if not _is(draft, file):
                 raise FileExistsError(f"another process writes {path} at the same time")
             os.replace(draft, path)
         except BaseException:
-            _remove(draft, file.fileno())
+            with contextlib.suppress(OSError):  # else the next writer removes it
+                if _is(draft, file):
+                    draft.unlink()
             raise
     _sync_folder(path.parent)
 
@@ -58,10 +62,56 @@ def write_whole(path: Path, contents: str | bytes) -> None:
     """
     data = contents.encode("utf-8") if isinstance(contents, str) else contents
     try:
-        with replacing(path) as file:
+        with replacing(path, shared=True) as file:
             write_all(file, memoryview(data))
     except OSError as error:
         raise storage_error(error, path, len(data)) from error
+
+
+@contextlib.contextmanager
+def replacing_text(path: Path) -> Iterator[TextIO]:
+    """Open the draft of a text file in UTF-8, as `replacing` does; line ends are written as they are given."""
+    with replacing(path, shared=True) as file:
+        stream = io.TextIOWrapper(io.BufferedWriter(cast(io.RawIOBase, file)), encoding="utf-8", newline="")
+        yield stream
+        stream.flush()
+        stream.detach().detach()
+
+
+def move_whole(source: Path, target: Path) -> None:
+    """Put a finished file in the place of another on the same disk, in one step.
+
+    Raises:
+        OSError: It cannot be moved; both files are as they were.
+    """
+    with open(source, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(source, target)
+    _sync_folder(target.parent)
+
+
+def drafted(path: Path) -> Iterator[Path]:
+    """A draft to write by any means, which takes the file's place when the block ends, and vanishes if it fails.
+
+    Unlike `replacing` it does not wait for the disk: for files that can be made again.
+
+    Args:
+        path: The file.
+
+    Raises:
+        StorageError: The disk is full or the folder is read-only; the earlier file is unchanged.
+    """
+    draft = draft_of(path)
+    try:
+        yield draft
+        os.replace(draft, path)
+    except OSError as error:
+        if error.errno in STORAGE:
+            raise storage_error(error, path) from error
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def write_all(file: BinaryIO, data: memoryview) -> None:
@@ -74,11 +124,9 @@ def write_all(file: BinaryIO, data: memoryview) -> None:
         data = data[file.write(data) :]
 
 
-def _remove(draft: Path, descriptor: int) -> None:
-    """Remove a draft if it is still the file that was opened; where that fails, the next writer removes it."""
-    with contextlib.suppress(OSError):
-        if os.fstat(descriptor).st_ino == os.stat(draft).st_ino:
-            draft.unlink()
+def _is(path: Path, file: BinaryIO) -> bool:
+    """True if an open file still lies at a path."""
+    return path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,19 +1,21 @@
 """Write a trained network as torch.export or ONNX, with its preprocessing, and prove that the outputs are the same.
 
 The written file is loaded again and compared with the network picture by picture, at several batch sizes, before it
-takes its place; a file that differs never does. Both formats take any batch size and keep rollout, top-k and the
-global-local branch inside the graph.
+takes its place; a file that differs never does. The distances found are stored in its metadata as ``parity``. Both
+formats take any batch size and keep rollout, top-k and the global-local branch inside the graph.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import logging
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -21,15 +23,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vision_suite.errors import ExportError, MissingDependencyError
+from vision_suite.drafts import move_whole
+from vision_suite.errors import ExportError, MissingDependencyError, storage_error
 from vision_suite.ops.attention import portable_attention
 
 Format = Literal["torch_export", "onnx"]
 Forward = Callable[[Tensor], dict[str, Tensor]]
+Saver = Callable[[Path, dict[str, object]], None]
 
 SUFFIXES: dict[Format, str] = {"torch_export": ".pt2", "onnx": ".onnx"}
 OPSET = 20
 METADATA = "metadata.json"
+VARYING = (METADATA, ".data/serialization_id")  # entries that depend on the metadata, the latter as a checksum
 OUTPUTS = {
     "feature": "(B, D) float32 of unit length: compare by 1 - cosine",
     "rollout": "(B, h, w) float32: accumulated attention of the class token to each patch",
@@ -91,32 +96,70 @@ def export_network(
     Raises:
         ExportError: The network cannot be traced, or the outputs differ; nothing is left at ``path`` by this call.
         MissingDependencyError: A package that the format needs is not installed.
+        StorageError: The disk is full or the folder is read-only.
     """
-    writer = _writer(kind)
+    tracer = _tracer(kind)
     graph = Graph(network)
     graph.eval()
     height, width = graph.image_size
     names = list(graph(torch.zeros(1, 3, height, width)))
-    described = {
+    described: dict[str, object] = {
         **metadata,
         "image": f"(B, 3, {height}, {width}) float32, prepared as 'preprocessing' says",
         "outputs": {name: OUTPUTS.get(name, "") for name in names},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-        draft = Path(folder) / path.name
+        compared, final = (Path(folder) / name / path.name for name in ("compared", "final"))
         try:
             # A reader of the file has PyTorch's operators, not this suite's.
             with warnings.catch_warnings(), torch.no_grad(), portable_attention():
                 warnings.simplefilter("ignore")
-                writer(graph, names, draft, described)
+                save = tracer(graph, names)
+                _save(save, compared, described)
+        except OSError as error:
+            raise storage_error(error, path) from error
         except Exception as error:  # tracing fails in as many ways as there is Python
             reason = " ".join(str(error).split())[:300]
             raise ExportError(f"the network cannot be written as {kind} ({type(error).__name__}: {reason})") from error
-        parity = compare(graph, load_exported(draft)[0], graph.image_size, graph.num_queries, batches, tolerance)
-        for file in sorted(Path(folder).iterdir()):
-            file.replace(path.parent / file.name)
+        parity = compare(graph, load_exported(compared)[0], graph.image_size, graph.num_queries, batches, tolerance)
+        described["parity"] = {**asdict(parity), "tolerance": tolerance, "batches": list(batches)}
+        try:
+            _save(save, final, described)
+            if _program(final, kind) != _program(compared, kind):
+                raise ExportError(f"the network written as {kind} again differs from the one compared: try once more")
+            for file in sorted(final.parent.iterdir()):
+                move_whole(file, path.parent / file.name)
+        except OSError as error:
+            raise storage_error(error, path) from error
     return parity
+
+
+def _save(save: Saver, path: Path, metadata: dict[str, object]) -> None:
+    """Save a traced network in a folder of its own."""
+    path.parent.mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        save(path, metadata)
+
+
+def _program(path: Path, kind: Format) -> dict[str, object]:
+    """Everything in a written file, and in files beside it, but its metadata."""
+    beside = {file.name: _sha256(file) for file in path.parent.iterdir() if file != path}
+    if kind == "torch_export":
+        with zipfile.ZipFile(path) as archive:
+            entries = {each.filename: (each.CRC, each.file_size) for each in archive.infolist()}
+        return {**beside, **{name: entry for name, entry in entries.items() if not name.endswith(VARYING)}}
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    del model.metadata_props[:]
+    return {**beside, path.name: hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Graph(nn.Module):
@@ -258,13 +301,13 @@ def _pictures(count: int, size: tuple[int, int], generator: torch.Generator) -> 
     return (F.interpolate(coarse, size, mode="bilinear") + 0.3 * fine).clamp(-2, 2)
 
 
-def _writer(kind: Format) -> Callable[[Graph, list[str], Path, dict[str, object]], None]:
-    """The function that writes a format, once the packages it needs are known to be there."""
+def _tracer(kind: Format) -> Callable[[Graph, list[str]], Saver]:
+    """The function that traces a network for a format, once the packages it needs are known to be there."""
     if kind == "torch_export":
-        return _write_torch_export
+        return _trace_torch_export
     for package in ("onnx", "onnxscript", "onnxruntime"):
         _need(package)
-    return _write_onnx
+    return _trace_onnx
 
 
 def _example(graph: Graph) -> tuple[tuple[Tensor], dict[str, dict[int, torch.export.Dim]]]:
@@ -273,13 +316,17 @@ def _example(graph: Graph) -> tuple[tuple[Tensor], dict[str, dict[int, torch.exp
     return (torch.zeros(2, 3, *graph.image_size),), {"image": {0: torch.export.Dim("batch", min=1)}}
 
 
-def _write_torch_export(graph: Graph, names: list[str], path: Path, metadata: dict[str, object]) -> None:
+def _trace_torch_export(graph: Graph, names: list[str]) -> Saver:
     example, dynamic = _example(graph)
     program = torch.export.export(graph, example, dynamic_shapes=dynamic)
-    torch.export.save(program, path, extra_files={METADATA: json.dumps(metadata)})
+
+    def save(path: Path, metadata: dict[str, object]) -> None:
+        torch.export.save(program, path, extra_files={METADATA: json.dumps(metadata)})
+
+    return save
 
 
-def _write_onnx(graph: Graph, names: list[str], path: Path, metadata: dict[str, object]) -> None:
+def _trace_onnx(graph: Graph, names: list[str]) -> Saver:
     example, dynamic = _example(graph)
     # Its registry of operators warns of every version it was not tested with.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -295,8 +342,12 @@ def _write_onnx(graph: Graph, names: list[str], path: Path, metadata: dict[str, 
     )
     if program is None:
         raise ExportError("the ONNX exporter gave nothing back")
-    program.model.metadata_props.update({name: json.dumps(value) for name, value in metadata.items()})
-    program.save(path)
+
+    def save(path: Path, metadata: dict[str, object]) -> None:
+        program.model.metadata_props.update({name: json.dumps(value) for name, value in metadata.items()})
+        program.save(path)
+
+    return save
 
 
 def _need(package: str) -> None:

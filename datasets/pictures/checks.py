@@ -12,6 +12,7 @@ from pytorch_lightning.utilities import rank_zero_info
 
 from vision_suite.datasets.loading import available_cores
 from vision_suite.datasets.pictures.images import BadPicture, check_pictures
+from vision_suite.drafts import write_whole
 
 REMEMBER_FROM = 1000  # pictures; checking fewer takes a second or two
 
@@ -26,10 +27,7 @@ def find_bad(paths: Sequence[str]) -> list[BadPicture]:
         return [BadPicture(path, reason) for path, reason in json.loads(memo.read_text(encoding="utf-8"))]
     rank_zero_info(f"Checking that {len(unique)} pictures can be read (once, until a file changes)")
     bad = check_pictures(unique, available_cores())
-    memo.parent.mkdir(parents=True, exist_ok=True)
-    draft = memo.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps([[b.path, b.reason] for b in bad]), encoding="utf-8")
-    draft.replace(memo)  # whole or not at all, even if another process writes it too
+    write_whole(memo, json.dumps([[b.path, b.reason] for b in bad]))
     return bad
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_suite.datasets.files import read_lines
+from vision_suite.drafts import write_whole
 from vision_suite.errors import DataError
 from vision_suite.types.tad import AnnotatedVideo, GroundTruth
 
@@ -142,7 +143,7 @@ def write_annotations(path: Path, videos: Sequence[Video]) -> None:
         {"nodeId": n, "nodeName": label, "parentId": 0, "parentName": "Root"} for n, label in enumerate(labels, start=1)
     ]
     contents["taxonomy"] = [root, *leaves]
-    path.write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(contents, indent=1) + "\n")
 
 
 def _load(path: Path) -> dict[str, object]:

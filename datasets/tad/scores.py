@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from vision_suite.drafts import write_whole
 from vision_suite.errors import DataError
 from vision_suite.types.arrays import Floats32
 
@@ -74,7 +75,7 @@ def read_scores(path: Path, videos: Sequence[str], classes: Sequence[str]) -> di
 def write_scores(path: Path, scores: dict[str, Floats32], classes: Sequence[str]) -> None:
     """Write scores (K,) by video in the JSON form that `read_scores` reads."""
     results = {video: [round(float(value), 6) for value in row] for video, row in scores.items()}
-    path.write_text(json.dumps({"results": results, "class": list(classes)}) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps({"results": results, "class": list(classes)}) + "\n")
 
 
 def _untrimmed_net(path: Path, videos: Sequence[str], classes: Sequence[str]) -> dict[str, Floats32]:

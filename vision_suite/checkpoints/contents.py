@@ -20,7 +20,10 @@ FORMAT = 2
 MARK = "vision_suite_checkpoint"  # key of the note that a checkpoint was written with a checksum
 VERSION = "pytorch-lightning_version"
 COUNTS = ("ready", "started", "processed", "completed")
-LOOP_STATES = ("state_dict", "epoch_loop.state_dict", "epoch_progress")
+LOOPS = {
+    "fit_loop": ("state_dict", "epoch_loop.state_dict", "epoch_progress"),
+    **dict.fromkeys(("validate_loop", "test_loop", "predict_loop"), ("state_dict",)),
+}
 KINDS: dict[object, str] = {Mapping: "a dict", list: "a list", str: "text"}
 # Entries of an optimiser's state that have the shape of their parameter.
 SHAPED = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
@@ -37,7 +40,7 @@ def check_contents(contents: object, path: Path) -> None:
         CheckpointError: One line says what is wrong and what to do.
     """
     if not isinstance(contents, dict):
-        raise CheckpointError(f"{path}: not a checkpoint of a run (it holds a {type(contents).__name__})")
+        raise CheckpointError(f"{path}: not a checkpoint of a run (it holds a single {type(contents).__name__})")
     weights = f"start a training from its weights with fit --init_from {path}"
     if "state_dict" not in contents:
         if any(isinstance(value, Tensor) for _, value in _leaves(contents)):
@@ -61,6 +64,8 @@ def check_contents(contents: object, path: Path) -> None:
             _expect(settings.get(name, ""), str, f"hyper_parameters[{name!r}]", path)
     for state in _expect(contents.get("callbacks", {}), Mapping, "callbacks", path).values():
         _expect(state, Mapping, "the state of a callback", path)
+    if contents.get("loops") is not None:
+        _check_loops(contents["loops"], contents[VERSION], path)
 
 
 def check_resumable(contents: Mapping[str, Any], path: Path) -> None:
@@ -96,13 +101,7 @@ def check_resumable(contents: Mapping[str, Any], path: Path) -> None:
         for group in _expect(state.get("param_groups"), list, "optimizer_states: param_groups", path):
             _expect(group, Mapping, "optimizer_states: a group of param_groups", path)
             _expect(group.get("params"), list, "optimizer_states: params of a group", path)
-    loops = _expect(contents.get("loops"), Mapping, "loops", path)
-    fit = _expect(loops.get("fit_loop"), Mapping, "loops: fit_loop", path)
-    for name in LOOP_STATES:
-        _expect(fit.get(name), Mapping, f"loops: fit_loop: {name}", path)
-    for name, value in _leaves(fit):
-        if name.rpartition(".")[2] in COUNTS:
-            _expect_count(value, f"loops: fit_loop: {name}", path)
+    _expect(contents.get("loops"), Mapping, "loops", path)
 
 
 def check_optimizers(states: Sequence[Mapping[str, Any]], optimizers: Sequence[Optimizer], path: Path | str) -> None:
@@ -150,6 +149,20 @@ def _check_shapes(entries: object, parameter: Tensor, path: Path | str, remedy: 
             )
 
 
+def _check_loops(loops: object, version: str, path: Path) -> None:
+    """Refuse states of the loops that Lightning would fail on; it brings those of versions before 2.0 up to date."""
+    states = _expect(loops, Mapping, "loops", path)
+    if (_version(version) or ()) < (2, 0):
+        return
+    for loop, parts in LOOPS.items():
+        state = _expect(states.get(loop), Mapping, f"loops: {loop}", path)
+        for part in parts:
+            _expect(state.get(part), Mapping, f"loops: {loop}: {part}", path)
+        for name, value in _leaves(state):
+            if name.rpartition(".")[2] in COUNTS:
+                _expect_count(value, f"loops: {loop}: {name}", path)
+
+
 def _check_mark(mark: object, path: Path) -> None:
     """Refuse a format that this version does not know."""
     if mark == {}:
@@ -178,7 +191,7 @@ def _expect_count(value: object, name: str, path: Path) -> None:
 
 
 def _wrong(name: str, value: object, expected: str, path: Path | str) -> CheckpointError:
-    given = "missing" if value is None else f"a {type(value).__name__}"
+    given = "missing" if value is None else f"of type {type(value).__name__}"
     return CheckpointError(f"{path}: {name} is {given}, not {expected}: use another checkpoint")
 
 

@@ -210,12 +210,17 @@ def _verify(file: BinaryIO, size: int, path: Path) -> None:
 
 
 def _zip_damage(file: BinaryIO) -> str | None:
-    """What is wrong with a zip file that has no checksum as a whole; None if nothing is."""
+    """Damage of a zip file that has no checksum as a whole, None if there is none."""
     try:
         with zipfile.ZipFile(file) as archive:
             wrong = archive.testzip()
             if wrong is not None:
                 return f"the checksum of {wrong} is wrong"
+            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+            marked = any(MARK.encode() in archive.read(name) for name in names)
+            # Contents saved again by torch.save end as its files do; no cut and no flipped byte gives that.
+            if marked and not _ends_plainly(file):
+                return "the checksum at its end is missing"
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -227,6 +232,13 @@ def _zip_damage(file: BinaryIO) -> str | None:
     ) as error:
         return " ".join(str(error).split()) or type(error).__name__
     return None
+
+
+def _ends_plainly(file: BinaryIO) -> bool:
+    """True if the last bytes are the end of a zip file without a comment."""
+    file.seek(-END_SIZE, os.SEEK_END)
+    end = file.read()
+    return end.startswith(END) and end.endswith(b"\0\0")
 
 
 def _checksum(file: BinaryIO, size: int) -> str:

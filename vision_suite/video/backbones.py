@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vision_suite.checkpoints.files import verify
 from vision_suite.errors import CheckpointError, ConfigError
 from vision_suite.video.store import checksum
 
@@ -215,9 +216,12 @@ def _load(network: nn.Module, path: Path) -> None:
 
             state = dict(load_file(path))
         else:
+            verify(path)
             state = dict(torch.load(path, weights_only=True, map_location="cpu"))
         state = next((state[key] for key in ("state_dict", "model") if isinstance(state.get(key), dict)), state)
         network.load_state_dict(state)
+    except CheckpointError as error:
+        raise CheckpointError(f"weights={str(path)!r}: {error}") from None
     except Exception as error:  # damaged bytes make the reader fail in any way
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"weights={str(path)!r} cannot be loaded ({reason})") from None

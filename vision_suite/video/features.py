@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vision_suite.drafts import write_whole
 from vision_suite.errors import DataError, SuiteError
 from vision_suite.types import Progress
 from vision_suite.types.arrays import Floats32
 from vision_suite.video.backbones import ClipNetwork, Extractor
 from vision_suite.video.decode import clips
-from vision_suite.video.store import Extracted, Store, write_whole
+from vision_suite.video.store import Extracted, Store
 
 FACTS = "videos"
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vision_suite.drafts import write_whole
 from vision_suite.errors import DataError
 
 EXTRACTOR = "extractor.json"
@@ -84,15 +85,11 @@ class Store:
     def write(self, name: str, rows: npt.NDArray[np.floating]) -> None:
         """Write the rows (L, C) of a video."""
         draft = self.folder / f".{name}.{os.getpid()}.npy"
-        np.save(draft, rows.astype(np.float32), allow_pickle=False)
-        draft.replace(self.path(name))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that appears whole or not at all."""
-    draft = path.parent / f".{path.name}.{os.getpid()}"
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+        try:
+            np.save(draft, rows.astype(np.float32), allow_pickle=False)
+            draft.replace(self.path(name))
+        finally:
+            draft.unlink(missing_ok=True)  # a part of it, on a full disk
 
 
 def checksum(state: Mapping[str, Tensor]) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vision_suite.callbacks.kinds import serving
 from vision_suite.callbacks.predict.store import clear, fresh_folders, require_keys
+from vision_suite.drafts import write_whole
 from vision_suite.lit_modules.base import LitBase, datamodule_of
 
 DataT = TypeVar("DataT")
@@ -134,7 +135,7 @@ class BaseWriter(Callback, ABC, Generic[DataT]):
             failed |= json.loads(path.read_text(encoding="utf-8"))
         summary, line = self.join(trainer, data, failed)
         summary["checkpoint"] = None if trainer.ckpt_path is None else str(trainer.ckpt_path)
-        (self.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        write_whole(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
         clear(self.parts)
         rank_zero_info(f"{line}: {self.folder}")
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from vision_suite.callbacks.predict.store import Predictions
+from vision_suite.drafts import replacing_text
 from vision_suite.metrics.reid.distances import COSINE, cosine_blocks
 from vision_suite.metrics.reid.ranking import AnyFloats, nearest, row_blocks
 from vision_suite.types import Role
@@ -39,7 +40,10 @@ def write_features(predictions: Predictions, paths: Sequence[str], roles: Sequen
             ("feature", pyarrow.list_(pyarrow.float32(), width)),
         ]
     )
-    with pyarrow.parquet.ParquetWriter(folder / "features.parquet", schema) as writer:
+    with (
+        drafted(folder / "features.parquet") as draft,
+        pyarrow.parquet.ParquetWriter(draft, schema) as writer,
+    ):
         for rows in predictions.chunks():
             flat = pyarrow.array(np.ascontiguousarray(feature[rows]).reshape(-1))
             columns = [
@@ -48,7 +52,8 @@ def write_features(predictions: Predictions, paths: Sequence[str], roles: Sequen
                 pyarrow.FixedSizeListArray.from_arrays(flat, width),
             ]
             writer.write_table(pyarrow.table(columns, schema=schema))
-    np.savez(folder / "features.npz", path=np.array(paths), role=np.array(roles), feature=feature)
+    with drafted(folder / "features.npz") as draft, draft.open("wb") as file:
+        np.savez(file, path=np.array(paths), role=np.array(roles), feature=feature)
 
 
 def inputs_and_gallery(role: Ints) -> tuple[Ints, Ints, bool]:
@@ -102,7 +107,7 @@ def write_rank_lists(
     """
     kept = []
     head = {"distance": f"{COSINE}, float32", "ties": "by position", "against": against, "top_k": top_k}
-    with target.open("w", encoding="utf-8") as file:
+    with replacing_text(target) as file:
         file.write(json.dumps(head, indent=1)[:-2] + ',\n "lists": [')
         for number, (row, near, distances) in enumerate(lists):
             found = [{"path": paths[n], "distance": round(float(d), 6)} for n, d in zip(near, distances, strict=True)]
@@ -126,8 +131,8 @@ def write_classes(predictions: Predictions, paths: Sequence[str], names: Sequenc
     classes, probability = predictions.columns["classes"], predictions.columns["probability"]
     ranks = range(1, classes.shape[1] + 1)
     with (
-        (folder / "classes.csv").open("w", newline="", encoding="utf-8") as table,
-        (folder / "classes.json").open("w", encoding="utf-8") as lines,
+        replacing_text(folder / "classes.csv") as table,
+        replacing_text(folder / "classes.json") as lines,
     ):
         writer = csv.writer(table)
         writer.writerow(["path", *(f"{word}_{rank}" for rank in ranks for word in ("class", "probability"))])

@@ -16,6 +16,7 @@ from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.pictures.records import is_picture
 from vision_suite.datasets.scanpath.base import ScanpathBase
 from vision_suite.datasets.scanpath.grid import GridScanpathData
+from vision_suite.drafts import replacing_text
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath.report.trials import centres_of
 from vision_suite.models.oat.rows import PathArrays, split_rows, unpack_paths
@@ -97,7 +98,7 @@ class ScanpathWriter(BaseWriter[ScanpathBase | GridScanpathData]):
                 entry = json.loads(line)
                 found[entry.pop("index")] = entry
         entries = [found[index] for index in sorted(found)]
-        with (self.folder / "scanpaths.json").open("w", encoding="utf-8") as stream:
+        with replacing_text(self.folder / "scanpaths.json") as stream:
             lines = ",\n".join(json.dumps(entry, allow_nan=False) for entry in entries)
             stream.write(f'{{"scanpaths": [\n{lines}\n]}}\n')
         pictures = data.pictures if isinstance(data, ScanpathBase) else None

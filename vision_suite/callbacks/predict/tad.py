@@ -13,6 +13,7 @@ from vision_suite.callbacks.predict.base import BaseWriter, Tensors, log_picture
 from vision_suite.callbacks.report.tad import best
 from vision_suite.callbacks.run_dir import file_stem
 from vision_suite.datasets.tad.data import TADData
+from vision_suite.drafts import replacing_text, write_whole
 from vision_suite.errors import ConfigError
 from vision_suite.models.csa.detections import CELLS, class_probabilities, to_proposals
 from vision_suite.models.csa.merging import VideoMerger
@@ -78,8 +79,8 @@ class DetectionWriter(BaseWriter[TADData]):
             found[entry["video"]] = entry
         results = {name: entry["detections"] for name, entry in found.items()}
         text = json.dumps({"version": "VERSION 1.3", "results": results, "external_data": {}}, allow_nan=False)
-        (self.folder / "detections.json").write_text(text + "\n", encoding="utf-8")
-        with (self.folder / "detections.csv").open("w", newline="", encoding="utf-8") as stream:
+        write_whole(self.folder / "detections.json", text + "\n")
+        with replacing_text(self.folder / "detections.csv") as stream:
             writer = csv.writer(stream)
             writer.writerow(["video", "label", "score", "start", "end"])
             for name, entries in results.items():

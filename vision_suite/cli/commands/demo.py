@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vision_suite.drafts import write_whole
+
 CONFIG = "dcal/emoji_reid"
 ROOT = "emoji-reid-64/a"
 COLUMNS = ("mAP", "rank1", "rank5", "rank10")
@@ -74,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
         "seconds": {"to trained": fitted[0], "all": seconds[0], "to trained, CPU": fitted[1], "all, CPU": seconds[1]},
     }
     options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "demo.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    write_whole(options.output / "demo.json", json.dumps(table, indent=1) + "\n")
     _show(rows, seconds, options.fast)
     pictures = [path for run_ in (tested, predicted) for path in sorted(run_dir(run_.trainer).rglob("*.png"))]
     _say("Pictures:")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vision_suite.drafts import write_whole
 from vision_suite.errors import ConfigError, DataError, MissingDependencyError
 from vision_suite.metrics.scanpath.paths import as_fixations
 from vision_suite.types.arrays import Floats, Ints
@@ -105,7 +106,7 @@ class ClusterFile:
             },
         }
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        write_whole(Path(path), json.dumps(data, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ClusterFile:
