@@ -111,7 +111,7 @@ def init_from(network: nn.Module, path: str | Path) -> Initialised:
     if not any(value.ndim for value in values.values()):
         reasons = [f"{name} ({why})" for name, why in left_out.items() if why != NO_PLACE]
         raise CheckpointError(
-            f"{path} ({reading.layout}): nothing taken: left out {_shortened(reasons)}: choose the file's network and sizes"
+            f"{path} ({reading.layout}): nothing taken: left out {_shortened(reasons)}: choose its network"
         )
     network.load_state_dict(values, strict=False)
     copies: Mapping[str, str] = getattr(network, "copies", {})
