@@ -82,7 +82,7 @@ class ReportWriter(Callback):
         if self._training:
             try:
                 self._draw_training(trainer, pl_module)
-            except OSError as error:  # a full disk may be what ended the run
+            except (OSError, ValueError) as error:  # a full disk, or a log of something else, must not hide the cause
                 rank_zero_warn(f"training.png is not drawn ({error})")
 
     def _draw_training(self, trainer: Trainer, pl_module: LightningModule) -> None:
