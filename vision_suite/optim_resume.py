@@ -134,22 +134,12 @@ def apply_settings(
 
     Returns:
         The changes and the course of the rate in one line; None if nothing changes.
-
-    Raises:
-        ConfigError: Settings differ, and the optimiser has groups that these settings do not describe.
     """
     if now.global_batch is None or saved.global_batch is None:
         saved = replace(saved, global_batch=now.global_batch)
     changes = _changes(now, saved)
     moved = now.optim.interval != saved.optim.interval
     time = {"step": step, "epoch": epoch}[now.optim.interval] if moved else schedule.last_epoch
-    if len(options) != len(optimizer.param_groups):  # the module added groups of its own
-        if changes:
-            raise ConfigError(
-                f"{', '.join(changes)}: a module with groups of parameters of its own cannot change these when "
-                "a run is resumed: leave them as they were"
-            )
-        return None
     factors = [factor(time) for factor in schedule.lr_lambdas]
     rates = [float(group["initial_lr"]) * factor for group, factor in zip(options, factors, strict=True)]
     before = [float(group["lr"]) for group in optimizer.param_groups]

@@ -117,29 +117,6 @@ def test_a_file_of_an_older_version(first, tmp_path, caplog):
     assert "optim.min_lr=0.001 (was 1e-05)" in caplog.text
 
 
-class More(Line):
-    """Adds a group of its own to the optimiser."""
-
-    def __init__(self, optim=OPTIM):
-        super().__init__(optim)
-        self.own = nn.Parameter(torch.zeros(1), requires_grad=False)
-
-    def configure_optimizers(self):
-        found = super().configure_optimizers()
-        found["optimizer"].param_groups.append({**found["optimizer"].param_groups[0], "params": [self.own]})
-        return found
-
-
-def test_a_module_with_groups_of_its_own(tmp_path):
-    fit(tmp_path / "a", epochs=1, module=More())
-    checkpoint = tmp_path / "a/step=3.ckpt"
-    fit(tmp_path / "b", epochs=1, module=More(), resume=checkpoint)
-    with pytest.raises(
-        ConfigError, match=r"optim\.lr=0\.5 \(was 0\.01\): a module with groups of parameters of its own"
-    ):
-        fit(tmp_path / "b", epochs=1, module=More(OptimConfig(**{**COSINE, "lr": 0.5})), resume=checkpoint)
-
-
 def test_epochs_instead_of_steps(first, tmp_path):
     config = OptimConfig(lr=0.01, interval="epoch")
     # The checkpoint of an epoch's last step counts as an epoch done, that of a step before does not.

@@ -172,6 +172,7 @@ def test_numbers_for_tables_are_left_out_and_others_are_not(tmp_path, drawn):
         ("Validation", ["extra"]),
     ]
     # A later part that stops before its first validation knows no report.
+    (tmp_path / "x/same/metrics.csv").write_text("epoch,step,val/mAP,val/table\n0,-1,0.5,1\n")
     with pytest.raises(ValueError, match="enough"):
         fit(tmp_path, CSVLog(tmp_path, "x", "same"), Stop(2, ValueError), module=Worded())
     assert [panel.heading for panel in drawn[1]] == ["Ours", "Training loss", "Training"]
