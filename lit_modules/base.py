@@ -215,7 +215,8 @@ class LitBase(pl.LightningModule):
             return
         check_start_only(self, checkpoint)
         # A module with an optimiser of its own looks after its state itself.
-        saved = saved_plan(checkpoint) if type(self).configure_optimizers is LitBase.configure_optimizers else None
+        ours = "optim" in checkpoint or type(self).configure_optimizers is LitBase.configure_optimizers
+        saved = saved_plan(checkpoint) if ours else None
         if saved is not None and checkpoint.get("optimizer_states"):
             check_optimizer(saved.optim, self.optim)
             state = regrouped(checkpoint["optimizer_states"][0], self, saved.optim, self.optim)

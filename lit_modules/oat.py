@@ -106,18 +106,10 @@ class LitOAT(LitBase):
         nats = {f"val/{own}nats_per_fixation": name for own, name in {"": "model", "random/": "random"}.items()}
         losses = {"train/loss": "total", "train/loss_fixation": "next fixation", "train/loss_duration": "duration"}
         return (
-            CurvePanel(
-                "Likelihood of the next fixation",
-                {**nats, "val/random/nats_per_fixation": "random"},
-                "nats per fixation",
-            ),
+            CurvePanel("Likelihood of the next fixation", nats, "nats per fixation"),
             CurvePanel("Next fixation", {"val/top1": "is top 1", "val/top5": "is top 5"}, share=True),
             CurvePanel("Sequence Score", {f"val/{own}sequence_score": name for own, name in who.items()}, share=True),
-            CurvePanel(
-                "Difference from people's behaviour",
-                {f"val/{own}delta": name for own, name in who.items()},
-                share=True,
-            ),
+            CurvePanel("Delta of behaviours", {f"val/{own}delta": name for own, name in who.items()}, share=True),
             CurvePanel("Training loss", losses, "loss"),
         )
 

@@ -57,8 +57,8 @@ def training_curves(panels: Sequence[Panel], *, title: str = "") -> Image.Image:
     panels = [panel for panel in panels if panel.curves]
     if not panels:
         raise ValueError("the log holds no curve that could be drawn")
-    columns = min(len(panels), COLUMNS)
-    rows = math.ceil(len(panels) / columns)
+    rows = math.ceil(len(panels) / COLUMNS)
+    columns = math.ceil(len(panels) / rows)
     figure, grid = canvas.new_figure(4.9 * columns, 3.8 * rows, columns, rows)
     for axes, panel in zip(grid, panels, strict=False):
         for number, (name, series) in enumerate(panel.curves.items()):

@@ -20,6 +20,8 @@ from vision_suite.lit_modules.csa import LitCSA
 from vision_suite.lit_modules.dcal import LitDCAL
 from vision_suite.lit_modules.oat import LitOAT
 from vision_suite.lit_modules.recognizer import LitRecognizer
+from vision_suite.types import Report
+from vision_suite.types.curves import CurvePanel
 
 TINY = {"backbone": "vit_micro_conv8_64", "backbone_args": {"depth": 2, "embed_dim": 32}, "image_size": (32, 16)}
 MODULES = {
@@ -65,7 +67,7 @@ EXPECTED = {
         "Likelihood of the next fixation": ("nats per fixation", ["model", "random"]),
         "Next fixation": ("%", ["is top 1"]),
         "Sequence Score": ("%", ["drawn", "people"]),
-        "Difference from people's behaviour": ("%", ["greedy"]),
+        "Delta of behaviours": ("%", ["greedy"]),
         "Training loss": ("loss", ["total", "next fixation"]),
     },
 }
@@ -87,7 +89,7 @@ def test_what_no_one_declared_is_drawn_under_its_own_name():
     keys = ["train/loss", "train/loss_ce", "train/gradient", "val/error/left", "val/mAP", "lr", "lr-Adam/pg2"]
     found = panels({key: SERIES for key in keys}, (), averaged=True)
     assert {panel.heading: list(panel.curves) for panel in found} == {
-        "Validation (average of the weights)": ["error/left", "mAP"],
+        "Validation (EMA)": ["error/left", "mAP"],
         "Training loss": ["total", "ce"],
         "Training": ["gradient"],
         "Learning rate": ["rate", "Adam/pg2"],
@@ -117,14 +119,24 @@ class Stop(Callback):
             raise self.kind("enough")
 
 
-def fit(folder, loggers, *more, epochs=2):
+class Worded(LitStub):
+    """Declares a panel, and logs more than it shows."""
+
+    panels = (CurvePanel("Ours", {"val/mAP": "precision"}, share=True),)
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        self.log_dict({"val/table": 1.0, "val/extra": 2.0}, batch_size=1)
+
+
+def fit(folder, loggers, *more, epochs=2, module=None):
     root = write_market(folder / "market", train_ids=4, test_ids=2, val_ids=2)
     data = ReIDData("market_folder", str(root), image_size=(32, 16), batch_size=4, num_instances=2, num_workers=0)
     trainer = pl.Trainer(
         **QUIET, max_epochs=epochs, default_root_dir=folder, logger=loggers, log_every_n_steps=1,
         callbacks=[*more, ReportWriter()], num_sanity_val_steps=0, enable_checkpointing=False,
     )  # fmt: skip
-    trainer.fit(LitStub(), data)
+    trainer.fit(LitStub() if module is None else module, data)
 
 
 def test_any_logger_beside_a_csv_log(tmp_path, drawn):
@@ -132,7 +144,7 @@ def test_any_logger_beside_a_csv_log(tmp_path, drawn):
     fit(tmp_path, loggers, LearningRateMonitor(), EMA())
     assert Image.open(tmp_path / "x/version_0/training.png").width > 2000
     headings = [panel.heading for panel in drawn[0]]
-    assert headings == ["Validation (average of the weights)", "Training loss", "Training", "Learning rate"]
+    assert headings == ["Validation (EMA)", "Training loss", "Training", "Learning rate"]
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
@@ -151,6 +163,29 @@ def test_a_resumed_run_is_drawn_over_all_its_parts(tmp_path, drawn):
     assert (folder / "metrics-1.csv").is_file()
     steps = drawn[0][1].curves["total"][0].tolist()
     assert steps[:3] == [-2, -1, 0]
+
+
+def test_numbers_for_tables_are_left_out_and_others_are_not(tmp_path, drawn):
+    fit(tmp_path, CSVLog(tmp_path, "x", "same"), module=Worded(made=Report({"table": 1.0, "mAP": 0.25}, {})))
+    assert [(panel.heading, list(panel.curves)) for panel in drawn[0][:2]] == [
+        ("Ours", ["precision"]),
+        ("Validation", ["extra"]),
+    ]
+    # A later part that stops before its first validation knows no report.
+    (tmp_path / "x/same/metrics.csv").write_text("epoch,step,val/mAP,val/table\n0,-1,0.5,1\n")
+    with pytest.raises(ValueError, match="enough"):
+        fit(tmp_path, CSVLog(tmp_path, "x", "same"), Stop(2, ValueError), module=Worded())
+    assert [panel.heading for panel in drawn[1]] == ["Ours", "Training loss", "Training"]
+
+
+def test_a_start_that_is_refused_draws_nothing(tmp_path, drawn):
+    class Refused(LitStub):
+        def on_fit_start(self):
+            raise ValueError("refused")
+
+    with pytest.raises(ValueError, match="refused"):
+        fit(tmp_path, CSVLog(tmp_path, "x", "same"), module=Refused())
+    assert not drawn
 
 
 def test_a_full_disk_does_not_hide_why_the_run_ended(tmp_path, monkeypatch):

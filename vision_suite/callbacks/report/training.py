@@ -51,7 +51,7 @@ def panels(
     losses = [key for key in rest if key == "train/loss" or key.startswith("train/loss_")]
     rates = [key for key in rest if key == "lr" or key.startswith(("lr/", "lr-"))]
     other = [key for key in rest if key.startswith("train/") and key not in losses]
-    weights = " (average of the weights)" if averaged else ""
+    weights = " (EMA)" if averaged else ""
     found += _own_names(f"Validation{weights}", "", scores, rest)
     found.append(Panel("Training loss", "loss", {_loss(key): rest[key] for key in losses}))
     found += _own_names("Training", "", other, rest)
@@ -65,7 +65,7 @@ def _declared(panel: CurvePanel, log: Mapping[str, Series], averaged: bool) -> P
     held = {label: log[key] for key, label in panel.curves.items() if label and key in log}
     validated = averaged and any(key.startswith("val/") for key in panel.curves)
     return Panel(
-        f"{panel.heading} (average of the weights)" if validated else panel.heading,
+        f"{panel.heading} (EMA)" if validated else panel.heading,
         "%" if panel.share else panel.unit,
         {label: (steps, factor * values) for label, (steps, values) in held.items()},
     )

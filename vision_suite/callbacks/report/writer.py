@@ -48,6 +48,7 @@ class ReportWriter(Callback):
         if queries < 1 or pairs < 1:
             raise ConfigError(f"queries={queries}, pairs={pairs}: a picture needs at least one row")
         self.queries, self.pairs, self.validation_pictures, self.seed = queries, pairs, validation_pictures, seed
+        self._training = False
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget an earlier report: a test that leaves none must not show that one."""
@@ -68,16 +69,21 @@ class ReportWriter(Callback):
         if trainer.state.fn == TrainerFn.VALIDATING:
             self._write(trainer, pl_module, "validate", pictures=self.validation_pictures)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take note that training has begun."""
+        self._training = True
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the curves of a training run."""
+        self._training = False
         self._draw_training(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw the curves of a run that ends early, as far as it got."""
-        if trainer.state.fn == TrainerFn.FITTING:
+        if self._training:
             try:
                 self._draw_training(trainer, pl_module)
-            except OSError as error:  # a full disk may be what ended the run
+            except (OSError, ValueError) as error:  # a full disk, or a log of something else, must not hide the cause
                 rank_zero_warn(f"training.png is not drawn ({error})")
 
     def _draw_training(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -87,10 +93,12 @@ class ReportWriter(Callback):
             return
         loggers[0].save()
         declared = pl_module.panels if isinstance(pl_module, LitBase) else ()
+        log = read_log(Path(loggers[0].log_dir))
         report = pl_module.report if isinstance(pl_module, LitBase) else None
-        tables = {f"val/{name}" for name in report.metrics} if declared and report is not None else set()
+        # Before the first report of this part nothing tells the numbers of the table from others.
+        tables = set(log) if report is None else {f"val/{name}" for name in report.metrics}
         averaged = any(isinstance(callback, EMA) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-        drawn = panels(read_log(Path(loggers[0].log_dir)), declared, tables, averaged=averaged)
+        drawn = panels(log, declared, tables if declared else (), averaged=averaged)
         if drawn:
             folder = run_dir(trainer)
             folder.mkdir(parents=True, exist_ok=True)
