@@ -231,15 +231,11 @@ def test_a_reader_that_goes_away_and_a_full_output(unbuffered):
     common["env"] = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run(
-        command, stdout=write, **common
-    )
+    done = subprocess.run(command, stdout=write, **common)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            command, stdout=full, **common
-        )
+        done = subprocess.run(command, stdout=full, **common)
     assert done.returncode == 2
     assert last_words(done).startswith("error: standard output: no space left on the disk")
 
