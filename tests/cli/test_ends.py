@@ -227,18 +227,15 @@ def test_a_later_rank_is_quiet_when_stopped(monkeypatch, capsys):
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_that_goes_away_and_a_full_output(unbuffered):
     command = [sys.executable, "-m", "vision_suite", "configs"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    common = {"cwd": ROOT, "stderr": subprocess.PIPE, "text": True, "check": False}
+    common["env"] = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, stdout=write, stderr=subprocess.PIPE, text=True, check=False
-    )
+    done = subprocess.run(command, stdout=write, **common)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
+        done = subprocess.run(command, stdout=full, **common)
     assert done.returncode == 2
     assert last_words(done).startswith("error: standard output: no space left on the disk")
 

@@ -10,9 +10,10 @@ import yaml
 from folders import SUPPORT
 from synthetic import write_market
 
+MAX_EPOCHS = 400  # far more than any test needs, and a minute of work at the most
 TRAINER = {
     "accelerator": "cpu",
-    "max_epochs": 100_000,
+    "max_epochs": MAX_EPOCHS,
     "enable_progress_bar": False,
     "enable_model_summary": False,
     "log_every_n_steps": 1,
