@@ -19,6 +19,7 @@ BASE = [
     "pytorch-lightning>=2.6,<2.7",
     "jsonargparse[signatures]>=4.40,<5",
     "timm>=1.0.20",
+    "safetensors>=0.4",
     "torchmetrics>=1.8",
     "wandb>=0.20",
     "tensorboard>=2.16",

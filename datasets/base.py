@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from vision_suite.datasets.facts import differences, is_plain, other_values
 from vision_suite.datasets.loading import BatchLoader
 from vision_suite.datasets.samplers import EpochBatchSampler, ShardedBatchSampler
-from vision_suite.datasets.saved import SavedPreprocessing, data_state
+from vision_suite.datasets.saved import MISSING, SavedPreprocessing, data_state
 from vision_suite.errors import CheckpointError
 from vision_suite.types.data import Stage as Stage
 
@@ -59,6 +59,7 @@ class BaseData(LightningDataModule, ABC):
         # The run's seed by default: Lightning's seed_everything leaves it in this variable.
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self._workers = num_workers
+        self._names_adopted = False
 
     def __str__(self) -> str:
         """Length of each list; Lightning's own text needs its ``DataLoader`` and would make every batch of ours."""
@@ -100,11 +101,11 @@ class BaseData(LightningDataModule, ABC):
         saved.check_all_read(cls.__name__)
         taken = inspect.signature(cls).parameters
         every = any(argument.kind is inspect.Parameter.VAR_KEYWORD for argument in taken.values())
-        return {name: value for name, value in settings.items() if value is not None and (every or name in taken)}
+        return {name: value for name, value in settings.items() if value is not MISSING and (every or name in taken)}
 
     @classmethod
     def _settings(cls, saved: SavedPreprocessing) -> dict[str, Any] | None:
-        """The arguments for `evaluation_settings`, None for those that are missing.
+        """The arguments for `evaluation_settings`, `MISSING` for absent entries.
 
         A class whose constructor has such arguments reads every entry of its `preprocessing` here; the base gives
         None, for a class without any.
@@ -113,12 +114,12 @@ class BaseData(LightningDataModule, ABC):
 
     @property
     def fact_contents(self) -> dict[str, Any]:
-        """What each declared fact counts, in plain values: labels by index, or the fact itself."""
+        """Contents of each declared fact in plain values: labels by index where it counts something, or its value."""
         found = {name: self._fact_content(name) for name in self.declared_facts()}
         return {name: content for name, content in found.items() if is_plain(content)}
 
     def _fact_content(self, name: str) -> Any:
-        """What a fact counts: a subclass gives the labels by index where an index has a meaning of its own."""
+        """Content of a fact: a subclass gives the labels by index where an index has a meaning of its own."""
         return list(self.class_names) if name in self.class_facts else getattr(self, name)
 
     @abstractmethod
@@ -210,21 +211,28 @@ class BaseData(LightningDataModule, ABC):
             CheckpointError: A class would mean another one, or a resumed run would go on with other data.
         """
         state = state_dict if isinstance(state_dict, dict) else {"facts": state_dict}
-        names, facts, stored, order = (state.get(key) for key in ("class_names", "facts", "preprocessing", "order"))
-        if not isinstance(names or [], list) or not all(isinstance(part or {}, dict) for part in (facts, order)):
-            raise CheckpointError("the checkpoint's class names, facts or order are malformed: use another checkpoint")
-        if names and not self.class_names and self.class_facts:
+        names, facts = state.get("class_names") or [], state.get("facts") or {}
+        stored, order = state.get("preprocessing") or {}, state.get("order") or {}
+        if not isinstance(names, list) or not all(isinstance(each, dict) for each in (facts, stored, order)):
+            raise CheckpointError("the checkpoint's state of the data is malformed: use another checkpoint")
+        taken = self.adopts and self._take_over(stored)
+        if names and self.class_facts and (self._names_adopted or not self.class_names):
+            self._names_adopted = True
             self.class_names = [str(name) for name in names]
             for name in self.class_facts:
                 setattr(self, name, len(names))
         if self.trainer is None:
             return
         training = self.trainer.state.fn == TrainerFn.FITTING
-        self._compare_facts({**dict.fromkeys(self.class_facts, names), **(facts or {})}, training)
-        if isinstance(stored, dict) and self.adopts:
-            self._compare_preprocessing(stored)
+        self._compare_facts({**dict.fromkeys(self.class_facts, names), **facts}, training)
+        if self.adopts and not taken and (found := other_values(stored, self.preprocessing)):
+            rank_zero_warn(f"The network was trained with other preprocessing: {'; '.join(found)}")
         if training:
-            self._compare_order(order or {})
+            self._compare_order(order)
+
+    def _take_over(self, preprocessing: Mapping[str, Any]) -> bool:
+        """Take over a checkpoint's preprocessing, as a class does for files to predict on; tells whether it did."""
+        return False
 
     def _compare_facts(self, stored: Mapping[str, Any], training: bool) -> None:
         """Refuse facts with other contents, or warn of them where evaluation on other data makes sense."""
@@ -251,11 +259,6 @@ class BaseData(LightningDataModule, ABC):
             return False
         asked = getattr(module, "takes_fact", None)  # of the suite's modules; rooms do not import each other
         return bool(asked(name) if asked is not None else module.hparams.get(name))
-
-    def _compare_preprocessing(self, stored: Mapping[str, Any]) -> None:
-        """Warn of other preprocessing than the checkpoint's."""
-        if found := other_values(stored, self.preprocessing):
-            rank_zero_warn(f"The network was trained with other preprocessing: {'; '.join(found)}")
 
     def _compare_order(self, stored: Mapping[str, Any]) -> None:
         """Warn if a resumed run cannot see the batches that the interrupted one would have seen."""

@@ -62,7 +62,7 @@ def other_values(stored: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]
 
 
 def _difference(name: str, old: Any, new: Any) -> str:
-    """What differs in one fact; empty if nothing does."""
+    """Phrase for the difference in one fact, empty if there is none."""
     if isinstance(old, list) and isinstance(new, list):
         return _lists(name, old, new)
     if isinstance(old, list | dict) and isinstance(new, list | dict):
@@ -78,7 +78,7 @@ def _difference(name: str, old: Any, new: Any) -> str:
 
 
 def _lists(name: str, old: list[Any], new: list[Any]) -> str:
-    """What differs in two lists of labels by index; None is a label that is not known."""
+    """Phrase for the difference of two lists of labels by index; None is a label that is not known."""
     unlike = [n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b and None not in (a, b)]
     first = _values(f"{_one(name)} {unlike[0]}", old[unlike[0]], new[unlike[0]]) if unlike else ""
     if len(old) != len(new):

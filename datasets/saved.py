@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Final
 
 from vision_suite.errors import CheckpointError
+from vision_suite.records import as_record
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def data_state(contents: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -18,10 +23,17 @@ def data_state(contents: Mapping[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-class SavedPreprocessing:
-    """Entries of a stored preprocessing; each is checked when it is read, and None stands for one that is missing.
+class _Missing:
+    """Stands for an entry that a stored preprocessing lacks."""
 
-    Files of earlier versions lack entries, so a missing one is no error.
+
+MISSING: Final = _Missing()
+
+
+class SavedPreprocessing:
+    """Entries of a stored preprocessing; each is checked when it is read, and `MISSING` stands for an absent one.
+
+    Files of earlier versions lack entries, so an absent one is no error.
 
     Args:
         entries: Preprocessing as `vision_suite.datasets.base.BaseData.preprocessing` gave it.
@@ -34,10 +46,7 @@ class SavedPreprocessing:
         if not isinstance(entries, Mapping):
             raise CheckpointError(f"the checkpoint's preprocessing is {reprlib.repr(entries)}: use another checkpoint")
         self._entries = entries
-        self._read: set[str] = set()
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        self._read: set[object] = set()
 
     def check_all_read(self, owner: str) -> None:
         """Refuse entries that nothing has read.
@@ -52,92 +61,99 @@ class SavedPreprocessing:
                 "use the version and the datamodule that it was trained with"
             )
 
-    def whole(self, name: str, least: int = 0) -> int | None:
-        """A whole number of at least ``least``."""
-        value = self._get(name)
-        if value is None:
-            return None
-        if type(value) is not int or value < least:
-            raise self._wrong(name, f"a whole number of {least} or more")
-        return value
+    def whole(self, name: str, least: int = 0, *, unset: bool = False) -> Any:
+        """A whole number of at least ``least``; None too if ``unset`` is true."""
+        allowed = f"a whole number of {least} or more"
+        return self._checked(name, allowed, lambda value: _whole(value, least) or (unset and value is None))
 
-    def flag(self, name: str) -> bool | None:
-        """True or false."""
-        value = self._get(name)
-        if value is not None and type(value) is not bool:
-            raise self._wrong(name, "true or false")
-        return value
+    def share(self, name: str) -> Any:
+        """A number from 0 to below 1."""
+        return self._checked(name, "a number from 0 to below 1", lambda value: _finite(value) and 0 <= value < 1)
 
-    def number(self, name: str) -> float | None:
-        """A finite number."""
-        value = self._get(name)
-        if value is None:
-            return None
-        if not _finite(value):
-            raise self._wrong(name, "a finite number")
-        return float(value)
+    def numbers(self, name: str, count: int, above: float = -math.inf) -> Any:
+        """A list of so many finite numbers above a bound."""
+        bound = f" above {above:g}" if above > -math.inf else ""
+        return self._list(name, count, f"{count} finite numbers{bound}", lambda each: _finite(each) and each > above)
 
-    def numbers(self, name: str, count: int, above: float = -math.inf) -> list[float] | None:
-        """So many finite numbers above a bound."""
-        value = self._get(name)
-        if value is None:
-            return None
-        if not _is_list(value, count) or not all(_finite(each) and each > above for each in value):
-            raise self._wrong(name, f"{count} finite numbers" + (f" above {above:g}" if above > -math.inf else ""))
-        return [float(each) for each in value]
-
-    def size(self, name: str) -> list[int] | None:
+    def size(self, name: str) -> Any:
         """Height and width in pixels."""
-        value = self._get(name)
-        if value is None:
-            return None
-        if not _is_list(value, 2) or not all(type(each) is int and each >= 1 for each in value):
-            raise self._wrong(name, "a height and a width in pixels")
-        return list(value)
+        return self._list(name, 2, "a height and a width in pixels", lambda each: _whole(each, 1))
 
-    def choice(self, name: str, choices: Iterable[str]) -> str | None:
+    def choice(self, name: str, choices: Iterable[str]) -> Any:
         """One of some words."""
-        value = self._get(name)
-        known = list(choices)
-        if value is None:
-            return None
-        if value not in known:
-            raise self._wrong(name, f"one of {', '.join(known)}")
-        return str(value)
+        known = tuple(choices)
+        return self._checked(name, f"one of {', '.join(known)}", lambda value: value in known)
 
-    def section(self, name: str) -> dict[str, Any] | None:
-        """Settings of a record by name; the record checks them."""
-        value = self._get(name)
-        if value is None:
-            return None
-        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-            raise self._wrong(name, "settings by name")
-        return dict(value)
+    def flag(self, name: str) -> Any:
+        """True or false."""
+        return self._checked(name, "true or false", lambda value: isinstance(value, bool))
 
-    def fixed(self, name: str, value: float | str | list[int]) -> None:
+    def record(self, name: str, kind: type[DataclassInstance]) -> Any:
+        """Settings of a record by name.
+
+        Args:
+            name: Name of the entry.
+            kind: Dataclass of the record, which refuses wrong values.
+        """
+        found = self._get(name)
+        if found is MISSING:
+            return MISSING
+        try:
+            whole = as_record(kind, found, name) if isinstance(found, dict) else None
+            typed = whole is not None and all(_is(getattr(whole, f.name), str(f.type)) for f in fields(kind))
+        except (TypeError, ValueError):
+            typed = False
+        if not typed:
+            raise self._wrong(name, f"settings of {kind.__name__}")
+        return dict(found)
+
+    def fixed(self, name: str, value: object) -> None:
         """Refuse another value of an entry that may have one only.
 
         Raises:
             CheckpointError: It has another one.
         """
+        self._checked(name, repr(value), lambda found: (list(found) if isinstance(found, tuple) else found) == value)
+
+    def _checked(self, name: str, allowed: str, check: Callable[[Any], bool]) -> Any:
         found = self._get(name)
-        if found is not None and (list(found) if isinstance(found, tuple) else found) != value:
-            raise self._wrong(name, repr(value))
+        if found is not MISSING and not check(found):
+            raise self._wrong(name, allowed)
+        return found
+
+    def _list(self, name: str, count: int, allowed: str, check: Callable[[Any], bool]) -> Any:
+        found = self._checked(
+            name,
+            allowed,
+            lambda value: isinstance(value, list | tuple) and len(value) == count and all(map(check, value)),
+        )
+        return found if found is MISSING else list(found)
 
     def _get(self, name: str) -> Any:
         self._read.add(name)
-        return self._entries.get(name)
+        return self._entries.get(name, MISSING)
 
-    def _wrong(self, name: str, wanted: str) -> CheckpointError:
+    def _wrong(self, name: str, allowed: str) -> CheckpointError:
         found = reprlib.repr(self._entries[name])
         return CheckpointError(
-            f"the checkpoint's preprocessing has {name}={found}, which is not {wanted}: use another checkpoint"
+            f"the checkpoint's preprocessing has {name}={found}, which is not {allowed}: use another checkpoint"
         )
 
 
-def _is_list(value: object, count: int) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) == count
-
-
 def _finite(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whole(value: object, least: int) -> bool:
+    return type(value) is int and value >= least
+
+
+def _is(value: object, annotation: str) -> bool:
+    """True for a value of a field's type; types other than plain ones are left to the record."""
+    checks = {
+        "int": type(value) is int,
+        "float": _finite(value),
+        "bool": type(value) is bool,
+        "str": type(value) is str,
+    }
+    return checks.get(annotation, True)

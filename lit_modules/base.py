@@ -6,14 +6,15 @@ import copy
 import inspect
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from pytorch_lightning.utilities.model_helpers import _restricted_classmethod
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -22,11 +23,17 @@ from torchmetrics import Metric
 
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.lit_modules.loading import with_renamed_settings
+from vision_suite.lit_modules.resume import Resumed, check_start_only, saved_plan
 from vision_suite.optim import OptimConfig, build_optimizer, peak_lr
+from vision_suite.optim_resume import Plan, check_optimizer, regrouped
 from vision_suite.records import as_record
 from vision_suite.renamed import RENAMED, renamed_class
 from vision_suite.types import Report
+from vision_suite.types.curves import CurvePanel
 from vision_suite.types.data import Data, EvaluationStage
+
+if TYPE_CHECKING:
+    from vision_suite.weights import Initialised
 
 EvalStage = Literal["val", "test"]
 SPLITS: dict[EvalStage, EvaluationStage] = {"val": "validate", "test": "test"}
@@ -73,13 +80,22 @@ class LitBase(pl.LightningModule):
         optim: Optimiser and schedule.
 
     Attributes:
+        start_only: Dotted names of settings that count only when a run starts, such as the kind of initialisation.
+            Another value than the checkpoint's is refused when a run is resumed.
         report: Report of the last evaluation, None before the first.
+        initialised_from: File and counts of `start_from` in plain containers, None before it was called.
     """
+
+    start_only: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, optim: OptimConfig) -> None:
         super().__init__()
         self.optim = as_record(OptimConfig, optim, "optim")
+        self._plan: Plan | None = None
+        self._saved_plan: Plan | None = None
+        self._resumed: Resumed | None = None
         self.report: Report | None = None
+        self.initialised_from: dict[str, Any] | None = None
 
     def save_settings(self) -> None:
         """Record the constructor's arguments as hyper-parameters, in plain containers; call it in ``__init__``."""
@@ -116,6 +132,25 @@ class LitBase(pl.LightningModule):
         )
         return loaded
 
+    def start_from(self, path: str | Path) -> Initialised:
+        """Copy the weights of a file into the network, as `vision_suite.weights.init_from` does.
+
+        The network is ``self.model``, or the module itself where there is none. Parts of training, such as learnt
+        weights of losses, are not taken.
+
+        Args:
+            path: A checkpoint, a state dict, or a file of a layout that the network knows.
+
+        Raises:
+            CheckpointError: The file cannot be read, or nothing in it fits.
+        """
+        from vision_suite.weights import init_from  # loads timm, which most runs have no need of
+
+        network = getattr(self, "model", None)
+        started = init_from(network if isinstance(network, nn.Module) else self, path)
+        self.initialised_from = started.record()
+        return started
+
     @property
     def data(self) -> Data | None:
         """The datamodule of the run, None if the trainer was given loaders.
@@ -128,11 +163,10 @@ class LitBase(pl.LightningModule):
         """Tell whether the network depends on a fact of the data, which is then an argument of the constructor."""
         return bool(self.hparams.get(name))
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let the run's data compare themselves with the checkpoint where Lightning finds no state of their class."""
-        restore = None if self._trainer is None else getattr(self.data, "restore", None)  # maybe another package's data
-        if restore is not None:
-            restore(checkpoint)
+    @property
+    def panels(self) -> Sequence[CurvePanel]:
+        """Panels of ``training.png``, the main score first; what is logged besides is drawn under its own name."""
+        return ()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule for the whole run.
@@ -153,10 +187,48 @@ class LitBase(pl.LightningModule):
             f"{self.optim.name}: peak learning rate {peak_lr(self.optim, global_batch):.4g} at a global batch of "
             f"{global_batch if batch else 'unknown size'}, over {total or 'any number of'} {self.optim.interval}s"
         )
+        self._plan = Plan(self.optim, total, global_batch if batch else None)
+        if self._saved_plan is not None:
+            self._resumed = Resumed(optimizer, schedule, self._plan, self._saved_plan)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": self.optim.interval, "name": "lr"},
         }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the settings and the length of the schedule, with which a resumed run compares its own."""
+        if self._plan is not None:
+            checkpoint["optim"] = self._plan.plain()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Compare the data with the checkpoint's, and the settings of a resumed run.
+
+        Raises:
+            ConfigError: A setting differs that cannot be applied to a run that has begun.
+            CheckpointError: The checkpoint's optimiser is of other parameters.
+        """
+        restore = None if self._trainer is None else getattr(self.data, "restore", None)  # maybe another package's data
+        if restore is not None:
+            restore(checkpoint)  # where Lightning finds no state of its class
+        self._saved_plan = None
+        if self._trainer is None or self._trainer.state.fn != TrainerFn.FITTING:
+            return
+        check_start_only(self, checkpoint)
+        # A module with an optimiser of its own looks after its state itself.
+        saved = saved_plan(checkpoint) if type(self).configure_optimizers is LitBase.configure_optimizers else None
+        if saved is not None and checkpoint.get("optimizer_states"):
+            check_optimizer(saved.optim, self.optim)
+            state = regrouped(checkpoint["optimizer_states"][0], self, saved.optim, self.optim)
+            checkpoint["optimizer_states"] = [state, *checkpoint["optimizer_states"][1:]]
+            self._saved_plan = saved
+
+    def on_train_start(self) -> None:
+        """Apply the settings of the optimiser that differ from the checkpoint's, and tell of them."""
+        if self._resumed is not None:
+            line = self._resumed.apply(self.trainer.global_step, self.trainer.current_epoch)
+            if line is not None:
+                rank_zero_info(line)
+        self._resumed = self._saved_plan = None
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         """Seed this batch by its position in the run, so that a resumed run draws the same numbers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from vision_suite.errors import check_choice
 from vision_suite.lit_modules.base import SPLITS, EvalStage, LitBase, PerStage
+from vision_suite.lit_modules.words import precision_labels
 from vision_suite.losses.tad.detection import DetectionLoss, segment_classification, video_classification
 from vision_suite.losses.tad.targets import detection_targets
 from vision_suite.metrics.rows import SequenceRows
@@ -23,6 +25,7 @@ from vision_suite.optim import OptimConfig
 from vision_suite.records import as_record
 from vision_suite.renamed import takes_old_names
 from vision_suite.types import DetectionReport, TADBatch
+from vision_suite.types.curves import CurvePanel
 from vision_suite.types.tad import FeatureBatch, TADSource
 
 OPTIM = OptimConfig(name="adam", lr=1e-3, weight_decay=1e-4, decay_all=True, schedule="constant")
@@ -51,6 +54,7 @@ class LitCSA(LitBase):
     """
 
     data: TADSource
+    start_only = ("xavier", "csa.init")
 
     @takes_old_names
     def __init__(
@@ -85,6 +89,16 @@ class LitCSA(LitBase):
         if compile:
             # In place, so that names in checkpoints stay the same.
             self.model.compile()
+
+    @property
+    def panels(self) -> Sequence[CurvePanel]:
+        """Precision of detections, and recall of proposals."""
+        recall = {f"val/AR@{count}": f"AR@{count}" for count in (1, 10, 100)}
+        return (
+            CurvePanel("Detections", precision_labels(self.tiou), share=True),
+            CurvePanel("Proposals", {"val/AUC": "AUC", **recall}, share=True),
+            CurvePanel("Classes of videos", {"val/video_top1": "top-1"}, share=True),
+        )
 
     def forward(self, features: Tensor, valid: Tensor | None = None) -> DetectorOutput:
         """Logits of sequences (B, C, T)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from torch import Tensor
@@ -18,6 +19,7 @@ from vision_suite.optim import OptimConfig
 from vision_suite.records import as_record
 from vision_suite.renamed import takes_old_names
 from vision_suite.types import ClassificationReport, FGVCBatch, ImageBatch, ReIDBatch, RetrievalReport
+from vision_suite.types.curves import CurvePanel
 
 
 class LitDCAL(LitBase):
@@ -33,6 +35,8 @@ class LitDCAL(LitBase):
         compile: Compile the network with torch.compile.
         network: Arguments of `vision_suite.models.dcal.DCAL`.
     """
+
+    start_only = ("pretrained", "glca.copy", "loss.initial_log_variance")
 
     @takes_old_names
     def __init__(
@@ -86,6 +90,24 @@ class LitDCAL(LitBase):
         """Tell whether the network depends on a fact of the data; cameras and views only as side information."""
         side = {"num_cameras": "camera", "num_views": "view"}.get(name, "")
         return super().takes_fact(name) and side in self.model.side.kind
+
+    @property
+    def panels(self) -> Sequence[CurvePanel]:
+        """Scores of the task, the loss of each branch, and the weight that it has learnt."""
+        scores = {"top1": "top-1", "top5": "top-5"} if self.task == "fgvc" else {"mAP": "mAP", "rank1": "R1"}
+        heading = "Classification" if self.task == "fgvc" else "Retrieval"
+        fused = {f"val/{name}": label for name, label in scores.items()}
+        main, label = next(iter(scores.items()))
+        alone = {f"val/{branch}/{main}": f"{label}, {branch.upper()} only" for branch in ("sa", "glca")}
+        names = {branch: branch.upper() for branch in ("sa", "glca", "pwca")}
+        losses = {f"train/loss_{branch}": label for branch, label in names.items()}
+        weights = {f"train/weight_{branch}": label for branch, label in names.items()}
+        logarithms = {f"train/log_variance_{branch}": "" for branch in names}  # the weights in another form
+        return (
+            CurvePanel(heading, {**fused, **alone}, share=True),
+            CurvePanel("Training loss", {"train/loss": "total", **losses}, "loss"),
+            CurvePanel("Branch weights", {**weights, **logarithms}, "factor on the branch's loss"),
+        )
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Features, attention map and, for classification, probabilities of pictures (B, 3, H, W)."""

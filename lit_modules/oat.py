@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from vision_suite.models.oat.data_checks import check_inputs, check_trials
 from vision_suite.models.oat.rows import PathArrays, logit_rows, path_rows, split_rows, unpack_paths
 from vision_suite.optim import OptimConfig
 from vision_suite.types import PADDING, Report, ScanpathBatch, ScanpathReport
+from vision_suite.types.curves import CurvePanel
 from vision_suite.types.data import Stage
 from vision_suite.types.scanpath import ScanpathSource
 
@@ -51,6 +52,8 @@ class LitOAT(LitBase):
     """
 
     data: ScanpathSource
+    # Checkpoints hold the table of positions, or the learnt code that starts at sigma.
+    start_only = ("pretrained", "position", "sigma")
 
     def __init__(
         self,
@@ -95,6 +98,28 @@ class LitOAT(LitBase):
         if compile:
             # In place, so that names in checkpoints stay the same.
             self.model.compile()
+
+    @property
+    def panels(self) -> Sequence[CurvePanel]:
+        """Scores of whole paths beside observers', the likelihood of the next fixation, and the losses."""
+        who = {"": "drawn", "mode/": "greedy", "human/": "people"}
+        nats = {f"val/{own}nats_per_fixation": name for own, name in {"": "model", "random/": "random"}.items()}
+        losses = {"train/loss": "total", "train/loss_fixation": "next fixation", "train/loss_duration": "duration"}
+        return (
+            CurvePanel(
+                "Likelihood of the next fixation",
+                {**nats, "val/random/nats_per_fixation": "random"},
+                "nats per fixation",
+            ),
+            CurvePanel("Next fixation", {"val/top1": "is top 1", "val/top5": "is top 5"}, share=True),
+            CurvePanel("Sequence Score", {f"val/{own}sequence_score": name for own, name in who.items()}, share=True),
+            CurvePanel(
+                "Difference from people's behaviour",
+                {f"val/{own}delta": name for own, name in who.items()},
+                share=True,
+            ),
+            CurvePanel("Training loss", losses, "loss"),
+        )
 
     def setup(self, stage: str) -> None:
         """Compare the data with the network before the first step.

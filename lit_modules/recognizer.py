@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.base import SPLITS, EvalStage, LitBase, PerStage
+from vision_suite.lit_modules.words import precision_labels
 from vision_suite.metrics.rows import SequenceRows
 from vision_suite.metrics.tad.report import detection_report
 from vision_suite.metrics.tad.scoring import ACTIVITYNET
@@ -18,6 +20,7 @@ from vision_suite.models.csa.recognizer import SequenceRecognizer, averaged, run
 from vision_suite.optim import OptimConfig
 from vision_suite.types import DetectionReport, TADBatch
 from vision_suite.types.arrays import Floats
+from vision_suite.types.curves import CurvePanel
 from vision_suite.types.tad import TADSource
 
 OPTIM = OptimConfig(lr=3e-3)
@@ -54,6 +57,15 @@ class LitRecognizer(LitBase):
         self.model = SequenceRecognizer(in_channels, num_classes, **network)
         self.tiou, self.background = tuple(tiou), num_classes
         self.rows = PerStage({stage: SequenceRows() for stage in ("val", "test")})
+
+    @property
+    def panels(self) -> Sequence[CurvePanel]:
+        """Accuracy of time steps, precision of the runs made of them, and the loss."""
+        return (
+            CurvePanel("Time steps", {"val/step_accuracy": "accuracy"}, share=True),
+            CurvePanel("Detections", precision_labels(self.tiou), share=True),
+            CurvePanel("Training loss", {"train/loss": "cross-entropy of time steps", "train/loss_step": ""}, "loss"),
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B, K + 1, T) of sequences (B, C, T)."""

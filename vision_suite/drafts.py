@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
-from vision_suite.errors import storage_error
+from vision_suite.errors import STORAGE, storage_error
 
 DRAFT = ".draft"
 
@@ -88,6 +88,30 @@ def move_whole(source: Path, target: Path) -> None:
         os.fsync(file.fileno())
     os.replace(source, target)
     _sync_folder(target.parent)
+
+
+def drafted(path: Path) -> Iterator[Path]:
+    """A draft to write by any means, which takes the file's place when the block ends, and vanishes if it fails.
+
+    Unlike `replacing` it does not wait for the disk: for files that can be made again.
+
+    Args:
+        path: The file.
+
+    Raises:
+        StorageError: The disk is full or the folder is read-only; the earlier file is unchanged.
+    """
+    draft = draft_of(path)
+    try:
+        yield draft
+        os.replace(draft, path)
+    except OSError as error:
+        if error.errno in STORAGE:
+            raise storage_error(error, path) from error
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def write_all(file: BinaryIO, data: memoryview) -> None:

@@ -26,6 +26,10 @@ class CheckpointError(SuiteError, ValueError):
     """A checkpoint is truncated, of another class, or holds settings this version does not know."""
 
 
+class TrainingError(SuiteError, RuntimeError):
+    """Training cannot go on: the loss or the weights are not finite."""
+
+
 class ExportError(SuiteError, RuntimeError):
     """A network cannot be written in an exchange format, or what was written gives other outputs."""
 
@@ -41,6 +45,18 @@ class MissingDependencyError(SuiteError, ModuleNotFoundError):
 
 class StorageError(SuiteError, OSError):
     """A file cannot be written or read: the disk is full, read-only or closed to this user. See `storage_error`."""
+
+
+class ProcessError(SuiteError, RuntimeError):
+    """Another process of the group failed, so this one cannot go on.
+
+    Attributes:
+        status: Exit status of that process, which becomes the status of the command.
+    """
+
+    def __init__(self, rank: int, status: int) -> None:
+        super().__init__(f"the process of rank {rank} ended with status {status}; its own message tells the reason")
+        self.status = status
 
 
 class Stopped(BaseException):

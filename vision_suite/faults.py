@@ -69,20 +69,22 @@ def write_log(exception: BaseException, folder: Path | None = None) -> Path:
 
 def _places(folder: Path | None) -> Iterator[tuple[TextIO, str]]:
     """New empty files for the log, best first."""
-    number = 1
-    while folder is not None:
-        path = folder / ("error.log" if number == 1 else f"error-{number}.log")
-        number += 1
-        try:
+    with contextlib.suppress(OSError):
+        if folder is not None:
+            path = _free_name(folder)
+            # Exclusive: another process may have taken the name since, and then has the better claim to it.
             yield path.open("x", encoding="utf-8", errors="backslashreplace"), str(path)
-        except FileExistsError:
-            continue
-        except OSError:
-            pass
-        break
     with contextlib.suppress(OSError):
         handle, name = tempfile.mkstemp(prefix="vision-suite-", suffix="-error.log")
         yield os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace"), name
+
+
+def _free_name(folder: Path) -> Path:
+    """The first of ``error.log``, ``error-2.log``, ... that is free in a folder."""
+    number = 1
+    while (path := folder / f"error{f'-{number}' if number > 1 else ''}.log").exists():
+        number += 1
+    return path
 
 
 def _report(exception: BaseException) -> str:

@@ -26,7 +26,7 @@ def stored_preprocessing(read: Reader, prepare: Prepare) -> dict[str, Any]:
 
 
 def picture_settings(saved: SavedPreprocessing) -> dict[str, Any]:
-    """Arguments of a datamodule of pictures, None for entries that are missing.
+    """Arguments of a datamodule of pictures; `MISSING` for absent entries.
 
     Raises:
         CheckpointError: An entry has a wrong value.

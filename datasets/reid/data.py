@@ -21,7 +21,7 @@ from vision_suite.datasets.reid import layouts, lists
 from vision_suite.datasets.reid.cuhk03 import BoxSource, read_cuhk03
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.samplers import IdentityBatchSampler
-from vision_suite.datasets.saved import SavedPreprocessing
+from vision_suite.datasets.saved import MISSING, SavedPreprocessing
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types import Role
 
@@ -188,13 +188,13 @@ class ReIDData(PictureData):
     def _settings(cls, saved: SavedPreprocessing) -> dict[str, Any]:
         settings, compat = super()._settings(saved), saved.flag("transreid_compat")
         saved.fixed("crop_bottom", 0)
-        if settings["image_size"] is not None:
+        if settings["image_size"] is not MISSING:
             saved.fixed("resize", settings["image_size"])  # pictures of identities are not cropped
-        if compat:
+        if compat is True:
             saved.fixed("interpolation", "bilinear")
-            settings["interpolation"] = None  # that of training, which this does not tell
-        elif settings["interpolation"] is not None:
-            compat = False  # also in files of earlier versions, which do not tell
+            settings["interpolation"] = MISSING  # the filter of training, which this does not tell
+        elif settings["interpolation"] is not MISSING:
+            compat = False  # also for files of earlier versions, which do not tell it
         return {**settings, "transreid_compat": compat}
 
     def _train_sampler(self, rank: int, world_size: int) -> IdentityBatchSampler:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from vision_suite.datasets.base import BaseData, Stage
 from vision_suite.datasets.samplers import ShuffledBatchSampler
+from vision_suite.datasets.saved import SavedPreprocessing
 from vision_suite.datasets.scanpath.appearance import ObjectAppearance, Objects, TargetFrom
 from vision_suite.datasets.scanpath.predict.pictures import PictureScenes
+from vision_suite.datasets.scanpath.scenes import crop_settings
 from vision_suite.types import Scene, Trial
 
 
@@ -25,6 +27,8 @@ class ScanpathBase(BaseData):
     """
 
     facts = ("num_classes", "in_channels", "num_positions", "max_length")
+    # Sizes only: the network's own count in evaluation, and rows and columns mean the same in every set.
+    free_facts = frozenset({"num_classes", "num_positions", "max_length"})
     num_classes = in_channels = num_positions = max_length = 0
     items = "trials"
     appearance: ObjectAppearance
@@ -52,6 +56,15 @@ class ScanpathBase(BaseData):
     def preprocessing(self) -> dict[str, Any]:
         """Steps from objects to the network's input, in plain values."""
         return self.appearance.preprocessing
+
+    @classmethod
+    def _settings(cls, saved: SavedPreprocessing) -> dict[str, Any]:
+        saved.whole("in_channels", 1)  # the width of the data's vectors, which no setting changes
+        return {
+            "objects": saved.choice("objects", get_args(Objects)),
+            "target_from": saved.choice("target_from", get_args(TargetFrom)),
+            **crop_settings(saved),
+        }
 
     def size(self, stage: Stage) -> int:
         """Number of trials (pieces, where recordings are cut) in a stage's list."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from pytorch_lightning.trainer.states import TrainerFn
@@ -10,6 +11,7 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from vision_suite.datasets.base import Stage, stages_of, summary
 from vision_suite.datasets.loading import Cache, worker_count
 from vision_suite.datasets.roots import resolve_root
+from vision_suite.datasets.saved import MISSING, SavedPreprocessing
 from vision_suite.datasets.scanpath.appearance import AppearanceSettings, Objects, TargetFrom
 from vision_suite.datasets.scanpath.assign import Rule, Unassigned
 from vision_suite.datasets.scanpath.augment import SceneAugment
@@ -22,7 +24,7 @@ from vision_suite.datasets.scanpath.scenes import CropSettings
 from vision_suite.datasets.scanpath.sources import ScanpathLayout, Source
 from vision_suite.datasets.scanpath.splits import SplitRule, SplitSettings, official_parts, trial_keys
 from vision_suite.datasets.scanpath.windows import Windows
-from vision_suite.errors import ConfigError, DataError, check_choice
+from vision_suite.errors import CheckpointError, ConfigError, DataError, check_choice
 
 OnBadImage = Literal["error", "skip"]
 
@@ -152,7 +154,8 @@ class ScanpathData(ScanpathBase):
         """
         workers = worker_count(num_workers, cache)
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=workers, seed=seed)
-        windows = Windows(window, train_window, train_overlap, test_overlap)
+        windows = self._windows = Windows(window, train_window, train_overlap, test_overlap)
+        self._vectors = {"features": features, "task_features": task_features}
         for name, value, choices in (
             ("dataset", dataset, ScanpathLayout), ("objects", objects, Objects),
             ("target_from", target_from, TargetFrom), ("cache", cache, Cache),
@@ -195,6 +198,30 @@ class ScanpathData(ScanpathBase):
         self.num_positions = parts.num_positions
         self.max_length = longest(parts.trials["fit"])
 
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """Steps from scenes and recordings to the network's input, in plain values."""
+        if self._picture_data is not None:
+            return super().preprocessing
+        windows = self._windows
+        return {**super().preprocessing, "window": windows.window, "test_overlap": windows.test_overlap}
+
+    @classmethod
+    def _settings(cls, saved: SavedPreprocessing) -> dict[str, Any]:
+        window = saved.whole("window", 2, unset=True)
+        training = {} if window else {"train_window": None}  # which a window must go with
+        return {
+            **super()._settings(saved),
+            "window": window,
+            "test_overlap": saved.whole("test_overlap"),
+            **(training if window is not MISSING else {}),
+        }
+
+    def _fact_content(self, name: str) -> Any:
+        if name != "in_channels" or not self.in_channels:
+            return super()._fact_content(name)
+        return {"width": self.in_channels, **self._vectors}
+
     def setup(self, stage: str) -> None:
         """Read the inputs of a stage once, so that damaged files show before training.
 
@@ -224,12 +251,19 @@ class ScanpathData(ScanpathBase):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Treat pictures given to predict like the checkpoint's data, or find trials that it was trained on."""
-        super().load_state_dict(state_dict)
         if self._picture_data is not None:
+            self._picture_data.adopts = self.adopts
             self._picture_data.load_state_dict(state_dict)
             self._follow(self._picture_data)
-        elif "trained_on" in state_dict:
-            self._look_for_trained(set(state_dict["trained_on"]))
+        super().load_state_dict(state_dict)
+        keys = state_dict.get("trained_on")
+        if self._picture_data is None and keys is not None:
+            if not isinstance(keys, list) or not all(type(key) is int for key in keys):
+                raise CheckpointError("the checkpoint's trained_on is no list of numbers: use another checkpoint")
+            self._look_for_trained(set(keys))
+
+    def _take_over(self, preprocessing: Mapping[str, Any]) -> bool:
+        return self._picture_data is not None  # which has done so itself
 
     def _look_for_trained(self, keys: set[int]) -> None:
         """Warn if a network is evaluated on what it was trained on, as by another fold than in training."""

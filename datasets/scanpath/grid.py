@@ -17,10 +17,12 @@ from torch.utils.data import Dataset
 from vision_suite.datasets.base import BaseData, Stage
 from vision_suite.datasets.loading import BatchKey
 from vision_suite.datasets.samplers import ShuffledBatchSampler
+from vision_suite.datasets.saved import MISSING, SavedPreprocessing
 from vision_suite.datasets.scanpath.batches import pad_trials
 from vision_suite.datasets.scanpath.geometry import grid_boxes
 from vision_suite.datasets.scanpath.records import counts
 from vision_suite.errors import ConfigError
+from vision_suite.records import as_record
 from vision_suite.types import Condition, Scene, Trial
 from vision_suite.types.arrays import Floats32
 
@@ -105,6 +107,7 @@ class GridScanpathData(BaseData):
     """
 
     facts = ("num_classes", "in_channels", "num_positions", "max_length")
+    free_facts = frozenset({"num_classes", "num_positions", "max_length"})
     items = "trials"
 
     def __init__(
@@ -140,7 +143,7 @@ class GridScanpathData(BaseData):
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=num_workers, seed=seed)
         if min(train_scenes, test_scenes) < 1 or validation_scenes < 0:
             raise ConfigError(f"train_scenes={train_scenes}, test_scenes={test_scenes}: use 1 or more")
-        self.rule = rule or GridRule()
+        self.rule = GridRule() if rule is None else as_record(GridRule, rule, "rule")
         self.in_channels = self.rule.width
         self.num_objects = self.num_classes = self.rule.rows * self.rule.columns
         self.num_positions = max(self.rule.rows, self.rule.columns)
@@ -167,7 +170,29 @@ class GridScanpathData(BaseData):
     @property
     def preprocessing(self) -> dict[str, Any]:
         """Facts of the network's input, in plain values."""
-        return {"objects": "features", "in_channels": self.in_channels, "target_from": "object"}
+        return {
+            "objects": "features",
+            "in_channels": self.in_channels,
+            "target_from": "object",
+            "rule": asdict(self.rule),
+            "seed": self.seed,  # of the prototypes, without which vectors mean nothing
+        }
+
+    @classmethod
+    def _settings(cls, saved: SavedPreprocessing) -> dict[str, Any]:
+        saved.fixed("objects", "features")
+        saved.fixed("target_from", "object")
+        rule = saved.record("rule", GridRule)
+        if rule is not MISSING:
+            saved.fixed("in_channels", rule.get("width"))
+        saved.whole("in_channels", 1)
+        return {"rule": rule, "seed": saved.whole("seed")}
+
+    def _fact_content(self, name: str) -> Any:
+        if name != "in_channels":
+            return super()._fact_content(name)
+        rule = self.rule
+        return {"width": rule.width, "classes": rule.classes, "noise": rule.noise, "seed": self.seed}
 
     def size(self, stage: Stage) -> int:
         """Number of scenes, each with one trial."""

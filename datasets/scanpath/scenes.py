@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from vision_suite.datasets.pictures.images import open_picture
+from vision_suite.datasets.saved import SavedPreprocessing
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types import Scene, Trial
 
@@ -39,7 +40,9 @@ class CropSettings:
     std: tuple[float, ...] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        """Refuse sizes without a pixel and divisions by 0."""
+        """Refuse sizes without a pixel and divisions by 0; lists, as in files, become tuples."""
+        for name in ("size", "mean", "std"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if min(self.size) < 1 or min(self.std) <= 0:
             raise ConfigError(f"crop_size={list(self.size)}, std={list(self.std)}: use numbers above 0")
 
@@ -49,19 +52,26 @@ class CropSettings:
         return (crops.float() / 255 - torch.tensor(self.mean).view(shape)) / torch.tensor(self.std).view(shape)
 
 
-def crops_of(facts: Mapping[str, Any]) -> CropSettings:
-    """Settings of crops for a network, from what its checkpoint says of its data.
+def crop_settings(saved: SavedPreprocessing) -> dict[str, Any]:
+    """Arguments ``crop_size``, ``mean`` and ``std`` for a network, `MISSING` for those that its checkpoint lacks.
 
     A network that was trained on vectors but can look at crops has a trained encoder of its own (timm, CLIP), which
     takes crops of any size normalised as for ImageNet.
 
     Args:
-        facts: Preprocessing as `vision_suite.datasets.scanpath.appearance.ObjectAppearance` gives it.
+        saved: Preprocessing as `vision_suite.datasets.scanpath.appearance.ObjectAppearance` gives it.
+
+    Raises:
+        CheckpointError: An entry has a wrong value.
     """
-    if facts["objects"] != "crops":
-        return CropSettings((224, 224), IMAGENET_MEAN, IMAGENET_STD)
-    height, width = facts["crop_size"]
-    return CropSettings((height, width), tuple(facts["mean"]), tuple(facts["std"]))
+    crops = {
+        "crop_size": saved.size("crop_size"),
+        "mean": saved.numbers("mean", 3),
+        "std": saved.numbers("std", 3, above=0),
+    }
+    if saved.choice("objects", ("crops", "features")) == "features":
+        return {"crop_size": [224, 224], "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
+    return crops
 
 
 class SceneInputs:

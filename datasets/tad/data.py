@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,23 +13,24 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from vision_suite.datasets.base import BaseData, Stage, stages_of, summary
 from vision_suite.datasets.loading import Cache, worker_count
-from vision_suite.datasets.pictures.records import Record, fingerprint
 from vision_suite.datasets.roots import find_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
+from vision_suite.datasets.saved import SavedPreprocessing
 from vision_suite.datasets.tad.annotations import Annotations, Video, ground_truth, read_annotations
 from vision_suite.datasets.tad.features import FeatureSource, Join
 from vision_suite.datasets.tad.inputs import VideoFiles
-from vision_suite.datasets.tad.sampling import FeatureInfo, read_joined
+from vision_suite.datasets.tad.sampling import FeatureInfo, chosen_sampling
 from vision_suite.datasets.tad.scores import read_scores
 from vision_suite.datasets.tad.sequences import SequenceBatches, VideoRows
+from vision_suite.datasets.tad.settings import Mode, OnMissing, check_settings, stored_settings
+from vision_suite.datasets.tad.stages import deal_out, protocol_of
 from vision_suite.datasets.tad.stream import StreamBatches
 from vision_suite.datasets.tad.windows import Window, compare_lengths, sequences_of, stride_of
-from vision_suite.errors import ConfigError, DataError, check_choice
+from vision_suite.errors import ConfigError, DataError
+from vision_suite.records import as_record
 from vision_suite.types.arrays import Floats32
 from vision_suite.types.tad import GroundTruth
 
-Mode = Literal["resize", "window"]
-OnMissing = Literal["error", "skip"]
 SUBSETS = {"fit": "train_on", "validate": "validate_on", "test": "test_on"}
 
 
@@ -44,6 +44,8 @@ class TADData(BaseData):
     """
 
     facts = ("num_classes", "in_channels", "num_cells")
+    class_facts = frozenset({"num_classes"})
+    free_facts = frozenset({"num_cells"})  # preprocessing, which tells it already
     num_classes = in_channels = 0
     items = "sequences"
 
@@ -118,15 +120,8 @@ class TADData(BaseData):
         """
         workers = worker_count(num_workers, cache)
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=workers, seed=seed)
-        if every < 1 or num_cells < 1:
-            raise ConfigError(f"every={every} and num_cells={num_cells} must be at least 1")
-        if not (0 <= keep_inside < 1 and 0 <= min_share < 1):
-            raise ConfigError(f"keep_inside={keep_inside} and min_share={min_share} must be from 0 to below 1")
-        for name, value, choices in (
-            ("mode", mode, Mode), ("join", join, Join), ("cache", cache, Cache), ("on_missing", on_missing, OnMissing)
-        ):  # fmt: skip
-            check_choice(name, value, get_args(choices))
-        self.num_cells, self.mode, self.every = num_cells, mode, every
+        check_settings(mode, num_cells, every, join, keep_inside, min_share, cache, on_missing)
+        self.num_cells, self.mode, self.every, self._join = num_cells, mode, every, join
         self._cache, self._on_missing = cache, on_missing
         self._overlaps = {"fit": train_overlap, "validate": test_overlap, "test": test_overlap, "predict": test_overlap}
         self._keep_inside, self._min_share = keep_inside, min_share
@@ -135,7 +130,8 @@ class TADData(BaseData):
         self._rows: dict[str, VideoRows] = {}
         self._scores: dict[str, Floats32] = {}
         self._leads: dict[str, float] = {}
-        self.info = sampling or FeatureInfo(resized=True)  # with video files alone, the checkpoint has it
+        given = None if sampling is None else as_record(FeatureInfo, sampling, "sampling")
+        self.info = given or FeatureInfo(resized=True)  # with video files alone, the checkpoint has it
         self.files = None if videos is None else VideoFiles(videos, extractor_device, on_missing)
         if self.files is not None:
             self._videos["predict"] = self.files.videos
@@ -145,7 +141,7 @@ class TADData(BaseData):
         if folder is None:
             return
         locations = [folder / name for name in features or ["features"]]
-        self.info = sampling or read_joined([one if one.is_dir() else one.parent for one in locations])
+        self.info = chosen_sampling(given, [one if one.is_dir() else one.parent for one in locations])
         self._source = FeatureSource(locations, join, self.info.channels)
         listing = read_annotations(
             folder / annotations,
@@ -162,50 +158,24 @@ class TADData(BaseData):
 
     def _use(self, folder: Path, listing: Annotations, subsets: dict[str, list[str]], scores: Path | None) -> None:
         self.class_names, self.num_classes = listing.classes, len(listing.classes)
-        known = {video.subset for video in listing.videos.values()}
-        for stage, names in subsets.items():
-            # A file without a validation or test subset still trains.
-            optional = stage != "fit" and not set(names) & known
-            self._videos[stage] = [] if optional else listing.of(names)
-        stages = ("fit", "validate", "test")
-        everything = {video.name: video for stage in stages for video in self._videos[stage]}
-        missing = self._source.missing(list(everything), self._on_missing == "skip")
-        if missing:
-            rank_zero_warn(f"Skipped {len(missing)} of {len(everything)} videos without features (first: {missing[0]})")
-        gone = set(missing)
-        for stage in stages:
-            self._videos[stage] = [video for video in self._videos[stage] if video.name not in gone]
-        if self.files is None:
-            self._videos["predict"] = self._videos["test"]
-        present = [name for name in everything if name not in gone]
-        self.in_channels = self.info.channels or self._source.read(present[0]).shape[1]
+        dealt = deal_out(listing, subsets, self._source, skip=self._on_missing == "skip")
+        predicted = dealt.videos["test"] if self.files is None else self.files.videos
+        self._videos = {**dealt.videos, "predict": predicted}
+        self.in_channels = self.info.channels or self._source.read(dealt.names[0]).shape[1]
         self._source.channels = self.in_channels
         if scores is not None:
             # Training does not use them, and UntrimmedNet's matrix has none of the training videos.
             scored = dict.fromkeys(video.name for stage in ("validate", "test") for video in self._videos[stage])
             self._scores = read_scores(scores, list(scored), self.class_names)
-        records = [Record(file, -1) for name in present for file in self._source.files(name)]
-        same = bool(set(subsets["validate"]) & set(subsets["test"])) and bool(self._videos["validate"])
         self.protocol = {
-            "dataset": folder.name,
-            "layout": "activitynet_json",
-            "root": str(folder),
-            "annotations": listing.path.name,
-            "subsets": subsets,
-            "counts": {stage: _counts(self._videos[stage]) for stage in stages},
-            "problems": dict(listing.problems),
+            **protocol_of(folder, listing, dealt, self._source, scores),
             "mode": self.mode,
             "num_cells": self.num_cells,
             "every": self.every,
             "overlap": {"train": self._overlaps["fit"], "test": self._overlaps["test"]},
-            "features": [str(location.relative_to(folder)) for location in self._source.locations],
             "sampling": asdict(self.info),
-            "validation": "+".join(subsets["validate"]) if self._videos["validate"] else "none",
-            "test_used_for_validation": same,
-            "class_scores": None if scores is None else scores.name,
-            "fingerprint": fingerprint(folder, records),
         }
-        self._count("videos_without_features", len(gone))
+        self._count("videos_without_features", dealt.missing)
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -215,8 +185,18 @@ class TADData(BaseData):
             "num_cells": self.num_cells,
             "every": self.every,
             "overlap": self._overlaps["test"],
+            "join": self._join,
             "sampling": asdict(self.info),
         }
+
+    @classmethod
+    def _settings(cls, saved: SavedPreprocessing) -> dict[str, Any]:
+        return stored_settings(saved)
+
+    def _fact_content(self, name: str) -> Any:
+        if name != "in_channels" or not self.in_channels:
+            return super()._fact_content(name)
+        return {"width": self.in_channels, "features": self.protocol["features"], "sampling": asdict(self.info)}
 
     def size(self, stage: Stage) -> int:
         """Number of sequences in a stage's list, known after `setup`."""
@@ -275,17 +255,18 @@ class TADData(BaseData):
             skip=self.files.skip if self.files is not None and self.files.skips else None,
         )  # fmt: skip
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Also take over the settings of a checkpoint's features, to make the same of video files."""
-        super().load_state_dict(state_dict)
+    def _take_over(self, preprocessing: Mapping[str, Any]) -> bool:
+        """Make the same features of video files as those that the checkpoint was trained on."""
         if self.files is None:
-            return
-        facts = state_dict["preprocessing"]
-        self.class_names = list(state_dict["class_names"])
-        self.num_classes = len(self.class_names)
-        self.mode, self.num_cells, self.every = facts["mode"], facts["num_cells"], facts["every"]
-        self._overlaps["predict"] = facts["overlap"]
-        self.info = FeatureInfo(**facts["sampling"])
+            return False
+        found = self.evaluation_settings(preprocessing)
+        self.mode, self.num_cells = found.get("mode", self.mode), found.get("num_cells", self.num_cells)
+        self.every, self._join = found.get("every", self.every), found.get("join", self._join)
+        if "test_overlap" in found:
+            self._overlaps |= dict.fromkeys(("validate", "test", "predict"), found["test_overlap"])
+        if "sampling" in found:
+            self.info = FeatureInfo(**found["sampling"])
+        return True
 
     def _read(self, videos: list[Video], keep: bool) -> VideoRows:
         """Read the features of some videos once, and compare their lengths with the videos'."""
@@ -342,8 +323,3 @@ class TADData(BaseData):
             min_share=self._min_share if stage == "fit" else 0.0,
             video_scores=None if scores is None else torch.from_numpy(np.stack(scores)),
         )
-
-
-def _counts(videos: Sequence[Video]) -> dict[str, int]:
-    labels = Counter(action.label for video in videos for action in video.actions)
-    return {"videos": len(videos), "actions": sum(labels.values()), "classes": len(labels)}

@@ -10,6 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from pytorch_lightning.utilities import rank_zero_warn
+
 from vision_suite.drafts import write_whole
 from vision_suite.errors import ConfigError, DataError
 
@@ -104,10 +106,49 @@ def read_joined(folders: Sequence[Path]) -> FeatureInfo:
         DataError: A file is unusable, as in `read_info`.
     """
     found = [read_info(folder) for folder in folders]
-    if len({info.resized or (info.fps, info.stride, info.offset) for info in found}) > 1:
+    if len({_times(info) for info in found}) > 1:
         raise ConfigError("the sets of features differ in fps, stride, offset or resized: give --data.sampling")
     widths = [info.channels for info in found]
     return replace(found[0], channels=sum(widths) if all(widths) else 0)
+
+
+def chosen_sampling(given: FeatureInfo | None, folders: Sequence[Path]) -> FeatureInfo:
+    """The sampling that is given, else the metadata beside the features; warns where the two say other times.
+
+    Args:
+        given: Sampling of a setting, which may come from a checkpoint that was trained on other features.
+        folders: Folders of the features.
+
+    Raises:
+        ConfigError: Nothing is given, and sets happen at different times.
+        DataError: Nothing is given, and a file is unusable.
+    """
+    if given is None:
+        return read_joined(folders)
+    for folder in folders:
+        try:
+            own = read_info(folder)
+        except DataError:  # no metadata: that is what the setting is for
+            continue
+        if other := other_times(own, given):
+            rank_zero_warn(
+                f"{str(folder / METADATA)!r} says {other[0]}, but sampling (of a setting or the checkpoint) says "
+                f"{other[1]} and is used: pass --data.sampling null to use the file"
+            )
+    return given
+
+
+def other_times(first: FeatureInfo, second: FeatureInfo) -> tuple[str, str] | None:
+    """The times of two sets of rows in words where they differ, else None."""
+    return None if _times(first) == _times(second) else (_words(first), _words(second))
+
+
+def _times(info: FeatureInfo) -> object:
+    return info.resized or (info.fps, info.stride, info.offset)
+
+
+def _words(info: FeatureInfo) -> str:
+    return "resized" if info.resized else f"fps={info.fps}, stride={info.stride}, offset={info.offset}"
 
 
 def write_info(folder: Path, info: FeatureInfo, **more: object) -> None:

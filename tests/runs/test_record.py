@@ -11,7 +11,13 @@ from vision_suite.runs.record import RunFile, process_identity, read_run, slurm_
 
 
 def record(**entries):
-    return {"command": "fit", "command_line": ["vision-suite", "fit"], "status": "running", "started": "2026-01-01", **entries}
+    return {
+        "command": "fit",
+        "command_line": ["vision-suite", "fit"],
+        "status": "running",
+        "started": "2026-01-01",
+        **entries,
+    }
 
 
 def checkpoint(folder, name, time):
@@ -52,7 +58,12 @@ def test_only_training_runs_count(tmp_path):
 
 def test_runs_of_earlier_versions(tmp_path):
     """They called the command the stage, and kept the command line and the checkpoint used under other names."""
-    old = {"stage": "fit", "started": "2025-05-05T10:00:00+00:00", "command": ["vision-suite", "fit"], "checkpoint": None}
+    old = {
+        "stage": "fit",
+        "started": "2025-05-05T10:00:00+00:00",
+        "command": ["vision-suite", "fit"],
+        "checkpoint": None,
+    }
     (tmp_path / "run.json").write_text(json.dumps(old))
     (tmp_path / "config.yaml").touch()
     last = checkpoint(tmp_path, "last.ckpt", 5)

@@ -41,7 +41,9 @@ def test_runs_of_earlier_versions_are_found_by_their_folder(tmp_path):
 def test_a_newer_run_without_a_checkpoint_is_not_passed_over(tmp_path):
     older = make(tmp_path / "dcal/a/version_0", A, "1")
     make(tmp_path / "dcal/a/version_1", A, "2", checkpoint=False)
-    with pytest.raises(CheckpointError, match=rf"version_1 \(finished\), has no checkpoint yet: .* --ckpt_path {older}"):
+    with pytest.raises(
+        CheckpointError, match=rf"version_1 \(finished\), has no checkpoint yet: .* --ckpt_path {older}"
+    ):
         newest(runs_of(A, tmp_path), "last", A.name, tmp_path)
     with pytest.raises(CheckpointError, match="start again without --ckpt_path"):
         newest(runs_of(A, tmp_path)[1:], "last", A.name, tmp_path)
@@ -49,7 +51,9 @@ def test_a_newer_run_without_a_checkpoint_is_not_passed_over(tmp_path):
 
 def test_no_run_names_the_experiments_there_are(tmp_path):
     make(tmp_path / "b/version_0", B, "1")
-    with pytest.raises(CheckpointError, match=r"no training run of dcal/a below .* \(there are runs of /home/me/b.yaml\)"):
+    with pytest.raises(
+        CheckpointError, match=r"no training run of dcal/a below .* \(there are runs of /home/me/b.yaml\)"
+    ):
         newest(runs_of(A, tmp_path), "last", A.name, tmp_path)
 
 

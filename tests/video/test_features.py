@@ -11,10 +11,12 @@ from synthetic_tad import Action, write_feature_set, write_video
 from torchvision.models.video import r3d_18
 
 from vision_suite.cli import main
+from vision_suite.datasets.tad.data import TADData
+from vision_suite.datasets.tad.features import resize_rows
 from vision_suite.datasets.tad.inputs import VideoFiles
 from vision_suite.datasets.tad.sampling import read_info
 from vision_suite.errors import CheckpointError, ConfigError, DataError
-from vision_suite.extract.sequences import extract_sequences
+from vision_suite.extract.sequences import SequenceInput, extract_sequences
 from vision_suite.models.csa.recognizer import SequenceRecognizer
 from vision_suite.video.backbones import ClipNetwork, Extractor, pick_device
 from vision_suite.video.decode import clips
@@ -181,6 +183,44 @@ def test_a_recogniser_is_told_by_its_weights(tmp_path):
         extract(other, "here.ckpt")
     info = read_info(tmp_path / "out")
     assert info.extractor["checksum"] == checksum(one.state_dict()) != checksum(other.state_dict())
+
+
+def test_sequences_are_read_as_in_the_training_of_their_recogniser(tmp_path):
+    """Every second row, resized, by the checkpoint's data; rows of another width fail by themselves."""
+    write_feature_set(tmp_path / "set", videos=2, rows=12)
+    source = tmp_path / "set/features"
+    np.save(source / "wide.npy", np.zeros((12, 9), dtype=np.float32))
+    torch.manual_seed(0)
+    network = SequenceRecognizer(8, 2, width=4, depth=1).eval()
+    rows = np.load(source / "clip00.npy")
+
+    def by_hand(read):
+        return network.semantics(torch.from_numpy(read.T.copy())[None])[0].detach().T.numpy()
+
+    def stored(**changes):
+        data = TADData(str(tmp_path / "set"), features=["features"], num_cells=6, every=2, blocked=None)
+        return {"epoch": 0, "AnotherName": {"preprocessing": {**data.preprocessing, **changes}}}
+
+    for changes, read, resized in (
+        ({"mode": "window"}, rows[::2], False),
+        ({}, rows[::2], False),  # resized to the length that it has
+        ({"num_cells": 4}, resize_rows(rows[::2], 4), True),
+    ):
+        target = tmp_path / f"out{len(changes)}{resized}"
+        done = extract_sequences(network, source, target, 1, "x.ckpt", silent, SequenceInput.of(stored(**changes)))
+        assert (done.written, list(done.failed)) == (2, ["wide"])
+        assert done.failed["wide"] == "rows have width 9, those that the recogniser reads 8"
+        found = np.load(target / "clip00.npy")
+        expected = by_hand(read)
+        np.testing.assert_allclose(found[:, : expected.shape[1]], expected, rtol=1e-5, atol=1e-6)
+        info = read_info(target)
+        assert (info.stride, info.resized) == (2, resized)
+    assert SequenceInput.of({"epoch": 0}) == SequenceInput()
+    prepare = SequenceInput.of(stored(sampling={"fps": 9, "stride": 1, "clip": 1, "offset": 0}, mode="window"))
+    with pytest.warns(UserWarning, match=r"trained on rows of fps=9, .*, those of .* have fps=2"):
+        extract_sequences(network, source, tmp_path / "fps", 1, "x.ckpt", silent, prepare)
+    with pytest.raises(CheckpointError, match="every=0, which is not a whole number of 1 or more"):
+        SequenceInput.of(stored(every=0))
 
 
 def test_a_video_that_was_cut_off_is_not_stored(videos, tmp_path):

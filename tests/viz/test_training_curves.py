@@ -3,34 +3,26 @@
 import numpy as np
 import pytest
 
-from vision_suite.viz.training import _panels, _running_mean, training_curves
+from vision_suite.viz.training import Panel, _running_mean, training_curves
 
 STEPS = np.arange(100.0)
-LOG = {
-    "train/loss": (STEPS, np.exp(-STEPS / 30)),
-    **{f"train/loss_{branch}": (STEPS, np.exp(-STEPS / 20)) for branch in ("pwca", "glca", "sa")},
-    **{f"train/weight_{branch}": (STEPS, STEPS / 100) for branch in ("pwca", "glca", "sa")},
-    **{f"val/{key}": (STEPS[::25], STEPS[::25] / 100) for key in ("sa/mAP", "mAP", "rank1", "num_valid")},
-    "epoch": (STEPS, STEPS),
-}
+PANELS = [
+    Panel("Loss", "loss", {"total": (STEPS, np.exp(-STEPS / 30))}),
+    Panel("Scores", "%", {name: (STEPS[::25], STEPS[::25]) for name in ("mAP", "R1")}),
+]
 
 
-def test_panels_sort_keys_by_kind_and_branch():
-    losses, weights, scores = _panels(LOG)
-    assert list(losses.curves) == ["total", "SA", "GLCA", "PWCA"]
-    assert list(weights.curves) == ["SA", "GLCA", "PWCA"]
-    assert list(scores.curves) == ["fused mAP", "fused rank1", "SA mAP"]
-    np.testing.assert_allclose(scores.curves["SA mAP"][1], [0, 25, 50, 75])
+def test_size_follows_the_number_of_panels():
+    one, two = (training_curves(panels) for panels in (PANELS[:1], PANELS))
+    assert two.width == pytest.approx(2 * one.width, abs=2)
+    many = training_curves(PANELS * 3)
+    assert (many.width, many.height) == pytest.approx((4 * one.width, 2 * one.height), abs=3)
 
 
-def test_width_follows_the_number_of_panels():
-    widths = [training_curves(log).width for log in (LOG, {"train/loss": LOG["train/loss"]})]
-    assert widths[0] == pytest.approx(3 * widths[1], abs=2)
-
-
-def test_an_empty_log_is_refused():
-    with pytest.raises(ValueError, match="no loss"):
-        training_curves({"epoch": LOG["epoch"]})
+def test_empty_panels_are_left_out():
+    assert training_curves([Panel("Rates", "", {}), *PANELS]).size == training_curves(PANELS).size
+    with pytest.raises(ValueError, match="no curve"):
+        training_curves([Panel("Rates", "", {})])
 
 
 def test_running_mean_equals_a_loop_and_skips_gaps():

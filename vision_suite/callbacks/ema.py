@@ -103,6 +103,11 @@ class EMA(Callback):
         """Leave the average in the network."""
         self._put_average(pl_module)
 
+    def held_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """The average, and while it stands in for the weights these, by their names in ``pl_module.model``."""
+        yield from ((f"the average of {name}", value) for name, value in self._average.items())
+        yield from self._training.items()
+
     def state_dict(self) -> dict[str, int]:
         """Number of updates; with it Lightning warns when a run is resumed without this callback."""
         return {"updates": self.updates}

@@ -19,8 +19,8 @@ def run_dir(trainer: Trainer) -> Path:
     """The folder of a run.
 
     The command line gives each run a folder of its own, whatever the logger. A trainer built in Python has that of its
-    first logger, ``<save_dir>/<name>/<version>`` (for Weights & Biases the folder that Lightning gives the checkpoints),
-    and without a logger its ``default_root_dir``. A fast development run has ``fast_dev_run`` below it.
+    first logger, ``<save_dir>/<name>/<version>`` (for Weights & Biases the folder that Lightning gives the
+    checkpoints), and without a logger its ``default_root_dir``. A fast development run has ``fast_dev_run`` below it.
 
     Loggers number runs on their own, so in a group of processes only rank zero's answer is right before
     `share_run_dir` has been called.

@@ -33,7 +33,17 @@ from vision_suite.errors import Stopped, SuiteError
 from vision_suite.faults import write_log
 from vision_suite.lit_modules.base import datamodule_of
 from vision_suite.runs.folders import LAST
-from vision_suite.runs.record import FAILED, FINISHED, FIT, RUNNING, STOPPED, RunFile, process_identity, read_run, slurm_job
+from vision_suite.runs.record import (
+    FAILED,
+    FINISHED,
+    FIT,
+    RUNNING,
+    STOPPED,
+    RunFile,
+    process_identity,
+    read_run,
+    slurm_job,
+)
 
 PACKAGES = (
     "torch",
@@ -138,9 +148,7 @@ class RunRecord(SaveConfigCallback):
         return f"{at}; go on from {files[0]} with: vision-suite fit --ckpt_path {self.file.folder}"
 
 
-def start_of(
-    trainer: Trainer, stage: str, seed: int | bool | None, checkpoint: str | None
-) -> dict[str, object]:
+def start_of(trainer: Trainer, stage: str, seed: int | bool | None, checkpoint: str | None) -> dict[str, object]:
     """Record of a run that starts, in plain containers."""
     data = datamodule_of(trainer)
     return {

@@ -95,15 +95,23 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is damaged or no such checkpoint; one line says what is wrong and what to do.
     """
-    verify(path)
-    zipped = zipfile.is_zipfile(path)
-    try:
-        contents = torch.load(path, weights_only=True, map_location="cpu", mmap=zipped)
-    except Exception as error:  # a file of another kind makes the reader fail in any way
-        raise CheckpointError(f"{path}: {describe(path, error)}") from error
+    contents = load(path)
     check_contents(contents, path)
     found: dict[str, Any] = contents
     return found
+
+
+def load(path: Path) -> Any:
+    """Read any file of ``torch.save``: verified, as plain data on the CPU.
+
+    Raises:
+        CheckpointError: The file is damaged, no such file, or holds code.
+    """
+    verify(path)
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # a file of another kind makes the reader fail in any way
+        raise CheckpointError(f"{path}: {describe(path, error)}") from error
 
 
 class _Sealed:
@@ -202,7 +210,7 @@ def _verify(file: BinaryIO, size: int, path: Path) -> None:
 
 
 def _zip_damage(file: BinaryIO) -> str | None:
-    """What is wrong with a zip file that has no checksum as a whole; None if nothing is."""
+    """Damage of a zip file that has no checksum as a whole, None if there is none."""
     try:
         with zipfile.ZipFile(file) as archive:
             wrong = archive.testzip()

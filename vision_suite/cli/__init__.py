@@ -1,4 +1,4 @@
-"""Command ``vision-suite``: light dispatch, and the one function that turns errors into a line.
+"""Command ``vision-suite``: light dispatch inside the net that turns every end into a line and a status.
 
 Nothing heavy is imported before a command needs it: ``--help``, ``--version``, ``configs`` and ``data list`` load
 neither torch nor Lightning.
@@ -7,13 +7,14 @@ neither torch nor Lightning.
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 from vision_suite import __version__
+from vision_suite.cli import ends
 from vision_suite.cli.hints import did_you_mean
 from vision_suite.errors import ConfigError, SuiteError
+from vision_suite.faults import DONE
 
 TRAINER_COMMANDS = {
     "fit": "train a model",
@@ -29,7 +30,6 @@ OTHER_COMMANDS = {
     "doctor": "check this machine: versions, compiler, GPU, optional packages, data cache",
     "demo": "prepare data, train, test and predict on real pictures in a few minutes",
 }
-USER_ERROR = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,28 +39,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments after the program's name; those of the process if None.
 
     Returns:
-        0 for success, 1 for a check that failed, 2 for a mistake of the user (one line on stderr; set
-        ``VISION_SUITE_DEBUG=1`` for the traceback).
+        0 for success, 1 for a check that failed, 2 for a mistake of the user, 70 for an error that nobody foresaw
+        (its traceback is in a log file), 128 and its number for a signal. All but the first two end with one line on
+        stderr; set ``VISION_SUITE_DEBUG=1`` for the traceback.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        return _dispatch(arguments)
-    except SuiteError as error:
-        if os.environ.get("VISION_SUITE_DEBUG", "0") not in ("", "0"):
-            raise
-        print(f"vision-suite: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_ERROR
+    return ends.run(lambda: _dispatch(arguments), program=argv is None)
 
 
 def _dispatch(arguments: list[str]) -> int:
     """Import the module of the command and call its ``main``."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
-        return 0
+        return DONE
     command, rest = arguments[0], arguments[1:]
     if command in ("--version", "-V"):
         print(f"vision-suite {__version__}")
-        return 0
+        return DONE
     if command in TRAINER_COMMANDS:
         module, rest = "train", arguments
     elif command in OTHER_COMMANDS:

@@ -10,6 +10,7 @@ import importlib.metadata
 import sys
 
 from vision_suite import cli
+from vision_suite.faults import USER_ERROR
 
 EXPLANATION = (
     "lightning: this script belongs to vision-suite and serves fit, validate, test and predict "
@@ -22,11 +23,11 @@ def main() -> int:
     """Run a trainer command, or pass the whole command line on."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in cli.TRAINER_COMMANDS:
-        return cli.main(arguments)
+        return cli.main()
     point = sdk_entry_point()
     if point is None:
         print(EXPLANATION, file=sys.stderr)
-        return cli.USER_ERROR
+        return USER_ERROR
     status: int | None = point.load()()
     return status or 0
 

@@ -2,18 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 
-from vision_suite.datasets.tad.features import read_rows
-from vision_suite.datasets.tad.sampling import FeatureInfo, read_info, write_info
+from vision_suite.datasets.saved import MISSING, SavedPreprocessing, data_state
+from vision_suite.datasets.tad.features import read_rows, resize_rows
+from vision_suite.datasets.tad.sampling import FeatureInfo, other_times, read_info, write_info
+from vision_suite.datasets.tad.settings import stored_settings
 from vision_suite.errors import CheckpointError, DataError
 from vision_suite.layers.grouped import pad_channels
 from vision_suite.models.csa.recognizer import SequenceRecognizer
 from vision_suite.types import Progress
+from vision_suite.types.arrays import Floats32
 from vision_suite.video.store import Extracted, Store, checksum
+
+
+@dataclass(frozen=True)
+class SequenceInput:
+    """Steps from the rows of a sequence to a recogniser's input, as in its training.
+
+    Attributes:
+        every: Step between the rows that are kept.
+        cells: Number of rows that every sequence is resized to; None keeps its length.
+        sampling: Times of the rows in training, None if unknown.
+    """
+
+    every: int = 1
+    cells: int | None = None
+    sampling: FeatureInfo | None = None
+
+    @classmethod
+    def of(cls, contents: Mapping[str, Any]) -> SequenceInput:
+        """The steps that a checkpoint's data tell; those of rows as they are, for a checkpoint without data.
+
+        Raises:
+            CheckpointError: The stored preprocessing is malformed.
+        """
+        state = data_state(contents)
+        if state is None:
+            return cls()
+        known = stored_settings(SavedPreprocessing(state["preprocessing"]))
+        found = {name: value for name, value in known.items() if value is not MISSING}
+        cells = found.get("num_cells") if found.get("mode") == "resize" else None
+        sampling = FeatureInfo(**found["sampling"]) if "sampling" in found else None
+        return cls(found.get("every", 1), cells, sampling)
+
+    def rows(self, rows: Floats32) -> Floats32:
+        """Rows (L, C) of a sequence as the network reads them."""
+        kept = rows[:: self.every]
+        return kept if self.cells is None else resize_rows(kept, self.cells)
+
+    def changes_length(self, path: Path) -> bool:
+        """Tell whether a sequence is really resized, so that its rows get other times."""
+        if self.cells is None:
+            return False
+        try:
+            return len(read_rows(str(path))[:: self.every]) != self.cells
+        except DataError:  # counted as failed
+            return False
+
+    def plain(self) -> dict[str, int]:
+        """The steps that change rows, for a store of their results."""
+        return {**({"every": self.every} if self.every > 1 else {}), **({"cells": self.cells} if self.cells else {})}
 
 
 def recognizer_from(contents: dict[str, object], path: Path) -> SequenceRecognizer:
@@ -37,9 +93,15 @@ def recognizer_from(contents: dict[str, object], path: Path) -> SequenceRecogniz
 
 @torch.inference_mode()
 def extract_sequences(
-    network: SequenceRecognizer, source: Path, target: Path, stride: int, origin: str, progress: Progress
+    network: SequenceRecognizer,
+    source: Path,
+    target: Path,
+    stride: int,
+    origin: str,
+    progress: Progress,
+    prepare: SequenceInput = SequenceInput(),
 ) -> Extracted:
-    """Write the network's features and logits of every sequence, averaged over each ``stride`` rows.
+    """Write the network's features and logits of every sequence, averaged over each ``stride`` rows that it read.
 
     Args:
         network: The recogniser.
@@ -48,6 +110,7 @@ def extract_sequences(
         stride: Number of rows averaged to one.
         origin: Origin of the network, noted for readers; the checksum of its weights identifies it.
         progress: Function that is told the progress.
+        prepare: Steps from rows to the network's input.
 
     Raises:
         DataError: The source holds no features, or the target holds others.
@@ -56,7 +119,11 @@ def extract_sequences(
     files = sorted(path for path in source.iterdir() if path.suffix == ".npy")
     if not files:
         raise DataError(f"{source} holds no .npy features")
-    extractor = {"kind": "recognizer", "checkpoint": origin, "source": source.name, "stride": stride}
+    if prepare.sampling is not None and (other := other_times(prepare.sampling, info)):
+        rank_zero_warn(f"the recogniser was trained on rows of {other[0]}, those of {source} have {other[1]}")
+    every, width_in = prepare.every, network.embed.in_channels
+    extractor: dict[str, Any] = {"kind": "recognizer", "checkpoint": origin, "source": source.name, "stride": stride}
+    extractor |= prepare.plain()
     extractor["checksum"] = checksum(network.state_dict())
     store = Store(target, extractor)
     written = present = width = 0
@@ -72,6 +139,10 @@ def extract_sequences(
         except DataError as error:
             failed[path.stem] = str(error)
             continue
+        if rows.shape[1] != width_in:
+            failed[path.stem] = f"rows have width {rows.shape[1]}, those that the recogniser reads {width_in}"
+            continue
+        rows = prepare.rows(rows)
         semantics = network.semantics(torch.from_numpy(rows.T.copy())[None])[0].T.numpy()
         count = max(len(semantics) // stride, 1)
         pooled = np.stack([part.mean(axis=0) for part in np.array_split(semantics[: count * stride], count)])
@@ -79,9 +150,9 @@ def extract_sequences(
         store.write(path.stem, padded)
         written, width = written + 1, padded.shape[1]
     progress("extracting", len(files), len(files))
-    rate = None if info.fps is None else info.fps
+    step, resized = stride * every, info.resized or any(prepare.changes_length(path) for path in files)
     write_info(
         target,
-        FeatureInfo(rate, info.stride * stride, info.clip * stride, info.offset, width, info.resized, extractor),
+        FeatureInfo(info.fps, info.stride * step, info.clip * step, info.offset, width, resized, extractor),
     )
     return Extracted(written, present, failed, width)

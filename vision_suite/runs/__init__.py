@@ -1,1 +1,1 @@
-"""Folders of runs: their names, their records, and the search for earlier ones. Nothing here needs torch or Lightning."""
+"""Folders of runs: their names, their records, and the search for earlier ones."""

@@ -1,7 +1,7 @@
 """Record of a run, ``run.json``: written while the run goes on, and read by whoever continues or evaluates it.
 
-A command that goes on in the folder of an earlier one writes ``run-2.json`` and ``config-2.yaml`` (then ``-3``, ...), so
-that no record is lost. The newest record of ``fit`` tells the state of the run.
+A command that goes on in the folder of an earlier one writes ``run-2.json`` and ``config-2.yaml`` (then ``-3``, ...),
+so that no record is lost. The newest record of ``fit`` tells the state of the run.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """Status in words: ``running``, ``finished``, ``stopped``, ``failed``, or ``killed`` if nothing runs any more."""
+        """``running``, ``finished``, ``stopped`` or ``failed``; ``killed`` if the process is gone without a word."""
         status = str(self.record.get("status", "unknown"))
         return "killed" if status == RUNNING and not self.is_alive else status
 

@@ -17,7 +17,7 @@ LISTED = 10
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a run is a run of.
+    """Configuration that runs have in common.
 
     Attributes:
         name: Name of the packaged configuration, or full path of the configuration file.
@@ -98,7 +98,9 @@ def newest(runs: Sequence[Run], word: str, name: str, root: Path) -> Run:
     if run.checkpoints():
         return run
     older = next((each for each in reversed(runs[:-1]) if each.checkpoints()), None)
-    hint = "start again without --ckpt_path" if older is None else f"to use an older run, give --ckpt_path {older.folder}"
+    hint = (
+        "start again without --ckpt_path" if older is None else f"to use an older run, give --ckpt_path {older.folder}"
+    )
     raise CheckpointError(f"--ckpt_path {word}: the newest run, {run}, has no checkpoint yet: {hint}")
 
 

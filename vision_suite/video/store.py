@@ -85,8 +85,11 @@ class Store:
     def write(self, name: str, rows: npt.NDArray[np.floating]) -> None:
         """Write the rows (L, C) of a video."""
         draft = self.folder / f".{name}.{os.getpid()}.npy"
-        np.save(draft, rows.astype(np.float32), allow_pickle=False)
-        draft.replace(self.path(name))
+        try:
+            np.save(draft, rows.astype(np.float32), allow_pickle=False)
+            draft.replace(self.path(name))
+        finally:
+            draft.unlink(missing_ok=True)  # a part of it, on a full disk
 
 
 def checksum(state: Mapping[str, Tensor]) -> str:

@@ -152,12 +152,12 @@ def mark(correct: bool, size: int) -> Image.Image:
     return disc.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of ``width`` x ``height`` inches at 160 dots per inch with a row of plain axes, apart from pyplot."""
+def new_figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of ``width`` x ``height`` inches at 160 dots per inch with plain axes in rows, apart from pyplot."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=160, layout="constrained")
-    panels = [figure.add_subplot(1, columns, number + 1) for number in range(columns)]
+    panels = [figure.add_subplot(rows, columns, number + 1) for number in range(rows * columns)]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(True, color="#dee2e6", linewidth=0.7)

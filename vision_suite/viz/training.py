@@ -1,8 +1,9 @@
-"""Curves of a training run: losses, learnt branch weights, validation scores."""
+"""Curves of a training run: losses, scores, rates, whatever its panels hold."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,43 +18,49 @@ if TYPE_CHECKING:
 
 Series = tuple[Floats, Floats]
 
-SCORES = ("mAP", "rank1", "top1", "top5", "average_mAP", "AUC")
 SMOOTH_FROM = 40
-ORDER = ("", "sa", "glca", "pwca")
+COLUMNS = 4
 
 
 @dataclass(frozen=True)
-class _Panel:
-    """One set of axes: its heading, the unit, and the curves by the name in its key."""
+class Panel:
+    """One set of axes.
+
+    Attributes:
+        heading: Heading.
+        unit: Unit of the values.
+        curves: Steps (T,) and values (T,) by label. Values that are not finite leave a gap.
+    """
 
     heading: str
     unit: str
-    curves: dict[str, Series]
+    curves: Mapping[str, Series]
 
 
-def training_curves(log: Mapping[str, Series], *, title: str = "") -> Image.Image:
-    """Draw the log of a run, side by side: losses, branch weights (uncertainty weighting), validation scores.
+def training_curves(panels: Sequence[Panel], *, title: str = "") -> Image.Image:
+    """Draw the curves of a run, up to four panels side by side.
 
     Curves of 40 and more points are drawn faint under their running mean.
 
     Args:
-        log: Steps (T,) and values (T,) by metric key (``train/loss_sa``, ``train/weight_sa``, ``val/mAP``,
-            ``val/sa/mAP`` ...); other keys are left out. Values that are not finite leave a gap.
+        panels: What is drawn, in reading order; panels without curves are left out.
         title: Heading.
 
     Returns:
-        An RGB image with one panel per kind of curve that the log holds.
+        An RGB image.
 
     Raises:
-        ValueError: The log holds none of these curves.
+        ValueError: No panel has a curve.
     """
     from matplotlib.ticker import MaxNLocator
 
-    panels = [panel for panel in _panels(log) if panel.curves]
+    panels = [panel for panel in panels if panel.curves]
     if not panels:
-        raise ValueError("the log holds no loss, no branch weight and no validation score")
-    figure, row = canvas.new_figure(4.9 * len(panels), 3.8, len(panels))
-    for axes, panel in zip(row, panels, strict=True):
+        raise ValueError("the log holds no curve that could be drawn")
+    columns = min(len(panels), COLUMNS)
+    rows = math.ceil(len(panels) / columns)
+    figure, grid = canvas.new_figure(4.9 * columns, 3.8 * rows, columns, rows)
+    for axes, panel in zip(grid, panels, strict=False):
         for number, (name, series) in enumerate(panel.curves.items()):
             _draw(axes, name, series, number)
         axes.set_title(panel.heading, loc="left", fontsize=11, fontweight="bold")
@@ -61,37 +68,11 @@ def training_curves(log: Mapping[str, Series], *, title: str = "") -> Image.Imag
         axes.set_ylabel(panel.unit)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.legend(frameon=True, framealpha=0.9, edgecolor="#dee2e6", fontsize=9)
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
     return canvas.rendered(figure)
-
-
-def _panels(log: Mapping[str, Series]) -> list[_Panel]:
-    """Sort the keys of a log into panels."""
-    losses, weights, scores = {}, {}, {}
-    for key in sorted(log, key=_position):
-        series = log[key]
-        stage, _, name = key.partition("/")
-        branch, _, score = name.rpartition("/")
-        if stage == "train" and (name == "loss" or name.startswith("loss_")):
-            losses["total" if name == "loss" else name.removeprefix("loss_").upper()] = series
-        elif stage == "train" and name.startswith("weight_"):
-            weights[name.removeprefix("weight_").upper()] = series
-        elif stage == "val" and score in SCORES:
-            scores[f"{branch.upper() or 'fused'} {score}"] = (series[0], 100 * series[1])
-    return [
-        _Panel("Training loss", "loss", losses),
-        _Panel("Branch weights", "factor on the branch's loss", weights),
-        _Panel("Validation", "%", scores),
-    ]
-
-
-def _position(key: str) -> tuple[int, str]:
-    """Sorts fused values before branches, and branches in the order in which the network has them."""
-    name = key.partition("/")[2]
-    branch = name.rpartition("_")[2] if key.startswith("train/") else name.rpartition("/")[0]
-    branch = "" if name == "loss" else branch
-    return (ORDER.index(branch) if branch in ORDER else len(ORDER), key)
 
 
 def _draw(axes: Axes, name: str, series: Series, number: int) -> None:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from vision_suite.datasets.base import Stage, stages_of
-from vision_suite.datasets.loading import BatchLoader
+from vision_suite.datasets.saved import MISSING, SavedPreprocessing
 from vision_suite.datasets.scanpath.appearance import ObjectAppearance, TargetFrom
 from vision_suite.datasets.scanpath.base import ScanpathBase
 from vision_suite.datasets.scanpath.paths import begin_in_the_middle
 from vision_suite.datasets.scanpath.predict.batches import PictureSceneBatches
 from vision_suite.datasets.scanpath.predict.pictures import PictureScenes
 from vision_suite.datasets.scanpath.predict.settings import PictureSettings
-from vision_suite.datasets.scanpath.scenes import CropSettings, crops_of
-from vision_suite.errors import DataError
-
-TRAINED_WITH = "ScanpathData"  # Lightning keeps a datamodule's state in the checkpoint under its class's name
+from vision_suite.datasets.scanpath.scenes import CropSettings
+from vision_suite.errors import CheckpointError, DataError
+from vision_suite.records import as_record
 
 
 class ScanpathPictureData(ScanpathBase):
@@ -57,11 +54,11 @@ class ScanpathPictureData(ScanpathBase):
             batch_size=eval_batch_size, eval_batch_size=eval_batch_size, num_workers=num_workers, seed=seed
         )
         self.pictures = PictureScenes(pictures)
-        self.appearance = ObjectAppearance("crops", None, target_from, crops or CropSettings(), None)
+        given = CropSettings() if crops is None else as_record(CropSettings, crops, "crops")
+        self.appearance = ObjectAppearance("crops", None, target_from, given, None)
         self.num_classes = 1  # the network has none; 0 would mean that the data cannot tell
         self.num_positions = max(pictures.grid or (0,))
         self.protocol = {"dataset": "own pictures", "split": {"rule": "none"}, "counts": {}, "problems": {}}
-        self._restored = False
 
     def setup(self, stage: str) -> None:
         """Read the pictures, find their objects, and choose their targets.
@@ -73,34 +70,40 @@ class ScanpathPictureData(ScanpathBase):
         for name in stages_of(stage):
             if name != "predict":
                 raise DataError(f"predict_inputs is given, so there is no data set to {name} on: leave it out")
-        self._restored = False  # a further run may bring another checkpoint
         self.pictures.read()
         self._scenes = self.pictures.scenes
         self._trials["predict"] = self._recordings["predict"] = self.pictures.trials
         self.num_objects = max(len(scene.boxes) for scene in self._scenes.values())
         self.protocol["problems"] = self.pictures.known_problems()
 
+    @classmethod
+    def _settings(cls, saved: SavedPreprocessing) -> dict[str, Any]:
+        found = super()._settings(saved)
+        saved.whole("window", 2, unset=True)  # of recordings, which pictures have none of
+        saved.whole("test_overlap")
+        names = {"size": "crop_size", "mean": "mean", "std": "std"}
+        crops = {new: found[old] for new, old in names.items() if found[old] is not MISSING}
+        return {"crops": crops or MISSING, "target_from": found["target_from"]}
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Make crops and begin paths as for the data that the checkpoint was trained on."""
         super().load_state_dict(state_dict)
-        self._restored = True
-        facts = state_dict["preprocessing"]
-        self.appearance = replace(self.appearance, target_from=facts["target_from"], crops=crops_of(facts))
-        self._beginning = dict(state_dict.get("beginning", self._beginning))
+        beginning = state_dict.get("beginning", self._beginning)
+        if not isinstance(beginning, dict) or not all(type(beginning.get(name)) is bool for name in self._beginning):
+            raise CheckpointError("the checkpoint's beginning of paths is malformed: use another checkpoint")
+        self._beginning = dict(beginning)
         trials = self.pictures.trials
         if self._beginning["given"]:
             background = self._beginning["background"]
             trials = [begin_in_the_middle(trial, self._scenes[trial.scene], background=background) for trial in trials]
         self._trials["predict"] = self._recordings["predict"] = trials
 
-    def predict_dataloader(self) -> BatchLoader:
-        """Batches of the pictures."""
-        path = None if self.trainer is None else self.trainer.ckpt_path
-        if path is not None and not self._restored:
-            contents = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-            if TRAINED_WITH in contents:
-                self.load_state_dict(contents[TRAINED_WITH])
-        return super().predict_dataloader()
+    def _take_over(self, preprocessing: Mapping[str, Any]) -> bool:
+        found = self.evaluation_settings(preprocessing)
+        crops = as_record(CropSettings, found.get("crops", self.appearance.crops), "crops")
+        target_from = found.get("target_from", self.appearance.target_from)
+        self.appearance = replace(self.appearance, target_from=target_from, crops=crops)
+        return True
 
     def _batches(self, stage: Stage, rank: int) -> PictureSceneBatches:
         return PictureSceneBatches(

@@ -76,7 +76,7 @@ def test_data_verify_tells_problems_by_its_status(capsys, monkeypatch, tmp_path)
 
 def test_lightning_serves_the_trainer_commands(monkeypatch):
     seen = []
-    monkeypatch.setattr("vision_suite.cli.main", lambda argv: seen.append(argv) or 0)
+    monkeypatch.setattr("vision_suite.cli.main", lambda: seen.append(sys.argv[1:]) or 0)
     monkeypatch.setattr(sys, "argv", ["lightning", "fit", "-c", "x"])
     assert lightning_script.main() == 0
     assert seen == [["fit", "-c", "x"]]

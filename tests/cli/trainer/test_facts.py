@@ -93,10 +93,10 @@ def test_a_value_for_it_is_refused(palette, capsys):
 
 def test_the_trained_value_stays_in_evaluation_and_is_kept_in_training(palette, capsys):
     run(["fit", "-c", palette])
-    cli = run(["test", "-c", palette, "--ckpt_path=last", "--data.colours=9", "--trainer.max_epochs=9"])
+    cli = run(["test", "-c", palette, "--ckpt_path=last", "--data.colours=9", "--trainer.max_steps=2"])
     assert cli.model.num_colours == 7
     assert "num_colours=7" in capsys.readouterr().out
-    error = error_of(capsys, ["fit", "-c", palette, "--ckpt_path=last", "--data.colours=9", "--trainer.max_epochs=9"])
+    error = error_of(capsys, ["fit", "-c", palette, "--ckpt_path=last", "--data.colours=9", "--trainer.max_steps=2"])
     assert "was trained with num_colours=7, but the data has 9: resume with the same data" in error
 
 

@@ -113,7 +113,9 @@ def test_flags_beat_the_checkpoint_and_the_checkpoint_beats_files(toy, capsys):
     checkpoint = str(FIRST_RUN / "checkpoints/last.ckpt")
     assert main(["test", "-c", toy, "--ckpt_path", checkpoint, "--model.optim.lr", "0.07"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("from checkpoint ")]
-    said = "rate=0.5 from the checkpoint, 0.1 in the configuration; optim.lr=0.07 from your flag, 0.03 in the checkpoint"
+    said = (
+        "rate=0.5 from the checkpoint, 0.1 in the configuration; optim.lr=0.07 from your flag, 0.03 in the checkpoint"
+    )
     assert lines == [f"from checkpoint {checkpoint}: {said}"]
     config = yaml.safe_load(Path("runs/toy/version_1/config.yaml").read_text())["model"]["init_args"]
     assert (config["rate"], config["optim"]["lr"], config["width"]) == (0.5, 0.07, 6)
@@ -152,13 +154,7 @@ def test_bad_checkpoints_are_one_line(toy, capsys):
     assert main(["fit", "-c", toy]) == 0
     good = FIRST_RUN / "checkpoints/last.ckpt"
     Path("cut.ckpt").write_bytes(good.read_bytes()[:2000])
-<<<<<<< HEAD
     assert "cut.ckpt: truncated" in fails(capsys, "test", "-c", toy, "--ckpt_path", "cut.ckpt")
-=======
-    Path("text.ckpt").write_text("hello")
-    assert "truncated" in fails(capsys, "test", "-c", toy, "--ckpt_path", "cut.ckpt")
-    assert "text" in fails(capsys, "test", "-c", toy, "--ckpt_path", "text.ckpt")
->>>>>>> main
     assert "no such file" in fails(capsys, "test", "-c", toy, "--ckpt_path", "none.ckpt")
     other = fails(capsys, "test", "-c", toy, "--ckpt_path", str(good), "--model", "LitOtherToy")
     assert "was saved by toy_method.LitToy, but the model is toy_method.LitOtherToy" in other
@@ -190,11 +186,7 @@ def test_a_checkpoint_never_runs_code(toy, capsys):
             return (Path.touch, (Path("was-run"),))
 
     torch.save({"state_dict": {}, "hyper_parameters": {"x": Evil()}}, "evil.ckpt")
-<<<<<<< HEAD
     assert "evil.ckpt: holds pickled code" in fails(capsys, "test", "-c", toy, "--ckpt_path", "evil.ckpt")
-=======
-    assert "holds pickled code of getattr, which is never executed" in fails(capsys, "test", "-c", toy, "--ckpt_path", "evil.ckpt")
->>>>>>> main
     assert not Path("was-run").exists()
 
 
@@ -262,3 +254,27 @@ def test_two_processes_share_one_run_folder(toy):
     assert done.returncode == 0, done.stderr
     assert [path.name for path in Path("runs/toy").iterdir()] == ["version_0"]
     assert done.stdout.count("from checkpoint") == 1
+
+
+def test_a_loss_that_is_not_finite_is_one_line_and_keeps_the_last_good_checkpoint(toy, capsys):
+    import torch
+
+    assert main(["fit", "-c", toy]) == 0
+    last = FIRST_RUN / "checkpoints/last.ckpt"
+    good = last.read_bytes()
+    line = fails(capsys, "fit", "-c", toy, "--ckpt_path=last", "--trainer.max_epochs=9", "--model.optim.lr=1e30")
+    assert line.startswith("the training loss is not finite in epoch 1 at step ")
+    assert "train/loss_ce is nan: lower the rate (--model.optim.lr), or let --trainer.detect_anomaly=true" in line
+    assert f"the last good checkpoint is {last}" in line.replace(str(Path.cwd()) + "/", "")
+    assert last.read_bytes() == good
+    assert main(["fit", "-c", toy, "--ckpt_path=last", "--trainer.max_epochs=2"]) == 0
+    stored = torch.load(last, weights_only=True)
+    assert stored["epoch"] == 1
+    assert all(value.isfinite().all() for value in stored["state_dict"].values())
+
+
+def test_detected_anomalies_are_one_line(toy, capsys):
+    flags = ["--model.optim.lr=1e30", "--trainer.detect_anomaly=true", "--trainer.max_epochs=9"]
+    line = fails(capsys, "fit", "-c", toy, *flags)
+    assert "backward pass: Function '" in line
+    assert "returned nan values" in line

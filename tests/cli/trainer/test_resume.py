@@ -24,7 +24,9 @@ def folders():
     return sorted(path.name for path in RUNS.iterdir())
 
 
-@pytest.mark.parametrize("typed", [["--ckpt_path=last"], ["--ckpt_path", str(FIRST)], ["-c", "toy.yaml", "--ckpt_path=last"]])
+@pytest.mark.parametrize(
+    "typed", [["--ckpt_path=last"], ["--ckpt_path", str(FIRST)], ["-c", "toy.yaml", "--ckpt_path=last"]]
+)
 def test_a_run_goes_on_without_retyping(toy, typed):
     assert main(["fit", "-c", toy, "--model.rate=0.7", "--data.batch_size=8", "--seed_everything=5"]) == 0
     assert main(["fit", *typed, MORE]) == 0
@@ -108,7 +110,9 @@ def test_a_newer_run_without_a_checkpoint_is_named_with_the_older(toy, capsys):
     assert main(["fit", "-c", toy]) == 0
     assert main(["fit", "-c", toy, "--trainer.enable_checkpointing=false"]) == 0
     message = fails(capsys, "test", "-c", toy, "--ckpt_path=last")
-    assert message.startswith("--ckpt_path last: the newest run, runs/toy/version_1 (finished, epoch 1), has no checkpoint")
+    assert message.startswith(
+        "--ckpt_path last: the newest run, runs/toy/version_1 (finished, epoch 1), has no checkpoint"
+    )
     assert message.endswith(f"--ckpt_path {FIRST}")
     assert main(["test", "--ckpt_path", str(FIRST)]) == 0
 
@@ -141,7 +145,9 @@ def test_a_folder_that_is_no_run_is_refused(toy, capsys):
     assert "no training run in this folder" in fails(capsys, "fit", "--ckpt_path=empty")
 
 
-@pytest.mark.parametrize("logger", ["TensorBoardLogger", "WandbLogger", "false", "[TensorBoardLogger, CSVLogger]", "true"])
+@pytest.mark.parametrize(
+    "logger", ["TensorBoardLogger", "WandbLogger", "false", "[TensorBoardLogger, CSVLogger]", "true"]
+)
 def test_every_logger_has_the_same_folders(toy, logger):
     argv = ["fit", "-c", toy, "--trainer.logger", logger]
     argv += ["--trainer.logger.offline=true"] if logger == "WandbLogger" else []
@@ -164,7 +170,12 @@ def test_every_logger_has_the_same_folders(toy, logger):
 
 def test_an_earlier_run_is_found_by_its_folder(toy, capsys):
     assert main(["fit", "-c", toy]) == 0
-    old = {"stage": "fit", "started": "2025-05-05T10:00:00+00:00", "command": ["vision-suite", "fit"], "checkpoint": None}
+    old = {
+        "stage": "fit",
+        "started": "2025-05-05T10:00:00+00:00",
+        "command": ["vision-suite", "fit"],
+        "checkpoint": None,
+    }
     (FIRST / "run.json").write_text(json.dumps(old))
     assert main(["fit", "-c", toy, "--ckpt_path=last", MORE]) == 0
     assert record(name="run-2.json")["epoch"] == 2

@@ -244,7 +244,7 @@ def test_a_checkpoint_tells_trials_that_it_was_trained_on(root, recwarn, fold, k
     trained, tested = (make(root, validation_share=0.0, fold=number) for number in (0, fold))
     state = trained.state_dict()
     assert len(set(state["trained_on"])) == 8
-    tested.trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.TESTING))
+    tested.trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.TESTING), lightning_module=None)
     tested.load_state_dict(state)
     assert tested.protocol["split"]["trials_trained_on"] == known
     message = [str(warning.message) for warning in recwarn if "were trained on" in str(warning.message)]

@@ -40,7 +40,10 @@ def write_features(predictions: Predictions, paths: Sequence[str], roles: Sequen
             ("feature", pyarrow.list_(pyarrow.float32(), width)),
         ]
     )
-    with pyarrow.parquet.ParquetWriter(folder / "features.parquet", schema) as writer:
+    with (
+        drafted(folder / "features.parquet") as draft,
+        pyarrow.parquet.ParquetWriter(draft, schema) as writer,
+    ):
         for rows in predictions.chunks():
             flat = pyarrow.array(np.ascontiguousarray(feature[rows]).reshape(-1))
             columns = [
@@ -49,7 +52,8 @@ def write_features(predictions: Predictions, paths: Sequence[str], roles: Sequen
                 pyarrow.FixedSizeListArray.from_arrays(flat, width),
             ]
             writer.write_table(pyarrow.table(columns, schema=schema))
-    np.savez(folder / "features.npz", path=np.array(paths), role=np.array(roles), feature=feature)
+    with drafted(folder / "features.npz") as draft, draft.open("wb") as file:
+        np.savez(file, path=np.array(paths), role=np.array(roles), feature=feature)
 
 
 def inputs_and_gallery(role: Ints) -> tuple[Ints, Ints, bool]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,17 +13,19 @@ from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from vision_suite import __version__
+from vision_suite.callbacks.ema import EMA
 from vision_suite.callbacks.report.base import ReportView, Shown, view_of
+from vision_suite.callbacks.report.training import panels, read_log
 from vision_suite.callbacks.run_dir import run_dir
 from vision_suite.datasets.base import BaseData
-from vision_suite.drafts import write_whole
+from vision_suite.drafts import drafted, write_whole
 from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.base import LitBase, datamodule_of
 from vision_suite.types import Report
-from vision_suite.viz.training import Series, training_curves
+from vision_suite.viz.training import training_curves
 
 
 class ReportWriter(Callback):
@@ -33,8 +33,9 @@ class ReportWriter(Callback):
 
     Files go to ``test`` (or ``validate``) in the run's folder: ``metrics.json``, and the pictures of the report's view.
     These are ``cmc.png``, ``gallery_random.png`` and ``gallery_hardest.png`` for retrieval, ``confusions.png`` for
-    classification, and timelines, curves and an analysis of errors for detection. Training leaves ``training.png``
-    beside the CSV logger's ``metrics.csv``. Pictures go to Weights & Biases too when it logs the run.
+    classification, and timelines, curves and an analysis of errors for detection. Training leaves ``training.png``,
+    drawn from the CSV logger's ``metrics.csv``, also where it ends early. Pictures go to Weights & Biases too when it
+    logs the run.
 
     Args:
         queries: Number of ranked galleries in a strip, and of timelines or trials drawn.
@@ -68,15 +69,32 @@ class ReportWriter(Callback):
             self._write(trainer, pl_module, "validate", pictures=self.validation_pictures)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the curves of a training run from the CSV logger's file."""
+        """Draw the curves of a training run."""
+        self._draw_training(trainer, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Draw the curves of a run that ends early, as far as it got."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            try:
+                self._draw_training(trainer, pl_module)
+            except OSError as error:  # a full disk may be what ended the run
+                rank_zero_warn(f"training.png is not drawn ({error})")
+
+    def _draw_training(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw what the CSV logger's files of this run hold."""
         loggers = [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)]
         if not trainer.is_global_zero or not loggers:
             return
-        folder = run_dir(trainer)
         loggers[0].save()
-        log = read_log(folder)
-        if any(key.startswith("train/loss") for key in log):
-            self._show(trainer, training_curves(log, title=str(loggers[0].name)), "training", folder)
+        declared = pl_module.panels if isinstance(pl_module, LitBase) else ()
+        report = pl_module.report if isinstance(pl_module, LitBase) else None
+        tables = {f"val/{name}" for name in report.metrics} if declared and report is not None else set()
+        averaged = any(isinstance(callback, EMA) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        drawn = panels(read_log(Path(loggers[0].log_dir)), declared, tables, averaged=averaged)
+        if drawn:
+            folder = run_dir(trainer)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._show(trainer, training_curves(drawn, title=str(loggers[0].name)), "training", folder)
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, stage: str, *, pictures: bool) -> None:
         report = pl_module.report if isinstance(pl_module, LitBase) else None
@@ -111,7 +129,8 @@ class ReportWriter(Callback):
 
     def _show(self, trainer: Trainer, picture: Image.Image, name: str, folder: Path) -> None:
         """Save a picture and hand it to Weights & Biases."""
-        picture.save(folder / f"{name}.png")
+        with drafted(folder / f"{name}.png") as draft:
+            picture.save(draft, format="PNG")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image(key=f"{folder.name}/{name}" if name != "training" else name, images=[picture])
@@ -172,23 +191,3 @@ def _name(protocol: Mapping[str, Any]) -> str:
     if "root" not in protocol:
         return "data"
     return f"{protocol.get('layout', 'data')} {'/'.join(Path(protocol['root']).parts[-2:])}"
-
-
-def read_log(folder: Path) -> dict[str, Series]:
-    """Steps and values of each column of a run's ``metrics.csv``, after those of earlier parts (``metrics-1.csv`` ...).
-
-    A step that a resumed run repeated counts as the resumed run logged it.
-    """
-    parts = sorted(folder.glob("metrics-*.csv"), key=lambda path: (len(path.name), path.name))
-    found: dict[str, dict[float, float]] = defaultdict(dict)
-    for path in [*parts, folder / "metrics.csv"]:
-        if not path.is_file():
-            continue
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                step = float(row.get("step") or "nan")
-                for key, text in row.items():
-                    if text and "/" in key:
-                        found[key][step] = float(text)
-    series = {key: sorted(points.items()) for key, points in found.items()}
-    return {key: (np.array([s for s, _ in p]), np.array([v for _, v in p])) for key, p in series.items()}

@@ -9,8 +9,7 @@ from pathlib import Path
 from vision_suite.cli.light_parser import LightParser
 from vision_suite.datasets.prepare import catalog
 from vision_suite.datasets.prepare.fetch import data_dir
-
-CHECK_FAILED = 1
+from vision_suite.faults import CHECK_FAILED, DONE
 
 
 def main(argv: Sequence[str]) -> int:
@@ -71,4 +70,4 @@ def _verify(arguments: argparse.Namespace) -> int:
         print(f"problem: {problem}")
     found = f"{len(report.problems)} problems: delete its folder and prepare it again"
     print(f"{arguments.name}: {found if report.problems else 'all files are right'}")
-    return CHECK_FAILED if report.problems else 0
+    return CHECK_FAILED if report.problems else DONE

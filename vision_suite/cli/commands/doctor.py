@@ -19,6 +19,7 @@ from typing import Literal
 from vision_suite import __version__
 from vision_suite.cli.light_parser import LightParser
 from vision_suite.errors import SuiteError
+from vision_suite.faults import CHECK_FAILED, DONE
 
 OLDEST_TORCH = (2, 11)
 REQUIRED = (
@@ -85,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"{MARKS[finding.state]} {finding.text}", flush=True)
         problems += finding.state == "problem"
     print(f"{problems} problems" if problems else "everything needed is here")
-    return 1 if problems else 0
+    return CHECK_FAILED if problems else DONE
 
 
 def findings() -> Iterator[Finding]:

@@ -82,6 +82,7 @@ def load_network(path: Path, model: str | None = None) -> tuple[Exportable, dict
         ConfigError: The class has no network that can be exported.
     """
     from vision_suite.checkpoints.files import read
+    from vision_suite.datasets.saved import data_state
     from vision_suite.export import Exportable
 
     contents = read(path)
@@ -96,7 +97,7 @@ def load_network(path: Path, model: str | None = None) -> tuple[Exportable, dict
     except (TypeError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{path} does not fit {lit_class.__name__}: {reason}") from error
-    data = _data_state(contents)
+    data = data_state(contents) or {}
     metadata = {
         "vision_suite": vision_suite.__version__,
         "model": f"{lit_class.__module__}.{lit_class.__qualname__}",
@@ -132,14 +133,6 @@ def _find_class(named: str | None, model: str | None, path: Path) -> type[LitBas
             return each
     where = f"{path} was saved by" if named is not None else "--model"
     raise CheckpointError(f"{where} {wanted}, which is no model of the suite{did_you_mean(name, names)}")
-
-
-def _data_state(contents: dict[str, Any]) -> dict[str, Any]:
-    """The datamodule's state in a checkpoint; empty if the run had no datamodule of the suite."""
-    for state in contents.values():
-        if isinstance(state, dict) and isinstance(state.get("preprocessing"), dict):
-            return state
-    return {}
 
 
 def _preprocessing(stored: dict[str, Any], given: Any, path: Path) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from pathlib import Path
 from vision_suite.cli.light_parser import LightParser
 from vision_suite.datasets.prepare.base import progress_bars
 from vision_suite.errors import ConfigError
-
-SOME_FAILED = 1
+from vision_suite.faults import CHECK_FAILED, DONE
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     for name, reason in sorted(failed.items()):
         print(f"failed: {name}: {reason}")
     print(f"{written} written, {present} there already, {len(failed)} failed: {options.output}")
-    return SOME_FAILED if failed else 0
+    return CHECK_FAILED if failed else DONE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,13 +71,14 @@ def _sequences(
 ) -> tuple[int, int, dict[str, str]]:
     from vision_suite.checkpoints.files import read
     from vision_suite.datasets.roots import resolve_root
-    from vision_suite.extract.sequences import extract_sequences, recognizer_from
+    from vision_suite.extract.sequences import SequenceInput, extract_sequences, recognizer_from
 
     if options.checkpoint is None:
         raise ConfigError("--sequences needs --checkpoint, a checkpoint of LitRecognizer")
     if options.stride < 1:
         raise ConfigError(f"stride={options.stride} must be at least 1")
-    network = recognizer_from(read(options.checkpoint), options.checkpoint)
-    source = resolve_root(str(options.sequences))
-    done = extract_sequences(network, source, options.output, options.stride, str(options.checkpoint), progress)
+    contents = read(options.checkpoint)
+    network, prepare = recognizer_from(contents, options.checkpoint), SequenceInput.of(contents)
+    source, origin = resolve_root(str(options.sequences)), str(options.checkpoint)
+    done = extract_sequences(network, source, options.output, options.stride, origin, progress, prepare)
     return done.written, done.present, done.failed

@@ -8,21 +8,25 @@ from collections.abc import Sequence
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from vision_suite.callbacks.csv_log import LogKeeper
+from vision_suite.callbacks.finite_loss import FiniteLoss
 from vision_suite.callbacks.predict.base import AutoWriter
 from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.cli.trainer import arguments
 from vision_suite.cli.trainer.classes import import_everything, import_named
 from vision_suite.cli.trainer.plugins import import_plugins
+from vision_suite.cli.trainer.processes import join
 from vision_suite.cli.trainer.progress import NothingLeft
 from vision_suite.cli.trainer.resume import prepare
+from vision_suite.cli.trainer.slurm import requeue
 from vision_suite.cli.trainer.suite_cli import SuiteCLI, say, warn
-from vision_suite.errors import CheckpointError, ConfigError
+from vision_suite.errors import CheckpointError, ConfigError, Stopped, TrainingError
 
 
 def main(argv: Sequence[str]) -> int:
     """Run a trainer command and return 0; see `run`."""
     try:
-        run(argv)
+        join(run(argv).trainer)
     except NothingLeft as end:
         say(str(end))
     return 0
@@ -48,10 +52,19 @@ def run(argv: Sequence[str]) -> SuiteCLI:
     _warn_of_early_flags(resolved)
     _calm(argv[0])
     try:
-        return SuiteCLI(start, argv, [ReportWriter(), AutoWriter()])
+        return SuiteCLI(start, argv, [ReportWriter(), AutoWriter(), FiniteLoss(), LogKeeper()])
+    except Stopped as stopped:
+        if argv[0] == "fit":
+            requeue(stopped)
+        raise
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
     except RuntimeError as error:
+        if "returned nan values in its" in str(error):  # what torch's detection of anomalies says
+            found = TrainingError(f"backward pass: {error} Its forward call is in the warning above")
+            for note in getattr(error, "__notes__", ()):
+                found.add_note(note)
+            raise found from error
         if not str(error).startswith("Error(s) in loading state_dict"):
             raise
         raise CheckpointError(

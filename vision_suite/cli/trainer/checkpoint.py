@@ -37,7 +37,9 @@ class Saved:
 
 
 def saved(path: Path, model: str, data: str) -> Saved:
-    """Read the settings in a checkpoint file, under their present names; see `vision_suite.checkpoints.files.read` for errors.
+    """Read the settings in a checkpoint file, under their present names.
+
+    See `vision_suite.checkpoints.files.read` for errors.
 
     Args:
         path: The checkpoint.

@@ -93,6 +93,56 @@ PARTS = (
         "a0f4cd18a23d9625",
         "relied on by LitBase: hyper-parameters in plain containers",
     ),
+    Part(
+        "pytorch_lightning.trainer.connectors.signal_connector._SignalConnector.register_signal_handlers",
+        "cd4b642fd86bfc6f",
+        "replaced: the command's own signal handlers stay",
+    ),
+    Part(
+        "pytorch_lightning.trainer.connectors.signal_connector._SignalConnector.teardown",
+        "adc8388942cc3edb",
+        "relied on: it restores nothing where nothing was registered",
+    ),
+    Part(
+        "pytorch_lightning.trainer.call._call_and_handle_interrupt",
+        "e8fc47931d63cebb",
+        "relied on: Stopped passes through, after the callbacks' on_exception",
+    ),
+    Part(
+        "pytorch_lightning.strategies.launchers.subprocess_script._SubprocessScriptLauncher.launch",
+        "401529edcc28ddb3",
+        "replaced: the processes end together",
+    ),
+    Part(
+        "pytorch_lightning.strategies.launchers.subprocess_script._SubprocessScriptLauncher._call_children_scripts",
+        "1999295f64b0979c",
+        "relied on: it keeps the processes in procs",
+    ),
+    Part(
+        "pytorch_lightning.trainer.connectors.callback_connector._CallbackConnector._reorder_callbacks",
+        "f51a9b5b58a16855",
+        "relied on by SaveBeforeStop: checkpoint callbacks run last",
+    ),
+    Part(
+        "pytorch_lightning.trainer.connectors.logger_connector.logger_connector._LoggerConnector.update_train_step_metrics",
+        "44584c0c55de3464",
+        "relied on by LogKeeper: the row of a step",
+    ),
+    Part(
+        "pytorch_lightning.trainer.connectors.logger_connector.logger_connector._LoggerConnector.log_metrics",
+        "ac6f000b838713fb",
+        "relied on by LogKeeper: the row of an epoch",
+    ),
+    Part(
+        "lightning_fabric.loggers.csv_logs._ExperimentWriter._check_log_dir_exists",
+        "e1857e769882eb8d",
+        "replaced by RowWriter: earlier files stay",
+    ),
+    Part(
+        "lightning_fabric.loggers.csv_logs._ExperimentWriter._record_new_keys",
+        "b9a8cbc7e985ae06",
+        "relied on by RowWriter: the columns",
+    ),
 )
 
 

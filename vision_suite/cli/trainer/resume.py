@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.utilities import rank_zero_only
-
 from vision_suite.cli.configs import experiment_of, is_inline
 from vision_suite.cli.trainer import arguments
 from vision_suite.cli.trainer.checkpoint import best_of, readable
+from vision_suite.cli.trainer.processes import is_first
 from vision_suite.errors import CheckpointError, ConfigError
 from vision_suite.runs.record import FIT, Run, read_run, slurm_job
 from vision_suite.runs.search import Experiment, newest, only_experiment, run_of, runs_of
@@ -106,7 +105,9 @@ def _source(command: str, given: Mapping[str, Any], start: Start) -> _Source | N
         return _Source(folder, run_of(folder), False, notes)
     found = read_run(folder)
     if found is None:
-        raise CheckpointError(f"--ckpt_path {word}: no training run in this folder: name a run's folder or a checkpoint")
+        raise CheckpointError(
+            f"--ckpt_path {word}: no training run in this folder: name a run's folder or a checkpoint"
+        )
     if not found.checkpoints():
         raise CheckpointError(f"--ckpt_path {word}: this run has no checkpoint: start again without --ckpt_path")
     if start.configurations and found.experiment not in (None, start.experiment.name):
@@ -119,7 +120,7 @@ def _source(command: str, given: Mapping[str, Any], start: Start) -> _Source | N
 def _from(source: _Source, start: Start, root: Path) -> Start:
     """The start from a checkpoint: on the configuration of its run where that is continued or none was named."""
     run, argv, experiment, notes = source.run, start.argv, start.experiment, list(source.notes)
-    if source.continues and run is not None and run.is_alive and rank_zero_only.rank == 0:
+    if source.continues and run is not None and run.is_alive and is_first():
         process = run.record["process"]["pid"]
         raise CheckpointError(f"{run.folder} is still being trained, by process {process}: stop that first")
     own = run is not None and run.config is not None and (source.continues or not start.configurations)
@@ -132,9 +133,7 @@ def _from(source: _Source, start: Start, root: Path) -> Start:
     elif source.continues and run is not None and not start.configurations:
         raise ConfigError(f"{run.folder} holds no config.yaml: give -c, the configuration it was started with")
     argv = [*argv, f"--ckpt_path={source.path}"]
-    return Start(
-        argv, start.typed, experiment, start.configurations, run if source.continues else None, tuple(notes)
-    )
+    return Start(argv, start.typed, experiment, start.configurations, run if source.continues else None, tuple(notes))
 
 
 def _on_top_of(run: Run, argv: Sequence[str]) -> list[str]:

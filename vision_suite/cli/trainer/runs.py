@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from pytorch_lightning.utilities import rank_zero_only
+from jsonargparse import dict_to_namespace as as_namespace
 
+from vision_suite.cli.trainer.processes import is_first
 from vision_suite.runs.folders import claim
 from vision_suite.runs.record import Run
 from vision_suite.runs.search import Experiment
@@ -17,14 +17,12 @@ from vision_suite.runs.search import Experiment
 CSV_LOGGER = "pytorch_lightning.loggers.CSVLogger"
 
 
-def run_folder(
-    trainer: Namespace, given: Container[str], experiment: Experiment, continued: Run | None
-) -> Path | None:
+def run_folder(trainer: Namespace, given: Container[str], experiment: Experiment, continued: Run | None) -> Path | None:
     """Choose the folder of a run, and make it.
 
     That is ``<root>/<experiment>/version_<n>`` with the next free number. The root is the trainer's
-    ``default_root_dir``, or the folder given to a logger; the experiment's name is its configuration's, or the one given
-    to a logger of files; a number given to such a logger is kept.
+    ``default_root_dir``, or the folder given to a logger; the experiment's name is its configuration's, or the one
+    given to a logger of files; a number given to such a logger is kept.
 
     Args:
         trainer: Trainer section of the configuration.
@@ -35,16 +33,17 @@ def run_folder(
     Returns:
         The folder; None in another process than the first, which will be told, and in a fast development run.
     """
-    if trainer.get("fast_dev_run") or rank_zero_only.rank != 0:
+    if trainer.get("fast_dev_run") or not is_first():
         return None
     if continued is not None:
         return continued.folder
-    init = next((logger.init_args for logger in _loggers(trainer) if _writes_files(logger)), Namespace())
-    any_logger = next((logger.init_args for logger in _loggers(trainer)), Namespace())
-    root = any_logger.get("save_dir") if "trainer.logger.save_dir" in given else None
-    name = init.get("name") if "trainer.logger.name" in given else None
-    parent = Path(str(root or trainer.default_root_dir)) / str(name or experiment.folder)
-    version = init.get("version") if "trainer.logger.version" in given else None
+    chosen: dict[str, Any] = {}
+    for logger in reversed(_loggers(trainer)):
+        names = ("save_dir", "name", "version") if _writes_files(logger) else ("save_dir",)
+        chosen |= {name: logger.init_args.get(name) for name in names if f"trainer.logger.{name}" in given}
+    root = str(chosen.get("save_dir") or trainer.default_root_dir)
+    parent = Path(root) / str(chosen.get("name") or experiment.folder)
+    version = chosen.get("version")
     if version is None:
         return claim(parent)
     folder = parent / (version if isinstance(version, str) else f"version_{version}")
@@ -66,7 +65,8 @@ def place_loggers(trainer: Namespace, folder: Path | None, experiment: Experimen
         return
     found = [logger for logger in found if isinstance(logger, Namespace)]
     if not any(str(logger.class_path).endswith("CSVLogger") for logger in found):
-        found.append(Namespace(class_path=CSV_LOGGER, init_args=Namespace(save_dir=".", name="", version=None)))
+        init = as_namespace({"save_dir": ".", "name": "", "version": None})
+        found.append(as_namespace({"class_path": CSV_LOGGER, "init_args": init}))
     for logger in found:
         init = logger.init_args
         if _writes_files(logger) and folder is not None:
@@ -78,16 +78,6 @@ def place_loggers(trainer: Namespace, folder: Path | None, experiment: Experimen
         elif "save_dir" in init and "trainer.logger.save_dir" not in given:
             init.save_dir = trainer.default_root_dir
     trainer.logger = found
-
-
-@rank_zero_only
-def keep_metrics(folder: Path) -> None:
-    """Rename ``metrics.csv`` to ``metrics-1.csv`` (``-2``, ...): the logger would delete it."""
-    metrics = folder / "metrics.csv"
-    if metrics.is_file():
-        count = len(list(folder.glob("metrics-*.csv")))
-        metrics.rename(folder / f"metrics-{count + 1}.csv")
-    warnings.filterwarnings("ignore", message=".*Previous log files in this directory will be deleted.*")
 
 
 def _loggers(trainer: Namespace) -> list[Namespace]:

@@ -22,22 +22,25 @@ from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCL
 from pytorch_lightning.utilities import rank_zero_only
 
 from vision_suite import __version__
+from vision_suite.callbacks.csv_log import kept
 from vision_suite.callbacks.last_checkpoint import LastCheckpoint
 from vision_suite.callbacks.run_dir import assign_run_dir
 from vision_suite.callbacks.run_record import RunRecord
+from vision_suite.callbacks.stop import SaveBeforeStop
 from vision_suite.checkpoints.contents import check_resumable
 from vision_suite.checkpoints.lightning import ResumedOptimizers, use_suite_files
 from vision_suite.cli import TRAINER_COMMANDS
-from vision_suite.cli.trainer import arguments
+from vision_suite.cli.trainer import arguments, init_from
 from vision_suite.cli.trainer.checkpoint import Saved, saved
 from vision_suite.cli.trainer.classes import with_present_paths
 from vision_suite.cli.trainer.links import Links, OwnLinks
 from vision_suite.cli.trainer.messages import explain
 from vision_suite.cli.trainer.old_names import renamed_arguments
+from vision_suite.cli.trainer.processes import with_own_parts
 from vision_suite.cli.trainer.progress import NothingLeft, nothing_left
 from vision_suite.cli.trainer.restore import check_fits, differences, flat, inline
 from vision_suite.cli.trainer.resume import RUNS, Start
-from vision_suite.cli.trainer.runs import CSV_LOGGER, keep_metrics, place_loggers, run_folder
+from vision_suite.cli.trainer.runs import CSV_LOGGER, place_loggers, run_folder
 from vision_suite.cli.trainer.vocabulary import ParserNames
 from vision_suite.datasets.base import BaseData
 from vision_suite.errors import ConfigError, SuiteError
@@ -119,6 +122,7 @@ class SuiteCLI(LightningCLI):
         """Build a command's parser with the suite's defaults of the command's own arguments."""
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         parser.set_defaults({"weights_only": True})  # a checkpoint never runs code
+        init_from.add_argument(parser, subcommand)
         if subcommand == "predict":
             parser.set_defaults({"return_predictions": False})  # they are written as they come, not held in memory
         return parser
@@ -140,6 +144,7 @@ class SuiteCLI(LightningCLI):
 
         Replaces Lightning's method of the same name, in which the checkpoint beats flags too.
         """
+        init_from.check(self.section, self.config.subcommand, self.given)
         word = self.section.get("ckpt_path")
         if not word or word in ("hpc", "registry"):
             return
@@ -208,8 +213,6 @@ class SuiteCLI(LightningCLI):
         self.datamodule.adopts = False  # its settings are the checkpoint's already
         if self.folder is not None:
             assign_run_dir(self.trainer, self.folder)
-            if self.start.continued is not None:
-                keep_metrics(self.folder)
         for note in self.start.notes:
             warn(note)
         if self.subcommand != "fit" and not self.section.get("ckpt_path"):
@@ -218,20 +221,27 @@ class SuiteCLI(LightningCLI):
             note = "; ".join(self.told) or "no setting differs from the configuration"
             say(f"from checkpoint {self.saved.path}: {note}")
 
+    def before_fit(self) -> None:
+        """Start from the weights of ``--init_from``, in every process."""
+        line = init_from.start(self.model, self.section, self.given)
+        if line is not None:
+            say(line)
+
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         """Add the callbacks of every run, and a checkpoint at every epoch's end for ``--ckpt_path last``."""
         given = config["callbacks"] or []
         configured = given if isinstance(given, list) else [given]
+        config["logger"] = kept(config["logger"])
         classes = {type(callback) for callback in configured}
         callbacks = [*callbacks, *(callback for callback in self.own_callbacks if type(callback) not in classes)]
         if self.subcommand == "fit":
             callbacks.append(ResumedOptimizers())
         if self.subcommand == "fit" and config["enable_checkpointing"] is not False:
-            callbacks.append(LastCheckpoint())
+            callbacks += [LastCheckpoint(), SaveBeforeStop()]
         elif self.subcommand != "fit" and not any(isinstance(callback, Checkpoint) for callback in configured):
             config["enable_checkpointing"] = False  # else Lightning adds a checkpoint and warns of its folder
         try:
-            trainer = super()._instantiate_trainer(config, callbacks)
+            trainer = with_own_parts(super()._instantiate_trainer(config, callbacks))
         except (ValueError, MisconfigurationException) as error:
             raise ConfigError(f"trainer: {error}") from error
         use_suite_files(trainer)

@@ -94,6 +94,20 @@ class GLCA(nn.Module):
         """
         return self.readout != "cls" or len(self.blocks) > 1
 
+    def sources(self, last: int) -> dict[str, str]:
+        """Name of the backbone's tensor that each of the branch's is a copy of, both as the network names them.
+
+        Args:
+            last: Number of the backbone's last block.
+        """
+        found = {}
+        for name in self.state_dict():
+            part, _, rest = name.partition(".")
+            found[f"glca.{name}"] = (
+                f"vit.norm.{rest}" if part == "norm" else f"vit.blocks.{last}.{rest.partition('.')[2]}"
+            )
+        return found
+
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
         """Feature (B, D) of tokens (B, N, D) and query rows (B, 1 + R) int64, class token first."""
         for number, module in enumerate(self.blocks):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError
+from vision_suite.layers.layouts import Layout
 from vision_suite.layers.vit import (
     attend_full,
     attention_of,
@@ -19,6 +20,7 @@ from vision_suite.layers.vit import (
     first_rows,
     project_qkv,
 )
+from vision_suite.models.dcal.foreign import LAYOUTS
 from vision_suite.models.dcal.glca import GLCA, num_local_queries, select_queries
 from vision_suite.models.dcal.heads import BranchHead
 from vision_suite.models.dcal.outputs import Branch, DCALOutput, Trace
@@ -60,6 +62,8 @@ class DCAL(nn.Module):
     Raises:
         ConfigError: If the backbone isn't a plain ViT with a class token, or switches contradict each other.
     """
+
+    layouts: ClassVar[tuple[Layout, ...]] = LAYOUTS
 
     @takes_old_names
     def __init__(
@@ -118,6 +122,8 @@ class DCAL(nn.Module):
             else None
         )
         self.glca_head = self._branch_head(width, head) if glca.enabled else None
+        # What starting from a file copies again where the file has no branch of its own (D8).
+        self.copies: dict[str, str] = {} if self.glca is None or not glca.copy else self.glca.sources(depth - 1)
         self.pwca_head = self._branch_head(width, head) if pwca.enabled and pwca.head == "own" else None
         self.side = SideEmbedding(side.information, num_cameras, num_views, width, side.scale)
 

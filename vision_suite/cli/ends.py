@@ -1,0 +1,223 @@
+"""The one place where a command ends: exit status and last words of every error and signal."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+import select
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from vision_suite.cli.signals import Received, handled
+from vision_suite.errors import STORAGE, ProcessError, Stopped, StorageError, SuiteError, storage_error
+from vision_suite.faults import BY_SIGNAL, FAULT, USER_ERROR, status_of, write_log
+
+PIPE_CLOSED = BY_SIGNAL + 13  # SIGPIPE, which Windows does not name
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # in Lightning's order
+LONGEST = 500
+MEMORY = re.compile(r"can't allocate memory|out of memory", re.IGNORECASE)
+CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
+
+
+def run(command: Callable[[], int], program: bool = False) -> int:
+    """Run a command and return its exit status; see `vision_suite.faults` for their list.
+
+    An error is one line on stderr. The variable ``VISION_SUITE_DEBUG=1`` lets errors through with their traceback.
+
+    Args:
+        command: Command; it returns its own status or raises.
+        program: The process ends with the command.
+    """
+    with handled(program) as received:
+        try:
+            status = _whole(command)
+        except BaseException as error:
+            received.ending = True
+            status = _end(error, received)
+            _leave_stdout()
+            return status
+        if received.signal is not None:  # its exception was dropped on the way
+            return _end(Stopped(received.signal), received)
+        return status
+
+
+def _end(error: BaseException, received: Received) -> int:
+    """Say the last words and return the status.
+
+    Args:
+        error: Exception that ended the command; if a signal came first, it may be a mere consequence.
+        received: State of the handlers.
+    """
+    if isinstance(error, ProcessError):  # a signal may have brought this process out of a wait for the other
+        _say(f"error: {_line(str(error), getattr(error, '__notes__', ()))}")
+        return error.status
+    stop = next((each for each in _chain(error) if isinstance(each, Stopped)), None)
+    if stop is not None and (received.signal is not None or stop is error):
+        received.signal = stop.signal
+        notes = list(dict.fromkeys(note for each in _chain(error) for note in getattr(each, "__notes__", ())))
+        if rank() == 0:  # the others were stopped with it
+            _say(_line(str(stop), notes))
+        return status_of(stop.signal)
+    if isinstance(error, KeyboardInterrupt):  # outside the main thread, where no handler is installed
+        _say(_line("stopped by SIGINT", getattr(error, "__notes__", ())))
+        return BY_SIGNAL + 2
+    if isinstance(error, BrokenPipeError) and _stdout_is_closed():
+        return PIPE_CLOSED
+    if not isinstance(error, Exception) or os.environ.get("VISION_SUITE_DEBUG", "0") not in ("", "0"):
+        raise error
+    known = error if isinstance(error, SuiteError) else _storage(error)
+    if known is not None:
+        # The notes of an error that Python raised stay with the line that explains it.
+        _say(f"error{_whose()}: {_line(str(known), getattr(error, '__notes__', ()))}")
+        return USER_ERROR
+    path = write_log(error)
+    _say(f"error{_whose()}: {_line(_unforeseen(error), [*getattr(error, '__notes__', ()), f'traceback in {path}'])}")
+    return FAULT
+
+
+def _whole(command: Callable[[], int]) -> int:
+    """Run a command and write out what it printed, while an error still counts."""
+    try:
+        status = command()
+    except SystemExit:
+        _flush()
+        raise
+    _flush()
+    return status
+
+
+def _line(text: str, notes: Iterable[str] = ()) -> str:
+    """A message and its notes in one line."""
+    parts = [text, *notes]
+    return "; ".join(" ".join(part.split()) for part in parts if part.strip())
+
+
+def _unforeseen(error: Exception) -> str:
+    """Type, message and origin of an error that is no mistake of the user."""
+    text = " ".join(str(error).split())
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+    named = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and MEMORY.search(str(error))):
+        return f"out of memory, {named}{_origin(error)}: lower --data.batch_size or the size of the model"
+    return f"unexpected {named}{_origin(error)}: this is a fault of the program"
+
+
+def _origin(error: Exception) -> str:
+    """File and line that raised an error: the innermost one outside installed packages, else the innermost."""
+    frames = list(traceback.extract_tb(error.__traceback__))
+    package, library = str(Path(__file__).parents[1]), sysconfig.get_path("stdlib")
+    own = [
+        each
+        for each in frames
+        if each.filename.startswith(package)
+        or not (each.filename.startswith((library, "<")) or "site-packages" in each.filename)
+    ]
+    last = (own or frames)[-1:]
+    return "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in last)
+
+
+def _storage(error: Exception) -> StorageError | None:
+    """The error that explains a full, read-only or closed disk; None if an error is something else."""
+    for each in _chain(error):
+        if not isinstance(each, OSError):
+            continue
+        if each.errno in STORAGE and _printed(each):
+            return StorageError(f"standard output: {storage_error(each)}")
+        path = each.filename if each.filename is not None else _written(each)
+        if each.errno in (errno.EACCES, errno.EPERM) and (path is None or each is not error):
+            continue  # no file, or a trial that failed before the error in question
+        if each.errno in STORAGE:
+            return storage_error(each, None if path is None else Path(os.fsdecode(path)))
+        if each.errno is None and CUT_SHORT.search(str(each)):  # NumPy does not hand the reason on
+            whole = OSError(errno.ENOSPC, "the file could not be written whole")
+            return storage_error(whole, None if path is None else Path(os.fsdecode(path)))
+    return None
+
+
+def _printed(error: OSError) -> bool:
+    """True if it is the output of the command that cannot be written."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    printed = any("print(" in (frame.line or "") or frame.name == _flush.__name__ for frame in last)
+    return printed and error.filename is None
+
+
+def _written(error: OSError) -> str | Path | None:
+    """The file in use where an error arose that does not name it, as when a write fails."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in reversed(frames):
+        values = list(frame.f_locals.values())
+        for value in values:
+            if isinstance(value, io.IOBase) and isinstance(name := getattr(value, "name", None), str):
+                return name
+        if path := next((value for value in values if isinstance(value, Path)), None):
+            return path
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception, then those that it followed."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def rank() -> int:
+    """Index of this process in its group before any library has formed it, 0 for a process alone."""
+    found = next((os.environ[name] for name in RANK_VARIABLES if name in os.environ), "0")
+    return int(found) if found.isdecimal() else 0
+
+
+def _whose() -> str:
+    """The rank of a process other than the first, for its messages."""
+    return f" (rank {rank()})" if rank() else ""
+
+
+def _say(text: str) -> None:
+    """Print the last words; a stderr that nobody reads is no reason for another error."""
+    try:
+        print(f"vision-suite: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        _to_nothing(sys.stderr)
+
+
+def _flush() -> None:
+    """Write out what was printed."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _leave_stdout() -> None:
+    """Flush, and silence a stdout that takes no more: Python would complain once again when it exits."""
+    try:
+        _flush()
+    except OSError:
+        _to_nothing(sys.stdout)
+
+
+def _to_nothing(stream: object) -> None:
+    """Connect a stream of the process to the null device."""
+    try:
+        number = stream.fileno()  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, number)
+    os.close(nothing)
+
+
+def _stdout_is_closed() -> bool:
+    """True if the reader of the output is gone."""
+    try:
+        state = select.poll()
+        state.register(sys.stdout.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in state.poll(0))
+    except (AttributeError, OSError, ValueError):  # no poll, or no real stream
+        return False
