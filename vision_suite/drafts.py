@@ -90,6 +90,7 @@ def move_whole(source: Path, target: Path) -> None:
     _sync_folder(target.parent)
 
 
+@contextlib.contextmanager
 def drafted(path: Path) -> Iterator[Path]:
     """A draft to write by any means, which takes the file's place when the block ends, and vanishes if it fails.
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from vision_suite.callbacks.predict.store import Predictions
-from vision_suite.drafts import replacing_text
+from vision_suite.drafts import drafted, replacing_text
 from vision_suite.metrics.reid.distances import COSINE, cosine_blocks
 from vision_suite.metrics.reid.ranking import AnyFloats, nearest, row_blocks
 from vision_suite.types import Role
