@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_info
 
-from vision_suite.datasets.base import BaseData, Stage, stages_of, summary
+from vision_suite.datasets.base import BaseData, Stage, stages_of
 from vision_suite.datasets.loading import Cache, worker_count
 from vision_suite.datasets.roots import find_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
@@ -23,15 +23,13 @@ from vision_suite.datasets.tad.sampling import FeatureInfo, chosen_sampling
 from vision_suite.datasets.tad.scores import read_scores
 from vision_suite.datasets.tad.sequences import SequenceBatches, VideoRows
 from vision_suite.datasets.tad.settings import Mode, OnMissing, check_settings, stored_settings
-from vision_suite.datasets.tad.stages import deal_out, protocol_of
+from vision_suite.datasets.tad.stages import SUBSETS, deal_out, leads_of, protocol_of, subsets_of, summary_of
 from vision_suite.datasets.tad.stream import StreamBatches
-from vision_suite.datasets.tad.windows import Window, compare_lengths, sequences_of, stride_of
+from vision_suite.datasets.tad.windows import Window, sequences_of, stride_of
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.records import as_record
 from vision_suite.types.arrays import Floats32
 from vision_suite.types.tad import GroundTruth
-
-SUBSETS = {"fit": "train_on", "validate": "validate_on", "test": "test_on"}
 
 
 class TADData(BaseData):
@@ -149,12 +147,12 @@ class TADData(BaseData):
             blocked=None if blocked is None else folder / blocked,
             ignore_labels=["Ambiguous"] if ignore_labels is None else ignore_labels,
         )
-        subsets = {
-            "fit": ["training"] if train_on is None else train_on,
-            "validate": ["validation"] if validate_on is None else validate_on,
-            "test": ["testing"] if test_on is None else test_on,
-        }
-        self._use(folder, listing, subsets, None if class_scores is None else folder / class_scores)
+        self._use(
+            folder,
+            listing,
+            subsets_of(train_on, validate_on, test_on),
+            None if class_scores is None else folder / class_scores,
+        )
 
     def _use(self, folder: Path, listing: Annotations, subsets: dict[str, list[str]], scores: Path | None) -> None:
         self.class_names, self.num_classes = listing.classes, len(listing.classes)
@@ -229,13 +227,8 @@ class TADData(BaseData):
             rows = self._rows[name] = self._read(self._videos[name], self._cache == "memory")
             self._windows[name] = self._cut(name, rows)
         if stage == "fit":
-            facts = (
-                f"{self.num_classes} classes; training on {self.size('fit')} sequences of {self.num_cells} cells x "
-                f"{self.in_channels} channels"
-            )
-            known = self.protocol
-            words = "{videos} videos, {actions} actions"
-            rank_zero_info(summary(known["dataset"], known["counts"], words, facts, known["problems"]))
+            sizes = f"{self.size('fit')} sequences of {self.num_cells} cells x {self.in_channels} channels"
+            rank_zero_info(summary_of(self.protocol, f"{self.num_classes} classes; training on {sizes}"))
 
     def predict_dataloader(self) -> Any:
         """Windows of one video after another; each process takes whole videos."""
@@ -271,14 +264,9 @@ class TADData(BaseData):
     def _read(self, videos: list[Video], keep: bool) -> VideoRows:
         """Read the features of some videos once, and compare their lengths with the videos'."""
         rows = VideoRows(self._source, videos, self.every, keep)
-        found = compare_lengths(videos, rows.counts, self._row_info)
-        self._leads |= found  # by name: one video may be in two stages
+        self._leads |= leads_of(videos, rows.counts, self._row_info)  # by name: one video may be in two stages
         self._count("features_shorter_than_video", sum(lead < 0 for lead in self._leads.values()))
         self._count("features_longer_than_video", sum(lead > 0 for lead in self._leads.values()))
-        if found:
-            name, lead = next(iter(found.items()))
-            rank_zero_warn(f"Features of {len(found)} of {len(videos)} videos end more than a clip before or behind "
-                           f"the video's end (first: {name!r}, {lead:+.4g} s)")  # fmt: skip
         return rows
 
     def _count(self, problem: str, number: int) -> None:

@@ -10,11 +10,15 @@ from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_warn
 
+from vision_suite.datasets.base import summary
 from vision_suite.datasets.pictures.records import Record, fingerprint
 from vision_suite.datasets.tad.annotations import Annotations, Video
 from vision_suite.datasets.tad.features import FeatureSource
+from vision_suite.datasets.tad.sampling import FeatureInfo
+from vision_suite.datasets.tad.windows import compare_lengths
 
 STAGES = ("fit", "validate", "test")
+SUBSETS = {"fit": "train_on", "validate": "validate_on", "test": "test_on"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,17 @@ class StageVideos:
     def names(self) -> list[str]:
         """Names of the videos of all stages, each once."""
         return list(dict.fromkeys(video.name for stage in STAGES for video in self.videos[stage]))
+
+
+def subsets_of(
+    train_on: list[str] | None, validate_on: list[str] | None, test_on: list[str] | None
+) -> dict[str, list[str]]:
+    """Subsets by stage, ActivityNet's names where they are unset."""
+    return {
+        "fit": ["training"] if train_on is None else train_on,
+        "validate": ["validation"] if validate_on is None else validate_on,
+        "test": ["testing"] if test_on is None else test_on,
+    }
 
 
 def deal_out(
@@ -93,6 +108,24 @@ def protocol_of(
         "class_scores": None if scores is None else scores.name,
         "fingerprint": fingerprint(folder, records),
     }
+
+
+def summary_of(protocol: Mapping[str, Any], facts: str) -> str:
+    """One line about a data set at the start of a run."""
+    words = "{videos} videos, {actions} actions"
+    return summary(protocol["dataset"], protocol["counts"], words, facts, protocol["problems"])
+
+
+def leads_of(videos: Sequence[Video], counts: Sequence[int], info: FeatureInfo) -> dict[str, float]:
+    """Seconds by which rows end behind their videos, as `compare_lengths` gives them; warns if there are any."""
+    found = compare_lengths(videos, counts, info)
+    if found:
+        name, lead = next(iter(found.items()))
+        rank_zero_warn(
+            f"Features of {len(found)} of {len(videos)} videos end more than a clip before or behind the video's end "
+            f"(first: {name!r}, {lead:+.4g} s)"
+        )
+    return found
 
 
 def _counts(videos: Sequence[Video]) -> dict[str, int]:

@@ -68,7 +68,7 @@ def test_the_commands_run(tmp_path, monkeypatch, capsys):
         if wandb.run is not None:
             wandb.finish()
     record = json.loads((tmp_path / "runs/dcal/emoji_reid/version_0/run.json").read_text())
-    assert record["command"][:4] == ["vision-suite", "fit", "-c", "dcal/emoji_reid"], "as typed, not as resolved"
+    assert record["command_line"][:4] == ["vision-suite", "fit", "-c", "dcal/emoji_reid"], "as typed, not as resolved"
     for expected in ("version_0/run.json", "version_1/test/metrics.json", "version_2/predict/features.npz"):
         assert (tmp_path / "runs/dcal/emoji_reid" / expected).is_file(), expected
     assert list((tmp_path / "runs/dcal/emoji_reid/version_0/checkpoints").glob("*.onnx"))

@@ -31,7 +31,7 @@ from vision_suite.checkpoints.lightning import SuiteCheckpointIO
 from vision_suite.datasets.base import BaseData
 from vision_suite.errors import Stopped, SuiteError
 from vision_suite.faults import write_log
-from vision_suite.lit_modules.base import datamodule_of
+from vision_suite.lit_modules.base import LitBase, datamodule_of
 from vision_suite.runs.folders import LAST
 from vision_suite.runs.record import (
     FAILED,
@@ -94,6 +94,7 @@ class RunRecord(SaveConfigCallback):
         text = self.parser.dump(self.config, skip_none=False) if self.text is None else self.text
         config = yaml.safe_load(text)
         state = start_of(trainer, stage, config.get("seed_everything"), config.get("ckpt_path"))
+        state["initialised_from"] = pl_module.initialised_from if isinstance(pl_module, LitBase) else None
         self.file = RunFile(folder, {**state, **self.identity}, text)
         if isinstance(trainer.strategy.checkpoint_io, SuiteCheckpointIO):
             trainer.strategy.checkpoint_io.on_saved = lambda path, _: self._saved(trainer, path)

@@ -76,7 +76,7 @@ class SaveBeforeStop(Checkpoint):
             return
         if trainer.should_stop or trainer.global_step == trainer.max_steps:
             return  # training is complete
-        trainer.save_checkpoint(run_dir(trainer) / CHECKPOINTS / LAST, weights_only=False)
+        trainer.save_checkpoint(run_dir(trainer) / CHECKPOINTS / LAST)
         raise Stopped(signal.SIGUSR1)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from vision_suite import __version__
-from vision_suite.cli import ends
+from vision_suite.cli.ends import run
 from vision_suite.cli.hints import did_you_mean
 from vision_suite.errors import ConfigError, SuiteError
 from vision_suite.faults import DONE
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         stderr; set ``VISION_SUITE_DEBUG=1`` for the traceback.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return ends.run(lambda: _dispatch(arguments), program=argv is None)
+    return run(lambda: _dispatch(arguments), program=argv is None)
 
 
 def _dispatch(arguments: list[str]) -> int:

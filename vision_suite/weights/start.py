@@ -109,9 +109,9 @@ def init_from(network: nn.Module, path: str | Path) -> Initialised:
     left_out |= {name: NO_PLACE for name in source.tensors if not name.startswith(reading.prefix)}
     # Counters of batch norms fit every network.
     if not any(value.ndim for value in values.values()):
+        reasons = [f"{name} ({why})" for name, why in left_out.items() if why != NO_PLACE]
         raise CheckpointError(
-            f"{path} ({reading.layout}): nothing taken: left out "
-            f"{_shortened([f'{name} ({why})' for name, why in left_out.items()])}: choose the file's network and sizes"
+            f"{path} ({reading.layout}): nothing taken: left out {_shortened(reasons)}: choose its network"
         )
     network.load_state_dict(values, strict=False)
     copies: Mapping[str, str] = getattr(network, "copies", {})

@@ -47,7 +47,9 @@ def test_every_imported_private_name_is_listed():
             ):  # fmt: skip
                 modules = [part for part in node.module.split(".") if part.startswith("_")]
                 imported |= {*modules, *(alias.name for alias in node.names if alias.name.startswith("_"))}
-    assert imported == {"_InstantiatorFn", "_restricted_classmethod"}
+    launching = {"_SignalConnector", "_SubprocessScriptLauncher", "_set_num_threads_if_needed"}
+    assert imported == {"_InstantiatorFn", "_restricted_classmethod", *launching}
+    assert {"_SignalConnector", "_SubprocessScriptLauncher"} <= {part for name in NAMES for part in name.split(".")}
     assert "_InstantiatorFn.__call__" in NAMES
     assert "pytorch_lightning.utilities.model_helpers._restricted_classmethod_impl.__get__" in NAMES
 

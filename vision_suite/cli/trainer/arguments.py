@@ -19,6 +19,7 @@ from vision_suite.errors import ConfigError
 
 CONFIG_FLAGS = ("-c", "--config")
 HELP_FLAGS = ("-h", "--help")
+PRINT_FLAG = "--print_config"
 FILE_ENDINGS = (".yaml", ".yml", ".json")
 # Flags that take a packaged part by its bare name, and the folder of _base that holds the part.
 PART_FLAGS = {"--trainer": "trainer", "--model": "model", "--data": "data", "--trainer.logger": "logger"}
@@ -122,6 +123,11 @@ def insert_config(argv: Sequence[str], config: str) -> list[str]:
 def asks_for_help(argv: Sequence[str]) -> bool:
     """True if a flag asks for the help of the command, which lists all classes."""
     return any(option.flag in HELP_FLAGS for option in options(argv))
+
+
+def only_prints(argv: Sequence[str]) -> bool:
+    """True if a flag asks for the configuration or the help of the command, which then runs nothing."""
+    return asks_for_help(argv) or any(option.flag == PRINT_FLAG for option in options(argv))
 
 
 def settings(argv: Sequence[str]) -> Iterator[Setting]:

@@ -85,6 +85,8 @@ def differences(saved: Mapping[str, Any], before: Mapping[str, Any], after: Mapp
         name = key.partition(".")[2]
         if key in saved and not same(saved[key], value):
             phrases.append(f"{name}={value} from your flag, {saved[key]} in the checkpoint")
+        elif key in saved and key.startswith("data.") and before.get(key) is None:
+            continue  # unset: the data set decides
         elif key in saved and not same(before.get(key), value):
             phrases.append(f"{name}={value} from the checkpoint, {before.get(key)} in the configuration")
     return phrases

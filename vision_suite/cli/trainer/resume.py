@@ -27,7 +27,7 @@ OTHERS = ("hpc", "registry")  # words of Lightning
 
 @dataclass(frozen=True)
 class Start:
-    """What a trainer command starts from.
+    """Beginning of a trainer command.
 
     Attributes:
         argv: Command and options for the parser; a word or a folder in ``--ckpt_path`` has become a file.
@@ -79,7 +79,12 @@ def prepare(argv: Sequence[str]) -> Start:
     typed = {setting.key: setting.source for setting in settings if setting.source != own}
     named = tuple(file if is_inline(file) else os.path.abspath(file) for file in files)
     start = Start(list(argv), typed, experiment, named)
-    source = _source(argv[0], given, start)
+    try:
+        source = _source(argv[0], given, start)
+    except CheckpointError:
+        if not arguments.only_prints(argv):
+            raise
+        source = None  # a configuration or a help text can be printed before there is a run
     return start if source is None else _from(source, start, _root(given))
 
 
