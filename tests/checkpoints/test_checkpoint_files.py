@@ -19,7 +19,7 @@ from folders import SUPPORT
 
 from vision_suite.checkpoints import files
 from vision_suite.checkpoints.files import PIECE, read, verify, write
-from vision_suite.drafts import draft_of, replacing, write_whole
+from vision_suite.drafts import draft_of, replacing, replacing_text, write_whole
 from vision_suite.errors import CheckpointError, StorageError
 
 BEFORE = sorted((SUPPORT / "before").glob("*/last.ckpt.xz"))
@@ -229,17 +229,33 @@ def test_a_file_that_cannot_be_a_file(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last.ckpt", "text"]
 
 
-def test_two_writers_of_one_file_do_not_mix(tmp_path):
-    path = tmp_path / "shared.json"
+def test_two_writers_of_one_checkpoint_do_not_mix(tmp_path):
+    path = tmp_path / "last.ckpt"
 
     def first():
         with replacing(path) as file:
             file.write(b"first")
-            write_whole(path, "second")
+            with replacing(path) as other:
+                other.write(b"second")
 
     with pytest.raises(FileExistsError, match="at the same time"):
         first()
-    assert path.read_text() == "second"
+    assert path.read_bytes() == b"second"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_small_file_may_have_several_writers(tmp_path):
+    path = tmp_path / "deep/list.txt"
+    with replacing_text(path) as file:
+        file.write("ä\r\n")
+        write_whole(path.with_name("other.txt"), "b")
+        assert not path.exists()
+    assert path.read_bytes() == "ä\r\n".encode()
+    with pytest.raises(ZeroDivisionError), replacing_text(path) as file:
+        file.write(str(1 / 0))
+    assert sorted(each.name for each in path.parent.iterdir()) == ["list.txt", "other.txt"]
+    with pytest.raises(StorageError, match=r"other\.txt"):
+        write_whole(path.with_name("other.txt") / "x", "c")
 
 
 @pytest.fixture

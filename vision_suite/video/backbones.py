@@ -220,8 +220,6 @@ def _load(network: nn.Module, path: Path) -> None:
             state = dict(torch.load(path, weights_only=True, map_location="cpu"))
         state = next((state[key] for key in ("state_dict", "model") if isinstance(state.get(key), dict)), state)
         network.load_state_dict(state)
-    except CheckpointError as error:
-        raise CheckpointError(f"weights={str(path)!r}: {error}") from None
     except Exception as error:  # damaged bytes make the reader fail in any way
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).removeprefix(f"{path}: ").split())[:200]
         raise CheckpointError(f"weights={str(path)!r} cannot be loaded ({reason})") from None
