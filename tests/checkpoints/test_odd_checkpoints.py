@@ -73,7 +73,7 @@ CONTENTS = {
     "newer format": (at({"format": FORMAT + 1, "version": "9.9"}, MARK), MAIN, "written by vision-suite 9.9"),
     "format is text": (at("new", MARK), MAIN, f"{MARK} is of type str"),
     "data state is a list": (changed(ReIDData=[1]), ("fit", "test", "export"), ""),
-    "data order is a list": (at([1], "ReIDData", "order"), ("fit", "test"), "order are malformed"),
+    "data order is a list": (at([1], "ReIDData", "order"), ("fit", "test"), "is malformed"),
     "newer Lightning": (changed(**{VERSION: "9.1.0"}), ("fit",), "written by Lightning 9.1.0, newer than"),
     "weights only": (
         changed(optimizer_states=None, lr_schedulers=None, callbacks=None), ("fit",), "holds weights only"
