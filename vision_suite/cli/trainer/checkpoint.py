@@ -19,7 +19,7 @@ from vision_suite.runs.record import Run
 
 @dataclass(frozen=True)
 class Saved:
-    """What a checkpoint decides.
+    """Settings that a checkpoint decides.
 
     Attributes:
         path: Checkpoint file.

@@ -1,4 +1,4 @@
-"""How far the training of a checkpoint is."""
+"""Progress of the training in a checkpoint."""
 
 from __future__ import annotations
 
