@@ -14,13 +14,13 @@ from synthetic import write_market
 from synthetic_sets import write_cub
 from torch import nn
 
-from vision_suite import export
 from vision_suite.cli import main
 from vision_suite.cli.commands.export import load_network
 from vision_suite.datasets.fgvc.data import FGVCData
 from vision_suite.datasets.reid.data import ReIDData
 from vision_suite.errors import CheckpointError, ExportError, MissingDependencyError
-from vision_suite.export import compare, export_network, load_exported
+from vision_suite.export import compare, export_network, formats, load_exported
+from vision_suite.export import network as writing
 from vision_suite.lit_modules.dcal import LitDCAL
 from vision_suite.optim import OptimConfig
 
@@ -180,17 +180,17 @@ def test_the_file_holds_the_distances_that_were_found(kind, tmp_path):
 def test_a_program_that_is_not_the_one_compared_is_refused(kind, tmp_path, monkeypatch):
     """The metadata is written after the comparison, by writing the file again."""
     path = tmp_path / ("net.pt2" if kind == "torch_export" else "net.onnx")
-    save, calls = export._save, []
+    save, calls = writing._save, []
 
     def save_another(saver, draft, metadata):
         calls.append(draft)
-        network = export.Graph(Small())
+        network = formats.Graph(Small())
         with torch.no_grad():
             network.network.score.weight += 1.0
-        other = export._tracer(kind)(network.eval(), ["feature", "rollout"])
+        other = formats.tracer_of(kind)(network.eval(), ["feature", "rollout"])
         save(saver if len(calls) == 1 else other, draft, metadata)
 
-    monkeypatch.setattr(export, "_save", save_another)
+    monkeypatch.setattr(writing, "_save", save_another)
     with pytest.raises(ExportError, match="differs from the one compared"):
         export_network(Small(), path, kind, {})
     assert len(calls) == 2
