@@ -59,7 +59,9 @@ def test_runs_are_kept_under_the_name_of_their_configuration(configs, tmp_path):
     assert (packaged.name, packaged.folder) == ("dcal/emoji_reid", "dcal/emoji_reid")
     own = experiment_of([str(tmp_path / "mine.yaml")], [])
     assert (own.name, own.folder) == (str(tmp_path.resolve() / "mine.yaml"), "mine")
-    assert experiment_of(['{"model": "x"}'], []).name == experiment_of([], []).name == "unnamed"
+    first, second = (experiment_of([f'{{"model": "{name}"}}'], []) for name in "xy")
+    assert first.folder == second.folder == experiment_of([], []).name == "unnamed"
+    assert first.name != second.name
 
 
 def test_the_contents_of_every_file_count(tmp_path):

@@ -32,7 +32,7 @@ from vision_suite.datasets.base import BaseData
 from vision_suite.errors import Stopped, SuiteError
 from vision_suite.faults import write_log
 from vision_suite.lit_modules.base import LitBase, datamodule_of
-from vision_suite.runs.folders import LAST
+from vision_suite.runs.folders import CHECKPOINTS, LAST
 from vision_suite.runs.record import (
     FAILED,
     FINISHED,
@@ -67,6 +67,7 @@ class RunRecord(SaveConfigCallback):
         config: The parsed configuration.
         identity: Entries of the record that are known before the run starts, such as its command and experiment.
         text: Configuration to store, where it is not the parsed one.
+        continues: The run goes on in the folder of an earlier one.
         save_to_log_dir: Must be False: the logger's folder is not a run's folder for every logger.
     """
 
@@ -76,10 +77,11 @@ class RunRecord(SaveConfigCallback):
         config: Namespace,
         identity: Mapping[str, Any] | None = None,
         text: str | None = None,
+        continues: bool = False,
         save_to_log_dir: bool = False,
     ) -> None:
         super().__init__(parser, config, save_to_log_dir=save_to_log_dir)
-        self.identity, self.text = dict(identity or {}), text
+        self.identity, self.text, self.continues = dict(identity or {}), text, continues
         self.file: RunFile | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -93,7 +95,7 @@ class RunRecord(SaveConfigCallback):
         folder.mkdir(parents=True, exist_ok=True)
         text = self.parser.dump(self.config, skip_none=False) if self.text is None else self.text
         config = yaml.safe_load(text)
-        state = start_of(trainer, stage, config.get("seed_everything"), config.get("ckpt_path"))
+        state = start_of(trainer, stage, config.get("seed_everything"))
         state["initialised_from"] = pl_module.initialised_from if isinstance(pl_module, LitBase) else None
         self.file = RunFile(folder, {**state, **self.identity}, text)
         if isinstance(trainer.strategy.checkpoint_io, SuiteCheckpointIO):
@@ -102,6 +104,14 @@ class RunRecord(SaveConfigCallback):
             if isinstance(logger, WandbLogger):
                 values = flattened({**config, "run": dict(self.file.record)})
                 logger.experiment.config.update(values, allow_val_change=True)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Tell checkpoint callbacks where their files are: under another name of the folder they would forget them."""
+        own = str(run_dir(trainer) / CHECKPOINTS)
+        for callback in trainer.checkpoint_callbacks if self.continues else ():
+            state = checkpoint.get("callbacks", {}).get(callback.state_key)
+            if isinstance(callback, ModelCheckpoint) and isinstance(state, dict) and str(callback.dirpath) == own:
+                checkpoint["callbacks"][callback.state_key] = moved(state, own)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Record that the command came to its end."""
@@ -149,7 +159,7 @@ class RunRecord(SaveConfigCallback):
         return f"{at}; go on from {files[0]} with: vision-suite fit --ckpt_path {self.file.folder}"
 
 
-def start_of(trainer: Trainer, stage: str, seed: int | bool | None, checkpoint: str | None) -> dict[str, object]:
+def start_of(trainer: Trainer, stage: str, seed: int | bool | None) -> dict[str, object]:
     """Record of a run that starts, in plain containers."""
     data = datamodule_of(trainer)
     return {
@@ -163,7 +173,7 @@ def start_of(trainer: Trainer, stage: str, seed: int | bool | None, checkpoint: 
         "started": now(),
         "ended": None,
         "command_line": [],
-        "started_from": checkpoint,
+        "started_from": None,
         "working_folder": os.getcwd(),
         "process": process_identity(),
         "slurm_job": slurm_job(),
@@ -176,6 +186,17 @@ def start_of(trainer: Trainer, stage: str, seed: int | bool | None, checkpoint: 
         "precision": str(trainer.precision),
         "data": data.protocol if isinstance(data, BaseData) else None,
     }
+
+
+def moved(state: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """The state of a checkpoint callback with its files in another folder."""
+
+    def here(path: object) -> str:
+        return str(Path(folder) / Path(str(path)).name) if path else ""
+
+    names = ("best_model_path", "kth_best_model_path", "last_model_path")
+    best = {here(path): score for path, score in state.get("best_k_models", {}).items()}
+    return {**state, "dirpath": folder, "best_k_models": best, **{name: here(state.get(name)) for name in names}}
 
 
 def now() -> str:

@@ -83,12 +83,14 @@ def experiment_of(files: Sequence[str], read: Sequence[str]) -> Experiment:
 
     Args:
         files: The values of ``-c``; the first gives the experiment its name.
-        read: Every configuration file that is read, parts too, whose contents are compared between runs.
+        read: The first file and the parts it names, whose contents are compared between runs.
     """
-    contents = [Path(file).read_bytes() for file in read] + [file.encode() for file in files if is_inline(file)]
+    contents = [Path(file).read_bytes() for file in read] + [file.encode() for file in files[:1] if is_inline(file)]
     digest = hashlib.sha256(b"".join(hashlib.sha256(each).digest() for each in contents)).hexdigest()
-    if not files or is_inline(files[0]):
+    if not files:
         return Experiment(UNNAMED, digest, UNNAMED)
+    if is_inline(files[0]):
+        return Experiment(f"{UNNAMED}-{digest[:8]}", digest, UNNAMED)
     path, folder = Path(files[0]).resolve(), configs_folder().resolve()
     if path.is_relative_to(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()

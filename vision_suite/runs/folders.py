@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
+from typing import BinaryIO
 
-from vision_suite.errors import ConfigError
+from vision_suite.errors import CheckpointError, ConfigError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
+LOCK = ".lock"
 
 
 def claim(parent: Path) -> Path:
@@ -37,10 +45,29 @@ def claim(parent: Path) -> Path:
 
 def release(folder: Path) -> None:
     """Remove a claimed folder in which nothing was written."""
+    with contextlib.suppress(OSError):  # not empty, or gone
+        if {path.name for path in folder.iterdir()} <= {LOCK}:
+            (folder / LOCK).unlink(missing_ok=True)
+            folder.rmdir()
+
+
+def occupy(folder: Path) -> BinaryIO:
+    """Keep other processes from training in a folder, until the returned file is closed or the process ends.
+
+    Raises:
+        CheckpointError: Another process trains in it.
+    """
+    file = open(folder / LOCK, "ab")
     try:
-        folder.rmdir()
+        if fcntl is not None:
+            # A record lock, which workers forked by this process do not hold beyond its end.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        file.close()
+        raise CheckpointError(f"{folder} is being trained by another process: stop that one first") from error
     except OSError:
-        return  # not empty, or gone
+        return file  # a file system without locks
+    return file
 
 
 def _number(name: str) -> int | None:

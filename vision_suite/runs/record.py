@@ -75,7 +75,7 @@ class Run:
         folder = self.folder / CHECKPOINTS
         recorded = self.record.get("checkpoint") if "command_line" in self.record else None
         first = [self.folder / recorded] if isinstance(recorded, str) else []
-        others = sorted(folder.glob("*.ckpt"), key=lambda path: (path.name == LAST, path.stat().st_mtime_ns))
+        others = sorted(folder.glob("*.ckpt"), key=lambda path: (path.name == LAST, _time_of(path)))
         return [path for path in dict.fromkeys([*first, *reversed(others)]) if path.exists()]
 
     def __str__(self) -> str:
@@ -122,14 +122,18 @@ class RunFile:
         return full.relative_to(folder).as_posix() if full.is_relative_to(folder) else str(full)
 
 
-def read_run(folder: Path) -> Run | None:
+def read_run(folder: Path, command: str | None = FIT) -> Run | None:
     """Read the run that trained in a folder; None if the folder holds no training run.
 
     A folder counts as a training run if it holds a record of ``fit``, or if it holds ``checkpoints/last.ckpt`` and no
     record at all. A record that is torn or no JSON counts as missing.
+
+    Args:
+        folder: Folder of the run.
+        command: Command whose records count; None for any.
     """
     records = {number: record for number, path in _record_files(folder).items() if (record := _load(path)) is not None}
-    fits = [number for number, record in records.items() if _command(record) == FIT]
+    fits = [number for number, record in records.items() if command in (None, _command(record))]
     if fits:
         newest = records[max(fits)]
         return Run(folder, str(newest.get("started", "")), newest, max(fits))
@@ -184,6 +188,14 @@ def _load(path: Path) -> dict[str, Any] | None:
 def _command(record: Mapping[str, Any]) -> object:
     """The command of a record; earlier versions called it the stage, and kept the command line under ``command``."""
     return record.get("stage", record.get("command"))
+
+
+def _time_of(path: Path) -> int:
+    """Time of the last change; 0 for a file that is gone, or a link to nowhere."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _iso(seconds: float) -> str:

@@ -30,69 +30,75 @@ class Experiment:
     folder: str
 
 
-def runs_below(root: Path) -> list[Run]:
-    """Every training run below a folder (or in the folder itself), from the oldest to the newest start."""
-    return sorted((run for folder in _folders(root) if (run := read_run(folder)) is not None), key=lambda r: r.started)
+def runs_below(roots: Sequence[Path]) -> list[Run]:
+    """Every training run in and below some folders, from the oldest to the newest start."""
+    found = {
+        _real(run.folder): run for root in roots for place in _folders(root) if (run := read_run(place)) is not None
+    }
+    return sorted(found.values(), key=lambda run: run.started)
 
 
-def runs_of(experiment: Experiment, root: Path, old: Sequence[Path] = ()) -> list[Run]:
+def runs_of(experiment: Experiment, roots: Sequence[Path], old: Sequence[Path] = ()) -> list[Run]:
     """The training runs of an experiment, from the oldest to the newest.
 
     Args:
         experiment: The experiment.
-        root: Folder of all runs.
+        roots: Folders of all runs.
         old: Further folders in which earlier versions kept the runs of this experiment; runs whose record does not name
             an experiment are taken from these and from the experiment's own folder.
     """
-    places = {_real(root / experiment.folder), *(_real(folder) for folder in old)}
-    known = {_real(run.folder): run for folder in (root, *old) for run in runs_below(folder)}
-    found = [
+    places = {*(_real(root / experiment.folder) for root in roots), *(_real(folder) for folder in old)}
+    return [
         run
-        for run in known.values()
+        for run in runs_below([*roots, *old])
         if (run.experiment == experiment.name if run.experiment is not None else _real(run.folder.parent) in places)
     ]
-    return sorted(found, key=lambda run: run.started)
 
 
-def only_experiment(root: Path, word: str) -> list[Run]:
-    """The training runs below a folder, where all are runs of one experiment.
+def only_experiment(roots: Sequence[Path], word: str) -> list[Run]:
+    """The training runs below some folders, where all are runs of one experiment.
 
     Args:
-        root: Folder of all runs.
+        roots: Folders of all runs.
         word: What was asked for, for the message.
 
     Raises:
         CheckpointError: There is no run, or runs of several experiments, which are listed.
     """
-    runs = runs_below(root)
-    names = {run.experiment or os.path.relpath(run.folder.parent, root): run for run in runs}
+    runs, where = runs_below(roots), _listed([str(root) for root in roots])
     if not runs:
-        raise CheckpointError(f"--ckpt_path {word}: no training run below {root}: give -c, or a checkpoint file")
+        raise CheckpointError(f"--ckpt_path {word}: no training run below {where}: give -c, or a checkpoint file")
+    # Runs of earlier versions do not name their experiment: they go with those beside them that do.
+    named = {_real(run.folder.parent): run.experiment for run in runs if run.experiment is not None}
+    names = dict.fromkeys(
+        run.experiment or named.get(_real(run.folder.parent)) or str(run.folder.parent) for run in runs
+    )
     if len(names) > 1:
         raise CheckpointError(
-            f"--ckpt_path {word}: {len(names)} experiments below {root}: choose one with -c "
+            f"--ckpt_path {word}: {len(names)} experiments below {where}: choose one with -c "
             f"({_listed(list(names))}), or name a run's folder"
         )
     return runs
 
 
-def newest(runs: Sequence[Run], word: str, name: str, root: Path) -> Run:
+def newest(runs: Sequence[Run], word: str, name: str, roots: Sequence[Path]) -> Run:
     """The newest of an experiment's runs, which must have a checkpoint.
 
     Args:
         runs: Runs from the oldest to the newest.
         word: What was asked for, for the message.
         name: Name of the experiment.
-        root: Folder that was searched, for the message.
+        roots: Folders that were searched, for the message.
 
     Raises:
         CheckpointError: There is no run, or the newest has no checkpoint yet; an older one that has is named.
     """
     if not runs:
-        others = sorted({run.experiment or str(run.folder.parent) for run in runs_below(root)})
+        others = sorted({run.experiment or str(run.folder.parent) for run in runs_below(roots)})
         hint = f" (there are runs of {_listed(others)})" if others else ""
+        where = _listed([str(root) for root in roots])
         raise CheckpointError(
-            f"--ckpt_path {word}: no training run of {name} below {root}{hint}: start one, or name a checkpoint file"
+            f"--ckpt_path {word}: no training run of {name} below {where}{hint}: start one, or name a checkpoint file"
         )
     run = runs[-1]
     if run.checkpoints():
@@ -113,8 +119,13 @@ def _folders(root: Path) -> Iterator[Path]:
     """Folders that may be those of runs. Run folders are not searched further."""
     if not root.is_dir():
         return
-    for place, names, files in os.walk(root):
+    visited: set[Path] = set()
+    for place, names, files in os.walk(root, followlinks=True):
         folder = Path(place)
+        if _real(folder) in visited:
+            names.clear()
+            continue
+        visited.add(_real(folder))
         is_run = CHECKPOINTS in names or any(name.startswith("run") and name.endswith(".json") for name in files)
         if is_run:
             yield folder

@@ -39,11 +39,15 @@ def test_names_are_replaced_where_they_stand(tmp_path, monkeypatch):
     ]
 
 
+def given_settings(argv):
+    return {setting.key: setting.source for setting in arguments.settings(argv)}
+
+
 def test_given_settings_come_from_flags_files_and_files_within_files(tmp_path):
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts/model.yaml").write_text("class_path: LitToy\ninit_args: {width: 3, optim: {lr: 1}}\n")
     (tmp_path / "x.yaml").write_text("model: parts/model.yaml\ntrainer.max_epochs: 3\ndata: {class_path: D}\n")
-    given = arguments.given_settings(
+    given = given_settings(
         ["fit", "-c", str(tmp_path / "x.yaml"), "--model.init_args.rate=2", '--data={"init_args": {"root": "here"}}']
     )
     assert given["model.width"] == given["model.optim.lr"] == str(tmp_path / "parts/model.yaml")
@@ -55,7 +59,7 @@ def test_given_settings_come_from_flags_files_and_files_within_files(tmp_path):
 
 def test_settings_of_loggers_in_a_list_are_given(tmp_path):
     (tmp_path / "x.yaml").write_text("trainer: {logger: [{class_path: CSVLogger, init_args: {save_dir: here}}]}\n")
-    assert "trainer.logger.save_dir" in arguments.given_settings(["fit", "-c", str(tmp_path / "x.yaml")])
+    assert "trainer.logger.save_dir" in given_settings(["fit", "-c", str(tmp_path / "x.yaml")])
 
 
 words = st.lists(
@@ -88,4 +92,4 @@ def test_an_inserted_config_is_the_last_config_and_moves_nothing(parts):
 @pytest.mark.parametrize("argv", [[], ["fit"], ["fit", "-c"], ["fit", "word"]])
 def test_short_lists_do_no_harm(argv):
     assert arguments.flags_before_config(argv) == []
-    assert arguments.given_settings(argv) == {}
+    assert given_settings(argv) == {}

@@ -14,6 +14,8 @@ from vision_suite.runs.record import process_identity
 RUNS = Path("runs/toy")
 FIRST = RUNS / "version_0"
 MORE = "--trainer.max_epochs=2"
+# The record of a run of an earlier version.
+OLD = {"stage": "fit", "started": "2025-05-05T10:00:00+00:00", "command": ["vision-suite", "fit"], "checkpoint": None}
 
 
 def record(folder=FIRST, name="run.json"):
@@ -142,7 +144,10 @@ def test_a_run_that_still_trains_is_left_alone(toy, capsys):
 
 def test_a_folder_that_is_no_run_is_refused(toy, capsys):
     Path("empty").mkdir()
-    assert "no training run in this folder" in fails(capsys, "fit", "--ckpt_path=empty")
+    assert "not the folder of a training run: name a run's folder" in fails(capsys, "fit", "--ckpt_path=empty")
+    assert main(["fit", "-c", toy]) == 0
+    assert fails(capsys, "fit", f"--ckpt_path={RUNS}").endswith(f"name one of {FIRST}")
+    assert main(["fit", f"--ckpt_path={FIRST / 'checkpoints'}", MORE]) == 0
 
 
 @pytest.mark.parametrize(
@@ -170,13 +175,7 @@ def test_every_logger_has_the_same_folders(toy, logger):
 
 def test_an_earlier_run_is_found_by_its_folder(toy, capsys):
     assert main(["fit", "-c", toy]) == 0
-    old = {
-        "stage": "fit",
-        "started": "2025-05-05T10:00:00+00:00",
-        "command": ["vision-suite", "fit"],
-        "checkpoint": None,
-    }
-    (FIRST / "run.json").write_text(json.dumps(old))
+    (FIRST / "run.json").write_text(json.dumps(OLD))
     assert main(["fit", "-c", toy, "--ckpt_path=last", MORE]) == 0
     assert record(name="run-2.json")["epoch"] == 2
     assert main(["test", "--ckpt_path=last"]) == 0
@@ -200,3 +199,116 @@ def test_a_requeued_job_goes_on_by_itself(toy, monkeypatch):
 def test_a_run_that_never_began_leaves_no_folder(toy, capsys):
     fails(capsys, "fit", "-c", toy, "--data.root=nowhere")
     assert not RUNS.exists() or folders() == []
+
+
+def test_a_repeated_run_is_found_where_it_was_put(toy, capsys):
+    assert main(["fit", "-c", toy]) == 0
+    own = ["-c", str(FIRST / "config.yaml"), "--trainer.default_root_dir=other"]
+    assert main(["fit", *own]) == 0
+    assert main(["fit", *own, "--ckpt_path=last", MORE]) == 0
+    assert record(Path("other/toy/version_0"), "run-2.json")["epoch"] == 2
+    assert not (FIRST / "run-2.json").exists()
+    # What a continued run stores can be repeated too.
+    assert main(["fit", "-c", "other/toy/version_0/config-2.yaml"]) == 0
+    assert record(Path("other/toy/version_1"))["epoch"] == 2
+
+
+def test_one_process_at_a_time_trains_in_a_folder(toy, capsys, monkeypatch):
+    import fcntl
+
+    assert main(["fit", "-c", toy]) == 0
+
+    def taken(file, kind):
+        raise BlockingIOError
+
+    monkeypatch.setattr(fcntl, "lockf", taken)
+    assert "is being trained by another process" in fails(capsys, "fit", "--ckpt_path=last", MORE)
+    assert not (FIRST / "run-2.json").exists()
+
+
+def test_the_best_checkpoint_survives_another_name_of_the_folder(toy):
+    keep = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.monitor=train/loss"]
+    keep += ["--trainer.callbacks.save_on_train_epoch_end=true", "--trainer.callbacks.mode=max"]
+    assert main(["fit", "-c", toy, MORE, *keep]) == 0
+    best = record()["best"]
+    Path("moved").mkdir()
+    FIRST.rename("moved/here")
+    assert main(["fit", f"--ckpt_path={Path('moved/here').absolute()}", "--trainer.max_epochs=3"]) == 0
+    assert record(Path("moved/here"), "run-2.json")["best"] == best
+    assert len(list(Path("moved/here/checkpoints").glob("epoch*.ckpt"))) == 1
+
+
+def test_an_earlier_run_keeps_its_configuration(toy, capsys):
+    assert main(["fit", "-c", toy]) == 0
+    (FIRST / "run.json").write_text(json.dumps(OLD))
+    assert main(["fit", "--ckpt_path=last", MORE]) == 0
+    assert main(["fit", "-c", toy, "--ckpt_path=last", "--trainer.max_epochs=3"]) == 0
+    assert main(["fit", "-c", toy, "--ckpt_path", str(FIRST), "--trainer.max_epochs=4"]) == 0
+    assert record(name="run-4.json")["experiment"] == str(Path(toy).resolve())
+
+
+def test_a_linked_folder_is_found(toy):
+    assert main(["fit", "-c", toy]) == 0
+    Path("disk").mkdir()
+    RUNS.rename("disk/toy")
+    RUNS.symlink_to(Path("disk/toy").absolute())
+    assert main(["fit", "-c", toy, "--ckpt_path=last", MORE]) == 0
+    assert main(["test", "--ckpt_path=last"]) == 0
+
+
+def test_last_looks_where_the_loggers_write(toy):
+    kinds = {"TensorBoardLogger": "tb", "CSVLogger": "csv"}
+    loggers = [{"class_path": name, "init_args": {"save_dir": place}} for name, place in kinds.items()]
+    argv = ["-c", toy, "-c", json.dumps({"trainer": {"logger": loggers}})]
+    assert main(["fit", *argv]) == 0
+    assert main(["test", *argv, "--ckpt_path=last"]) == 0
+    assert main(["fit", *argv, "--trainer.logger=false"]) == 0
+    assert main(["test", *argv, "--trainer.logger=false", "--ckpt_path=last"]) == 0
+
+
+def test_configurations_written_out_are_told_apart(toy):
+    first, second = (json.dumps({**yaml.safe_load(Path(toy).read_text()), "seed_everything": seed}) for seed in (1, 2))
+    assert main(["fit", "-c", first]) == 0
+    assert main(["fit", "-c", second]) == 0
+    assert main(["fit", "-c", first, "--ckpt_path=last", MORE]) == 0
+    assert Path("runs/unnamed/version_0/run-2.json").is_file()
+
+
+def test_only_the_configuration_itself_counts_as_changed(toy, capsys):
+    Path("extra.yaml").write_text("trainer: {max_epochs: 1}\n")
+    assert main(["fit", "-c", toy, "-c", "extra.yaml", "--trainer.logger=csv"]) == 0
+    assert main(["test", "-c", toy, "--ckpt_path=last"]) == 0
+    assert "was changed" not in capsys.readouterr().err
+    # The extra file is not applied again over what was chosen later.
+    assert main(["fit", "--ckpt_path=last", MORE]) == 0
+    assert main(["fit", "-c", toy, "-c", "extra.yaml", "--ckpt_path=last"]) == 0
+    assert "(epoch 2 of 2)" in capsys.readouterr().out
+
+
+def test_a_run_that_ended_early_has_nothing_left(toy, capsys):
+    early = ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=train/loss", "--trainer.max_epochs=5"]
+    early += ["--trainer.callbacks.check_on_train_epoch_end=true", "--trainer.callbacks.stopping_threshold=100"]
+    assert main(["fit", "-c", toy, *early]) == 0
+    assert record()["epoch"] == 1
+    assert main(["fit", "--ckpt_path=last"]) == 0
+    assert "nothing is left to train" in capsys.readouterr().out
+
+
+def test_a_chosen_number_does_not_overwrite_a_run(toy, capsys):
+    chosen = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=runs", "--trainer.logger.version=9"]
+    assert main(["fit", "-c", toy, *chosen]) == 0
+    assert "holds a training run: go on with --ckpt_path" in fails(capsys, "fit", "-c", toy, *chosen)
+
+
+def test_a_continued_run_tells_where_it_stands_before_its_first_checkpoint(toy):
+    from toy_method import LitToy
+
+    assert main(["fit", "-c", toy]) == 0
+    seen = {}
+    before = LitToy.on_train_batch_start
+    LitToy.on_train_batch_start = lambda *args: (seen.update(record(name="run-2.json")), before(*args))[1]
+    try:
+        assert main(["fit", "--ckpt_path=last", "--trainer.max_epochs=2", "--trainer.limit_train_batches=1"]) == 0
+    finally:
+        LitToy.on_train_batch_start = before
+    assert (seen["status"], seen["epoch"], seen["checkpoint"]) == ("running", 1, "checkpoints/last.ckpt")

@@ -149,9 +149,10 @@ def settings(argv: Sequence[str]) -> Iterator[Setting]:
             yield from _below(key, value, Path(), option.flag)
 
 
-def given_settings(argv: Sequence[str]) -> dict[str, str]:
-    """The dotted key of every setting that flags and files give, and the flag or file that gives it."""
-    return {setting.key: setting.source for setting in settings(argv)}
+def files_of(configs: Sequence[str]) -> list[str]:
+    """Every file that some configurations are made of, parts too."""
+    found = (setting.source for config in configs if not is_inline(config) for setting in _in_file("", Path(config)))
+    return list(dict.fromkeys([*(config for config in configs if not is_inline(config)), *found]))
 
 
 def class_named(given: Sequence[Setting], section: str) -> str | None:

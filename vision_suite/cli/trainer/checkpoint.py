@@ -87,11 +87,14 @@ def best_of(run: Run) -> Path:
     """
     best = run.best
     if best is None:
-        for state in read(run.checkpoints()[0]).get("callbacks", {}).values():
+        for state in read(readable(run, [])).get("callbacks", {}).values():
             if isinstance(state, dict) and state.get("monitor") and state.get("best_model_path"):
                 best = Path(state["best_model_path"])
                 break
         else:
             raise CheckpointError(f"--ckpt_path best: {run.folder} has no monitored checkpoint: use --ckpt_path last")
     # A run's folder may have been moved since; its checkpoints stay side by side.
-    return best if best.is_file() else run.folder / CHECKPOINTS / best.name
+    best = best if best.is_file() else run.folder / CHECKPOINTS / best.name
+    if not best.is_file():
+        raise CheckpointError(f"--ckpt_path best: the best checkpoint {best} is gone: use --ckpt_path last")
+    return best

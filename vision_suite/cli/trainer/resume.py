@@ -17,8 +17,9 @@ from vision_suite.cli.trainer import arguments
 from vision_suite.cli.trainer.checkpoint import best_of, readable
 from vision_suite.cli.trainer.processes import is_first
 from vision_suite.errors import CheckpointError, ConfigError
+from vision_suite.runs.folders import CHECKPOINTS
 from vision_suite.runs.record import FIT, Run, read_run, slurm_job
-from vision_suite.runs.search import Experiment, newest, only_experiment, run_of, runs_of
+from vision_suite.runs.search import Experiment, newest, only_experiment, run_of, runs_below, runs_of
 
 RUNS = "runs"
 LAST, BEST = "last", "best"
@@ -70,49 +71,51 @@ def prepare(argv: Sequence[str]) -> Start:
     settings = list(arguments.settings(argv))
     given = {setting.key: setting.value for setting in settings}
     repeated = _run_of_config(files[0]) if files else None
-    if repeated is None:
-        experiment = experiment_of(files, _files_read(settings))
-    else:
-        experiment = _experiment_of(repeated, _root(given))
     # The place of that run is not one that the user chose for this one.
     own = None if repeated is None else files[0]
-    typed = {setting.key: setting.source for setting in settings if setting.source != own}
-    named = tuple(file if is_inline(file) else os.path.abspath(file) for file in files)
-    start = Start(list(argv), typed, experiment, named)
+    mine = {setting.key: setting for setting in settings if setting.source != own}
+    roots = _roots(settings, {key: setting.value for key, setting in mine.items()}, given)
+    if repeated is None:
+        experiment = experiment_of(files, arguments.files_of(files[:1]))
+    else:
+        experiment = _experiment_of(repeated, roots)
+    typed = {key: setting.source for key, setting in mine.items()}
+    start = Start(list(argv), typed, experiment, tuple(_identity(file) for file in files))
     try:
-        source = _source(argv[0], given, start)
+        source = _source(argv[0], given, start, roots)
     except CheckpointError:
         if not arguments.only_prints(argv):
             raise
         source = None  # a configuration or a help text can be printed before there is a run
-    return start if source is None else _from(source, start, _root(given))
+    return start if source is None else _from(source, start, roots)
 
 
-def _source(command: str, given: Mapping[str, Any], start: Start) -> _Source | None:
+def _source(command: str, given: Mapping[str, Any], start: Start, roots: Sequence[Path]) -> _Source | None:
     """The checkpoint that ``ckpt_path`` means; None if there is none, or it is a word of Lightning."""
-    root, word = _root(given), given.get("ckpt_path")
+    word = given.get("ckpt_path")
     if word is None and command == FIT:
-        requeued = _requeued(start.experiment, root)
+        requeued = _requeued(start.experiment, roots)
         word = None if requeued is None else str(requeued.folder)
     if not isinstance(word, str) or word in OTHERS:
         return None
     notes: list[str] = []
     if word in (LAST, BEST):
         if start.configurations:
-            runs = runs_of(start.experiment, root, _old_folders(given, root))
+            runs = runs_of(start.experiment, roots, _old_folders(given, roots))
         else:
-            runs = only_experiment(root, word)
-        run = newest(runs, word, start.experiment.name, root)
+            runs = only_experiment(roots, word)
+        run = newest(runs, word, start.experiment.name, roots)
         path = readable(run, notes) if word == LAST else best_of(run)
         return _Source(path, run, command == FIT and word == LAST, notes)
     folder = Path(word)
     if not folder.is_dir() or (folder / ".metadata").exists():  # the latter: a checkpoint in parts, by torch
         return _Source(folder, run_of(folder), False, notes)
+    folder = folder.absolute().parent if folder.name == CHECKPOINTS else folder
     found = read_run(folder)
     if found is None:
-        raise CheckpointError(
-            f"--ckpt_path {word}: no training run in this folder: name a run's folder or a checkpoint"
-        )
+        inside = [str(run.folder) for run in runs_below([folder])]
+        hint = f"name one of {', '.join(inside[-5:])}" if inside else "name a run's folder or a checkpoint"
+        raise CheckpointError(f"--ckpt_path {word}: this is not the folder of a training run: {hint}")
     if not found.checkpoints():
         raise CheckpointError(f"--ckpt_path {word}: this run has no checkpoint: start again without --ckpt_path")
     if start.configurations and found.experiment not in (None, start.experiment.name):
@@ -122,9 +125,10 @@ def _source(command: str, given: Mapping[str, Any], start: Start) -> _Source | N
     return _Source(readable(found, notes), found, command == FIT, notes)
 
 
-def _from(source: _Source, start: Start, root: Path) -> Start:
+def _from(source: _Source, start: Start, roots: Sequence[Path]) -> Start:
     """The start from a checkpoint: on the configuration of its run where that is continued or none was named."""
     run, argv, experiment, notes = source.run, start.argv, start.experiment, list(source.notes)
+    configurations = start.configurations
     if source.continues and run is not None and run.is_alive and is_first():
         process = run.record["process"]["pid"]
         raise CheckpointError(f"{run.folder} is still being trained, by process {process}: stop that first")
@@ -134,22 +138,23 @@ def _from(source: _Source, start: Start, root: Path) -> Start:
         notes.append(f"{experiment.name} was changed since {run.folder} began: {used}")
     if own and run is not None:
         argv = _on_top_of(run, argv)
-        experiment = _experiment_of(run, root)
+        configurations = tuple(dict.fromkeys([*_configurations(run), *configurations]))
+        if run.experiment is not None or not start.configurations:
+            experiment = _experiment_of(run, roots)
     elif source.continues and run is not None and not start.configurations:
         raise ConfigError(f"{run.folder} holds no config.yaml: give -c, the configuration it was started with")
     argv = [*argv, f"--ckpt_path={source.path}"]
-    return Start(argv, start.typed, experiment, start.configurations, run if source.continues else None, tuple(notes))
+    return Start(argv, start.typed, experiment, configurations, run if source.continues else None, tuple(notes))
 
 
 def _on_top_of(run: Run, argv: Sequence[str]) -> list[str]:
     """The options on top of a run's own configuration, without the configurations that the run was started with."""
-    known = run.record.get("configurations")
-    stale = set(known) if isinstance(known, list) else set()
+    stale = set(_configurations(run))
     configs = [option for option in arguments.options(argv) if option.is_config and option.value is not None]
     dropped = {
         index
         for number, option in enumerate(configs)
-        if number == 0 or os.path.abspath(str(option.value)) in stale
+        if number == 0 or _identity(str(option.value)) in stale
         for index in range(option.start, option.stop)
     }
     rest = [word for index, word in enumerate(argv) if index > 0 and index not in dropped]
@@ -160,16 +165,29 @@ def _run_of_config(file: str) -> Run | None:
     """The run whose stored configuration a file is, None for any other file."""
     path = Path(file)
     is_stored = not is_inline(file) and path.stem.startswith("config") and path.suffix == ".yaml"
-    return read_run(path.parent) if is_stored else None
+    return read_run(path.parent, command=None) if is_stored else None
 
 
-def _experiment_of(run: Run, root: Path) -> Experiment:
-    """The experiment that a run's record names; that of its folder for a run of an earlier version."""
+def _identity(file: str) -> str:
+    """A configuration as the record of a run names it."""
+    return file if is_inline(file) else os.path.abspath(file)
+
+
+def _configurations(run: Run) -> list[str]:
+    """The configurations that a run was started with."""
+    known = run.record.get("configurations")
+    return [str(each) for each in known] if isinstance(known, list) else []
+
+
+def _experiment_of(run: Run, roots: Sequence[Path]) -> Experiment:
+    """The experiment that a run's record names; one without a name for a run of an earlier version."""
     parent = Path(os.path.abspath(run.folder)).parent
-    inside = parent.is_relative_to(root.absolute()) and parent != root.absolute()
-    below = parent.relative_to(root.absolute()).as_posix() if inside else parent.name
+    below = parent.name
+    for root in (root.absolute() for root in roots):
+        if parent.is_relative_to(root) and parent != root:
+            below = parent.relative_to(root).as_posix()
     folder = str(run.record.get("experiment_folder", below))
-    return Experiment(run.experiment or folder, str(run.record.get("experiment_digest", "")), folder)
+    return Experiment(run.experiment or "", str(run.record.get("experiment_digest", "")), folder)
 
 
 def _was_changed(run: Run, experiment: Experiment) -> bool:
@@ -178,26 +196,31 @@ def _was_changed(run: Run, experiment: Experiment) -> bool:
     return run.experiment == experiment.name and known is not None and known != experiment.digest
 
 
-def _root(given: Mapping[str, Any]) -> Path:
-    """The folder of all runs."""
-    return Path(str(given.get("trainer.logger.save_dir") or given.get("trainer.default_root_dir") or RUNS))
+def _roots(settings: Sequence[arguments.Setting], typed: Mapping[str, Any], given: Mapping[str, Any]) -> list[Path]:
+    """The folders of all runs: those of the loggers, or the trainer's root folder.
+
+    Args:
+        settings: Settings of flags and files.
+        typed: Values of those that the user chose for this command.
+        given: Values of all.
+    """
+    chosen = typed if {"trainer.logger.save_dir", "trainer.default_root_dir"} & typed.keys() else given
+    if chosen.get("trainer.logger.save_dir") and given.get("trainer.logger") is not False:
+        values = [setting.value for setting in settings if setting.key == "trainer.logger.save_dir" and setting.value]
+        return [Path(str(value)) for value in dict.fromkeys(values)]
+    return [Path(str(chosen.get("trainer.default_root_dir") or RUNS))]
 
 
-def _old_folders(given: Mapping[str, Any], root: Path) -> list[Path]:
+def _old_folders(given: Mapping[str, Any], roots: Sequence[Path]) -> list[Path]:
     """Folders in which earlier versions kept an experiment's runs: those that its logger was given."""
     names = (given.get(f"trainer.logger.{key}") for key in ("name", "project"))
-    return [root / str(name) for name in names if name]
+    return [root / str(name) for name in names if name for root in roots]
 
 
-def _requeued(experiment: Experiment, root: Path) -> Run | None:
+def _requeued(experiment: Experiment, roots: Sequence[Path]) -> Run | None:
     """The run of this very SLURM job before it was requeued; None outside SLURM, and at a job's first start."""
     job = slurm_job()
     if job is None or os.environ.get("SLURM_RESTART_COUNT", "0") in ("", "0"):
         return None
-    found = [run for run in runs_of(experiment, root) if run.record.get("slurm_job") == job and run.checkpoints()]
+    found = [run for run in runs_of(experiment, roots) if run.record.get("slurm_job") == job and run.checkpoints()]
     return found[-1] if found else None
-
-
-def _files_read(settings: Sequence[arguments.Setting]) -> list[str]:
-    """Every configuration file that gives a setting, once."""
-    return [source for source in dict.fromkeys(setting.source for setting in settings) if Path(source).is_file()]

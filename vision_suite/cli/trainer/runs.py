@@ -10,14 +10,17 @@ from jsonargparse import Namespace
 from jsonargparse import dict_to_namespace as as_namespace
 
 from vision_suite.cli.trainer.processes import is_first
+from vision_suite.errors import ConfigError
 from vision_suite.runs.folders import claim
-from vision_suite.runs.record import Run
+from vision_suite.runs.record import Run, read_run
 from vision_suite.runs.search import Experiment
 
 CSV_LOGGER = "pytorch_lightning.loggers.CSVLogger"
 
 
-def run_folder(trainer: Namespace, given: Container[str], experiment: Experiment, continued: Run | None) -> Path | None:
+def run_folder(
+    trainer: Namespace, given: Container[str], experiment: Experiment, continued: Run | None, *, training: bool
+) -> Path | None:
     """Choose the folder of a run, and make it.
 
     That is ``<root>/<experiment>/version_<n>`` with the next free number. The root is the trainer's
@@ -29,9 +32,13 @@ def run_folder(trainer: Namespace, given: Container[str], experiment: Experiment
         given: Dotted keys of the settings that flags and files give.
         experiment: Experiment of the command.
         continued: Run that is continued in its own folder.
+        training: True for ``fit``.
 
     Returns:
         The folder; None in another process than the first, which will be told, and in a fast development run.
+
+    Raises:
+        ConfigError: A number was chosen, and the folder holds a training run.
     """
     if trainer.get("fast_dev_run") or not is_first():
         return None
@@ -47,6 +54,8 @@ def run_folder(trainer: Namespace, given: Container[str], experiment: Experiment
     if version is None:
         return claim(parent)
     folder = parent / (version if isinstance(version, str) else f"version_{version}")
+    if training and read_run(folder) is not None:
+        raise ConfigError(f"{folder} holds a training run: go on with --ckpt_path {folder}, or choose another version")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -11,7 +11,7 @@ import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import yaml
 from jsonargparse import Namespace, get_loader, set_loader
@@ -46,7 +46,7 @@ from vision_suite.datasets.base import BaseData
 from vision_suite.errors import ConfigError, SuiteError
 from vision_suite.faults import write_log
 from vision_suite.lit_modules.base import LitBase
-from vision_suite.runs.folders import release
+from vision_suite.runs.folders import occupy, release
 
 PARSER_MODE = "vision_suite"
 Value = TypeVar("Value")
@@ -73,6 +73,7 @@ class SuiteCLI(LightningCLI):
         self.saved: Saved | None = None
         self.told: list[str] = []
         self.folder: Path | None = None
+        self.lock: BinaryIO | None = None
         set_loader(PARSER_MODE, read_config, (yaml.YAMLError,))
         common = {"exit_on_error": False, "allow_abbrev": False, "parser_mode": PARSER_MODE}
         try:
@@ -84,7 +85,11 @@ class SuiteCLI(LightningCLI):
                 auto_configure_optimizers=False,
                 seed_everything_default=1,
                 save_config_callback=RunRecord,
-                save_config_kwargs={"save_to_log_dir": False, "identity": identity(start, typed)},
+                save_config_kwargs={
+                    "save_to_log_dir": False,
+                    "identity": identity(start, typed),
+                    "continues": start.continued is not None,
+                },
                 trainer_defaults={
                     "default_root_dir": RUNS,
                     "use_distributed_sampler": False,  # identity batches come from a sampler that knows its rank
@@ -101,6 +106,13 @@ class SuiteCLI(LightningCLI):
         except BaseException as error:
             self._leave_folder(error)
             raise
+        finally:
+            self._unlock()
+
+    def _unlock(self) -> None:
+        """Let other processes train in the run's folder."""
+        if self.lock is not None:
+            self.lock.close()
 
     def _leave_folder(self, error: BaseException) -> None:
         """Remove the run's folder if the run never began; leave the traceback of an unforeseen error in it."""
@@ -164,7 +176,8 @@ class SuiteCLI(LightningCLI):
         stored = {**flat("model", model), **flat("data", found.preprocessing)}
         self.told = differences(stored, before, self._comparable())
         if self.config.subcommand == "fit":
-            nothing_left(found, self.section.trainer, self.start.continued)
+            flags = [key for key, source in self.given.items() if source.startswith("--")]
+            nothing_left(found, self.section.trainer, self.start.continued, flags)
 
     def _comparable(self) -> dict[str, Any]:
         """The settings of model and data by dotted name, without those that the data decide."""
@@ -194,9 +207,16 @@ class SuiteCLI(LightningCLI):
                 f"model.image_size={list(model)}{where} but data.image_size={list(data)}: give both the same"
             )
         trainer, start = self.section.trainer, self.start
-        # As it was given: the folder and number of this run would bind a repetition to them.
-        self.save_config_kwargs["text"] = self._parser(self.config.subcommand).dump(self.section, skip_none=False)
-        self.folder = run_folder(trainer, self.given, start.experiment, start.continued)
+        # As it was given: folder, number and checkpoint of this run would bind a repetition to them.
+        self.save_config_kwargs["identity"]["started_from"] = self.section.get("ckpt_path")
+        stored = self.section.clone()
+        if start.continued is not None:
+            stored.ckpt_path = None
+        self.save_config_kwargs["text"] = self._parser(self.config.subcommand).dump(stored, skip_none=False)
+        training = self.config.subcommand == "fit"
+        self.folder = run_folder(trainer, self.given, start.experiment, start.continued, training=training)
+        if self.folder is not None and training:
+            self.lock = occupy(self.folder)
         place_loggers(trainer, self.folder, start.experiment, self.given)
 
     def instantiate_classes(self) -> None:
@@ -233,7 +253,10 @@ class SuiteCLI(LightningCLI):
         configured = given if isinstance(given, list) else [given]
         config["logger"] = kept(config["logger"])
         classes = {type(callback) for callback in configured}
-        callbacks = [*callbacks, *(callback for callback in self.own_callbacks if type(callback) not in classes)]
+        # The record comes first: no other callback can keep it from telling how a run ended.
+        config["callbacks"] = [*(each for each in callbacks if isinstance(each, RunRecord)), *configured]
+        callbacks = [each for each in callbacks if not isinstance(each, RunRecord)]
+        callbacks += [callback for callback in self.own_callbacks if type(callback) not in classes]
         if self.subcommand == "fit":
             callbacks.append(ResumedOptimizers())
         if self.subcommand == "fit" and config["enable_checkpointing"] is not False:
@@ -271,9 +294,14 @@ def read_config(text: str) -> Any:
 
 def identity(start: Start, typed: Sequence[str]) -> dict[str, Any]:
     """Entries of a run's record that the command line alone knows."""
+    before = {} if start.continued is None else start.continued.record
+    kept = (
+        {name: before.get(name) for name in ("epoch", "step", "checkpoint", "best")} if "command_line" in before else {}
+    )
     return {
+        **kept,
         "command_line": ["vision-suite", *typed],
-        "experiment": start.experiment.name,
+        "experiment": start.experiment.name or None,
         "experiment_digest": start.experiment.digest,
         "experiment_folder": start.experiment.folder,
         "configurations": list(start.configurations),
