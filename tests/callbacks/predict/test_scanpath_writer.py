@@ -152,9 +152,9 @@ def trained(tmp_path_factory):
     return config, next((folder / "runs").rglob("last.ckpt"))
 
 
-def run(trained, tmp_path, *flags):
+def run(trained, tmp_path, *flags, more=()):
     config, checkpoint = trained
-    common = ["predict", "-c", str(config), "--ckpt_path", str(checkpoint), "--data.root=/nowhere"]
+    common = ["predict", "-c", str(config), *more, "--ckpt_path", str(checkpoint), "--data.root=/nowhere"]
     code = main([*common, f"--trainer.default_root_dir={tmp_path}", "--model.samples=3", *flags])
     return code, next(iter(sorted(tmp_path.rglob("predict"))), None)
 
@@ -166,7 +166,7 @@ def test_given_pictures_by_the_command_line(trained, tmp_path):
     code, folder = run(
         trained, tmp_path / "out", f"--data.predict_inputs={tmp_path / 'in'}", "--data.target=cup",
         f"--data.boxes={tmp_path / 'boxes.json'}", "--data.on_bad_image=skip",
-        "-c", "{data: {init_args: {crop_size: [50, 50]}}}",  # of a file: the checkpoint's wins
+        more=["-c", "{data: {init_args: {crop_size: [50, 50]}}}"],  # the checkpoint's wins over a file's
     )  # fmt: skip
     assert code == 0
     entries = json.loads((folder / "scanpaths.json").read_text())["scanpaths"]
