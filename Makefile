@@ -8,12 +8,12 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 OPERATORS := .venv/.operators
 
-.PHONY: help install demo test endurance lint types sanitize emulate cuda clean
+.PHONY: help install demo test test-long lint types sanitize emulate cuda clean
 
 help:
 	@echo "make demo      prepare real pictures, train, test and predict (about 10 minutes; FAST=1 for a few steps)"
 	@echo "make test      the test suite"
-	@echo "make endurance long tests: training killed at random moments (about 10 minutes; SEED=n for other moments)"
+	@echo "make test-long the long tests, such as training killed at random moments (SEED=n for other moments)"
 	@echo "make lint      ruff: rules and format"
 	@echo "make types     mypy --strict"
 	@echo "make sanitize  the operators' tests under the address and undefined-behaviour sanitizers"
@@ -50,8 +50,8 @@ demo: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-endurance: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -n 2 --dist loadgroup
+test-long: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -n 2
 
 lint: install
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 
+@pytest.mark.long
 def test_layers_and_loops_run():
     command = [sys.executable, str(ROOT / "benchmarks/tad_layers.py"), "--tiny", "--rounds=1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -124,7 +124,7 @@ def test_new_files_in_the_repository_are_enough_for_a_method(place, copy):
     assert set(after) - set(before) == set(files(METHOD))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_package_of_its_own_is_enough_for_a_method(place):
     site = place / "site"
     module = files(METHOD)["lit_modules/hue.py"].replace("vision_suite.models.hue", "colours.hue")
@@ -154,7 +154,7 @@ def check_task(printed, place, runs):
     assert json.loads((runs / "version_2/predict/summary.json").read_text())["pictures"] == 80
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_new_files_in_the_repository_are_enough_for_a_task(place, copy):
     before = checksums(copy)
     add(files(TASK), copy)

@@ -52,7 +52,7 @@ def root(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("host", ["bmn", "gtad"])
+@pytest.mark.parametrize("host", ["bmn", pytest.param("gtad", marks=pytest.mark.long)])
 def test_it_learns_what_the_features_say(tmp_path, host):
     many = write_feature_set(tmp_path / "many", videos=48)
     module, split = lit(host=host, max_duration=10), data(many, batch_size=4)
@@ -153,7 +153,7 @@ def test_the_recogniser_learns_and_detects(root, tmp_path):
         running.predict(module, datamodule=data(root))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_from_raw_video_to_detections(tmp_path, monkeypatch, capsys):
     """The whole path as a user walks it: videos, features, training, testing, and detections in another video."""
     monkeypatch.chdir(tmp_path)

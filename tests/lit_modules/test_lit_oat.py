@@ -26,7 +26,7 @@ def grid(**settings):
     return GridScanpathData(**{**few, **settings})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_learns_the_rule_and_nothing_from_shuffled_targets(tmp_path):
     found = {}
     for shuffled in (False, True):
