@@ -1,5 +1,6 @@
 """Signals to the trainer commands: status, last words, what is saved, and that nothing is left behind."""
 
+import json
 import os
 import signal
 import sys
@@ -108,6 +109,13 @@ def test_usr1_saves_and_the_run_goes_on_exactly(toy, capsys, flags, sent, saved)
         assert first.keys() == second.keys()
         assert all(torch.equal(first[name], second[name]) for name in first), part
     assert whole["global_step"] == resumed["global_step"]
+
+
+def test_signals_while_a_saved_run_ends_are_ignored(toy, capsys):
+    more = sending("SIGTERM", "on_exception", step=3)
+    assert main(["fit", "-c", "toy.yaml", *sending("SIGUSR1", step=2), *more]) == 138
+    assert f"stopped by SIGUSR1; epoch 0, step 3; {SAVED_HINT}" in words(capsys)
+    assert json.loads((LAST.parents[1] / "run.json").read_text())["status"] == "stopped"
 
 
 def test_usr1_in_the_last_epoch_end_is_a_finished_run(toy):

@@ -6,8 +6,6 @@ import logging
 import warnings
 from collections.abc import Sequence
 
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-
 from vision_suite.callbacks.csv_log import LogKeeper
 from vision_suite.callbacks.finite_loss import FiniteLoss
 from vision_suite.callbacks.predict.base import AutoWriter
@@ -20,7 +18,8 @@ from vision_suite.cli.trainer.progress import NothingLeft
 from vision_suite.cli.trainer.resume import prepare
 from vision_suite.cli.trainer.slurm import requeue
 from vision_suite.cli.trainer.suite_cli import SuiteCLI, say, warn
-from vision_suite.errors import CheckpointError, ConfigError, Stopped, TrainingError
+from vision_suite.errors import Stopped
+from vision_suite.faults import of_library
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,19 +56,11 @@ def run(argv: Sequence[str]) -> SuiteCLI:
         if argv[0] == "fit":
             requeue(stopped)
         raise
-    except MisconfigurationException as error:
-        raise ConfigError(str(error)) from error
-    except RuntimeError as error:
-        if "returned nan values in its" in str(error):  # what torch's detection of anomalies says
-            found = TrainingError(f"backward pass: {error} Its forward call is in the warning above")
-            for note in getattr(error, "__notes__", ()):
-                found.add_note(note)
-            raise found from error
-        if not str(error).startswith("Error(s) in loading state_dict"):
+    except Exception as error:
+        known = of_library(error)
+        if known is None:
             raise
-        raise CheckpointError(
-            f"{_shortened(str(error))}: the checkpoint is of another network; repeat the settings of its config.yaml"
-        ) from error
+        raise known from error
 
 
 def _warn_of_early_flags(argv: Sequence[str]) -> None:
@@ -92,9 +83,3 @@ def _calm(command: str) -> None:
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
     """True for Lightning's notes on the run, False for its tips to install further products."""
     return "Tip:" not in str(record.msg)
-
-
-def _shortened(text: str, lines: int = 3) -> str:
-    """The first lines of a long text, in one line."""
-    kept = [line.strip() for line in text.splitlines() if line.strip()][:lines]
-    return " ".join(line if len(line) < 160 else f"{line[:160]} ..." for line in kept).rstrip(" .:")
