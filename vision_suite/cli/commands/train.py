@@ -11,13 +11,14 @@ from vision_suite.callbacks.finite_loss import FiniteLoss
 from vision_suite.callbacks.predict.base import AutoWriter
 from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.cli.trainer import arguments
-from vision_suite.cli.trainer.classes import import_everything, import_named
+from vision_suite.cli.trainer.classes import check_modules, import_everything, import_named
 from vision_suite.cli.trainer.plugins import import_plugins
 from vision_suite.cli.trainer.processes import join
 from vision_suite.cli.trainer.progress import NothingLeft
 from vision_suite.cli.trainer.resume import prepare
 from vision_suite.cli.trainer.slurm import requeue
 from vision_suite.cli.trainer.suite_cli import SuiteCLI, say, warn
+from vision_suite.cli.trainer.vocabulary import BASES
 from vision_suite.errors import Stopped
 from vision_suite.faults import of_library
 
@@ -47,7 +48,9 @@ def run(argv: Sequence[str]) -> SuiteCLI:
     if arguments.asks_for_help(resolved):
         import_everything()
     else:
-        import_named(setting.value for setting in arguments.settings(resolved) if isinstance(setting.value, str))
+        given = list(arguments.settings(resolved))
+        import_named(setting.value for setting in given if isinstance(setting.value, str))
+        check_modules(each.value for each in given if each.key in BASES or each.key.endswith(".class_path"))
     _warn_of_early_flags(resolved)
     _calm(argv[0])
     try:
