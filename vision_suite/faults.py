@@ -59,7 +59,7 @@ def explained(error: BaseException) -> SuiteError | None:
 
 
 def of_library(error: BaseException) -> SuiteError | None:
-    """What a known error of torch or Lightning means to the user; None for any other."""
+    """The suite's own words for a known error of torch or Lightning; None for any other."""
     text = str(error)
     # By name, because this file is free of Lightning.
     if any(kind.__name__ == "MisconfigurationException" for kind in type(error).__mro__):

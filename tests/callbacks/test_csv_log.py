@@ -185,6 +185,7 @@ def fit(root, folder, seconds=None):
     (folder / "seconds").write_text(str(time.perf_counter() - started))
 
 
+@pytest.mark.long
 def test_killed_at_random_moments_the_log_is_that_of_an_uninterrupted_run(tmp_path):
     root = write_market(tmp_path / "market", train_ids=6, test_ids=3, val_ids=3)
     for name in ("whole", "killed"):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from vision_suite.viz import canvas
 from vision_suite.viz.training import Panel, _running_mean, training_curves
@@ -33,7 +34,7 @@ def test_no_legend_lies_over_a_curve(monkeypatch, number):
     # Curves in every corner, so that no place inside the axes is free.
     curves = {f"loss of part {n}": (STEPS, np.sin(STEPS * (n + 1))) for n in range(number)}
     training_curves([Panel("Loss", "loss", curves)] * 5)
-    figures[0].canvas.draw()
+    FigureCanvasAgg(figures[0]).draw()
     for axes in figures[0].axes[:5]:
         legend = axes.get_legend().get_window_extent()
         assert not legend.overlaps(axes.get_window_extent())
