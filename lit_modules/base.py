@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -23,7 +22,7 @@ from torchmetrics import Metric
 
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.lit_modules.loading import with_renamed_settings
-from vision_suite.lit_modules.resume import Resumed, check_start_only, saved_plan
+from vision_suite.lit_modules.resume import Position, Resumed, check_batches, check_start_only, lengths, saved_plan
 from vision_suite.optim import OptimConfig, build_optimizer, peak_lr
 from vision_suite.optim_resume import Plan, check_optimizer, regrouped
 from vision_suite.records import as_record
@@ -93,6 +92,7 @@ class LitBase(pl.LightningModule):
         self.optim = as_record(OptimConfig, optim, "optim")
         self._plan: Plan | None = None
         self._saved_plan: Plan | None = None
+        self._position: Position | None = None
         self._resumed: Resumed | None = None
         self.report: Report | None = None
         self.initialised_from: dict[str, Any] | None = None
@@ -178,17 +178,17 @@ class LitBase(pl.LightningModule):
         batch = getattr(self.data, "batch_size", None)  # the datamodule may be another package's
         if batch is None and self.optim.lr_reference_batch is not None:
             raise ConfigError("optim.lr_reference_batch needs a datamodule with a batch_size: give optim.lr itself")
-        global_batch = int(batch or 1) * trainer.world_size * trainer.accumulate_grad_batches
-        by_step = self.optim.interval == "step"
-        length = trainer.estimated_stepping_batches if by_step else trainer.max_epochs
-        total = 0 if length is None or math.isinf(length) else max(int(length), 0)
+        batches = int(batch or 1) * trainer.world_size
+        global_batch = batches * trainer.accumulate_grad_batches
+        total, per_epoch = lengths(trainer, self.optim, self._position)
         optimizer, schedule = build_optimizer(self, self.optim, total=total, global_batch=global_batch)
         rank_zero_info(
             f"{self.optim.name}: peak learning rate {peak_lr(self.optim, global_batch):.4g} at a global batch of "
             f"{global_batch if batch else 'unknown size'}, over {total or 'any number of'} {self.optim.interval}s"
         )
-        self._plan = Plan(self.optim, total, global_batch if batch else None)
+        self._plan = Plan(self.optim, total, global_batch if batch else None, batches if batch else None, per_epoch)
         if self._saved_plan is not None:
+            check_batches(self._position, self._plan, self._saved_plan)
             self._resumed = Resumed(optimizer, schedule, self._plan, self._saved_plan)
         return {
             "optimizer": optimizer,
@@ -210,7 +210,7 @@ class LitBase(pl.LightningModule):
         restore = None if self._trainer is None else getattr(self.data, "restore", None)  # maybe another package's data
         if restore is not None:
             restore(checkpoint)  # where Lightning finds no state of its class
-        self._saved_plan = None
+        self._saved_plan = self._position = None
         if self._trainer is None or self._trainer.state.fn != TrainerFn.FITTING:
             return
         check_start_only(self, checkpoint)
@@ -221,7 +221,7 @@ class LitBase(pl.LightningModule):
             check_optimizer(saved.optim, self.optim)
             state = regrouped(checkpoint["optimizer_states"][0], self, saved.optim, self.optim)
             checkpoint["optimizer_states"] = [state, *checkpoint["optimizer_states"][1:]]
-            self._saved_plan = saved
+            self._saved_plan, self._position = saved, Position.of(checkpoint)
 
     def on_train_start(self) -> None:
         """Apply the settings of the optimiser that differ from the checkpoint's, and tell of them."""
@@ -229,7 +229,7 @@ class LitBase(pl.LightningModule):
             line = self._resumed.apply(self.trainer.global_step, self.trainer.current_epoch)
             if line is not None:
                 rank_zero_info(line)
-        self._resumed = self._saved_plan = None
+        self._resumed = self._saved_plan = self._position = None
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         """Seed this batch by its position in the run, so that a resumed run draws the same numbers."""

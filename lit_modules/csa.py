@@ -92,12 +92,15 @@ class LitCSA(LitBase):
 
     @property
     def panels(self) -> Sequence[CurvePanel]:
-        """Precision of detections, and recall of proposals."""
+        """Precision of detections, recall of proposals, and losses."""
         recall = {f"val/AR@{count}": f"AR@{count}" for count in (1, 10, 100)}
+        words = {"boundary": "boundary", "iou": "tIoU", "confidence": "confidence", "class": "class"}
+        losses = {f"train/loss_{name}": label for name, label in words.items()}
         return (
             CurvePanel("Detections", precision_labels(self.tiou), share=True),
             CurvePanel("Proposals", {"val/AUC": "AUC", **recall}, share=True),
             CurvePanel("Classes of videos", {"val/video_top1": "top-1"}, share=True),
+            CurvePanel("Training loss", {"train/loss": "total", **losses}, "loss"),
         )
 
     def forward(self, features: Tensor, valid: Tensor | None = None) -> DetectorOutput:

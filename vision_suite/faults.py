@@ -1,11 +1,14 @@
-"""Exit statuses, and the log of an error that nobody foresaw."""
+"""Exit statuses, which errors are foreseen, and the log of one that nobody foresaw."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import platform
+import re
+import select
 import sys
 import tempfile
 import traceback
@@ -16,6 +19,15 @@ from signal import Signals
 from typing import TextIO
 
 from vision_suite import __version__
+from vision_suite.errors import (
+    STORAGE,
+    CheckpointError,
+    ConfigError,
+    StorageError,
+    SuiteError,
+    TrainingError,
+    storage_error,
+)
 
 DONE = 0
 CHECK_FAILED = 1
@@ -24,11 +36,77 @@ FAULT = 70  # EX_SOFTWARE of sysexits.h
 BY_SIGNAL = 128  # plus the number of the signal
 
 STDERR = Path("/dev/stderr")
+ATTEMPTS = 16  # processes of a group may fail at once
+CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
+ANOMALY = "returned nan values in its"  # what torch's detection of anomalies says
 
 
 def status_of(signal: Signals) -> int:
     """Exit status of a command that a signal ended, as shells report it."""
     return BY_SIGNAL + signal
+
+
+def is_foreseen(error: BaseException) -> bool:
+    """True for an error that a user can correct, and for an output whose reader is gone: neither leaves a log."""
+    return explained(error) is not None or (isinstance(error, BrokenPipeError) and stdout_is_closed())
+
+
+def explained(error: BaseException) -> SuiteError | None:
+    """The suite's own words for an error: itself, a disk that is full or closed, or a known one of a library."""
+    if isinstance(error, SuiteError):
+        return error
+    return _storage(error) or of_library(error)
+
+
+def of_library(error: BaseException) -> SuiteError | None:
+    """The suite's own words for a known error of torch or Lightning; None for any other."""
+    text = str(error)
+    # By name, because this file is free of Lightning.
+    if any(kind.__name__ == "MisconfigurationException" for kind in type(error).__mro__):
+        return ConfigError(text)
+    if not isinstance(error, RuntimeError):
+        return None
+    if ANOMALY in text:
+        return TrainingError(
+            f"backward pass: {text.rstrip('.')} (the warning before tells its forward call): lower the rate "
+            "(--model.optim.lr)"
+        )
+    if text.startswith("Error(s) in loading state_dict"):
+        return CheckpointError(
+            f"{_shortened(text)}: the checkpoint is of another network; repeat the settings of its config.yaml"
+        )
+    return None
+
+
+def mark_end(error: Exception) -> None:
+    """Note that an error has ended a run: errors and signals that follow in its clean-up must not hide it."""
+    with contextlib.suppress(AttributeError):  # an exception with slots
+        error._vision_suite_end = True  # type: ignore[attr-defined]
+
+
+def has_ended_run(error: Exception) -> bool:
+    """True for an error that was noted by `mark_end`, or whose log was written."""
+    return hasattr(error, "_vision_suite_end") or hasattr(error, "_vision_suite_log")
+
+
+def chained(error: BaseException) -> Iterator[BaseException]:
+    """An exception, then those that it followed."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def stdout_is_closed() -> bool:
+    """True if the reader of the output is gone."""
+    try:
+        state = select.poll()
+        state.register(sys.stdout.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in state.poll(0))
+    except (AttributeError, OSError, ValueError):  # no poll, or no real stream
+        return False
 
 
 def write_log(exception: BaseException, folder: Path | None = None) -> Path:
@@ -70,10 +148,12 @@ def write_log(exception: BaseException, folder: Path | None = None) -> Path:
 def _places(folder: Path | None) -> Iterator[tuple[TextIO, str]]:
     """New empty files for the log, best first."""
     with contextlib.suppress(OSError):
-        if folder is not None:
+        for _ in range(ATTEMPTS if folder is not None else 0):
+            assert folder is not None
             path = _free_name(folder)
-            # Exclusive: another process may have taken the name since, and then has the better claim to it.
-            yield path.open("x", encoding="utf-8", errors="backslashreplace"), str(path)
+            with contextlib.suppress(FileExistsError):  # another process has taken the name since
+                yield path.open("x", encoding="utf-8", errors="backslashreplace"), str(path)
+                break
     with contextlib.suppress(OSError):
         handle, name = tempfile.mkstemp(prefix="vision-suite-", suffix="-error.log")
         yield os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace"), name
@@ -98,3 +178,47 @@ def _report(exception: BaseException) -> str:
     text.write(f"version   vision-suite {__version__}, Python {platform.python_version()}, {platform.platform()}\n\n")
     text.write("".join(traceback.format_exception(exception)))
     return text.getvalue()
+
+
+def _storage(error: BaseException) -> StorageError | None:
+    """The error that explains a full, read-only or closed disk; None if an error is something else."""
+    for each in chained(error):
+        if not isinstance(each, OSError):
+            continue
+        if each.errno in STORAGE and _printed(each):
+            return StorageError(f"standard output: {storage_error(each)}")
+        path = each.filename if each.filename is not None else _written(each)
+        if each.errno in (errno.EACCES, errno.EPERM) and (path is None or each is not error):
+            continue  # no file, or a trial that failed before the error in question
+        if each.errno in STORAGE:
+            return storage_error(each, None if path is None else Path(os.fsdecode(path)))
+        if each.errno is None and CUT_SHORT.search(str(each)):  # NumPy does not hand the reason on
+            whole = OSError(errno.ENOSPC, "the file could not be written whole")
+            return storage_error(whole, None if path is None else Path(os.fsdecode(path)))
+    return None
+
+
+def _printed(error: OSError) -> bool:
+    """True if it is the output of the command that cannot be written."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    printed = any("print(" in (frame.line or "") or frame.name == "_flush" for frame in last)
+    return printed and error.filename is None
+
+
+def _written(error: OSError) -> str | Path | None:
+    """The file in use where an error arose that does not name it, as when a write fails."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in reversed(frames):
+        values = list(frame.f_locals.values())
+        for value in values:
+            if isinstance(value, io.IOBase) and isinstance(name := getattr(value, "name", None), str):
+                return name
+        if path := next((value for value in values if isinstance(value, Path)), None):
+            return path
+    return None
+
+
+def _shortened(text: str, lines: int = 3) -> str:
+    """The first lines of a long text, in one line."""
+    kept = [line.strip() for line in text.splitlines() if line.strip()][:lines]
+    return " ".join(line if len(line) < 160 else f"{line[:160]} ..." for line in kept).rstrip(" .:")

@@ -20,6 +20,7 @@ from vision_suite.optim import OptimConfig, lr_at, parameter_groups, peak_lr
 from vision_suite.records import as_record
 
 OPTIONS = ("lr", "initial_lr", "weight_decay", "betas", "momentum")
+LENGTHS = ("total", "global_batch", "batch", "steps_per_epoch")
 SAMPLES = 2000  # times at which the rest of a schedule is looked at
 
 
@@ -31,21 +32,26 @@ class Plan:
         optim: Optimiser and schedule.
         total: Length of the run in steps or epochs, as ``optim.interval`` says; 0 without end, None if unknown.
         global_batch: Samples per optimiser step over all devices, None if unknown.
+        batch: Samples of a batch over all devices, before steps are accumulated; None if unknown.
+        steps_per_epoch: Optimiser steps of an epoch, None if unknown or if the schedule moves by epochs.
     """
 
     optim: OptimConfig
     total: int | None = None
     global_batch: int | None = None
+    batch: int | None = None
+    steps_per_epoch: int | None = None
 
     def plain(self) -> dict[str, Any]:
         """The plan in plain containers, for a checkpoint."""
         settings = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self.optim).items()}
-        return {"settings": settings, "total": self.total, "global_batch": self.global_batch}
+        return {"settings": settings, **{name: getattr(self, name) for name in LENGTHS}}
 
     @classmethod
     def from_plain(cls, stored: Mapping[str, Any]) -> Plan:
         """The inverse of `plain`; entries that an older version did not store are unknown."""
-        return cls(as_record(OptimConfig, stored["settings"], "optim"), stored.get("total"), stored.get("global_batch"))
+        lengths = {name: stored.get(name) for name in LENGTHS}
+        return cls(as_record(OptimConfig, stored["settings"], "optim"), **lengths)
 
     @property
     def peak(self) -> float:
@@ -172,8 +178,10 @@ def _changes(now: Plan, saved: Plan) -> list[str]:
         new, old = getattr(now.optim, field.name), getattr(saved.optim, field.name)
         if new != old:
             found.append(f"optim.{field.name}={_text(new)} (was {_text(old)})")
-    if now.global_batch != saved.global_batch and now.optim.lr_reference_batch is not None:
+    if now.global_batch != saved.global_batch:
         found.append(f"global batch {now.global_batch} (was {saved.global_batch})")
+    if None not in (now.steps_per_epoch, saved.steps_per_epoch) and now.steps_per_epoch != saved.steps_per_epoch:
+        found.append(f"{now.steps_per_epoch} steps per epoch (was {saved.steps_per_epoch})")
     if now.peak != saved.peak and now.optim.lr == saved.optim.lr:
         found.append(f"peak rate {now.peak:.4g} (was {saved.peak:.4g})")
     if saved.total is not None and now.total != saved.total and now.optim.interval == saved.optim.interval:

@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from synthetic import write_market
 
-from vision_suite.callbacks.csv_log import CSVLog, LogKeeper, kept
+from vision_suite.callbacks.csv_log import CSVLog, LogKeeper, RowWriter, kept
 from vision_suite.callbacks.report.training import read_log
 
 STEPS = 4  # of an epoch
@@ -104,6 +104,24 @@ def test_a_full_disk_leaves_whole_lines_and_loses_no_row(tmp_path, monkeypatch):
     assert [row["a"] for row in rows(path)] == ["1.0", "2.0", "3.0"]
 
 
+def test_a_full_disk_does_not_hide_how_a_run_failed(tmp_path, monkeypatch):
+    def full(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    log = CSVLog(tmp_path, version=0)
+    log.log_metrics({"a": 1.0}, 0)
+    monkeypatch.setattr(RowWriter, "save", full)
+    with pytest.warns(UserWarning, match="last rows of metrics.csv are not written"):
+        log.finalize("failed")
+    with pytest.raises(OSError, match="No space"):
+        log.finalize("success")
+
+
+def test_a_line_with_more_fields_than_columns_is_read(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,step,x\n0,0,1\n0,1,2,3,4\n")
+    np.testing.assert_array_equal(read_log(tmp_path)["x"], [[0, 1], [1, 2]])
+
+
 def test_a_new_column_replaces_the_file_in_one_step(tmp_path, monkeypatch):
     log = CSVLog(tmp_path, version=0)
     log.log_metrics({"a": 1.0}, 0)
@@ -167,6 +185,7 @@ def fit(root, folder, seconds=None):
     (folder / "seconds").write_text(str(time.perf_counter() - started))
 
 
+@pytest.mark.long
 def test_killed_at_random_moments_the_log_is_that_of_an_uninterrupted_run(tmp_path):
     root = write_market(tmp_path / "market", train_ids=6, test_ids=3, val_ids=3)
     for name in ("whole", "killed"):

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from vision_suite.callbacks.ema import EMA
 from vision_suite.callbacks.finite_loss import FiniteLoss
 from vision_suite.errors import TrainingError
+from vision_suite.faults import explained
 from vision_suite.lit_modules.base import LitBase
 from vision_suite.optim import OptimConfig
 
@@ -109,6 +110,37 @@ def test_a_gradient_that_overflows_never_reaches_a_checkpoint(tmp_path):
         with pytest.raises(TrainingError, match=r"(weight|loss) is not finite"):
             fit(folder, Steep(), keep={"save_weights_only": True, **keep})
         assert not (folder / "last.ckpt").exists() or weights(folder) == (3, True)
+
+
+def test_running_statistics_that_are_not_finite_are_never_written(tmp_path):
+    class Normed(Line):
+        def __init__(self):
+            super().__init__()
+            self.model = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
+            self.model[1].eval()
+
+        def on_train_batch_start(self, batch, batch_idx):
+            self.model[1].eval()
+            if batch_idx == 3:
+                self.model[1].running_mean.fill_(1.0)
+                self.model[1].running_var.fill_(float("inf"))  # the output and the loss stay finite
+
+    with pytest.raises(TrainingError, match=r"at step 4: model\.1\.running_var is not finite"):
+        fit(tmp_path, Normed())
+    assert weights(tmp_path) == (3, True)
+
+
+def test_the_detection_of_anomalies_names_the_part_of_the_loss(tmp_path):
+    class Rooted(Line):
+        def training_step(self, batch, batch_idx):
+            side = (self.model(batch[0]) * 0).sqrt().mul(0).mean() * float("nan")
+            self.log_losses({"side": side}, side, 1)
+            return side
+
+    with pytest.raises(RuntimeError, match="returned nan values in its") as error:
+        fit(tmp_path, Rooted(), detect_anomaly=True)
+    assert error.value.__notes__ == ["train/loss_side is nan"]
+    assert "lower the rate (--model.optim.lr)" in str(explained(error.value))
 
 
 def test_an_average_that_is_not_finite_is_never_written(tmp_path):

@@ -16,7 +16,7 @@ from folders import ROOT
 from vision_suite import cli
 from vision_suite.cli import ends, main, signals
 from vision_suite.errors import ConfigError, ProcessError, Stopped, storage_error
-from vision_suite.faults import STDERR, write_log
+from vision_suite.faults import STDERR, is_foreseen, mark_end, write_log
 
 
 @pytest.fixture
@@ -172,6 +172,58 @@ def test_an_error_after_a_signal_is_its_consequence(end):
             raise RuntimeError("a worker was killed")  # noqa: B904
 
     assert end(function) == (143, "stopped by SIGTERM; epoch 3")
+
+
+@pytest.mark.parametrize("kind", [KeyError, ConfigError])
+@pytest.mark.parametrize("after", ["signal", "full disk"])
+def test_what_ended_a_run_is_not_hidden_by_what_comes_in_its_clean_up(end, tmp_path, kind, after):
+    def clean_up(error):
+        mark_end(error)
+        error.add_note("epoch 3")
+        if isinstance(error, KeyError):
+            write_log(error, tmp_path)
+        if after == "signal":
+            os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "metrics.csv"))
+        except OSError as full:
+            raise storage_error(full) from full
+
+    def function():
+        try:
+            raise kind("x")
+        except Exception as error:
+            clean_up(error)
+
+    status, line = end(function)
+    if kind is KeyError:
+        assert status == 70
+        assert line.startswith("error: unexpected KeyError: 'x' (test_ends.py:")
+        assert line.endswith(f"; epoch 3; traceback in {tmp_path / 'error.log'}")
+    else:
+        assert (status, line) == (2, "error: x; epoch 3")
+
+
+@pytest.mark.parametrize(
+    ("error", "known"),
+    [
+        (ConfigError("x"), True),
+        (OSError(errno.ENOSPC, "full", "a"), True),
+        (FileNotFoundError(errno.ENOENT, "gone", "a"), False),
+        (ConnectionError("reset"), False),
+        (RuntimeError("Function 'LogBackward0' returned nan values in its 0th output."), True),
+        (RuntimeError("x"), False),
+    ],
+)
+def test_errors_that_leave_a_log(error, known):
+    assert is_foreseen(error) == known
+
+
+def test_logs_of_processes_that_fail_at_once_stay_in_the_folder(tmp_path, monkeypatch):
+    taken = iter([tmp_path / "error.log", tmp_path / "error-2.log"])
+    (tmp_path / "error.log").touch()
+    monkeypatch.setattr("vision_suite.faults._free_name", lambda folder: next(taken))
+    assert write_log(KeyError("x"), tmp_path) == tmp_path / "error-2.log"
 
 
 def test_a_signal_in_a_place_that_drops_exceptions_is_sent_again(end):

@@ -47,7 +47,7 @@ class Rates(Callback):
         self.rates.append(optimizer.param_groups[0]["lr"])
 
 
-def fit(folder, epochs=2, resume=None, module=None, more=(), **settings):
+def fit(folder, epochs=2, resume=None, module=None, more=(), data=None, **settings):
     """Train; a checkpoint is kept of each step. Returns the rates of the steps and the final weights."""
     torch.manual_seed(3)
     module = Line() if module is None else module
@@ -57,8 +57,11 @@ def fit(folder, epochs=2, resume=None, module=None, more=(), **settings):
         accelerator="cpu", devices=1, logger=False, max_epochs=epochs, enable_progress_bar=False,
         enable_model_summary=False, callbacks=[rates, keep, *more], default_root_dir=folder, **settings,
     )  # fmt: skip
-    data = DataLoader(torch.linspace(-1, 1, STEPS), batch_size=1)
-    trainer.fit(module, data, data, ckpt_path=resume)
+    if data is None:
+        loader = DataLoader(torch.linspace(-1, 1, STEPS), batch_size=1)
+        trainer.fit(module, loader, loader, ckpt_path=resume)
+    else:
+        trainer.fit(module, datamodule=data, ckpt_path=resume)
     return rates.rates, [weight.detach().clone() for weight in module.parameters()]
 
 
@@ -103,6 +106,46 @@ def test_a_finished_schedule_is_extended(first, tmp_path, caplog):
         rates, _ = fit(tmp_path, epochs=4, resume=first[0] / "step=12.ckpt")
     assert rates == pytest.approx(expected(OptimConfig(**COSINE), 24, 12), rel=1e-12)
     assert "the cosine now ends at step 24 instead of 12: the rate goes up from 1e-05 to " in caplog.text
+
+
+class Batches(pl.LightningDataModule):
+    def __init__(self, batch_size):
+        super().__init__()
+        self.batch_size = batch_size
+
+    def train_dataloader(self):
+        return DataLoader(torch.linspace(-1, 1, STEPS), batch_size=self.batch_size)
+
+
+def test_other_batches_keep_the_end_of_the_cosine(first, tmp_path, caplog):
+    config = OptimConfig(**COSINE)
+
+    def ends():
+        keep = {"save_top_k": -1, "save_on_train_epoch_end": True, "enable_version_counter": False}
+        return [ModelCheckpoint(tmp_path / "ends", "{step}", **keep)]
+
+    fit(tmp_path, epochs=3, data=Batches(1), more=ends())
+    with caplog.at_level(logging.INFO):
+        rates, _ = fit(tmp_path, epochs=3, resume=tmp_path / "ends/step=6.ckpt", data=Batches(3), more=ends())
+    assert rates == pytest.approx(expected(config, 10, 6), rel=1e-12)  # two epochs of two steps are left
+    said = "global batch 3 (was 1), 2 steps per epoch (was 6), the cosine now ends at step 10 instead of 18: "
+    assert said in caplog.text
+    # A third part goes on with the length of the second, silently.
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        rates, _ = fit(tmp_path, epochs=3, resume=tmp_path / "ends/step=8.ckpt", data=Batches(3))
+    assert rates == pytest.approx(expected(config, 10, 8), rel=1e-12)
+    assert "resumed at step" not in caplog.text
+    rates, _ = fit(tmp_path, epochs=3, resume=tmp_path / "ends/step=8.ckpt", data=Batches(3), max_steps=9)
+    assert rates == pytest.approx(expected(config, 9, 8), rel=1e-12)
+    with pytest.raises(ConfigError, match="in the middle of epoch 1, behind 1 batches of 3: keep that size, or go on"):
+        fit(tmp_path, epochs=3, resume=tmp_path / "step=7.ckpt", data=Batches(2))
+
+
+def test_another_accumulation_in_the_middle_of_an_epoch(first, tmp_path):
+    # Two batches of the second epoch are done; of its four others, two make a step.
+    rates, _ = fit(tmp_path, resume=first[0] / "step=8.ckpt", accumulate_grad_batches=2)
+    assert rates == pytest.approx(expected(OptimConfig(**COSINE), 10, 8), rel=1e-12)
 
 
 def test_a_file_of_an_older_version(first, tmp_path, caplog):

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from vision_suite.viz import canvas
 from vision_suite.viz.training import Panel, _running_mean, training_curves
 
 STEPS = np.arange(100.0)
@@ -23,6 +25,21 @@ def test_empty_panels_are_left_out():
     assert training_curves([Panel("Rates", "", {}), *PANELS]).size == training_curves(PANELS).size
     with pytest.raises(ValueError, match="no curve"):
         training_curves([Panel("Rates", "", {})])
+
+
+@pytest.mark.parametrize("number", [1, 5])
+def test_no_legend_lies_over_a_curve(monkeypatch, number):
+    figures = []
+    monkeypatch.setattr(canvas, "rendered", figures.append)
+    # Curves in every corner, so that no place inside the axes is free.
+    curves = {f"loss of part {n}": (STEPS, np.sin(STEPS * (n + 1))) for n in range(number)}
+    training_curves([Panel("Loss", "loss", curves)] * 5)
+    FigureCanvasAgg(figures[0]).draw()
+    for axes in figures[0].axes[:5]:
+        legend = axes.get_legend().get_window_extent()
+        assert not legend.overlaps(axes.get_window_extent())
+        assert not legend.overlaps(axes.xaxis.get_tightbbox())
+        assert not any(legend.overlaps(other.get_tightbbox()) for other in figures[0].axes[:5] if other is not axes)
 
 
 def test_running_mean_equals_a_loop_and_skips_gaps():

@@ -17,6 +17,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_warn
 
 Row = dict[str, Any]
 
@@ -119,6 +120,20 @@ class CSVLog(CSVLogger):
     def sync(self) -> None:
         """Write all rows, and wait until they are on the disk."""
         self.experiment.sync()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write all rows; where the run has failed, a full disk must not hide the reason.
+
+        Raises:
+            OSError: They cannot be written, and the run has not failed.
+        """
+        try:
+            super().finalize(status)
+        except OSError as error:
+            if status == "success":
+                raise
+            rank_zero_warn(f"the last rows of metrics.csv are not written ({error})")
 
 
 class LogKeeper(Callback):

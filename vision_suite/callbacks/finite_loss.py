@@ -17,8 +17,10 @@ from torch import Tensor
 
 from vision_suite.callbacks.ema import EMA
 from vision_suite.errors import TrainingError
+from vision_suite.faults import ANOMALY
 
 LOSS = "train/loss"
+STATISTICS = ("running_mean", "running_var")
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class FiniteLoss(Callback):
 
     In float16 a gradient scaler skips steps whose gradients overflow; these are tolerated until its factor has come
     down to 1. On CUDA the loss of a step is looked at during the next one, so that no step waits for the device. Before
-    a checkpoint is written, the trainable weights and their moving average are looked at too: the file of the last good
-    ones stays.
+    a checkpoint is written, the trainable weights, their moving average and the running statistics of normalisations
+    are looked at too: the file of the last good ones stays.
 
     With manual optimisation, and no loss returned by ``training_step``, every logged ``train/loss...`` counts.
     """
@@ -100,6 +102,15 @@ class FiniteLoss(Callback):
         """
         if trainer.state.fn == TrainerFn.FITTING:
             self._check(trainer, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Name the losses of the step that are not finite where torch's detection of anomalies ends training."""
+        if ANOMALY in str(exception):
+            values = {name: value for name, value in trainer.callback_metrics.items() if name.startswith(LOSS)}
+            wrong = {name: float(value) for name, value in values.items() if not value.isfinite().all()}
+            parts = {name: value for name, value in wrong.items() if name != LOSS} or wrong
+            if parts:
+                exception.add_note(", ".join(f"{name} is {value}" for name, value in parts.items()))
 
     def _settle(self, trainer: Trainer) -> None:
         waiting, self._waiting = self._waiting, None
@@ -175,8 +186,9 @@ def _error(trainer: Trainer, what: str, epoch: int, step: int, found: list[str])
 
 
 def _weights(trainer: Trainer, pl_module: LightningModule) -> Iterator[tuple[str, Tensor]]:
-    """Trainable weights, and those that moving averages hold."""
+    """Trainable weights, running statistics of normalisations, and the weights that moving averages hold."""
     yield from ((name, weight.detach()) for name, weight in pl_module.named_parameters() if weight.requires_grad)
+    yield from ((name, value) for name, value in pl_module.named_buffers() if name.rpartition(".")[2] in STATISTICS)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set from outside the class, so not declared
         if isinstance(callback, EMA):
             yield from callback.held_weights()

@@ -46,6 +46,11 @@ def assign_run_dir(trainer: Trainer, folder: Path) -> None:
             callback.dirpath = str(folder / CHECKPOINTS)
 
 
+def shared_run_dir(trainer: Trainer) -> Path | None:
+    """The folder that a run was given, or that its processes agreed on; None before."""
+    return _SHARED.get(trainer)
+
+
 def share_run_dir(trainer: Trainer) -> Path:
     """Give every process rank zero's folder. All processes must call this, after the loggers have started."""
     shared: Path = trainer.strategy.broadcast(run_dir(trainer))

@@ -26,11 +26,11 @@ from pytorch_lightning.cli import LightningArgumentParser, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 
 import vision_suite
-from vision_suite.callbacks.run_dir import run_dir, share_run_dir
+from vision_suite.callbacks.run_dir import run_dir, share_run_dir, shared_run_dir
 from vision_suite.checkpoints.lightning import SuiteCheckpointIO
 from vision_suite.datasets.base import BaseData
-from vision_suite.errors import Stopped, SuiteError
-from vision_suite.faults import write_log
+from vision_suite.errors import Stopped, TrainingError
+from vision_suite.faults import chained, is_foreseen, mark_end, write_log
 from vision_suite.lit_modules.base import LitBase, datamodule_of
 from vision_suite.runs.folders import CHECKPOINTS, LAST
 from vision_suite.runs.record import (
@@ -120,15 +120,20 @@ class RunRecord(SaveConfigCallback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Record how the run ended, and tell the exception where the run stood and how to go on."""
+        stopped = any(isinstance(each, Stopped | KeyboardInterrupt) for each in chained(exception))
+        folder = shared_run_dir(trainer) if self.file is None else self.file.folder
+        if not stopped and isinstance(exception, Exception):
+            mark_end(exception)
+            if not is_foreseen(exception):
+                write_log(exception, folder)
         if self.file is None:
             return
-        stopped = isinstance(exception, Stopped | KeyboardInterrupt)
         reason = f"{type(exception).__name__}: {' '.join(str(exception).split())}"
         self._update(trainer, status=STOPPED if stopped else FAILED, ended=now(), reason=reason)
-        if not stopped and isinstance(exception, Exception) and not isinstance(exception, SuiteError | OSError):
-            write_log(exception, self.file.folder)
         if self.file.record["command"] == FIT:
-            exception.add_note(self._where(trainer))
+            # The message of a `TrainingError` holds the position and the checkpoint.
+            note = self._where(trainer)
+            exception.add_note(note.partition("; ")[2] if isinstance(exception, TrainingError) else note)
 
     def _saved(self, trainer: Trainer, path: Path) -> None:
         """Record a checkpoint that was written."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -58,7 +58,7 @@ class SaveBeforeStop(Checkpoint):
             Stopped: The signal was received.
         """
         if self._agree():
-            raise Stopped(signal.SIGUSR1)
+            self._stop()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -77,7 +77,7 @@ class SaveBeforeStop(Checkpoint):
         if trainer.should_stop or trainer.global_step == trainer.max_steps:
             return  # training is complete
         trainer.save_checkpoint(run_dir(trainer) / CHECKPOINTS / LAST, False)
-        raise Stopped(signal.SIGUSR1)
+        self._stop()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the signal to the command again."""
@@ -99,6 +99,12 @@ class SaveBeforeStop(Checkpoint):
             self.requested = bool(flag.item())
         self._agreed = self._agreed or self.requested
         return self._agreed
+
+    def _stop(self) -> NoReturn:
+        """End through the command's handler, which then knows that the command ends and ignores further signals."""
+        if callable(self._earlier):
+            self._earlier(signal.SIGUSR1, None)
+        raise Stopped(signal.SIGUSR1)
 
     def _restore(self) -> None:
         if self._earlier is not None:

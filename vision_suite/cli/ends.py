@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import os
 import re
-import select
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from vision_suite.cli.signals import Received, handled
-from vision_suite.errors import STORAGE, ProcessError, Stopped, StorageError, SuiteError, storage_error
-from vision_suite.faults import BY_SIGNAL, FAULT, USER_ERROR, status_of, write_log
+from vision_suite.errors import ProcessError, Stopped
+from vision_suite.faults import (
+    BY_SIGNAL,
+    FAULT,
+    USER_ERROR,
+    chained,
+    explained,
+    has_ended_run,
+    status_of,
+    stdout_is_closed,
+    write_log,
+)
 
 PIPE_CLOSED = BY_SIGNAL + 13  # SIGPIPE, which Windows does not name
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # in Lightning's order
 LONGEST = 500
 MEMORY = re.compile(r"can't allocate memory|out of memory", re.IGNORECASE)
-CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
 
 
 def run(command: Callable[[], int], program: bool = False) -> int:
@@ -53,31 +59,46 @@ def _end(error: BaseException, received: Received) -> int:
         error: Exception that ended the command; if a signal came first, it may be a mere consequence.
         received: State of the handlers.
     """
+    chain = list(chained(error))
+    notes = list(dict.fromkeys(note for each in chain for note in getattr(each, "__notes__", ())))
     if isinstance(error, ProcessError):  # a signal may have brought this process out of a wait for the other
-        _say(f"error: {_line(str(error), getattr(error, '__notes__', ()))}")
+        _say(f"error: {_line(str(error), notes)}")
         return error.status
-    stop = next((each for each in _chain(error) if isinstance(each, Stopped)), None)
-    if stop is not None and (received.signal is not None or stop is error):
+    first, stop = _first_end(chain), next((each for each in chain if isinstance(each, Stopped)), None)
+    if first is None and stop is not None and (received.signal is not None or stop is error):
         received.signal = stop.signal
-        notes = list(dict.fromkeys(note for each in _chain(error) for note in getattr(each, "__notes__", ())))
         if rank() == 0:  # the others were stopped with it
             _say(_line(str(stop), notes))
         return status_of(stop.signal)
     if isinstance(error, KeyboardInterrupt):  # outside the main thread, where no handler is installed
-        _say(_line("stopped by SIGINT", getattr(error, "__notes__", ())))
+        _say(_line("stopped by SIGINT", notes))
         return BY_SIGNAL + 2
-    if isinstance(error, BrokenPipeError) and _stdout_is_closed():
+    if isinstance(error, BrokenPipeError) and stdout_is_closed():
         return PIPE_CLOSED
-    if not isinstance(error, Exception) or os.environ.get("VISION_SUITE_DEBUG", "0") not in ("", "0"):
+    if os.environ.get("VISION_SUITE_DEBUG", "0") not in ("", "0"):
         raise error
-    known = error if isinstance(error, SuiteError) else _storage(error)
+    if first is None:
+        if not isinstance(error, Exception):
+            raise error
+        first = error
+    known = explained(first)
     if known is not None:
         # The notes of an error that Python raised stay with the line that explains it.
-        _say(f"error{_whose()}: {_line(str(known), getattr(error, '__notes__', ()))}")
+        _say(f"error{_whose()}: {_line(str(known), notes)}")
         return USER_ERROR
-    path = write_log(error)
-    _say(f"error{_whose()}: {_line(_unforeseen(error), [*getattr(error, '__notes__', ()), f'traceback in {path}'])}")
+    path = write_log(first)
+    _say(f"error{_whose()}: {_line(_unforeseen(first), [*notes, f'traceback in {path}'])}")
     return FAULT
+
+
+def _first_end(chain: Sequence[BaseException]) -> Exception | None:
+    """The error that had ended the run before the others of its chain, errors and signals alike, came on top."""
+    for each in reversed(chain):
+        if isinstance(each, Stopped):
+            return None  # what came after it is its consequence
+        if isinstance(each, Exception) and has_ended_run(each):
+            return each
+    return None
 
 
 def _whole(command: Callable[[], int]) -> int:
@@ -119,54 +140,6 @@ def _origin(error: Exception) -> str:
     ]
     last = (own or frames)[-1:]
     return "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in last)
-
-
-def _storage(error: Exception) -> StorageError | None:
-    """The error that explains a full, read-only or closed disk; None if an error is something else."""
-    for each in _chain(error):
-        if not isinstance(each, OSError):
-            continue
-        if each.errno in STORAGE and _printed(each):
-            return StorageError(f"standard output: {storage_error(each)}")
-        path = each.filename if each.filename is not None else _written(each)
-        if each.errno in (errno.EACCES, errno.EPERM) and (path is None or each is not error):
-            continue  # no file, or a trial that failed before the error in question
-        if each.errno in STORAGE:
-            return storage_error(each, None if path is None else Path(os.fsdecode(path)))
-        if each.errno is None and CUT_SHORT.search(str(each)):  # NumPy does not hand the reason on
-            whole = OSError(errno.ENOSPC, "the file could not be written whole")
-            return storage_error(whole, None if path is None else Path(os.fsdecode(path)))
-    return None
-
-
-def _printed(error: OSError) -> bool:
-    """True if it is the output of the command that cannot be written."""
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    printed = any("print(" in (frame.line or "") or frame.name == _flush.__name__ for frame in last)
-    return printed and error.filename is None
-
-
-def _written(error: OSError) -> str | Path | None:
-    """The file in use where an error arose that does not name it, as when a write fails."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    for frame in reversed(frames):
-        values = list(frame.f_locals.values())
-        for value in values:
-            if isinstance(value, io.IOBase) and isinstance(name := getattr(value, "name", None), str):
-                return name
-        if path := next((value for value in values if isinstance(value, Path)), None):
-            return path
-    return None
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception, then those that it followed."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__ or current.__context__
 
 
 def rank() -> int:
@@ -211,13 +184,3 @@ def _to_nothing(stream: object) -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, number)
     os.close(nothing)
-
-
-def _stdout_is_closed() -> bool:
-    """True if the reader of the output is gone."""
-    try:
-        state = select.poll()
-        state.register(sys.stdout.fileno(), 0)
-        return any(event & (select.POLLERR | select.POLLHUP) for _, event in state.poll(0))
-    except (AttributeError, OSError, ValueError):  # no poll, or no real stream
-        return False

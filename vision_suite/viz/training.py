@@ -20,6 +20,8 @@ Series = tuple[Floats, Floats]
 
 SMOOTH_FROM = 40
 COLUMNS = 4
+BELOW = -0.2  # of the height of the axes: below the label of the steps
+LEGEND_COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,25 @@ def training_curves(panels: Sequence[Panel], *, title: str = "") -> Image.Image:
         axes.set_xlabel("step")
         axes.set_ylabel(panel.unit)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-        axes.legend(frameon=True, framealpha=0.9, edgecolor="#dee2e6", fontsize=9)
+        _add_legend(axes, len(panel.curves))
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
     return canvas.rendered(figure)
+
+
+def _add_legend(axes: Axes, entries: int) -> None:
+    """Name the curves below the axes, where no point lies, in up to three columns."""
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, BELOW),
+        ncols=min(entries, LEGEND_COLUMNS),
+        frameon=False,
+        fontsize=9,
+        borderaxespad=0.0,
+        columnspacing=1.2,
+    )
 
 
 def _draw(axes: Axes, name: str, series: Series, number: int) -> None:

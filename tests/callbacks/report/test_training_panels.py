@@ -56,7 +56,7 @@ EXPECTED = {
         "Detections": ("%", ["mean mAP", "mAP at tIoU 0.5", "mAP at tIoU 0.75", "mAP at tIoU 0.95"]),
         "Proposals": ("%", ["AUC", "AR@1", "AR@100"]),
         "Classes of videos": ("%", ["top-1"]),
-        "Training loss": ("loss", ["total", "boundary", "iou"]),
+        "Training loss": ("loss", ["total", "boundary", "tIoU"]),
     },
     "recognizer": {
         "Time steps": ("%", ["accuracy"]),

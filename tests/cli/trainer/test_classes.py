@@ -236,3 +236,30 @@ def test_copies_of_editors_and_notebooks_are_no_modules(tmp_path, monkeypatch):
     (tmp_path / "lit_modules/.#mine.py").symlink_to("nobody@nowhere")
     monkeypatch.setattr(vision_suite, "__path__", [str(tmp_path)])
     assert [each.path for each in statements()] == ["vision_suite.lit_modules.mine.LitMine"]
+
+
+@pytest.mark.parametrize("flag", ["--model", "--trainer.callbacks+"])
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (
+            "import math\nimport no_such_package",
+            "ModuleNotFoundError: No module named 'no_such_package' (",
+        ),
+        ("class (", "SyntaxError: invalid syntax ("),
+        ("\nraise KeyError('boom')", "KeyError: 'boom' ("),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_named(tmp_path, monkeypatch, capsys, flag, source, said):
+    name = f"broken_{abs(hash((flag, source)))}"
+    (tmp_path / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["fit", "--model=LitDCAL", "--data=ReIDData", "--data.root=x", f"{flag}={name}.Thing"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert f"the module {name} cannot be imported: {said}" in line
+    assert f"{name}.py:{source.count(chr(10)) + 1})" in line
+
+
+def test_a_missing_module_is_no_such_class(capsys):
+    assert main(["fit", "--model=no_such.module.Lit", "--data=ReIDData", "--data.root=x"]) == 2
+    assert "--model no_such.module.Lit: no such class" in capsys.readouterr().err

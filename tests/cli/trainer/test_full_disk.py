@@ -49,7 +49,7 @@ def test_commands_on_a_full_or_read_only_disk(toy, disk, capsys):
     checkpoint = ["--ckpt_path", str(toy / "runs/toy/version_0/checkpoints/last.ckpt")]
     fill(disk)
     capsys.readouterr()
-    for command, flags in (("fit", []), ("test", checkpoint), ("predict", checkpoint)):
+    for command, flags in (("fit", []), ("test", checkpoint)):
         given = short if command == "fit" else short[:2]
         assert main([command, *given, *flags, f"--trainer.default_root_dir={disk}"]) == 2, command
         line = words(capsys)
@@ -61,16 +61,25 @@ def test_commands_on_a_full_or_read_only_disk(toy, disk, capsys):
     assert "read-only" in words(capsys)
 
 
-def test_predictions_that_were_there_stay_whole(toy, disk, capsys):
-    short = ["-c", "toy.yaml", "--trainer.max_epochs=1"]
-    assert main(["fit", *short]) == 0
-    last = toy / "runs/toy/version_0/checkpoints/last.ckpt"
+@pytest.mark.long
+def test_predict_on_a_full_disk(toy, disk, capsys):
+    assert main(["fit", "-c", "toy.yaml", "--trainer.max_epochs=1"]) == 0
+    fill(disk)
+    capsys.readouterr()
+    last = "runs/toy/version_0/checkpoints/last.ckpt"
+    assert main(["predict", "-c", "toy.yaml", "--ckpt_path", last, f"--trainer.default_root_dir={disk}"]) == 2
+    assert words(capsys).startswith(f"error: {disk}")
+
+
+def test_a_file_that_was_there_stays_whole(disk, tmp_path):
+    new = tmp_path / "new.npz"
+    new.write_bytes(bytes(50_000))
     (disk / "good.npz").write_bytes(b"good")
     from vision_suite.drafts import drafted
 
     fill(disk)
     with pytest.raises(StorageError), drafted(disk / "good.npz") as draft:
-        shutil.copyfile(last, draft)
+        shutil.copyfile(new, draft)
     assert sorted(path.name for path in disk.iterdir()) == ["fill", "good.npz"]
     assert (disk / "good.npz").read_bytes() == b"good"
 

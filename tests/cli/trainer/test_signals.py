@@ -1,5 +1,6 @@
 """Signals to the trainer commands: status, last words, what is saved, and that nothing is left behind."""
 
+import json
 import os
 import signal
 import sys
@@ -16,6 +17,11 @@ LAST = Path("runs/toy/version_0/checkpoints/last.ckpt")
 SAVED_HINT = "go on from runs/toy/version_0/checkpoints/last.ckpt with: vision-suite fit --ckpt_path runs/toy/version_0"
 STEPS = 12  # of an epoch
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2"]
+
+
+def long(*case):
+    """A case of its kind beside the quick one, run by ``make endurance``."""
+    return pytest.param(*case, marks=pytest.mark.long)
 
 
 @pytest.fixture
@@ -45,7 +51,7 @@ def words(capsys):
     return lines[0].removeprefix("vision-suite: ")
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129)])
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), long("SIGINT", 130), long("SIGHUP", 129)])
 def test_training_ends_at_once(toy, capsys, name, status):
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
     assert main(["fit", "-c", "toy.yaml", *sending(name, step=STEPS + 2)]) == status
@@ -54,13 +60,14 @@ def test_training_ends_at_once(toy, capsys, name, status):
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == handlers
 
 
-@pytest.mark.parametrize("hook", ["setup", "on_fit_start"])
+@pytest.mark.parametrize("hook", ["setup", long("on_fit_start")])
 def test_before_training_every_signal_ends_at_once(toy, capsys, hook):
     assert main(["fit", "-c", "toy.yaml", *sending("SIGUSR1", hook)]) == 138
     assert words(capsys).startswith("stopped by SIGUSR1")
     assert not LAST.exists()
 
 
+@pytest.mark.long
 def test_evaluations_end_at_once(toy, capsys):
     assert main(["fit", "-c", "toy.yaml", "--trainer.max_epochs=1"]) == 0
     capsys.readouterr()
@@ -70,6 +77,7 @@ def test_evaluations_end_at_once(toy, capsys):
         assert words(capsys).startswith("stopped by SIGUSR1")
 
 
+@pytest.mark.long
 def test_a_signal_at_the_end_of_an_epoch(toy, capsys):
     hook = sending("SIGTERM", "on_train_epoch_end", step=STEPS)
     assert main(["fit", "-c", "toy.yaml", *hook]) == 143
@@ -88,8 +96,8 @@ def tensors(value, prefix=""):
     ("flags", "sent", "saved"),
     [
         ([], STEPS + 2, STEPS + 3),  # at the end of the batch
-        ([], 2 * STEPS - 1, 2 * STEPS),  # at the end of the epoch
-        (["--trainer.accumulate_grad_batches=2"], 4, 5),  # after the step of the optimiser
+        long([], 2 * STEPS - 1, 2 * STEPS),  # at the end of the epoch
+        long(["--trainer.accumulate_grad_batches=2"], 4, 5),  # after the step of the optimiser
     ],
 )
 def test_usr1_saves_and_the_run_goes_on_exactly(toy, capsys, flags, sent, saved):
@@ -110,10 +118,19 @@ def test_usr1_saves_and_the_run_goes_on_exactly(toy, capsys, flags, sent, saved)
     assert whole["global_step"] == resumed["global_step"]
 
 
+def test_signals_while_a_saved_run_ends_are_ignored(toy, capsys):
+    more = sending("SIGTERM", "on_exception", step=3)
+    assert main(["fit", "-c", "toy.yaml", *sending("SIGUSR1", step=2), *more]) == 138
+    assert f"stopped by SIGUSR1; epoch 0, step 3; {SAVED_HINT}" in words(capsys)
+    assert json.loads((LAST.parents[1] / "run.json").read_text())["status"] == "stopped"
+
+
+@pytest.mark.long
 def test_usr1_in_the_last_epoch_end_is_a_finished_run(toy):
     assert main(["fit", "-c", "toy.yaml", "--trainer.max_epochs=1", *sending("SIGUSR1", step=STEPS - 1)]) == 0
 
 
+@pytest.mark.long
 def test_usr1_without_checkpoints_ends_at_once(toy, capsys):
     flags = ["--trainer.enable_checkpointing=false", *sending("SIGUSR1", step=2)]
     assert main(["fit", "-c", "toy.yaml", *flags]) == 138
@@ -124,14 +141,14 @@ def test_usr1_without_checkpoints_ends_at_once(toy, capsys):
     ("environment", "status", "called", "said"),
     [
         ({"SLURM_JOB_ID": "41"}, 0, "requeue 41", "SLURM job 41 is requeued"),
-        (
+        long(
             {"SLURM_JOB_ID": "41", "SLURM_ARRAY_JOB_ID": "40", "SLURM_ARRAY_TASK_ID": "7"},
             3,
             "requeue 40_7",
             "SLURM job 40_7 could not be requeued (status 3: no such job): run scontrol requeue 40_7",
         ),
-        ({"SLURM_JOB_ID": "41", "SLURM_JOB_NAME": "bash"}, 0, None, None),
-        (
+        long({"SLURM_JOB_ID": "41", "SLURM_JOB_NAME": "bash"}, 0, None, None),
+        long(
             # Lightning recognises the job and would install handlers of its own.
             {
                 "SLURM_JOB_ID": "41",
@@ -163,6 +180,7 @@ def test_a_slurm_job_is_requeued(toy, capsys, monkeypatch, environment, status, 
     assert (said in line) if said else ("SLURM" not in line)
 
 
+@pytest.mark.long
 def test_a_missing_scontrol_is_told(toy, capsys, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "41")
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
@@ -170,7 +188,7 @@ def test_a_missing_scontrol_is_told(toy, capsys, monkeypatch):
     assert "could not be requeued" in words(capsys)
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGUSR1", 138)])
+@pytest.mark.parametrize(("name", "status"), [long("SIGTERM", 143), ("SIGINT", 130), long("SIGUSR1", 138)])
 def test_a_signal_to_the_whole_group_with_loader_workers(toy, name, status):
     process = start(toy, "fit", "-c", "toy.yaml", "--data.num_workers=2")
     wait_for(process, toy / LAST)
@@ -187,8 +205,8 @@ def test_a_signal_to_the_whole_group_with_loader_workers(toy, name, status):
     ("flags", "status", "said"),
     [
         (sending("SIGUSR1", step=STEPS + 1, rank=1), 138, "stopped by SIGUSR1; epoch 1, step "),
-        (sending("SIGTERM", step=STEPS + 1), 143, "stopped by SIGTERM; epoch 1, step "),
-        (
+        long(sending("SIGTERM", step=STEPS + 1), 143, "stopped by SIGTERM; epoch 1, step "),
+        long(
             ["--trainer.callbacks+=killer.FailAt", "--trainer.callbacks.step=7", "--trainer.callbacks.rank=1"],
             70,
             "the process of rank 1 ended with status 70",

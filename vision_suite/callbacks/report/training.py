@@ -94,7 +94,8 @@ def _part(path: Path) -> tuple[Points, float]:
     begins, marked = np.inf, False
     for row in csv.DictReader(lines):
         step = float(row.pop("step", None) or "nan")
-        values = {key: float(value) for key, value in row.items() if value and key != "epoch"}
+        # Fields beyond the header have the key None.
+        values = {key: float(value) for key, value in row.items() if key and value and key != "epoch"}
         if not values and not marked:  # the mark of a resumed run
             begins, marked = step, True
         elif not marked:

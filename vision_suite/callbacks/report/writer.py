@@ -83,8 +83,8 @@ class ReportWriter(Callback):
         if self._training:
             try:
                 self._draw_training(trainer, pl_module)
-            except (OSError, ValueError) as error:  # a full disk, or a log of something else, must not hide the cause
-                rank_zero_warn(f"training.png is not drawn ({error})")
+            except Exception as error:  # whatever it is, it must not hide what ended the run
+                rank_zero_warn(f"training.png is not drawn ({type(error).__name__}: {error})")
 
     def _draw_training(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw what the CSV logger's files of this run hold."""

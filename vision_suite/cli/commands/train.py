@@ -6,21 +6,21 @@ import logging
 import warnings
 from collections.abc import Sequence
 
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-
 from vision_suite.callbacks.csv_log import LogKeeper
 from vision_suite.callbacks.finite_loss import FiniteLoss
 from vision_suite.callbacks.predict.base import AutoWriter
 from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.cli.trainer import arguments
-from vision_suite.cli.trainer.classes import import_everything, import_named
+from vision_suite.cli.trainer.classes import check_modules, import_everything, import_named
 from vision_suite.cli.trainer.plugins import import_plugins
 from vision_suite.cli.trainer.processes import join
 from vision_suite.cli.trainer.progress import NothingLeft
 from vision_suite.cli.trainer.resume import prepare
 from vision_suite.cli.trainer.slurm import requeue
 from vision_suite.cli.trainer.suite_cli import SuiteCLI, say, warn
-from vision_suite.errors import CheckpointError, ConfigError, Stopped, TrainingError
+from vision_suite.cli.trainer.vocabulary import BASES
+from vision_suite.errors import Stopped
+from vision_suite.faults import of_library
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,7 +48,9 @@ def run(argv: Sequence[str]) -> SuiteCLI:
     if arguments.asks_for_help(resolved):
         import_everything()
     else:
-        import_named(setting.value for setting in arguments.settings(resolved) if isinstance(setting.value, str))
+        given = list(arguments.settings(resolved))
+        import_named(setting.value for setting in given if isinstance(setting.value, str))
+        check_modules(each.value for each in given if each.key in BASES or each.key.endswith(".class_path"))
     _warn_of_early_flags(resolved)
     _calm(argv[0])
     try:
@@ -57,19 +59,11 @@ def run(argv: Sequence[str]) -> SuiteCLI:
         if argv[0] == "fit":
             requeue(stopped)
         raise
-    except MisconfigurationException as error:
-        raise ConfigError(str(error)) from error
-    except RuntimeError as error:
-        if "returned nan values in its" in str(error):  # what torch's detection of anomalies says
-            found = TrainingError(f"backward pass: {error} Its forward call is in the warning above")
-            for note in getattr(error, "__notes__", ()):
-                found.add_note(note)
-            raise found from error
-        if not str(error).startswith("Error(s) in loading state_dict"):
+    except Exception as error:
+        known = of_library(error)
+        if known is None:
             raise
-        raise CheckpointError(
-            f"{_shortened(str(error))}: the checkpoint is of another network; repeat the settings of its config.yaml"
-        ) from error
+        raise known from error
 
 
 def _warn_of_early_flags(argv: Sequence[str]) -> None:
@@ -92,9 +86,3 @@ def _calm(command: str) -> None:
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
     """True for Lightning's notes on the run, False for its tips to install further products."""
     return "Tip:" not in str(record.msg)
-
-
-def _shortened(text: str, lines: int = 3) -> str:
-    """The first lines of a long text, in one line."""
-    kept = [line.strip() for line in text.splitlines() if line.strip()][:lines]
-    return " ".join(line if len(line) < 160 else f"{line[:160]} ..." for line in kept).rstrip(" .:")

@@ -15,10 +15,12 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from traceback import extract_tb
+from types import ModuleType
 from typing import Any
 
 import vision_suite
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, SuiteError
 
 PACKAGE = vision_suite.__name__
 ROOMS = ("lit_modules", "datasets", "callbacks")
@@ -82,6 +84,42 @@ def import_named(texts: Iterable[str]) -> None:
     for text in texts:
         if text in index():
             importlib.import_module(index()[text].module)
+
+
+def imported(module: str) -> ModuleType | None:
+    """The module of a class path, None if there is none of that name.
+
+    Raises:
+        ConfigError: The module exists and cannot be imported; the message names file and line.
+    """
+    try:
+        return importlib.import_module(module)
+    except SuiteError:
+        raise
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+            return None
+        if isinstance(error, SyntaxError):
+            where, reason = f" ({error.filename}:{error.lineno})", f"{type(error).__name__}: {error.msg}"
+        else:
+            frames = [each for each in extract_tb(error.__traceback__) if not each.filename.startswith("<frozen")]
+            where, reason = f" ({frames[-1].filename}:{frames[-1].lineno})", f"{type(error).__name__}: {error}"
+        raise ConfigError(f"the module {module} cannot be imported: {' '.join(reason.split())}{where}") from error
+
+
+def check_modules(values: Iterable[object]) -> None:
+    """Import the modules of the class paths among values, where they exist: the parser would hide why one fails.
+
+    Raises:
+        ConfigError: A module cannot be imported.
+    """
+    for value in values:
+        if isinstance(value, list):
+            check_modules(value)
+        elif isinstance(value, dict):
+            check_modules([value.get("class_path")])
+        elif isinstance(value, str) and "." in value and all(part.isidentifier() for part in value.split(".")):
+            imported(value.rpartition(".")[0])
 
 
 def import_everything() -> None:

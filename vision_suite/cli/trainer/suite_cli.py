@@ -44,7 +44,7 @@ from vision_suite.cli.trainer.runs import CSV_LOGGER, place_loggers, run_folder
 from vision_suite.cli.trainer.vocabulary import ParserNames
 from vision_suite.datasets.base import BaseData
 from vision_suite.errors import ConfigError, SuiteError
-from vision_suite.faults import write_log
+from vision_suite.faults import is_foreseen, write_log
 from vision_suite.lit_modules.base import LitBase
 from vision_suite.runs.folders import occupy, release
 
@@ -118,7 +118,7 @@ class SuiteCLI(LightningCLI):
         """Remove the run's folder if the run never began; leave the traceback of an unforeseen error in it."""
         if self.folder is None:
             return
-        if isinstance(error, Exception) and not isinstance(error, SuiteError | OSError | NothingLeft):
+        if isinstance(error, Exception) and not isinstance(error, NothingLeft) and not is_foreseen(error):
             write_log(error, self.folder)
         elif self.start.continued is None:
             release(self.folder)

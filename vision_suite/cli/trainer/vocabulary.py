@@ -66,16 +66,16 @@ def find_class(name: str, base: type[Base]) -> type[Base] | None:
     Args:
         name: Name of an imported class, or the path of any class.
         base: Base class that it must have.
+
+    Raises:
+        ConfigError: The module of the path exists and cannot be imported.
     """
     if "." not in name:
         return next((found for found in _subclasses(base) if found.__name__ == name), None)
     if not all(part.isidentifier() for part in name.split(".")):
         return None
     module, _, attribute = classes.present_path(name).rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), attribute, None)
-    except ImportError:
-        return None  # the parser reports it
+    found = getattr(classes.imported(module), attribute, None)  # the parser reports a missing one
     return found if isinstance(found, type) and issubclass(found, base) else None
 
 
