@@ -164,7 +164,8 @@ class SuiteCLI(LightningCLI):
         try:
             self.parse_arguments(self.parser, self.argv)
         except ConfigError as error:  # the options alone were right
-            raise CheckpointError(f"{found.path} holds a setting of a wrong type: {str(error).lstrip("-")}") from error
+            reason = str(error).removeprefix("--")
+            raise CheckpointError(f"{found.path} holds a setting of a wrong type: {reason}") from error
         after = self._comparable()
         self.told = differences(stored, before, after, self.given)
         self.flagged = {name for name, value in stored["data"].items() if not same(value, after["data"].get(name))}
@@ -274,8 +275,11 @@ class SuiteCLI(LightningCLI):
 
 
 def read_config(text: str) -> Any:
-    """Text read as YAML, with class paths of earlier versions replaced by present ones."""
-    return with_present_paths(get_loader("yaml")(text))
+    """Text read as YAML, with class paths of earlier versions replaced by present ones.
+
+    jsonargparse hands the null of a flag that reaches into a record, as in ``--model.optim.name=null``, on as "None".
+    """
+    return None if text == "None" else with_present_paths(get_loader("yaml")(text))
 
 
 def identity(start: Start, typed: Sequence[str]) -> dict[str, Any]:
