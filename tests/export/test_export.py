@@ -319,7 +319,7 @@ def test_preprocessing_must_be_known(reid_run, tmp_path, capsys):
 def test_flags_that_beat_the_checkpoint_are_named(reid_run, tmp_path, capsys):
     flags = ["--batch", "2", "--mean", "0.1", "0.2", "0.3", "--interpolation", "bicubic", "--std", "0.2", "0.3", "0.4"]
     assert command(reid_run[0], "torch_export", tmp_path / "net.pt2", *flags) == 0
-    assert [line for line in capsys.readouterr().out.splitlines() if "flag" in line] == [
+    assert [line for line in capsys.readouterr().out.splitlines() if "from your flag" in line] == [
         "interpolation=bicubic from your flag, bilinear in the checkpoint",
         "mean=[0.1, 0.2, 0.3] from your flag, [0.4, 0.5, 0.6] in the checkpoint",
     ]

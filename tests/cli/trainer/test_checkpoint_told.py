@@ -107,7 +107,7 @@ def test_a_linked_setting_of_the_data_is_told_and_its_flag_refused(tmp_path, mon
     data["num_cells"] = 16
     Path("it.yaml").write_text(yaml.safe_dump({"trainer": TRAINER, **config}))
     other = write_feature_set(tmp_path / "other", videos=8)
-    (other / "features" / "features.json").write_text('{"fps": 30.0, "stride": 4, "clip": 8}')
+    (other / "features" / "features.json").write_text('{"fps": 4, "stride": 2, "clip": 2, "offset": 0}')
     line, said = told(capsys, "--data.root=other", "--data.sampling=null")
     assert line.startswith("sampling=None from your flag, {'")
     assert not [each for each in said if "sampling" in each], "told once"

@@ -101,7 +101,7 @@ def check_types(owner: type, settings: Mapping[str, Any]) -> None:
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(owner, "model", fail_untyped=False)
-    known = inspect.signature(owner).parameters
+    known = {key.split(".")[0] for key in class_settings(owner)}
     try:
         parser.parse_object({"model": {name: value for name, value in settings.items() if name in known}})
     except ArgumentError as error:
