@@ -14,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vision_suite.datasets.facts import differences, is_plain, leaves, other_values, uncounted
+from vision_suite.datasets.facts import differences, is_plain, other_values, untold
 from vision_suite.datasets.loading import BatchLoader
 from vision_suite.datasets.samplers import EpochBatchSampler, ShardedBatchSampler
 from vision_suite.datasets.saved import MISSING, SavedPreprocessing, check_state, data_state
@@ -256,24 +256,15 @@ class BaseData(LightningDataModule, ABC):
                 "its order"
             )
         others = {name: own[name] for name in own if name not in self.class_facts | self.free_facts}
-        if found := differences(*self._untold(stored, others)):
+        counts = {} if self.adopts else {name: getattr(self, name) for name in others if self._is_linked(name)}
+        if found := differences(*untold(stored, others, self.preprocessing, counts)):
             self.warn(f"The network was trained on other data: {'; '.join(found)}")
 
-    def _untold(self, stored: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Contents of facts on both sides, without what is told elsewhere: preprocessing, and numbers that are linked.
-
-        The command line, which links them, prints a number of the network that is not that of the data.
-        """
+    def _is_linked(self, name: str) -> bool:
+        """Tell whether the network has another number than the data, which the command line prints."""
         assert self.trainer is not None
-        network: Mapping[str, Any] = self.trainer.lightning_module.hparams
-        prepared, before, now = leaves(self.preprocessing), dict(stored), dict(own)
-        for name, content in own.items():
-            if isinstance(content, dict):
-                now[name] = {key: value for key, value in content.items() if (key, value) not in prepared}
-            count = getattr(self, name)
-            if not self.adopts and network.get(name, count) != count:
-                before[name], now[name] = uncounted(stored.get(name), now[name], count)
-        return before, now
+        own = getattr(self, name)
+        return bool(self.trainer.lightning_module.hparams.get(name, own) != own)
 
     def _matters(self, name: str) -> bool:
         """Tell whether the run's network takes a fact."""

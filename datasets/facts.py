@@ -72,6 +72,26 @@ def uncounted(old: Any, new: Any, count: object) -> tuple[Any, Any]:
     return None, None
 
 
+def untold(
+    stored: Mapping[str, Any], own: Mapping[str, Any], preprocessing: Mapping[str, Any], counts: Mapping[str, object]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Contents of facts on both sides, without what other lines tell.
+
+    Args:
+        stored: Contents of the checkpoint's facts, by name.
+        own: Contents of the data's facts, by name.
+        preprocessing: That of the data, which is compared by itself.
+        counts: Numbers of the data, by fact, that are known to differ.
+    """
+    prepared, before, now = leaves(preprocessing), dict(stored), dict(own)
+    for name, content in own.items():
+        if isinstance(content, dict):
+            now[name] = {key: value for key, value in content.items() if (key, value) not in prepared}
+        if name in counts:
+            before[name], now[name] = uncounted(stored.get(name), now[name], counts[name])
+    return before, now
+
+
 def other_values(stored: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
     """Phrases for the settings with other values, one for each that both sides have, those inside records included."""
     both = [(name, stored[name], own[name]) for name in own if name in stored and not same(stored[name], own[name])]
