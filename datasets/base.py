@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, get_args
 
 from pytorch_lightning import LightningDataModule
@@ -14,10 +14,10 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vision_suite.datasets.facts import differences, is_plain, other_values
+from vision_suite.datasets.facts import differences, is_plain, other_values, untold
 from vision_suite.datasets.loading import BatchLoader
 from vision_suite.datasets.samplers import EpochBatchSampler, ShardedBatchSampler
-from vision_suite.datasets.saved import MISSING, SavedPreprocessing, data_state
+from vision_suite.datasets.saved import MISSING, SavedPreprocessing, check_state, data_state
 from vision_suite.errors import CheckpointError
 from vision_suite.types.data import Stage as Stage
 
@@ -39,6 +39,7 @@ class BaseData(LightningDataModule, ABC):
         free_facts: Facts whose contents may differ in evaluation.
         adopts: Take over from a checkpoint what the data cannot tell, and warn of other preprocessing. The command line
             sets it to False: its settings are the checkpoint's already, and it prints the differences.
+        warn: Function that prints a warning.
         class_names: Name of each class, empty if the data set has none.
         protocol: Facts about the data that a reader of the metrics must know.
         items: Word for the members of the data, in the plural.
@@ -49,6 +50,7 @@ class BaseData(LightningDataModule, ABC):
     free_facts: ClassVar[frozenset[str]] = frozenset()
     items = "items"
     adopts = True
+    warn: Callable[[str], None] = staticmethod(rank_zero_warn)
 
     def __init__(self, *, batch_size: int, eval_batch_size: int, num_workers: int, seed: int | None) -> None:
         super().__init__()
@@ -210,15 +212,21 @@ class BaseData(LightningDataModule, ABC):
         Raises:
             CheckpointError: A class would mean another one, or a resumed run would go on with other data.
         """
-        state = state_dict if isinstance(state_dict, dict) else {"facts": state_dict}
+        try:
+            self._load(state_dict if isinstance(state_dict, dict) else {"facts": state_dict})
+        except CheckpointError as error:
+            path = None if self.trainer is None else self.trainer.ckpt_path
+            raise CheckpointError(f"{path}: {error}" if path else str(error)) from error
+
+    def _load(self, state: dict[str, Any]) -> None:
+        """The work of `load_state_dict`; its errors do not name the file."""
+        check_state(state)
         names, facts = state.get("class_names") or [], state.get("facts") or {}
         stored, order = state.get("preprocessing") or {}, state.get("order") or {}
-        if not isinstance(names, list) or not all(isinstance(each, dict) for each in (facts, stored, order)):
-            raise CheckpointError("the checkpoint's state of the data is malformed: use another checkpoint")
         taken = self.adopts and self._take_over(stored)
         if names and self.class_facts and (self._names_adopted or not self.class_names):
             self._names_adopted = True
-            self.class_names = [str(name) for name in names]
+            self.class_names = list(names)
             for name in self.class_facts:
                 setattr(self, name, len(names))
         if self.trainer is None:
@@ -226,7 +234,7 @@ class BaseData(LightningDataModule, ABC):
         training = self.trainer.state.fn == TrainerFn.FITTING
         self._compare_facts({**dict.fromkeys(self.class_facts, names), **facts}, training)
         if self.adopts and not taken and (found := other_values(stored, self.preprocessing)):
-            rank_zero_warn(f"The network was trained with other preprocessing: {'; '.join(found)}")
+            self.warn(f"The network was trained with other preprocessing: {'; '.join(found)}")
         if training:
             self._compare_order(order)
 
@@ -248,8 +256,15 @@ class BaseData(LightningDataModule, ABC):
                 "its order"
             )
         others = {name: own[name] for name in own if name not in self.class_facts | self.free_facts}
-        if found := differences(stored, others):
-            rank_zero_warn(f"The network was trained on other data: {'; '.join(found)}")
+        counts = {} if self.adopts else {name: getattr(self, name) for name in others if self._is_linked(name)}
+        if found := differences(*untold(stored, others, self.preprocessing, counts)):
+            self.warn(f"The network was trained on other data: {'; '.join(found)}")
+
+    def _is_linked(self, name: str) -> bool:
+        """Tell whether the network has another number than the data, which the command line prints."""
+        assert self.trainer is not None
+        own = getattr(self, name)
+        return bool(self.trainer.lightning_module.hparams.get(name, own) != own)
 
     def _matters(self, name: str) -> bool:
         """Tell whether the run's network takes a fact."""
@@ -265,7 +280,7 @@ class BaseData(LightningDataModule, ABC):
         now = self._order()
         changed = [f"{name} was {old}, is {now.get(name)}" for name, old in stored.items() if now.get(name) != old]
         if changed:
-            rank_zero_warn(f"The resumed run does not continue the interrupted one exactly: {'; '.join(changed)}")
+            self.warn(f"The resumed run does not continue the interrupted one exactly: {'; '.join(changed)}")
 
 
 def stages_of(function: str) -> list[Stage]:

@@ -56,9 +56,67 @@ def differences(stored: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
     return [phrase for name, old, new in both if old and new and (phrase := _difference(name, old, new))]
 
 
+def uncounted(old: Any, new: Any, count: object) -> tuple[Any, Any]:
+    """Contents of one fact on both sides, without the numbers, where another line tells that these differ.
+
+    Args:
+        old: Content of the checkpoint.
+        new: Content of the data.
+        count: Number of the data.
+    """
+    if isinstance(old, list) and isinstance(new, list):
+        length = min(len(old), len(new))
+        return old[:length], new[:length]
+    if isinstance(old, dict) and isinstance(new, dict) and "count" not in new:
+        return old, {name: value for name, value in new.items() if value != count}
+    return None, None
+
+
+def untold(
+    stored: Mapping[str, Any], own: Mapping[str, Any], preprocessing: Mapping[str, Any], counts: Mapping[str, object]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Contents of facts on both sides, without what other lines tell.
+
+    Args:
+        stored: Contents of the checkpoint's facts, by name.
+        own: Contents of the data's facts, by name.
+        preprocessing: That of the data, which is compared by itself.
+        counts: Numbers of the data, by fact, that are known to differ.
+    """
+    prepared, before, now = leaves(preprocessing), dict(stored), dict(own)
+    for name, content in own.items():
+        if isinstance(content, dict):
+            now[name] = {key: value for key, value in content.items() if (key, value) not in prepared}
+        if name in counts:
+            before[name], now[name] = uncounted(stored.get(name), now[name], counts[name])
+    return before, now
+
+
 def other_values(stored: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
-    """Phrases for the settings with other values, one for each setting that both sides have."""
-    return [_values(name, stored[name], own[name]) for name in own if name in stored and stored[name] != own[name]]
+    """Phrases for the settings with other values, one for each that both sides have, those inside records included."""
+    both = [(name, stored[name], own[name]) for name in own if name in stored and not same(stored[name], own[name])]
+    phrases = []
+    for name, old, new in both:
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            phrases += other_values({f"{name}.{k}": v for k, v in old.items()}, {f"{name}.{k}": new[k] for k in new})
+        else:
+            phrases.append(_values(name, old, new))
+    return phrases
+
+
+def leaves(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Every setting and its value, those inside records included, each under its own last name."""
+    inner = [pair for value in settings.values() if isinstance(value, Mapping) for pair in leaves(value)]
+    return [*settings.items(), *inner]
+
+
+def same(first: object, second: object) -> bool:
+    """True for equal values; a tuple equals a list, as files hold one for the other, and NaN equals NaN."""
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return len(first) == len(second) and all(same(a, b) for a, b in zip(first, second, strict=True))
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    return first == second or (first != first and second != second)
 
 
 def _difference(name: str, old: Any, new: Any) -> str:
@@ -73,7 +131,7 @@ def _difference(name: str, old: Any, new: Any) -> str:
             others = f"the {_many(name)} of the checkpoint are others than those of the data ({_short.repr(counts[0])})"
             return "" if old == new else others
     if isinstance(old, dict) and isinstance(new, dict):
-        return "; ".join(other_values({f"{name}.{k}": v for k, v in old.items()}, {f"{name}.{k}": new[k] for k in new}))
+        return "; ".join(other_values({name: old}, {name: new}))
     return "" if old == new else _values(name, old, new)
 
 
@@ -96,7 +154,15 @@ def _counts(name: str, old: object, new: object) -> str:
 
 
 def _values(what: str, old: Any, new: Any) -> str:
-    return f"{what} is {_short.repr(old)} in the checkpoint and {_short.repr(new)} in the data"
+    texts = _short.repr(old), _short.repr(new)
+    if texts[0] == texts[1] and isinstance(old, list | tuple) and isinstance(new, list | tuple):
+        unlike = [n for n, (a, b) in enumerate(zip(old, new, strict=False)) if not same(a, b)]
+        if unlike:  # beyond the members that are shown
+            return _values(f"{what}[{unlike[0]}]", old[unlike[0]], new[unlike[0]])
+        return f"{what} has {len(old)} members in the checkpoint and {len(new)} in the data"
+    if texts[0] == texts[1]:
+        texts = repr(old), repr(new)
+    return f"{what} is {texts[0]} in the checkpoint and {texts[1]} in the data"
 
 
 def _many(name: str) -> str:

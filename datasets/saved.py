@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
+from vision_suite.datasets.facts import other_values, same
 from vision_suite.errors import CheckpointError
 from vision_suite.records import as_record
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+    from vision_suite.datasets.base import BaseData
 
 
 def data_state(contents: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -21,6 +24,35 @@ def data_state(contents: Mapping[str, Any]) -> dict[str, Any] | None:
         if isinstance(state, dict) and isinstance(state.get("preprocessing"), dict):
             return state
     return None
+
+
+def check_state(state: Mapping[str, Any]) -> None:
+    """Refuse a datamodule's state whose parts have wrong types.
+
+    Raises:
+        CheckpointError: One has.
+    """
+    names, parts = state.get("class_names") or [], ("facts", "preprocessing", "order")
+    named = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not named or not all(isinstance(state.get(name) or {}, dict) for name in parts):
+        raise CheckpointError("the checkpoint's state of the data is malformed: use another checkpoint")
+
+
+def other_preprocessing(data: BaseData, stored: Mapping[str, Any], told: Collection[str]) -> list[str]:
+    """Phrases for the preprocessing of a datamodule that differs from a checkpoint's.
+
+    Args:
+        data: The datamodule.
+        stored: Preprocessing in the checkpoint.
+        told: Settings of the constructor whose differences are known already.
+    """
+    own = data.preprocessing
+    before, now = (type(data)._settings(SavedPreprocessing(entries)) for entries in (stored, own))
+    if before is None or now is None:  # a class without such settings, as of another package
+        before, now = dict(stored), own
+    unlike = [name for name in now if name not in told and MISSING not in (now[name], before.get(name, MISSING))]
+    unlike = [name for name in unlike if not same(before[name], now[name])]
+    return other_values({name: before[name] for name in unlike}, {name: now[name] for name in unlike})
 
 
 class _Missing:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
-from vision_suite.errors import STORAGE, storage_error
+from vision_suite.errors import STORAGE, StorageError, storage_error
 
 DRAFT = ".draft"
+# What file systems answer that have no such operation: some network and FUSE ones cannot sync, or lock.
+UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY}
 
 
 def draft_of(path: Path) -> Path:
@@ -23,24 +26,27 @@ def draft_of(path: Path) -> Path:
 def replacing(path: Path, *, shared: bool = False) -> Iterator[BinaryIO]:
     """Open the draft of a file for writing; when the block ends, it is on the disk and takes the file's place.
 
-    If the block fails or is interrupted, the earlier file stays as it was and the draft is removed.
+    If the block fails or is interrupted, the earlier file stays as it was and the draft is removed. While it is written
+    the draft is locked, and a second writer is refused.
 
     Args:
         path: The file; its folder is made if it is missing.
         shared: True if several processes may write the file at the same time: each has a draft of its own.
 
     Raises:
+        StorageError: Another process writes the file.
         OSError: The draft cannot be made, written or renamed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = draft_of(path.with_name(f".{path.name}.{os.getpid()}")) if shared else draft_of(path)
-    draft.unlink(missing_ok=True)
-    with open(draft, "xb", buffering=0) as file:
+    _remove_left(draft, path)
+    with _created(draft, path) as file:
+        _lock(file, path)  # before this another writer may take the draft for one that was left
         try:
             yield file
-            os.fsync(file.fileno())
-            if not _is(draft, file):
-                raise FileExistsError(f"another process writes {path} at the same time")
+            _sync(file)
+            if not _is(draft, file):  # where locks are not supported
+                raise _taken(path)
             os.replace(draft, path)
         except BaseException:
             with contextlib.suppress(OSError):  # else the next writer removes it
@@ -85,7 +91,7 @@ def move_whole(source: Path, target: Path) -> None:
         OSError: It cannot be moved; both files are as they were.
     """
     with open(source, "rb") as file:
-        os.fsync(file.fileno())
+        _sync(file)
     os.replace(source, target)
     _sync_folder(target.parent)
 
@@ -127,7 +133,67 @@ def write_all(file: BinaryIO, data: memoryview) -> None:
 
 def _is(path: Path, file: BinaryIO) -> bool:
     """True if an open file still lies at a path."""
-    return path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_left(draft: Path, path: Path) -> None:
+    """Remove the draft that a killed process left; refuse if a living one writes it."""
+    if draft.is_symlink():
+        draft.unlink(missing_ok=True)
+    try:
+        with open(draft, "r+b", buffering=0) as left:
+            _lock(left, path)
+            if _is(draft, left):  # else its writer has just finished
+                draft.unlink()
+    except FileNotFoundError:
+        return
+    except PermissionError:  # of another user, perhaps; the folder decides whether it can be removed
+        draft.unlink(missing_ok=True)
+
+
+def _created(draft: Path, path: Path) -> BinaryIO:
+    """A new draft, open for writing."""
+    try:
+        return open(draft, "xb", buffering=0)
+    except FileExistsError as error:
+        raise _taken(path) from error
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Lock a draft until it is closed; without effect where the system or the file system has no locks.
+
+    Raises:
+        StorageError: Another writer has locked it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise _taken(path) from error
+        if error.errno not in UNSUPPORTED | {errno.ENOLCK}:
+            raise
+
+
+def _taken(path: Path) -> StorageError:
+    found = StorageError(f"{path}: another process writes it at the same time: wait for its end, or use another folder")
+    found.errno = errno.EEXIST
+    return found
+
+
+def _sync(file: BinaryIO) -> None:
+    """Wait until a file is on the disk, where the file system can tell."""
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
 
 
 def _sync_folder(folder: Path) -> None:

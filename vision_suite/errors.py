@@ -83,20 +83,25 @@ STORAGE = {
     errno.EACCES: ("permission denied", "change the permissions, or choose another folder"),
     errno.EPERM: ("operation not permitted", "change the permissions, or choose another folder"),
 }
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # those for which sizes explain something
 
 
 def storage_error(error: OSError, path: Path | None = None, needed: int | None = None) -> StorageError:
-    """Explain an error of the file system in one line: path, reason, bytes needed and free, remedy.
+    """Explain an error of the file system in one line: path, reason, remedy, and the bytes where room is the reason.
 
     Args:
-        error: Error as raised, with one of the numbers in `STORAGE`; other numbers keep the system's own words.
+        error: Error as raised, with one of the numbers in `STORAGE`; other numbers keep the system's own words. An
+            error that is explained already comes back as it is.
         path: File that was written; None for the name in the error.
         needed: Size of the file in bytes, if known.
     """
+    if isinstance(error, StorageError):
+        return error
     named = path if path is not None else error.filename
     reason, remedy = STORAGE.get(error.errno or 0, (error.strerror or str(error), "choose another folder"))
-    free = _free_bytes(Path(os.fsdecode(named))) if isinstance(named, str | bytes | os.PathLike) else None
-    sizes = [f"{needed:,} bytes needed"] if needed is not None else []
+    full = error.errno in FULL
+    free = _free_bytes(Path(os.fsdecode(named))) if full and isinstance(named, str | bytes | os.PathLike) else None
+    sizes = [f"{needed:,} bytes needed"] if full and needed is not None else []
     sizes += [f"{free:,} bytes free"] if free is not None else []
     where = f"{os.fsdecode(named)}: " if isinstance(named, str | bytes | os.PathLike) else ""
     size = f" ({', '.join(sizes)})" if sizes else ""

@@ -249,14 +249,14 @@ class ScanpathData(ScanpathBase):
         keys = sorted(trial_keys(self._recordings["fit"]))
         return {**super().state_dict(), "beginning": self._beginning, "trained_on": keys}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def _load(self, state: dict[str, Any]) -> None:
         """Treat pictures given to predict like the checkpoint's data, or find trials that it was trained on."""
         if self._picture_data is not None:
             self._picture_data.adopts = self.adopts
-            self._picture_data.load_state_dict(state_dict)
+            self._picture_data.load_state_dict(state)
             self._follow(self._picture_data)
-        super().load_state_dict(state_dict)
-        keys = state_dict.get("trained_on")
+        super()._load(state)
+        keys = state.get("trained_on")
         if self._picture_data is None and keys is not None:
             if not isinstance(keys, list) or not all(type(key) is int for key in keys):
                 raise CheckpointError("the checkpoint's trained_on is no list of numbers: use another checkpoint")

@@ -196,12 +196,18 @@ def line_of(command: str, path: str, capsys) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_that_is_no_checkpoint(here, capsys, name):
+def one_of_each(cases):
+    """In the normal suite each case meets one command, the next one the next; in the long suite it meets all."""
+    quick = [(name, [commands[number % len(commands)]]) for number, (name, commands) in enumerate(cases)]
+    return quick + [pytest.param(name, commands, marks=pytest.mark.long) for name, commands in cases]
+
+
+@pytest.mark.parametrize(("name", "commands"), one_of_each([(name, EVERY) for name in FILES]))
+def test_a_file_that_is_no_checkpoint(here, capsys, name, commands):
     make, words = FILES[name]
     path = Path("odd.ckpt")
     path.write_bytes(make(Path("good.ckpt").read_bytes()))
-    for command in EVERY:
+    for command in commands:
         line = line_of(command, str(path), capsys)
         assert "odd.ckpt: " in line, command
         assert words in line, command
@@ -212,13 +218,13 @@ def test_a_file_that_is_no_checkpoint(here, capsys, name):
     ("path", "words"), [("none.ckpt", "no such file"), ("market", "folder"), ("toy.yaml/x", "no such file")]
 )
 def test_a_path_that_is_no_file(here, capsys, path, words):
-    for command in EVERY:
+    for command in ("test", "export"):
         assert words in line_of(command, path, capsys), command
 
 
-@pytest.mark.parametrize("name", CONTENTS)
-def test_contents_that_are_no_checkpoint_of_a_run(here, capsys, name):
-    change, commands, words = CONTENTS[name]
+@pytest.mark.parametrize(("name", "commands"), one_of_each([(name, each[1]) for name, each in CONTENTS.items()]))
+def test_contents_that_are_no_checkpoint_of_a_run(here, capsys, name, commands):
+    change, _, words = CONTENTS[name]
     contents = copy.deepcopy(torch.load("good.ckpt", weights_only=True))
     change(contents)
     torch.save(contents, "odd.ckpt")
@@ -227,7 +233,14 @@ def test_contents_that_are_no_checkpoint_of_a_run(here, capsys, name):
         assert command == "features" or words in line, command
 
 
-@pytest.mark.parametrize("name", ["weights only", "newer Lightning", "no loops", "no optimizer", "other groups"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "weights only",
+        "newer Lightning",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("no loops", "no optimizer", "other groups")),
+    ],
+)
 def test_what_no_training_can_go_on_from_is_evaluated(here, name):
     contents = torch.load("good.ckpt", weights_only=True)
     CONTENTS[name][0](contents)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision_suite.datasets.facts import LONGEST, differences, is_plain, labels, listed, other_values
+from vision_suite.datasets.facts import LONGEST, differences, is_plain, labels, listed, other_values, uncounted
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -45,6 +45,13 @@ PLAIN = st.recursive(
             "in_channels.features is ['rgb'] in the checkpoint and ['flow'] in the data",
         ),
         (
+            "in_channels",
+            {"sampling": {"fps": 25, "clip": 8}, "features": list("abcdefgh")},
+            {"sampling": {"fps": 30, "clip": 8}, "features": list("abcdefgx")},
+            "in_channels.sampling.fps is 25 in the checkpoint and 30 in the data; "
+            "in_channels.features[7] is 'h' in the checkpoint and 'x' in the data",
+        ),
+        (
             "num_classes",
             listed([str(n) for n in range(751)]),
             listed([str(n) for n in range(702)]),
@@ -66,6 +73,12 @@ PLAIN = st.recursive(
 )
 def test_a_phrase_for_each_kind_of_difference(name, stored, own, phrase):
     assert differences({name: stored}, {name: own}) == [phrase]
+
+
+def test_a_number_that_is_told_elsewhere_is_left_out():
+    assert uncounted(["c1", "c2"], ["c1", "c3", "c4"], 3) == (["c1", "c2"], ["c1", "c3"])
+    assert uncounted({"width": 4, "noise": 1}, {"width": 8, "noise": 2}, 8) == ({"width": 4, "noise": 1}, {"noise": 2})
+    assert differences(*({"num_x": each} for each in uncounted(listed(list("ab")), {"count": 200}, 200))) == []
 
 
 def test_unknown_differs_from_nothing():

@@ -316,6 +316,40 @@ def test_preprocessing_must_be_known(reid_run, tmp_path, capsys):
     assert (stored["resize"], stored["mean"]) == ([32, 16], [0.5] * 3)
 
 
+def test_flags_that_beat_the_checkpoint_are_named(reid_run, tmp_path, capsys):
+    flags = ["--batch", "2", "--mean", "0.1", "0.2", "0.3", "--interpolation", "bicubic", "--std", "0.2", "0.3", "0.4"]
+    assert command(reid_run[0], "torch_export", tmp_path / "net.pt2", *flags) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if "from your flag" in line] == [
+        "interpolation=bicubic from your flag, bilinear in the checkpoint",
+        "mean=[0.1, 0.2, 0.3] from your flag, [0.4, 0.5, 0.6] in the checkpoint",
+    ]
+    assert command(reid_run[0], "torch_export", tmp_path / "net.pt2", "--std", "1", "0", "1") == 2
+    assert "--std 1.0 0.0 1.0: must be finite numbers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("ReIDData", "preprocessing", "mean", [float("nan"), 0.5, 0.5]), "mean=[nan, 0.5, 0.5], which is not 3 fin"),
+        (("ReIDData", "preprocessing", "warmth", 3), "has the entry 'warmth', which ReIDData does not know"),
+        (("ReIDData", "class_names", "abc"), "state of the data is malformed"),
+        (("hyper_parameters", "image_size", "wide"), "does not fit LitDCAL: model.image_size wide: expected"),
+    ],
+)
+def test_what_the_checkpoint_stores_is_checked(reid_run, tmp_path, capsys, change, said):
+    contents = inner = torch.load(reid_run[0], weights_only=True)
+    *keys, last, value = change
+    for key in keys:
+        inner = inner[key]
+    inner[last] = value
+    torch.save(contents, tmp_path / "odd.ckpt")
+    assert command(tmp_path / "odd.ckpt", "torch_export", tmp_path / "net.pt2") == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"vision-suite: error: {tmp_path / 'odd.ckpt'}")
+    assert said in line
+    assert line.count("\n") == 1
+
+
 def test_a_checkpoint_of_a_compiled_network_can_be_exported(reid_run, tmp_path):
     contents = torch.load(reid_run[0], weights_only=True)
     contents["hyper_parameters"] |= {

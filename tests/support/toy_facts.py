@@ -3,6 +3,7 @@
 from toy_method import OPTIM, LitToy
 
 from vision_suite.datasets.reid.data import ReIDData
+from vision_suite.datasets.saved import SavedPreprocessing
 from vision_suite.optim import OptimConfig
 
 
@@ -44,3 +45,26 @@ class LitPalette(LitToy):
         """
         super().__init__(num_classes, width=width, optim=optim)
         self.num_colours = num_colours
+
+
+class DimData(ReIDData):
+    """Pictures that a constructor without such arguments normalises; the suite can still tell how."""
+
+    def __init__(self, root: str, grey: float = 0.5) -> None:
+        """Read the pictures.
+
+        Args:
+            root: Folder in Market-1501's layout.
+            grey: Mean of every channel.
+        """
+        super().__init__(
+            root=root, image_size=(32, 16), batch_size=4, num_instances=2, cache="memory", mean=(grey, grey, grey)
+        )
+
+
+class OpaqueData(DimData):
+    """The same, as of a package that does not translate its preprocessing into arguments."""
+
+    @classmethod
+    def _settings(cls, saved: SavedPreprocessing) -> None:
+        return None

@@ -13,7 +13,7 @@ from vision_suite.errors import CheckpointError
 from vision_suite.layers.layouts import Layout
 from vision_suite.weights.matching import Reading, best_reading
 from vision_suite.weights.positions import fitted_positions, shape_text, vits_in
-from vision_suite.weights.reading import read_weights
+from vision_suite.weights.reading import WeightsFile, read_weights
 
 NO_PLACE = "no such part here"
 SHOWN = 4  # names or parts that a line shows of a list
@@ -105,7 +105,7 @@ def init_from(network: nn.Module, path: str | Path) -> Initialised:
             f"{path}: nothing taken: none of its {len(source.tensors)} tensors "
             f"({_shortened(source.tensors)}) is one of {kind} ({known}): give the file of a network of its kind"
         )
-    values, changed, left_out = _fitted(reading, network, source.settings)
+    values, changed, left_out = _fitted(reading, network, source)
     left_out |= {name: NO_PLACE for name in source.tensors if not name.startswith(reading.prefix)}
     # Counters of batch norms fit every network.
     if not any(value.ndim for value in values.values()):
@@ -124,13 +124,16 @@ def init_from(network: nn.Module, path: str | Path) -> Initialised:
 
 
 def _fitted(
-    reading: Reading, network: nn.Module, settings: Mapping[str, Any]
+    reading: Reading, network: nn.Module, source: WeightsFile
 ) -> tuple[dict[str, Tensor], dict[str, str], dict[str, str]]:
     """Tensors of a file that a network can take.
 
     Returns:
         Tensors in the network's shapes and notes on changes, both by name in the network; and reasons by name in the
         file for what does not fit.
+
+    Raises:
+        CheckpointError: The file holds whole numbers where the network takes floating-point ones.
     """
     state = network.state_dict()
     positions = {f"{prefix}pos_embed": (prefix, vit) for prefix, vit in vits_in(network).items()}
@@ -141,12 +144,17 @@ def _fitted(
     left_out = {f"{reading.prefix}{name}": NO_PLACE for name in reading.tensors if name not in used}
     for ours, theirs in names.items():
         value, shape = reading.tensors[theirs], state[ours].shape
+        if state[ours].is_floating_point() and not value.is_floating_point():
+            raise CheckpointError(
+                f"{source.path}: {reading.prefix}{theirs} holds {str(value.dtype).removeprefix('torch.')} values, "
+                f"{ours} takes floating-point ones: give the file of the plain weights"
+            )
         if ours in positions:
             prefix, vit = positions[ours]
             of_vit = {name.removeprefix(prefix): reading.tensors[key]
                       for name, key in reading.names.items() if name.startswith(prefix)}  # fmt: skip
             try:
-                value, note = fitted_positions(of_vit, vit, settings)
+                value, note = fitted_positions(of_vit, vit, source.settings)
             except ValueError as error:
                 left_out[f"{reading.prefix}{theirs}"] = str(error)
                 continue

@@ -85,10 +85,10 @@ class ScanpathPictureData(ScanpathBase):
         crops = {new: found[old] for new, old in names.items() if found[old] is not MISSING}
         return {"crops": crops or MISSING, "target_from": found["target_from"]}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def _load(self, state: dict[str, Any]) -> None:
         """Make crops and begin paths as for the data that the checkpoint was trained on."""
-        super().load_state_dict(state_dict)
-        beginning = state_dict.get("beginning", self._beginning)
+        super()._load(state)
+        beginning = state.get("beginning", self._beginning)
         if not isinstance(beginning, dict) or not all(type(beginning.get(name)) is bool for name in self._beginning):
             raise CheckpointError("the checkpoint's beginning of paths is malformed: use another checkpoint")
         self._beginning = dict(beginning)

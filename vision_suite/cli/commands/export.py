@@ -35,7 +35,11 @@ def main(argv: Sequence[str]) -> int:
     if min(given.batch) < 1:
         raise ConfigError(f"--batch {' '.join(map(str, given.batch))}: a batch has at least one picture")
     network, metadata = load_network(checkpoint, given.model)
-    metadata["preprocessing"] = _preprocessing(metadata["preprocessing"], given, checkpoint)
+    stored = metadata["preprocessing"]
+    metadata["preprocessing"] = whole = _preprocessing(stored, given, checkpoint)
+    for name, value in stored.items():
+        if whole[name] != value:
+            print(f"{name}={whole[name]} from your flag, {value} in the checkpoint")
     parity = export_network(network, output, given.format, metadata, batches=given.batch, tolerance=given.tolerance)
     print(f"{given.format}: {output} ({output.stat().st_size / 2**20:.1f} MiB), any batch size")
     for name, distance in parity.worst.items():
@@ -60,10 +64,11 @@ def _parser() -> LightParser:
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 2, 5], help="batch sizes to compare")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="largest relative difference allowed")
     parser.add_argument("--model", help="class of the model, if the checkpoint does not name it")
-    parser.add_argument("--mean", type=float, nargs=3, help="mean per channel, if the checkpoint lacks it")
-    parser.add_argument("--std", type=float, nargs=3, help="standard deviation per channel, if the checkpoint lacks it")
-    parser.add_argument("--resize", type=int, nargs=2, help="height and width to resize to, if it lacks them")
-    parser.add_argument("--interpolation", choices=["bicubic", "bilinear"], help="filter for resizing, if it lacks it")
+    instead = "instead of the checkpoint's, or where it has none"
+    parser.add_argument("--mean", type=float, nargs=3, help=f"mean per channel, {instead}")
+    parser.add_argument("--std", type=float, nargs=3, help=f"standard deviation per channel, {instead}")
+    parser.add_argument("--resize", type=int, nargs=2, help=f"height and width to resize to, {instead}")
+    parser.add_argument("--interpolation", choices=["bicubic", "bilinear"], help=f"filter for resizing, {instead}")
     return parser
 
 
@@ -82,7 +87,7 @@ def load_network(path: Path, model: str | None = None) -> tuple[Exportable, dict
         ConfigError: The class has no network that can be exported.
     """
     from vision_suite.checkpoints.files import read
-    from vision_suite.datasets.saved import data_state
+    from vision_suite.cli.trainer.vocabulary import check_types
     from vision_suite.export import Exportable
 
     contents = read(path)
@@ -92,12 +97,13 @@ def load_network(path: Path, model: str | None = None) -> tuple[Exportable, dict
     settings = with_new_names(lit_class.__name__, settings)
     settings |= {name: value for name, value in REPLACED.items() if name in settings}
     try:
+        check_types(lit_class, settings)
         module = lit_class(**settings)
         module.load_state_dict(contents["state_dict"])
-    except (TypeError, RuntimeError, KeyError) as error:
+    except (TypeError, ValueError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{path} does not fit {lit_class.__name__}: {reason}") from error
-    data = data_state(contents) or {}
+    data = _data_state(contents, path)
     metadata = {
         "vision_suite": vision_suite.__version__,
         "model": f"{lit_class.__module__}.{lit_class.__qualname__}",
@@ -110,6 +116,34 @@ def load_network(path: Path, model: str | None = None) -> tuple[Exportable, dict
     if not isinstance(network, Exportable):
         raise ConfigError(f"{lit_class.__name__} has no network that can be exported: its model offers no inference()")
     return network, metadata
+
+
+def _data_state(contents: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The data's part of a checkpoint, checked as by the commands that load the data; empty if there is none.
+
+    Raises:
+        CheckpointError: It is malformed.
+    """
+    from vision_suite.cli.trainer.classes import import_named
+    from vision_suite.cli.trainer.vocabulary import find_class
+    from vision_suite.datasets.base import BaseData
+    from vision_suite.datasets.pictures.preprocessing import picture_settings
+    from vision_suite.datasets.saved import SavedPreprocessing, check_state, data_state
+
+    state = data_state(contents)
+    if state is None:
+        return {}
+    name = next(key for key, value in contents.items() if value is state)
+    import_named([name])
+    kind = find_class(name, BaseData)  # type: ignore[type-abstract]
+    try:
+        check_state(state)
+        if kind is not None:
+            kind.evaluation_settings(state["preprocessing"])
+        picture_settings(SavedPreprocessing(state["preprocessing"]))  # what the file will be read by
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return state
 
 
 def _find_class(named: str | None, model: str | None, path: Path) -> type[LitBase]:
@@ -139,10 +173,21 @@ def _preprocessing(stored: dict[str, Any], given: Any, path: Path) -> dict[str, 
     """The checkpoint's preprocessing, with the values of the flags where they are given.
 
     Raises:
-        ConfigError: A value stands neither in the checkpoint nor in the flags.
+        ConfigError: A value stands neither in the checkpoint nor in the flags, or a flag has a wrong one.
     """
+    from vision_suite.datasets.pictures.preprocessing import picture_settings
+    from vision_suite.datasets.saved import SavedPreprocessing
+
     flags = {name: getattr(given, name) for name in ("mean", "std", "resize", "interpolation")}
-    whole = {"colour": "RGB", "scale": 1 / 255, **stored, **{name: value for name, value in flags.items() if value}}
+    typed = {name: value for name, value in flags.items() if value is not None}
+    for name, value in typed.items():
+        try:
+            picture_settings(SavedPreprocessing({name: value}))
+        except CheckpointError as error:
+            words = value if isinstance(value, list) else [value]
+            allowed = "finite numbers, those of --std above 0" if name in ("mean", "std") else "pixels above 0"
+            raise ConfigError(f"--{name} {' '.join(map(str, words))}: must be {allowed}") from error
+    whole = {"colour": "RGB", "scale": 1 / 255, **stored, **typed}
     missing = [f"--{name}" for name in flags if name not in whole]
     if missing:
         raise ConfigError(f"{path} does not hold the preprocessing of its pictures: give {', '.join(missing)}")

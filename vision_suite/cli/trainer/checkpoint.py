@@ -25,18 +25,37 @@ class Saved:
         path: Checkpoint file.
         class_path: Class of the Lightning module, None when the module was built outside the command line.
         settings: Arguments of its constructor, as plain containers.
-        preprocessing: Arguments of the datamodule's constructor that give the preprocessing of the training run.
         contents: Everything in the file.
     """
 
     path: Path
     class_path: str | None
     settings: dict[str, Any]
-    preprocessing: dict[str, Any]
     contents: dict[str, Any]
 
+    @property
+    def stored_preprocessing(self) -> dict[str, Any]:
+        """Preprocessing of the training run as its datamodule describes it; empty in files that do not tell it."""
+        state = data_state(self.contents)
+        return {} if state is None else state["preprocessing"]
 
-def saved(path: Path, model: str, data: str) -> Saved:
+    def preprocessing(self, data: str) -> dict[str, Any]:
+        """Arguments of a datamodule's constructor that give the preprocessing of the training run.
+
+        Args:
+            data: Class of the datamodule.
+
+        Raises:
+            CheckpointError: The file holds another preprocessing than this class can do, or a malformed one.
+        """
+        datamodule = find_class(data, BaseData)  # type: ignore[type-abstract]
+        try:
+            return {} if datamodule is None else datamodule.evaluation_settings(self.stored_preprocessing)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.path}: {error}") from error
+
+
+def saved(path: Path, model: str) -> Saved:
     """Read the settings in a checkpoint file, under their present names.
 
     See `vision_suite.checkpoints.files.read` for errors.
@@ -44,17 +63,13 @@ def saved(path: Path, model: str, data: str) -> Saved:
     Args:
         path: The checkpoint.
         model: Class of the model, for checkpoints that name none.
-        data: Class of the datamodule.
     """
     contents = read(path)
     settings = dict(contents.get("hyper_parameters") or {})
     settings.pop("_instantiator", None)
     class_path = settings.pop("_class_path", None)
     settings = with_new_names(table_name(class_path or model) or "", settings)
-    state, datamodule = data_state(contents), find_class(data, BaseData)  # type: ignore[type-abstract]
-    stored = {} if state is None else state["preprocessing"]
-    preprocessing = {} if datamodule is None else datamodule.evaluation_settings(stored)
-    return Saved(path, class_path, settings, preprocessing, contents)
+    return Saved(path, class_path, settings, contents)
 
 
 def readable(run: Run, notes: list[str]) -> Path:

@@ -33,8 +33,10 @@ def check(section: Namespace, command: str, given: Mapping[str, str]) -> None:
         given: Flag or file that gives each setting.
 
     Raises:
-        ConfigError: Another command than ``fit``, or a checkpoint to resume from beside it.
+        ConfigError: Another command than ``fit``, a checkpoint to resume from beside it, or no file.
     """
+    if section.get(KEY) is not None and not section[KEY].strip() and command == "fit":
+        raise ConfigError(f"{KEY} is empty (given in {given.get(KEY, FLAG)}): name a file of weights, or leave it out")
     if given.get(KEY) != FLAG or section.get(KEY) is None:
         return
     if command != "fit":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from vision_suite import __version__
 from vision_suite.cli.trainer.checkpoint import Saved
 from vision_suite.cli.trainer.classes import present_path
 from vision_suite.cli.trainer.vocabulary import class_settings, find_class
-from vision_suite.errors import CheckpointError
+from vision_suite.datasets.facts import same
+from vision_suite.errors import CheckpointError, ConfigError
 from vision_suite.lit_modules.base import LitBase
 
 
@@ -39,6 +41,28 @@ def check_fits(saved: Saved, class_path: str) -> None:
         raise CheckpointError(
             f"{saved.path} holds the setting '{unknown[0]}', which {class_path} of vision-suite {__version__} does "
             "not have: use the version named in the run.json of its run"
+        )
+
+
+def refuse_other_fact(name: str, value: object, saved: Saved, given: Mapping[str, str]) -> None:
+    """Refuse a setting of the data that the trained network was built for with another value.
+
+    Args:
+        name: Name of the setting, which is a fact that the model takes.
+        value: Its value.
+        saved: Model section of the checkpoint.
+        given: Flag or file that gives each setting.
+
+    Raises:
+        ConfigError: The network has another one.
+    """
+    built = saved.settings.get(name, value)
+    if not same(built, value):
+        source = given.get(f"data.{name}")
+        where = "" if source is None else f" (given in {source})"
+        raise ConfigError(
+            f"data.{name}={value}{where}, but the network of {saved.path} was trained with {name}={built}: "
+            f"use --data.{name}={built}"
         )
 
 
@@ -72,37 +96,63 @@ def inline(config: dict[str, Any], path: Path) -> str:
         raise CheckpointError(f"{path} holds a setting that is not a plain value ({error}): save it again") from error
 
 
-def differences(saved: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def differences(
+    saved: Mapping[str, Mapping[str, Any]],
+    before: Mapping[str, Mapping[str, Any]],
+    after: Mapping[str, Mapping[str, Any]],
+    given: Collection[str],
+) -> list[str]:
     """One phrase for every setting in which checkpoint, configuration and flags do not agree.
 
+    Records are compared setting by setting, or as a whole where one side has none.
+
     Args:
-        saved: Settings of the checkpoint by dotted name.
-        before: Settings of files and flags alone.
+        saved: Settings of the checkpoint by section.
+        before: Settings of files and flags alone, in the same form.
         after: Settings that the command uses.
+        given: Dotted keys that the user's files and flags give. Of the data, the others are not compared with the
+            checkpoint: the data set decides them.
     """
-    phrases = []
-    for key, value in after.items():
-        name = key.partition(".")[2]
-        if key in saved and not same(saved[key], value):
-            phrases.append(f"{name}={value} from your flag, {saved[key]} in the checkpoint")
-        elif key in saved and key.startswith("data.") and before.get(key) is None:
-            continue  # unset: the data set decides
-        elif key in saved and not same(before.get(key), value):
-            phrases.append(f"{name}={value} from the checkpoint, {before.get(key)} in the configuration")
-    return phrases
+    keys = [(section, name) for section, settings in saved.items() for name in settings if name in after[section]]
+    return [
+        phrase
+        for section, name in keys
+        for phrase in _unlike(
+            f"{section}.{name}", saved[section][name], before[section].get(name), after[section][name], given
+        )
+    ]
 
 
-def same(first: object, second: object) -> bool:
-    """True for equal values; a tuple equals a list, as files hold one for the other."""
-    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
-        return len(first) == len(second) and all(same(a, b) for a, b in zip(first, second, strict=True))
-    return first == second or (first != first and second != second)
+def _unlike(key: str, saved: Any, before: Any, after: Any, given: Collection[str]) -> Iterator[str]:
+    """Phrases for a record or one setting.
+
+    Args:
+        key: Dotted name, which begins with that of the section.
+        saved: Value of the checkpoint.
+        before: Value of files and flags alone.
+        after: Value that the command uses.
+        given: Dotted keys that the user's files and flags give.
+    """
+    name = key.partition(".")[2]
+    before, after = (asdict(each) if is_dataclass(each) and not isinstance(each, type) else each
+                     for each in (before, after))  # fmt: skip
+    if isinstance(saved, Mapping) and isinstance(after, Mapping) and saved and saved.keys() <= after.keys():
+        inner = before if isinstance(before, Mapping) else None
+        for each in saved:
+            # A record that the configuration lacks is told as a whole.
+            other = after[each] if inner is None else inner.get(each)
+            yield from _unlike(key if each == "init_args" else f"{key}.{each}", saved[each], other, after[each], given)
+        if inner is not None:
+            return
+    elif not same(saved, after):
+        yield f"{name}={_shown(after)} from your flag, {_shown(saved)} in the checkpoint"
+        return
+    if not same(before, after) and (key in given or not key.startswith("data.")):
+        yield f"{name}={_shown(after)} from the checkpoint, {_shown(before)} in the configuration"
 
 
-def flat(section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of a section by dotted name, without the words that only spell a class."""
-    leaves: dict[str, Any] = {}
-    for name, value in settings.items():
-        key = section if name == "init_args" else f"{section}.{name}"
-        leaves |= flat(key, value) if isinstance(value, Mapping) and value else {key: value}
-    return leaves
+def _shown(value: Any) -> Any:
+    """A value as files hold it: lists for tuples."""
+    if isinstance(value, Mapping):
+        return {name: _shown(each) for name, each in value.items()}
+    return [_shown(each) for each in value] if isinstance(value, list | tuple) else value

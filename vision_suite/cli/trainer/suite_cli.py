@@ -38,12 +38,14 @@ from vision_suite.cli.trainer.messages import explain
 from vision_suite.cli.trainer.old_names import renamed_arguments
 from vision_suite.cli.trainer.processes import with_own_parts
 from vision_suite.cli.trainer.progress import NothingLeft, nothing_left
-from vision_suite.cli.trainer.restore import check_fits, differences, flat, inline
+from vision_suite.cli.trainer.restore import check_fits, differences, inline, refuse_other_fact
 from vision_suite.cli.trainer.resume import RUNS, Start
 from vision_suite.cli.trainer.runs import CSV_LOGGER, place_loggers, run_folder
 from vision_suite.cli.trainer.vocabulary import ParserNames
 from vision_suite.datasets.base import BaseData
-from vision_suite.errors import ConfigError, SuiteError
+from vision_suite.datasets.facts import same
+from vision_suite.datasets.saved import other_preprocessing
+from vision_suite.errors import CheckpointError, ConfigError, SuiteError
 from vision_suite.faults import is_foreseen, write_log
 from vision_suite.lit_modules.base import LitBase
 from vision_suite.runs.folders import occupy, release
@@ -72,6 +74,7 @@ class SuiteCLI(LightningCLI):
         self.own_callbacks = list(callbacks)
         self.saved: Saved | None = None
         self.told: list[str] = []
+        self.flagged: set[str] = set()  # settings of the data in which a flag beats the checkpoint
         self.folder: Path | None = None
         self.lock: BinaryIO | None = None
         set_loader(PARSER_MODE, read_config, (yaml.YAMLError,))
@@ -162,28 +165,30 @@ class SuiteCLI(LightningCLI):
             return
         class_path, data_path = self.section.model.class_path, self.section.data.class_path
         before = self._comparable()
-        self.saved = found = saved(Path(word), class_path, data_path)
+        self.saved = found = saved(Path(word), class_path)
         if self.config.subcommand == "fit":
             check_resumable(found.contents, found.path)
         check_fits(found, class_path)
         model = {name: value for name, value in found.settings.items() if name not in self.links.names}
-        config = {
-            "model": {"class_path": class_path, "init_args": model},
-            "data": {"class_path": data_path, "init_args": found.preprocessing},
-        }
+        stored = {"model": model, "data": found.preprocessing(data_path)}
+        config = {name: {"class_path": self.section[name].class_path, "init_args": stored[name]} for name in stored}
         self.argv = arguments.insert_config(self.argv, inline(config, found.path))
-        self.parse_arguments(self.parser, self.argv)
-        stored = {**flat("model", model), **flat("data", found.preprocessing)}
-        self.told = differences(stored, before, self._comparable())
+        try:
+            self.parse_arguments(self.parser, self.argv)
+        except ConfigError as error:  # the options alone were right
+            reason = str(error).removeprefix("--")
+            raise CheckpointError(f"{found.path} holds a setting of a wrong type: {reason}") from error
+        after = self._comparable()
+        self.told = differences(stored, before, after, self.given)
+        self.flagged = {name for name, value in stored["data"].items() if not same(value, after["data"].get(name))}
         if self.config.subcommand == "fit":
             flags = [key for key, source in self.given.items() if source.startswith("--")]
             nothing_left(found, self.section.trainer, self.start.continued, flags)
 
-    def _comparable(self) -> dict[str, Any]:
-        """The settings of model and data by dotted name, without those that the data decide."""
-        sections = {name: self.section[name].init_args.as_dict() for name in ("model", "data")}
-        settings = {**flat("model", sections["model"]), **flat("data", sections["data"])}
-        return {name: value for name, value in settings.items() if name.split(".")[1] not in self.links.names}
+    def _comparable(self) -> dict[str, dict[str, Any]]:
+        """The settings of model and data, without those of the model that the data decide."""
+        model, data = (self.section[name].init_args.as_dict() for name in ("model", "data"))
+        return {"model": {name: model[name] for name in model if name not in self.links.names}, "data": data}
 
     @property
     def section(self) -> Namespace:
@@ -231,6 +236,7 @@ class SuiteCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """Give the run its folder; print what the checkpoint decided, or that there is none where one is expected."""
         self.datamodule.adopts = False  # its settings are the checkpoint's already
+        self.datamodule.warn = warn
         if self.folder is not None:
             assign_run_dir(self.trainer, self.folder)
         for note in self.start.notes:
@@ -238,6 +244,8 @@ class SuiteCLI(LightningCLI):
         if self.subcommand != "fit" and not self.section.get("ckpt_path"):
             warn(f"no --ckpt_path: {self.subcommand} runs with an untrained model")
         if self.saved is not None:
+            known = {*self.flagged, *self.links.names}
+            self.told += other_preprocessing(self.datamodule, self.saved.stored_preprocessing, known)
             note = "; ".join(self.told) or "no setting differs from the configuration"
             say(f"from checkpoint {self.saved.path}: {note}")
 
@@ -279,8 +287,10 @@ class SuiteCLI(LightningCLI):
         """The function that computes a linked setting from the datamodule's fact."""
 
         def value_for(from_data: Value) -> Value:
+            if self.saved is not None and name in self.section.data.init_args:
+                refuse_other_fact(name, from_data, self.saved, self.given)
             value = self.links.value(name, from_data, self.saved, training=self.config.subcommand == "fit")
-            if value != from_data:
+            if value != from_data and from_data not in (None, 0):  # else the data do not tell it
                 self.told.append(f"{name}={value}, the data have {from_data}")
             return value
 
@@ -288,8 +298,11 @@ class SuiteCLI(LightningCLI):
 
 
 def read_config(text: str) -> Any:
-    """Text read as YAML, with class paths of earlier versions replaced by present ones."""
-    return with_present_paths(get_loader("yaml")(text))
+    """Text read as YAML, with class paths of earlier versions replaced by present ones.
+
+    jsonargparse hands the null of a flag that reaches into a record, as in ``--model.optim.name=null``, on as "None".
+    """
+    return None if text == "None" else with_present_paths(get_loader("yaml")(text))
 
 
 def identity(start: Start, typed: Sequence[str]) -> dict[str, Any]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterator
-from typing import TypeVar
+from argparse import ArgumentError
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers import Logger
 
 from vision_suite.cli.trainer import classes
+from vision_suite.cli.trainer.messages import explain
 from vision_suite.datasets.base import BaseData
+from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.base import LitBase
 
 BASES: dict[str, type] = {
@@ -84,6 +87,25 @@ def class_settings(owner: type) -> list[str]:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(owner, "it", fail_untyped=False)
     return [key.removeprefix("it.") for key in flat_keys(parser.get_defaults(skip_validation=True))]
+
+
+def check_types(owner: type, settings: Mapping[str, Any]) -> None:
+    """Refuse settings of wrong types.
+
+    Args:
+        owner: Class that takes them.
+        settings: Arguments of its constructor in plain containers; those that it does not have are passed over.
+
+    Raises:
+        ConfigError: One line names the setting, its value and what it must be.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(owner, "model", fail_untyped=False)
+    known = {key.split(".")[0] for key in class_settings(owner)}
+    try:
+        parser.parse_object({"model": {name: value for name, value in settings.items() if name in known}})
+    except ArgumentError as error:
+        raise ConfigError(explain(str(error), ParserNames(parser)).removeprefix("--")) from error
 
 
 def flat_keys(section: Namespace) -> list[str]:
