@@ -20,7 +20,7 @@ TWO = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2"]
 
 
 def long(*case):
-    """A case of its kind beside the quick one, run by ``make endurance``."""
+    """A case of its kind beside the quick one, run by ``make test-long``."""
     return pytest.param(*case, marks=pytest.mark.long)
 
 
