@@ -167,6 +167,7 @@ def test_given_pictures_by_the_command_line(trained, tmp_path):
         trained, tmp_path / "out", f"--data.predict_inputs={tmp_path / 'in'}", "--data.target=cup",
         f"--data.boxes={tmp_path / 'boxes.json'}", "--data.on_bad_image=skip",
         "-c", "{data: {init_args: {crop_size: [50, 50]}}}",  # of a file: the checkpoint's wins
+        "--model.samples=3",  # a flag before -c loses to the checkpoint
     )  # fmt: skip
     assert code == 0
     entries = json.loads((folder / "scanpaths.json").read_text())["scanpaths"]
