@@ -10,11 +10,16 @@ import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonargparse import Namespace
 from pytorch_lightning.demos.boring_classes import BoringModel
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 
-from vision_suite.callbacks.run_dir import run_dir
-from vision_suite.callbacks.run_record import flattened, git_state, hardware, package_versions
+from vision_suite.callbacks.report.writer import ReportWriter
+from vision_suite.callbacks.run_dir import assign_run_dir, run_dir
+from vision_suite.callbacks.run_record import RunRecord, flattened, git_state, hardware, package_versions
+from vision_suite.errors import ConfigError, TrainingError
+from vision_suite.faults import has_ended_run
+from vision_suite.runs.record import RunFile
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
 
@@ -147,3 +152,37 @@ def test_flattened_drops_the_words_that_spell_a_class():
         "model": {"class_path": "m.A", "init_args": {"lr": 1, "part": {"class_path": "m.B", "init_args": {"x": 2}}}}
     }
     assert flattened(tree) == {"model": "m.A", "model.lr": 1, "model.part": "m.B", "model.part.x": 2}
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), FileNotFoundError(2, "gone", "a"), ConfigError("x")])
+def test_a_process_without_a_record_leaves_its_log_in_the_folder(tmp_path, error):
+    trainer = pl.Trainer(default_root_dir=tmp_path, logger=False, enable_checkpointing=False, **QUIET)
+    assign_run_dir(trainer, tmp_path)
+    RunRecord(None, Namespace()).on_exception(trainer, BoringModel(), error)
+    assert (tmp_path / "error.log").exists() != isinstance(error, ConfigError)
+    assert has_ended_run(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "notes"), [(TrainingError("x"), [""]), (ConfigError("x"), ["epoch 0, step 0, no checkpoint yet"])]
+)
+def test_where_a_run_stood_is_said_once(tmp_path, error, notes):
+    trainer = pl.Trainer(default_root_dir=tmp_path, logger=False, enable_checkpointing=False, **QUIET)
+    record = RunRecord(None, Namespace())
+    record.file = RunFile(tmp_path, {"command": "fit", "status": "running"}, "")
+    record.on_exception(trainer, BoringModel(), error)
+    assert error.__notes__ == notes
+    assert record.file.record["status"] == "failed"
+
+
+def test_curves_that_cannot_be_drawn_do_not_hide_the_error(tmp_path, monkeypatch):
+    writer = ReportWriter()
+    writer._training = True
+
+    def fail(*_):
+        raise TypeError("a fault while drawing")
+
+    monkeypatch.setattr(writer, "_draw_training", fail)
+    trainer = pl.Trainer(default_root_dir=tmp_path, logger=False, enable_checkpointing=False, **QUIET)
+    with pytest.warns(UserWarning, match="training.png is not drawn"):
+        writer.on_exception(trainer, BoringModel(), KeyError("x"))

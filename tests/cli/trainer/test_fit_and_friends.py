@@ -278,3 +278,5 @@ def test_detected_anomalies_are_one_line(toy, capsys):
     line = fails(capsys, "fit", "-c", toy, *flags)
     assert "backward pass: Function '" in line
     assert "returned nan values" in line
+    assert "lower the rate (--model.optim.lr); train/loss_ce is nan" in line
+    assert not list(FIRST_RUN.glob("error*.log"))
