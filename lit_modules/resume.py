@@ -45,7 +45,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class Position:
-    """How far the run of a checkpoint came.
+    """Position of the run in a checkpoint.
 
     Attributes:
         step: Optimiser steps done.
