@@ -130,9 +130,7 @@ def test_a_checkpoint_of_before_is_read_with_new_names(checkpoint):
     loaded = LitDCAL.load_from_checkpoint(checkpoint)
     assert loaded.hparams["glca"]["ratio"] == 0.1
     assert not set(loaded.hparams) & set(TABLE) - {"glca", "pwca"}
-    settings = saved(
-        checkpoint, "vision_suite.lit_modules.dcal.LitDCAL", "vision_suite.datasets.fgvc.data.FGVCData"
-    ).settings
+    settings = saved(checkpoint, "vision_suite.lit_modules.dcal.LitDCAL").settings
     network, metadata = load_network(checkpoint)
     for found in (settings, metadata["settings"]):
         assert found["glca"]["ratio"] == 0.1
