@@ -121,6 +121,15 @@ def test_flags_beat_the_checkpoint_and_the_checkpoint_beats_files(toy, capsys):
     assert (config["rate"], config["optim"]["lr"], config["width"]) == (0.5, 0.07, 6)
 
 
+def test_preprocessing_comes_from_the_checkpoint_and_is_told(toy, capsys):
+    assert main(["fit", "-c", toy, "--data.mean=[0.1,0.2,0.3]"]) == 0
+    capsys.readouterr()
+    assert main(["test", "-c", toy, "--ckpt_path=last"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("from checkpoint ")]
+    assert line.endswith(": mean=[0.1, 0.2, 0.3] from the checkpoint, [0.5, 0.5, 0.5] by default")
+    assert yaml.safe_load(Path("runs/toy/version_1/config.yaml").read_text())["data"]["init_args"]["mean"][0] == 0.1
+
+
 def test_a_model_keeps_its_classes_on_another_data_set(toy, capsys):
     write_market(Path("other"), train_ids=7, test_ids=3)
     assert main(["fit", "-c", toy]) == 0

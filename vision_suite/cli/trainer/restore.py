@@ -110,8 +110,8 @@ def differences(
         saved: Settings of the checkpoint by section.
         before: Settings of files and flags alone, in the same form.
         after: Settings that the command uses.
-        given: Dotted keys that the user's files and flags give. Of the data, the others are not compared with the
-            checkpoint: the data set decides them.
+        given: Dotted keys that the user's files and flags give. Settings of the data that are unset, and those of a
+            record of which only others are given, are not compared: the data set decides them.
     """
     keys = [(section, name) for section, settings in saved.items() for name in settings if name in after[section]]
     return [
@@ -147,8 +147,12 @@ def _unlike(key: str, saved: Any, before: Any, after: Any, given: Collection[str
     elif not same(saved, after):
         yield f"{name}={_shown(after)} from your flag, {_shown(saved)} in the checkpoint"
         return
-    if not same(before, after) and (key in given or not key.startswith("data.")):
+    if same(before, after):
+        return
+    if key in given or not key.startswith("data."):
         yield f"{name}={_shown(after)} from the checkpoint, {_shown(before)} in the configuration"
+    elif "." not in name and before is not None:
+        yield f"{name}={_shown(after)} from the checkpoint, {_shown(before)} by default"
 
 
 def _shown(value: Any) -> Any:
