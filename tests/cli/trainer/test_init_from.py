@@ -131,6 +131,7 @@ def test_the_option_is_documented_where_it_works(toy, capsys):
         assert ("--init_from" in capsys.readouterr().out) is shown
 
 
+@pytest.mark.long
 @pytest.mark.dist
 def test_two_processes_start_from_the_same_weights(toy):
     environment = {**os.environ, "PYTHONPATH": str(SUPPORT), "OMP_NUM_THREADS": "1"}
