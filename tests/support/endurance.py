@@ -40,7 +40,7 @@ METHODS = {
         },
     },
     "csa": {
-        "trainer": {**TRAINER, "max_epochs": 40},
+        "trainer": {**TRAINER, "max_epochs": 12},
         "model": {"class_path": "LitCSA", "init_args": {"tiou": [0.3, 0.5, 0.7]}},
         "data": {
             "class_path": "TADData",
