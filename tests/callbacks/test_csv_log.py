@@ -129,12 +129,12 @@ def test_a_new_column_replaces_the_file_in_one_step(tmp_path, monkeypatch):
     path = Path(log.log_dir, "metrics.csv")
     good = path.read_bytes()
 
-    def killed(self, target):
+    def killed(source, target):
         raise KeyboardInterrupt
 
     log.log_metrics({"b": 1.0}, 1)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", killed)
+        patch.setattr(os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             log.save()
     assert path.read_bytes() == good

@@ -8,23 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
+from command import write_toy
 from folders import SUPPORT
 from PIL import Image
-from synthetic import write_market
 from test_checkpoint_files import Evil
 
 from vision_suite.checkpoints.contents import FORMAT, MARK
 from vision_suite.cli import main
 
-TRAINER = {
-    "accelerator": "cpu",
-    "max_epochs": 2,
-    "limit_train_batches": 2,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "log_every_n_steps": 1,
-}
 MAIN = ("fit", "test", "export", "features")
 EVERY = ("fit", "validate", "test", "predict", "export", "features")
 
@@ -158,14 +149,7 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("odd")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        write_market(root / "market", train_ids=4, test_ids=2)
-        data = {"root": "market", "image_size": [32, 16], "batch_size": 4, "num_instances": 2, "cache": "memory"}
-        config = {
-            "trainer": TRAINER,
-            "model": {"class_path": "toy_method.LitToy", "init_args": {"width": 6}},
-            "data": {"class_path": "ReIDData", "init_args": {"num_workers": 0, **data}},
-        }
-        (root / "toy.yaml").write_text(yaml.safe_dump(config))
+        write_toy(root, train_ids=4, max_epochs=2)
         assert main(["fit", "-c", "toy.yaml"]) == 0
         (last,) = root.glob("runs/**/last.ckpt")
         last.rename(root / "good.ckpt")

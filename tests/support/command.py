@@ -13,7 +13,6 @@ from synthetic import write_market
 MAX_EPOCHS = 400  # far more than any test needs, and a minute of work at the most
 TRAINER = {
     "accelerator": "cpu",
-    "max_epochs": MAX_EPOCHS,
     "enable_progress_bar": False,
     "enable_model_summary": False,
     "log_every_n_steps": 1,
@@ -21,12 +20,12 @@ TRAINER = {
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)
 
 
-def write_toy(folder, **data):
-    """Generated pictures and ``toy.yaml``, which trains until it is stopped."""
-    write_market(folder / "market", train_ids=8, test_ids=2)
+def write_toy(folder, train_ids=8, max_epochs=MAX_EPOCHS, **data):
+    """Generated pictures and ``toy.yaml``, which trains until it is stopped, or for some epochs."""
+    write_market(folder / "market", train_ids=train_ids, test_ids=2)
     given = {"root": "market", "image_size": [32, 16], "batch_size": 4, "num_instances": 2, "cache": "memory"}
     config = {
-        "trainer": TRAINER,
+        "trainer": {**TRAINER, "max_epochs": max_epochs},
         "model": {"class_path": "toy_method.LitToy", "init_args": {"width": 6}},
         "data": {
             "class_path": "vision_suite.datasets.reid.data.ReIDData",

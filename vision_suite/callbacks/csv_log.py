@@ -19,6 +19,8 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 
+from vision_suite.drafts import write_all, write_whole
+
 Row = dict[str, Any]
 
 
@@ -76,12 +78,7 @@ class RowWriter(ExperimentWriter):
             with self.path.open("rb") as file:
                 old = csv.DictReader(io.StringIO(file.read(self._size).decode(), newline=""))
         contents = _text(self.metrics_keys, [*old, *self.metrics], header=True)
-        draft = self.path.with_name(f".{self.path.name}.draft")
-        with draft.open("wb") as file:
-            file.write(contents)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.path)
+        write_whole(self.path, contents)
         self._size, self._columns = len(contents), [*self.metrics_keys]
 
     def _append(self, size: int) -> None:
@@ -90,9 +87,7 @@ class RowWriter(ExperimentWriter):
         with self.path.open("r+b", buffering=0) as file:
             end = file.seek(min(size, file.seek(0, os.SEEK_END)))
             file.truncate()
-            view = memoryview(contents)
-            while view:
-                view = view[file.write(view) :]
+            write_all(file, memoryview(contents))
         self._size = end + len(contents)
 
 

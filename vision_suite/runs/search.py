@@ -21,7 +21,7 @@ class Experiment:
 
     Attributes:
         name: Name of the packaged configuration, or full path of the configuration file.
-        digest: SHA-256 of everything that the configuration files hold.
+        digest: SHA-256 of the configuration file and of the parts that it names.
         folder: Folder of its runs below the root folder: the packaged name, or the name of the file.
     """
 

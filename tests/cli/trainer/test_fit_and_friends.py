@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from folders import SUPPORT
+from command import finish, start
 from one_line import fails
 from synthetic import write_market
 
@@ -244,14 +244,9 @@ def test_debug_shows_the_traceback(toy, monkeypatch):
 @pytest.mark.dist
 def test_two_processes_share_one_run_folder(toy):
     """Through the real program: each process parses the command line, and loggers number runs on their own."""
-    import os
-    import subprocess
-    import sys
-
-    environment = {**os.environ, "PYTHONPATH": str(SUPPORT), "OMP_NUM_THREADS": "1"}
     two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2", "--trainer.max_epochs=2"]
-    command = [sys.executable, "-m", "vision_suite", "fit", "-c", toy, *two]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    command = ["fit", "-c", toy, *two]
+    done = finish(start(Path.cwd(), *command))
     assert done.returncode == 0, done.stderr
     assert [path.name for path in Path("runs/toy").iterdir()] == ["version_0"]
     record = json.loads((FIRST_RUN / "run.json").read_text())
@@ -259,7 +254,7 @@ def test_two_processes_share_one_run_folder(toy):
     assert sorted(path.name for path in FIRST_RUN.glob("*.json")) == ["run.json"]
     assert (FIRST_RUN / "checkpoints/last.ckpt").is_file()
     command += ["--ckpt_path=last", "--trainer.max_epochs=3"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = finish(start(Path.cwd(), *command))
     assert done.returncode == 0, done.stderr
     assert [path.name for path in Path("runs/toy").iterdir()] == ["version_0"]
     assert done.stdout.count("from checkpoint") == 1

@@ -4,7 +4,6 @@ import shutil
 import subprocess
 
 import pytest
-from command import write_toy
 from test_signals import words
 
 from vision_suite.cli import main
@@ -27,13 +26,8 @@ def disk(tmp_path):
 
 
 @pytest.fixture
-def toy(tmp_path, monkeypatch):
-    import toy_method  # noqa: F401
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("VISION_SUITE_DATA", str(tmp_path / "cache"))
-    write_toy(tmp_path)
-    return tmp_path
+def toy(endless):
+    return endless
 
 
 def fill(folder):

@@ -1,14 +1,11 @@
 """``fit --init_from``: a run starts from weights; its configuration fits every command; resuming leaves them alone."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from folders import SUPPORT
+from command import finish, start
 from synthetic import write_market
 
 from vision_suite.cli import main
@@ -134,9 +131,7 @@ def test_the_option_is_documented_where_it_works(toy, capsys):
 @pytest.mark.long
 @pytest.mark.dist
 def test_two_processes_start_from_the_same_weights(toy):
-    environment = {**os.environ, "PYTHONPATH": str(SUPPORT), "OMP_NUM_THREADS": "1"}
     two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2", "--init_from=start.pth"]
-    command = [sys.executable, "-m", "vision_suite", "fit", "-c", toy, *two]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = finish(start(Path.cwd(), "fit", "-c", toy, *two))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("init_from start.pth") == 1

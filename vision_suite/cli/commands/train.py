@@ -12,12 +12,13 @@ from vision_suite.callbacks.predict.base import AutoWriter
 from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.cli.trainer import arguments
 from vision_suite.cli.trainer.classes import check_modules, import_everything, import_named
+from vision_suite.cli.trainer.lines import say, warn
 from vision_suite.cli.trainer.plugins import import_plugins
 from vision_suite.cli.trainer.processes import join
 from vision_suite.cli.trainer.progress import NothingLeft
 from vision_suite.cli.trainer.resume import prepare
 from vision_suite.cli.trainer.slurm import requeue
-from vision_suite.cli.trainer.suite_cli import SuiteCLI, say, warn
+from vision_suite.cli.trainer.suite_cli import SuiteCLI
 from vision_suite.cli.trainer.vocabulary import BASES
 from vision_suite.errors import Stopped
 from vision_suite.faults import of_library

@@ -46,6 +46,25 @@ class Start:
     continued: Run | None = None
     notes: tuple[str, ...] = ()
 
+    def identity(self, typed: Sequence[str]) -> dict[str, Any]:
+        """Entries of a run's record that are known before it starts; those of a continued run's progress are kept.
+
+        Args:
+            typed: Command and options as typed.
+        """
+        before = {} if self.continued is None else self.continued.record
+        progress = (
+            ("epoch", "step", "checkpoint", "best") if "command_line" in before else ()
+        )  # not of earlier versions
+        return {
+            **{name: before.get(name) for name in progress},
+            "command_line": ["vision-suite", *typed],
+            "experiment": self.experiment.name or None,
+            "experiment_digest": self.experiment.digest,
+            "experiment_folder": self.experiment.folder,
+            "configurations": list(self.configurations),
+        }
+
 
 @dataclass(frozen=True)
 class _Source:

@@ -7,7 +7,6 @@ checkpoint, flags. The private parts of Lightning that are replaced here stand i
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +18,6 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
-from pytorch_lightning.utilities import rank_zero_only
 
 from vision_suite import __version__
 from vision_suite.callbacks.csv_log import kept
@@ -33,6 +31,7 @@ from vision_suite.cli import TRAINER_COMMANDS
 from vision_suite.cli.trainer import arguments, init_from
 from vision_suite.cli.trainer.checkpoint import Saved, saved
 from vision_suite.cli.trainer.classes import with_present_paths
+from vision_suite.cli.trainer.lines import say, warn
 from vision_suite.cli.trainer.links import Links, OwnLinks
 from vision_suite.cli.trainer.messages import explain
 from vision_suite.cli.trainer.old_names import renamed_arguments
@@ -90,7 +89,7 @@ class SuiteCLI(LightningCLI):
                 save_config_callback=RunRecord,
                 save_config_kwargs={
                     "save_to_log_dir": False,
-                    "identity": identity(start, typed),
+                    "identity": start.identity(typed),
                     "continues": start.continued is not None,
                 },
                 trainer_defaults={
@@ -303,31 +302,3 @@ def read_config(text: str) -> Any:
     jsonargparse hands the null of a flag that reaches into a record, as in ``--model.optim.name=null``, on as "None".
     """
     return None if text == "None" else with_present_paths(get_loader("yaml")(text))
-
-
-def identity(start: Start, typed: Sequence[str]) -> dict[str, Any]:
-    """Entries of a run's record that the command line alone knows."""
-    before = {} if start.continued is None else start.continued.record
-    kept = (
-        {name: before.get(name) for name in ("epoch", "step", "checkpoint", "best")} if "command_line" in before else {}
-    )
-    return {
-        **kept,
-        "command_line": ["vision-suite", *typed],
-        "experiment": start.experiment.name or None,
-        "experiment_digest": start.experiment.digest,
-        "experiment_folder": start.experiment.folder,
-        "configurations": list(start.configurations),
-    }
-
-
-@rank_zero_only
-def say(line: str) -> None:
-    """Print a line, once in a group of processes."""
-    print(line, flush=True)
-
-
-@rank_zero_only
-def warn(line: str) -> None:
-    """Print a warning on stderr, once in a group of processes."""
-    print(f"vision-suite: warning: {line}", file=sys.stderr)
