@@ -20,7 +20,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from vision_suite.errors import ConfigError, DataError
+from vision_suite.errors import CheckpointError, ConfigError, DataError
 from vision_suite.lit_modules.loading import with_renamed_settings
 from vision_suite.lit_modules.resume import Position, Resumed, check_batches, check_start_only, lengths, saved_plan
 from vision_suite.optim import OptimConfig, build_optimizer, peak_lr
@@ -83,6 +83,8 @@ class LitBase(pl.LightningModule):
             Another value than the checkpoint's is refused when a run is resumed.
         report: Report of the last evaluation, None before the first.
         initialised_from: File and counts of `start_from` in plain containers, None before it was called.
+        operating_point: Thresholds and the like that the last validation chose, in plain containers; stored in
+            checkpoints under ``operating_point``, empty before the first validation.
     """
 
     start_only: ClassVar[tuple[str, ...]] = ()
@@ -96,6 +98,8 @@ class LitBase(pl.LightningModule):
         self._resumed: Resumed | None = None
         self.report: Report | None = None
         self.initialised_from: dict[str, Any] | None = None
+        self.operating_point: dict[str, Any] = {}
+        self._warned: set[str] = set()
 
     def save_settings(self) -> None:
         """Record the constructor's arguments as hyper-parameters, in plain containers; call it in ``__init__``."""
@@ -196,20 +200,28 @@ class LitBase(pl.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the settings and the length of the schedule, with which a resumed run compares its own."""
+        """Store the operating point, and the settings and length of the schedule, which a resumed run compares."""
         if self._plan is not None:
             checkpoint["optim"] = self._plan.plain()
+        if self.operating_point:
+            checkpoint["operating_point"] = plain_containers(self.operating_point)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Compare the data with the checkpoint's, and the settings of a resumed run.
 
         Raises:
             ConfigError: A setting differs that cannot be applied to a run that has begun.
-            CheckpointError: The checkpoint's optimiser is of other parameters.
+            CheckpointError: The checkpoint's optimiser is of other parameters, or its operating point is damaged.
         """
         restore = None if self._trainer is None else getattr(self.data, "restore", None)  # maybe another package's data
         if restore is not None:
             restore(checkpoint)  # where Lightning finds no state of its class
+        point = checkpoint.get("operating_point", {})
+        if not isinstance(point, dict):
+            raise CheckpointError(
+                f"operating_point is {type(point).__name__}, not a mapping: write it again"
+            )
+        self.operating_point = dict(point)
         self._saved_plan = self._position = None
         if self._trainer is None or self._trainer.state.fn != TrainerFn.FITTING:
             return
@@ -250,6 +262,17 @@ class LitBase(pl.LightningModule):
         """Numbers of a report that are logged as ``<stage>/<name>``."""
         return report.metrics
 
+    def choose_operating_point(self, report: Report) -> dict[str, Any]:
+        """Thresholds and the like for predictions, chosen on a report of the validation split; none by default.
+
+        Args:
+            report: Report of the validation split.
+
+        Returns:
+            The operating point in plain containers.
+        """
+        return {}
+
     def reset_collected(self, stage: EvalStage) -> None:
         """Empty the metrics of a stage; a subclass that collects anything else empties that too."""
         for module in self.modules():
@@ -279,6 +302,12 @@ class LitBase(pl.LightningModule):
         if report is None:
             return
         self.report = report
+        for line in report.protocol.get("warnings", ()):
+            if line not in self._warned:  # every validation of a run finds the same
+                self._warned.add(line)
+                rank_zero_warn(line)
+        if stage == "val":
+            self.operating_point = plain_containers(self.choose_operating_point(report))
         metrics = {f"{stage}/{name}": value for name, value in self.logged_metrics(report).items()}
         # The metrics were gathered from all processes already, so every process logs the same value.
         self.log_dict(metrics, rank_zero_only=False)

@@ -22,7 +22,7 @@ class Report:
 
     Attributes:
         metrics: Scalars by name.
-        protocol: Everything needed to read the numbers.
+        protocol: Everything needed to read the numbers. ``warnings``, if there, has lines that are printed once.
     """
 
     metrics: dict[str, float]
