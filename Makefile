@@ -19,7 +19,7 @@ help:
 	@echo "make sanitize  the operators' tests under the address and undefined-behaviour sanitizers"
 	@echo "make emulate   the operators' tests on the CUDA kernels, run thread by thread on the CPU"
 	@echo "make cuda      compile the CUDA kernels and check what came out; needs nvcc, no GPU"
-	@echo "make install   .venv with everything, and the compiled operators where there is a compiler; the others call it"
+	@echo "make install   .venv with everything, and the compiled operators where there is a compiler (CUDA: and a driver)"
 	@echo "make clean     remove .venv and caches of tools"
 
 install: $(STAMP) $(OPERATORS)
@@ -47,11 +47,15 @@ $(OPERATORS): $(STAMP) $(shell find cuda_ext -name '*.cpp' -o -name '*.h' -o -na
 demo: install
 	$(BIN)/vision-suite demo $(if $(filter-out 0,$(FAST)),--fast)
 
+# As many processes as this one may use cores; a test file stays in one process, which makes its fixtures once.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile \
+	-n $$($(BIN)/python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
+
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 test-long: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -n 2
+	$(PYTEST) -m long
 
 lint: install
 	$(BIN)/ruff check .

@@ -37,6 +37,7 @@ CPU_FILES = (
 )
 CUDA_FILES = ("cuda/forward", "cuda/backward", "cuda/backward_keys", "cuda/rollout", "cuda/register")
 ARCHS = "8.0;9.0+PTX"
+DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
 WARNINGS = (
     "-Wall", "-Wno-unused-function", "-Wno-psabi", "-Wno-ignored-attributes",
     "-Wno-uninitialized", "-Wno-maybe-uninitialized",  # false alarms of g++ 12 in its AVX-512 headers
@@ -257,11 +258,19 @@ def build_in_place(destination: Path) -> list[Path]:
         if wanted == "cuda":
             made.append(build_cuda(tools, Path(folder), destination)[0])
         elif wanted == "auto" and tools.nvcc and cuda_fits(tools):
+            if not gpu_driver():
+                print("no GPU driver here: the CUDA kernels are left out (VISION_SUITE_BUILD=cuda compiles them)")
+                return made
             try:
                 made.append(build_cuda(tools, Path(folder), destination)[0])
             except BuildError as error:
                 print(f"the CUDA kernels were not built: {error}", file=sys.stderr)
     return made
+
+
+def gpu_driver() -> bool:
+    """Check for an NVIDIA driver: the kernel's own, or that of Windows below a Linux on it."""
+    return any(Path(path).exists() for path in DRIVERS) or shutil.which("nvidia-smi") is not None
 
 
 def cuda_fits(tools: Toolchain) -> bool:

@@ -71,6 +71,25 @@ def test_a_failing_compiler_leaves_nothing_behind(tmp_path):
     assert not list(target.iterdir())
 
 
+@pytest.mark.parametrize(("wanted", "driver", "compiled"), [("auto", False, 0), ("auto", True, 1), ("cuda", False, 1)])
+def test_cuda_kernels_are_compiled_where_a_driver_is(tmp_path, monkeypatch, capsys, wanted, driver, compiled):
+    builder = load("build")
+    tools = builder.Toolchain(tmp_path, "2.15.0", "13.2", "g++", "nvcc")
+    made = {"cpu": tmp_path / "_C.so", "cuda": tmp_path / "_C_cuda.so"}
+    monkeypatch.setenv("VISION_SUITE_BUILD", wanted)
+    monkeypatch.setattr(builder, "find_toolchain", lambda: tools)
+    monkeypatch.setattr(builder, "cuda_fits", lambda tools: True)
+    monkeypatch.setattr(builder, "build_cpu", lambda *_: made["cpu"])
+    monkeypatch.setattr(builder, "build_cuda", lambda *_: (made["cuda"], ""))
+    marker = tmp_path / "driver"
+    if driver:
+        marker.touch()
+    monkeypatch.setattr(builder, "DRIVERS", (str(marker),))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert builder.build_in_place(tmp_path) == [made["cpu"], made["cuda"]][: 1 + compiled]
+    assert ("VISION_SUITE_BUILD=cuda compiles them" in capsys.readouterr().out) is not bool(compiled)
+
+
 def test_cuda_asked_for_but_without_nvcc(tmp_path):
     builder = load("build")
     tools = builder.Toolchain(tmp_path, "2.15.0", "13.2", "g++", None)

@@ -78,12 +78,12 @@ def main(argv: Sequence[str]) -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     write_whole(options.output / "demo.json", json.dumps(table, indent=1) + "\n")
     _show(rows, seconds, options.fast)
-    pictures = [path for run_ in (tested, predicted) for path in sorted(run_dir(run_.trainer).rglob("*.png"))]
     _say("Pictures:")
-    for path in pictures[:20]:
-        _say(f"  {path}")
-    if len(pictures) > 20:
-        _say(f"  and {len(pictures) - 20} more in {pictures[-1].parent}")
+    for run_, name in ((tested, "test"), (predicted, "predict")):
+        for path in sorted((run_dir(run_.trainer) / name).glob("*.png")):
+            _say(f"  {path}")
+    maps = run_dir(predicted.trainer) / "predict" / "rollout"
+    _say(f"  {len(list(maps.glob('*.png')))} attention maps in {maps}")
     _say(f"Table: {options.output / 'demo.json'}   Checkpoint: {checkpoint}")
     return 0
 

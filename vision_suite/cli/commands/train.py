@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Sequence
 
 from vision_suite.callbacks.csv_log import LogKeeper
 from vision_suite.callbacks.finite_loss import FiniteLoss
 from vision_suite.callbacks.predict.base import AutoWriter
+from vision_suite.callbacks.progress import RunLines
 from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.cli.trainer import arguments
 from vision_suite.cli.trainer.classes import check_modules, import_everything, import_named
@@ -22,6 +24,25 @@ from vision_suite.cli.trainer.suite_cli import SuiteCLI
 from vision_suite.cli.trainer.vocabulary import BASES
 from vision_suite.errors import Stopped
 from vision_suite.faults import of_library
+
+# Parts of Lightning's notes.
+SMALL_TALK = (
+    "Tip:",
+    "Seed set to",
+    "GPU available: False",
+    "TPU available: False",
+    "to estimate number of stepping batches",
+    "Automatic Mixed Precision",
+    "Restoring states from the checkpoint",
+    "Loaded model weights from",
+    "`Trainer.fit` stopped:",
+)
+# Parts of warnings.
+NOISE = (
+    "isinstance(treespec, LeafSpec)",  # Lightning's own use of torch
+    "is smaller than the logging interval",  # every epoch is logged
+    "across ranks is zero",  # a training without validation
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -55,7 +76,7 @@ def run(argv: Sequence[str]) -> SuiteCLI:
     _warn_of_early_flags(resolved)
     _calm(argv[0])
     try:
-        return SuiteCLI(start, argv, [ReportWriter(), AutoWriter(), FiniteLoss(), LogKeeper()])
+        return SuiteCLI(start, argv, [RunLines(), ReportWriter(), AutoWriter(), FiniteLoss(), LogKeeper()])
     except Stopped as stopped:
         if argv[0] == "fit":
             requeue(stopped)
@@ -76,14 +97,17 @@ def _warn_of_early_flags(argv: Sequence[str]) -> None:
 
 
 def _calm(command: str) -> None:
-    """Hide messages that the user can do nothing about."""
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
-    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning's own use of torch
+    """Hide messages that the user can do nothing about, or that the suite's own lines tell."""
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
+        logging.getLogger(name).addFilter(_is_worth_telling)
+    hidden = [*NOISE]
     if command != "fit":
         # Callbacks of training have nothing to restore when evaluating.
-        warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
+        hidden.append("callbacks used to create the checkpoint need to be provided")
+    for text in hidden:
+        warnings.filterwarnings("ignore", message=f".*{re.escape(text)}")
 
 
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    """True for Lightning's notes on the run, False for its tips to install further products."""
-    return "Tip:" not in str(record.msg)
+def _is_worth_telling(record: logging.LogRecord) -> bool:
+    """True for Lightning's notes on the run, False for its tips and for what every run has."""
+    return not any(text in str(record.msg) for text in SMALL_TALK)

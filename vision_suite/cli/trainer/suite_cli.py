@@ -16,12 +16,13 @@ import yaml
 from jsonargparse import Namespace, get_loader, set_loader
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from vision_suite import __version__
 from vision_suite.callbacks.csv_log import kept
 from vision_suite.callbacks.last_checkpoint import LastCheckpoint
+from vision_suite.callbacks.progress import progress
 from vision_suite.callbacks.run_dir import assign_run_dir
 from vision_suite.callbacks.run_record import RunRecord
 from vision_suite.callbacks.stop import SaveBeforeStop
@@ -95,6 +96,7 @@ class SuiteCLI(LightningCLI):
                 trainer_defaults={
                     "default_root_dir": RUNS,
                     "use_distributed_sampler": False,  # identity batches come from a sampler that knows its rank
+                    "enable_model_summary": False,  # a line of our own tells the size
                     "logger": {"class_path": CSV_LOGGER, "init_args": {"save_dir": RUNS, "name": None}},
                 },
                 parser_kwargs={
@@ -264,6 +266,8 @@ class SuiteCLI(LightningCLI):
         config["callbacks"] = [*(each for each in callbacks if isinstance(each, RunRecord)), *configured]
         callbacks = [each for each in callbacks if not isinstance(each, RunRecord)]
         callbacks += [callback for callback in self.own_callbacks if type(callback) not in classes]
+        if config["enable_progress_bar"] is not False and not any(issubclass(each, ProgressBar) for each in classes):
+            callbacks.append(progress())
         if self.subcommand == "fit":
             callbacks.append(ResumedOptimizers())
         if self.subcommand == "fit" and config["enable_checkpointing"] is not False:
