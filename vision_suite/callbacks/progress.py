@@ -80,21 +80,21 @@ class ProgressLines(ProgressBar):
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         """Print a line if the last one is a minute old."""
-        self._tell_batch("validation", batch_idx, self.total_val_batches_current_dataloader)
+        self._tell_batch("validation", batch_idx, trainer.num_val_batches[dataloader_idx])
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         """Print a line if the last one is a minute old."""
-        self._tell_batch("test", batch_idx, self.total_test_batches_current_dataloader)
+        self._tell_batch("test", batch_idx, trainer.num_test_batches[dataloader_idx])
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         """Print a line if the last one is a minute old."""
-        self._tell_batch("prediction", batch_idx, self.total_predict_batches_current_dataloader)
+        self._tell_batch("prediction", batch_idx, trainer.num_predict_batches[dataloader_idx])
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begin to count the minute."""

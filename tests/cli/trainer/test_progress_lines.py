@@ -47,6 +47,15 @@ def test_a_long_epoch_has_a_line_a_minute(lines, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize(("command", "word"), [("validate", "validation"), ("test", "test"), ("predict", "prediction")])
+def test_evaluation_and_prediction_have_lines_too(toy, capsys, monkeypatch, command, word):
+    monkeypatch.setattr("vision_suite.callbacks.progress.SECONDS", 0.0)
+    split = ["--data.validation=test"] if command == "validate" else []
+    run([command, "-c", toy, "--trainer.enable_progress_bar=true", "--data.eval_batch_size=6", *split])
+    found = [line for line in capsys.readouterr().out.splitlines() if ", batch " in line]
+    assert found == [f"{word}, batch {number} of 3" for number in (1, 2, 3)]
+
+
 def test_no_lines_where_progress_is_switched_off_or_a_bar_is_configured(lines):
     assert not [line for line in lines("--trainer.enable_progress_bar=false")[0] if line.startswith("epoch ")]
     out, _ = lines("--trainer.callbacks+=TQDMProgressBar")
