@@ -18,6 +18,7 @@ def run(*arguments):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_every_work_runs():
     done = run("--device", "cpu", "--tiny", "--rounds", "1")
     assert done.returncode == 0, done.stderr

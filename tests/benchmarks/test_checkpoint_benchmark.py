@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "checkpoint_files.py"
 
 
+@pytest.mark.long
 def test_every_kind_of_work_is_measured(tmp_path):
     sizes = ["--megabytes=1", "--repeats=1", f"--folder={tmp_path}", f"--output={tmp_path / 'files'}"]
     subprocess.run([sys.executable, str(SCRIPT), *sizes], check=True, capture_output=True)

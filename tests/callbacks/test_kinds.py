@@ -72,6 +72,7 @@ def test_a_refined_class_replaces_the_one_it_refines_and_abstract_ones_do_not_co
     assert serving(things.Plum(), base, "kinds_room").__name__ == "ServesTwo"
 
 
+@pytest.mark.long
 def test_a_report_loads_the_view_of_its_own_task_only():
     code = """
 import sys

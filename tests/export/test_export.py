@@ -9,6 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from long_tests import long
 from PIL import Image
 from synthetic import write_market
 from synthetic_sets import write_cub
@@ -114,7 +115,7 @@ def by_hand(path: str, steps: dict) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("task", ["reid", "fgvc"])
+@pytest.mark.parametrize("task", ["reid", long("fgvc")])
 def test_round_trip_from_picture_file_to_outputs(task, kind, request, tmp_path, capsys):
     checkpoint, data = request.getfixturevalue(f"{task}_run")
     output = tmp_path / "deep" / f"net{'.pt2' if kind == 'torch_export' else '.onnx'}"

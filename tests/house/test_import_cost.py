@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from folders import SUPPORT
+from long_tests import long
 from synthetic import write_market
 from synthetic_tad import write_feature_set
 
@@ -57,10 +58,10 @@ def of_subjects(modules, subjects):
 @pytest.mark.parametrize(
     ("name", "own"),
     [
-        ("dcal_reid", {"dcal", "reid", "fgvc"}),
+        long("dcal_reid", {"dcal", "reid", "fgvc"}),
         ("csa", {"csa", "tad"}),
-        ("recognizer", {"csa", "tad"}),
-        ("oat", {"oat", "scanpath"}),
+        long("recognizer", {"csa", "tad"}),
+        long("oat", {"oat", "scanpath"}),
     ],
 )
 def test_training_loads_no_other_task_or_method(name, own, tmp_path):
@@ -72,12 +73,14 @@ def test_training_loads_no_other_task_or_method(name, own, tmp_path):
     assert of_subjects(modules, (TASKS | METHODS) - own) == set()
 
 
+@pytest.mark.long
 def test_the_help_of_a_class_loads_its_module_alone(tmp_path):
     modules = suite_modules(["fit", "--model.help", "LitDCAL"], tmp_path)
     assert "vision_suite.lit_modules.dcal" in modules
     assert of_subjects(modules, {"tad", "scanpath", "csa", "oat"}) == set()
 
 
+@pytest.mark.long
 def test_the_help_of_a_command_lists_every_class(tmp_path):
     modules = suite_modules(["fit", "--help"], tmp_path)
     assert all(f"vision_suite.lit_modules.{method}" in modules for method in METHODS)

@@ -192,6 +192,7 @@ def test_from_raw_video_to_detections(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_recipe_is_fitted_to_videos_and_predicts_as_the_page_says(tmp_path, monkeypatch):
     """The three commands of docs/csa.md, on small videos: predict takes the recipe, whose data set is not there."""
     monkeypatch.chdir(tmp_path)

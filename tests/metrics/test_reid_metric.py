@@ -251,6 +251,7 @@ def work(rank, folder):
 
 
 @pytest.mark.dist
+@pytest.mark.long
 def test_two_processes_give_the_numbers_of_one(tmp_path, monkeypatch):
     mp.spawn(work, args=(str(tmp_path),), nprocs=2)
     monkeypatch.setattr(ranking, "BLOCK_ELEMENTS", 7 * GALLERY)

@@ -207,6 +207,7 @@ def test_a_checkpoint_of_a_former_path_is_taken(tmp_path, monkeypatch, capsys):
     assert "was saved by vision_suite.lit_modules.csa.LitCSA, but the model is" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_hints_offer_classes_that_are_not_imported(tmp_path):
     """In a process of its own: nothing of another task is loaded, and its names are offered."""
     code = (

@@ -242,6 +242,7 @@ def test_debug_shows_the_traceback(toy, monkeypatch):
 
 
 @pytest.mark.dist
+@pytest.mark.long
 def test_two_processes_share_one_run_folder(toy):
     """Through the real program: each process parses the command line, and loggers number runs on their own."""
     two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2", "--trainer.max_epochs=2"]

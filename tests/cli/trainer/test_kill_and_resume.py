@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from folders import SUPPORT
+from long_tests import long
 from synthetic import write_market
 
 from vision_suite.cli import main
@@ -81,7 +82,7 @@ def weights(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("resume_from", ["last", "middle"])
+@pytest.mark.parametrize("resume_from", [long("last"), "middle"])
 def test_killed_and_resumed_equals_uninterrupted(place, resume_from):
     assert main(["fit", "-c", "dcal.yaml", "--trainer.default_root_dir=whole", "--trainer.logger.save_dir=whole"]) == 0
     whole = place / "whole/dcal/version_0"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from long_tests import long
 from one_line import fails
 
 from vision_suite.cli import main
@@ -151,7 +152,7 @@ def test_a_folder_that_is_no_run_is_refused(toy, capsys):
 
 
 @pytest.mark.parametrize(
-    "logger", ["TensorBoardLogger", "WandbLogger", "false", "[TensorBoardLogger, CSVLogger]", "true"]
+    "logger", [*map(long, ["TensorBoardLogger", "false", "true"]), "WandbLogger", "[TensorBoardLogger, CSVLogger]"]
 )
 def test_every_logger_has_the_same_folders(toy, logger):
     argv = ["fit", "-c", toy, "--trainer.logger", logger]

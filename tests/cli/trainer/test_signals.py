@@ -10,6 +10,7 @@ import pytest
 import torch
 from command import finish, start, wait_for, wait_until_empty
 from ends import classify, last_words
+from long_tests import long
 
 from vision_suite.cli import main
 
@@ -17,11 +18,6 @@ LAST = Path("runs/toy/version_0/checkpoints/last.ckpt")
 SAVED_HINT = "go on from runs/toy/version_0/checkpoints/last.ckpt with: vision-suite fit --ckpt_path runs/toy/version_0"
 STEPS = 12  # of an epoch
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2"]
-
-
-def long(*case):
-    """A case of its kind beside the quick one, run by ``make test-long``."""
-    return pytest.param(*case, marks=pytest.mark.long)
 
 
 @pytest.fixture
@@ -197,7 +193,7 @@ def test_a_signal_to_the_whole_group_with_loader_workers(toy, name, status):
 @pytest.mark.parametrize(
     ("flags", "status", "said"),
     [
-        (sending("SIGUSR1", step=STEPS + 1, rank=1), 138, "stopped by SIGUSR1; epoch 1, step "),
+        long(sending("SIGUSR1", step=STEPS + 1, rank=1), 138, "stopped by SIGUSR1; epoch 1, step "),
         long(sending("SIGTERM", step=STEPS + 1), 143, "stopped by SIGTERM; epoch 1, step "),
         long(
             ["--trainer.callbacks+=killer.FailAt", "--trainer.callbacks.step=7", "--trainer.callbacks.rank=1"],

@@ -106,6 +106,7 @@ def test_the_set_verifies(prepared):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_baseline_rows_of_protocol_a(prepared):
     """The bar a network has to pass: mAP within a point of the figures published with the rules."""
     baselines = pixel_baselines(prepared / "a")

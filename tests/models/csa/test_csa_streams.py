@@ -7,6 +7,7 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
+from long_tests import long
 
 from vision_suite.callbacks.predict import tad as detection_writer
 from vision_suite.callbacks.predict.tad import _Open
@@ -112,7 +113,7 @@ def test_a_stream_does_not_depend_on_its_pieces(network, count):
 
 
 @pytest.mark.parametrize("name", POSTS)
-@pytest.mark.parametrize("count", [5, 16, 17, 83, 200])
+@pytest.mark.parametrize("count", [5, 16, 17, 83, long(200)])
 def test_a_stream_equals_a_test_and_a_prediction_of_the_same_windows(network, count, name):
     rows = rows_of(count)
     for post in (replace(POSTS[name], keep=10_000), POSTS[name]):
@@ -125,7 +126,7 @@ def test_a_stream_equals_a_test_and_a_prediction_of_the_same_windows(network, co
     assert len(said) > len(tested) or count < 83 or name in ("sharp", "none")
 
 
-@pytest.mark.parametrize("name", ["sharp", "few"])
+@pytest.mark.parametrize("name", ["sharp", long("few")])
 def test_what_was_said_is_not_changed_by_what_follows(network, name):
     rows = rows_of(200)
     for count in (17, 90, 151):
@@ -139,6 +140,7 @@ def test_what_was_said_is_not_changed_by_what_follows(network, name):
     assert early
 
 
+@pytest.mark.long
 def test_memory_is_the_same_for_ten_minutes_and_two_hours(network, monkeypatch):
     """At a row every four seconds; counted where rows and proposals are held, in the stream and in predict's writer."""
     monkeypatch.setattr(detection_writer, "POINTS", 64)
