@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.pictures.records import Record
 from vision_suite.datasets.reid.layouts import read_market_folder
 from vision_suite.errors import DataError
@@ -150,8 +151,7 @@ def _describe(records: Sequence[Record], progress: Callable[[int, int], None] | 
         inode = (status.st_dev, status.st_ino)
         if inode not in positions:
             positions[inode] = len(positions)
-            with Image.open(record.path) as file:
-                picture = file.convert("RGB")
+            picture = open_picture(record.path)
             pixels.append(_pixels(picture))
             hogs.append(_hog(picture))
         index.append(positions[inode])
