@@ -25,8 +25,17 @@ Item = TypeVar("Item")
 
 CONTAINER = "::"  # separates a container file from the address of a picture inside it
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-# Everything Pillow lets through for damaged files: found by feeding it truncated and altered PNG and JPEG files.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+# Everything Pillow lets through for damaged files: found by feeding it truncated and altered files.
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 _PROGRESS_SECONDS = 10.0
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -86,11 +95,12 @@ def _grey_bytes(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):
         tags = getattr(image, "tag_v2", {})  # of a TIFF file
         bits = int(tags.get(_BITS, (16,))[0])
-        grey = (values >> (bits - 8)).astype(np.uint8)
+        grey: np.ndarray = (values >> (bits - 8)).astype(np.uint8)
         return 255 - grey if tags.get(_PHOTOMETRIC) == 0 else grey  # 0 is white, which Pillow minds for 8 bits alone
     low, high = float(values.min()), float(values.max())
     if image.mode == "F" and 0 <= low <= high <= 1:
-        return np.rint(values * 255).astype(np.uint8)
+        scaled: np.ndarray = np.rint(values * 255).astype(np.uint8)
+        return scaled
     kind = "floating-point values" if image.mode == "F" else "32-bit values"
     raise ValueError(
         f"{kind} from {low:g} to {high:g} have no known scale: save it with 8 or 16 bits, or floating point in 0..1"

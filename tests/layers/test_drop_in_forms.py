@@ -190,7 +190,7 @@ def test_windows_chunks_biases_and_soft_caps_are_refused():
         transformers.Gemma2Config(**DECODER, layer_types=["full_attention"] * 2, attn_implementation="eager")
     )
     use_suite_attention(capped)
-    refused(capped, "needs softcap", input_ids=tokens())
+    refused(capped, "window or chunk of 4096 tokens", input_ids=tokens())
     config = transformers.T5Config(vocab_size=40, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=4)
     model = pair(transformers.T5EncoderModel, config)[1]
     refused(model, "needs position_bias", input_ids=tokens())
@@ -231,6 +231,7 @@ def test_a_layer_that_asks_for_more_is_refused():
     layer = torch.nn.Identity()
     query, key = torch.randn(1, 4, 3, 8), torch.randn(1, 4, 5, 8)
     for more, words in (
+        ({"softcap": 50.0}, "needs softcap"),
         ({"s_aux": torch.zeros(4)}, "needs s_aux"),
         ({"cache": object()}, "needs cache"),
         ({"is_causal": True}, "no mask for 3 queries and 5 keys"),

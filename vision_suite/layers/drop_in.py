@@ -75,8 +75,8 @@ def use_suite_attention(model: nn.Module) -> int:
     if hasattr(model, "set_attn_implementation"):
         register_with_transformers()
         cast(Any, model).set_attn_implementation(NAME)
-        configs = [module.config for module in model.modules() if hasattr(module, "set_attn_implementation")]
-        if not any(config._attn_implementation == NAME for config in configs):
+        parts: list[Any] = [part for part in model.modules() if hasattr(part, "set_attn_implementation")]
+        if not any(part.config._attn_implementation == NAME for part in parts):
             raise ConfigError(f"{type(model).__name__} does not look its attention up by name: nothing to replace")
         return 1
     # Sub-classes compute something else (rotary codes, windows), so the exact type counts.

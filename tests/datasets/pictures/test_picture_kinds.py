@@ -132,6 +132,22 @@ def test_pictures_without_a_known_scale_are_one_line_in_check_and_reading(tmp_pa
     assert reason in bad.reason
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_damaged_tags_are_one_line(tmp_path):
+    whole = tiff((GREY.astype("<u2") * 257).tobytes(), 16)
+    path, refused = tmp_path / "p.tif", 0
+    for place in range(8, 134):
+        for value in (2, 5, 12, 255):
+            path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+            try:
+                open_picture(str(path))
+            except DataError as error:
+                refused += 1
+                assert "cannot be read" in str(error)
+                assert "\n" not in str(error)
+    assert refused > 100
+
+
 def test_palettes_and_pages(tmp_path):
     first, second = Image.fromarray(GREY).convert("P"), Image.fromarray(255 - GREY).convert("P")
     first.save(tmp_path / "p.tiff", save_all=True, append_images=[second])
