@@ -6,7 +6,7 @@ import inspect
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, cast, get_args
+from typing import Any, ClassVar, get_args
 
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.trainer.states import TrainerFn
@@ -285,7 +285,7 @@ class BaseData(LightningDataModule, ABC):
 
 def stages_of(function: str) -> list[Stage]:
     """The lists that a function of the trainer needs, as plain text also where Lightning hands on a `TrainerFn`."""
-    stage = cast("Stage", TrainerFn(function).value)
+    stage: Stage = TrainerFn(function).value
     return ["fit", "validate"] if stage == "fit" else [stage]
 
 
