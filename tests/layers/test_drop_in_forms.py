@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vision_suite.errors import ConfigError
-from vision_suite.layers.drop_in import NAME, transformers_attention, use_suite_attention
+from vision_suite.layers.drop_in import NAME, padding_mask, transformers_attention, use_suite_attention
 
 transformers = pytest.importorskip("transformers")
 masking_utils = pytest.importorskip("transformers.masking_utils")
@@ -225,6 +225,17 @@ def test_every_other_rule_of_a_mask_is_refused(make, more, words):
         getattr(masking_utils, make)(
             config=config, inputs_embeds=torch.zeros(1, 5, 32), attention_mask=None, past_key_values=None, **more
         )
+
+
+def test_positions_of_earlier_releases_say_the_same():
+    """transformers 5.0 gives positions of the queries in place of their number and offset."""
+    rule = masking_utils.causal_mask_function
+    rows = {"batch_size": 2, "mask_function": rule, "attention_mask": None}
+    assert padding_mask(**rows, kv_length=5, cache_position=torch.arange(5)) is None
+    assert padding_mask(**rows, kv_length=5, cache_position=torch.arange(3, 5)).tolist() == [[True] * 5] * 2
+    for positions in (torch.arange(3), torch.tensor([2])):
+        with pytest.raises(ConfigError, match="cache is static"):
+            padding_mask(**rows, kv_length=5, cache_position=positions)
 
 
 def test_a_layer_that_asks_for_more_is_refused():

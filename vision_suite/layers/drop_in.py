@@ -108,9 +108,10 @@ def register_with_transformers() -> None:
 def padding_mask(
     *,
     batch_size: int,
-    q_length: int,
     kv_length: int,
+    q_length: int = 0,
     q_offset: int | Tensor = 0,
+    cache_position: Tensor | None = None,
     kv_offset: int = 0,
     mask_function: Callable[..., Any],
     attention_mask: Tensor | None = None,
@@ -124,9 +125,10 @@ def padding_mask(
 
     Args:
         batch_size: B.
-        q_length: Number of queries M.
         kv_length: Number of keys N.
+        q_length: Number of queries M.
         q_offset: Position of the first query in its row; a tensor in a static cache.
+        cache_position: (M,) positions of the queries, which the first releases 5 give in place of these two.
         kv_offset: Position of the first key.
         mask_function: transformers' rule for a pair of tokens.
         attention_mask: (B, positions) padding, true = kept; positions that it lacks are hidden.
@@ -144,6 +146,8 @@ def padding_mask(
     """
     from transformers.masking_utils import bidirectional_mask_function, causal_mask_function
 
+    if cache_position is not None:
+        q_length, q_offset, device = len(cache_position), int(cache_position[0]), cache_position.device
     causal = mask_function is causal_mask_function
     if local_size is not None:
         raise ConfigError(f"the model attends to a window or chunk of {local_size} tokens, {OTHERWISE}")
