@@ -284,8 +284,9 @@ class BaseData(LightningDataModule, ABC):
 
 
 def stages_of(function: str) -> list[Stage]:
-    """The lists that a function of the trainer needs."""
-    return ["fit", "validate"] if function == "fit" else [function]  # type: ignore[list-item]
+    """The lists that a function of the trainer needs, as plain text also where Lightning hands on a `TrainerFn`."""
+    stage: Stage = TrainerFn(function).value
+    return ["fit", "validate"] if stage == "fit" else [stage]
 
 
 def summary(

@@ -46,13 +46,22 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         DataError: The file is missing or isn't text.
     """
+    return [line for _, line in numbered_lines(path)]
+
+
+def numbered_lines(path: Path) -> list[tuple[int, str]]:
+    """Non-empty lines of a list file with their numbers from 1, as an editor shows them.
+
+    Raises:
+        DataError: The file is missing or isn't text.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"list file {str(path)!r} is missing: unpack the data set completely") from None
     except UnicodeDecodeError as error:
         raise DataError(f"list file {str(path)!r} is not UTF-8 text ({error.reason})") from None
-    return [line for line in text.splitlines() if line.strip()]
+    return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
 
 
 def read_json(path: Path) -> Any:

@@ -26,7 +26,9 @@ def test_every_file_is_either_taken_or_named(tmp_path):
 def test_a_flat_search_stays_in_the_folder(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "d.jpg").touch()
-    assert folder_files(tmp_path, ENDINGS, deep=False).files == []
+    found = folder_files(tmp_path, ENDINGS, deep=False)
+    assert found.files == []
+    assert found.note() == "1 folder (deep)"
 
 
 def test_links_are_followed_and_a_circle_ends(tmp_path):

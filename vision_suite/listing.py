@@ -18,7 +18,7 @@ class FolderFiles:
 
     Attributes:
         files: Files with a wanted ending, sorted.
-        passed_over: Other files, and hidden folders, by kind: ``hidden``, or the ending.
+        passed_over: Other files, and folders that were not searched, by kind: ``hidden``, ``folder``, or the ending.
     """
 
     files: list[Path]
@@ -26,7 +26,7 @@ class FolderFiles:
 
     @property
     def number_passed_over(self) -> int:
-        """Number of files and hidden folders that are passed over."""
+        """Number of files and folders that are passed over."""
         return sum(map(len, self.passed_over.values()))
 
     def note(self) -> str:
@@ -47,7 +47,7 @@ def folder_files(folder: Path, endings: Collection[str], *, deep: bool = True) -
     """Find the files of some kinds in a folder; every other file is named in the result.
 
     Hidden files and folders (their names begin with a dot, as macOS's ``._x.jpg`` does) are passed over whatever their
-    ending. A hidden folder counts once.
+    ending. A folder that is not searched counts once.
 
     Args:
         folder: Folder to search.
@@ -71,7 +71,10 @@ def folder_files(folder: Path, endings: Collection[str], *, deep: bool = True) -
             continue
         seen.add((status.st_dev, status.st_ino))
         hidden = [name for name in folders if name.startswith(".")]
-        folders[:] = sorted(name for name in folders if name not in hidden) if deep else []
+        seen_folders = sorted(name for name in folders if name not in hidden)
+        folders[:] = seen_folders if deep else []
+        if not deep and seen_folders:
+            other["folder"] = [Path(where, name) for name in seen_folders]
         for name in [*names, *hidden]:
             path = Path(where, name)
             ending = path.suffix.lower()

@@ -7,7 +7,6 @@ CUB-200-2011 (Wah et al., 2011), Stanford Cars (Krause et al., 3dRR 2013), FGVC-
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -17,8 +16,9 @@ import numpy as np
 from vision_suite.datasets.files import read_lines
 from vision_suite.datasets.pictures.manifest import read_manifest
 from vision_suite.datasets.pictures.matfile import read_mat, read_structs
-from vision_suite.datasets.pictures.records import Listing, Record, find_folder, list_pictures
+from vision_suite.datasets.pictures.records import Listing, Record, find_folder, list_pictures, note_passed_over
 from vision_suite.errors import DataError
+from vision_suite.listing import FolderFiles, folder_files
 
 CUB_LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
 CARS_TEST = "cars_test_annos_withlabels.mat"
@@ -41,7 +41,7 @@ def read_cub_folder(root: Path) -> Listing:
         try:
             counts = json.loads(path.read_text(encoding="utf-8"))["counts"]
             listing.expected = {half: (int(counts[half]["images"]), None) for half in ("train", "test")}
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise DataError(f"{str(path)!r} is not a manifest with counts ({error!r}): prepare it again") from None
     return listing
 
@@ -69,6 +69,10 @@ def _read_cub_lists(layout: str, root: Path) -> Listing:
         raise DataError(f"{str(root / 'image_class_labels.txt')!r} has class numbers that are not whole") from None
     except KeyError as error:
         raise DataError(f"{str(root / 'classes.txt')!r} does not name class {error.args[0]}") from None
+    if odd := sorted(number for number, half in train.items() if half not in ("0", "1")):
+        raise DataError(
+            f"{str(root / 'train_test_split.txt')!r} has {train[odd[0]]!r} for picture {odd[0]!r}: use 1 (train) or 0"
+        )
     for number, picture in pictures.items():
         record = Record(str(root / "images" / picture), label[str(int(classes[number]))])
         listing.splits["train" if train[number] == "1" else "test"].append(record)
@@ -114,7 +118,8 @@ def read_stanford_cars(root: Path) -> Listing:
     listing = Listing("Stanford Cars", root, {}, class_names=names)
     for split, path in (("train", root / "devkit" / "cars_train_annos.mat"), ("test", labelled)):
         rows = read_structs(path, "annotations", ["fname", "class"])
-        listing.splits[split] = [Record(str(root / f"cars_{split}" / name), int(label) - 1) for name, label in rows]
+        folder = root / f"cars_{split}"
+        listing.splits[split] = [Record(str(folder / name), _whole(label, path) - 1) for name, label in rows]
     return _finish_cars(listing)
 
 
@@ -123,8 +128,17 @@ def _read_older_cars(root: Path) -> Listing:
     names = [str(name) for name in np.atleast_1d(read_mat(path, CARS_NAMES)["class_names"])]
     listing = Listing("Stanford Cars, older", root, {"train": [], "test": []}, class_names=names)
     for name, label, test in read_structs(path, "annotations", ["relative_im_path", "class", "test"]):
-        listing.splits["test" if int(test) else "train"].append(Record(str(root / name), int(label) - 1))
+        record = Record(str(root / name), _whole(label, path) - 1)
+        listing.splits["test" if _whole(test, path) else "train"].append(record)
     return _finish_cars(listing)
+
+
+def _whole(text: str, path: Path) -> int:
+    """A class number or flag of a list as a number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise DataError(f"{str(path)!r} has {text!r} where a whole number is needed: get the list again") from None
 
 
 def _finish_cars(listing: Listing) -> Listing:
@@ -172,35 +186,44 @@ def read_aircraft(root: Path, *, level: Level, official_val: bool) -> Listing:
     return listing
 
 
+SPLITS = ("train", "val", "test")
+
+
 def read_image_folder(root: Path) -> Listing:
-    """Folders ``train/CLASS/``, ``test/CLASS/`` and optionally ``val/CLASS/`` of pictures."""
+    """Folders ``train/CLASS/``, ``test/CLASS/`` and optionally ``val/CLASS/`` of pictures.
+
+    Other folders beside these, files beside the class folders, and what is no picture in them are noted.
+    """
     root = find_folder(root, [], ["train"])
-    present = [split for split in ("train", "val", "test") if (root / split).is_dir()]
-    classes = _sub_folders(root / "train")
+    classes = _class_folders(root / "train")[0]
     listing = Listing("image folder", root, {}, class_names=classes)
-    passed_over = 0
-    for split in present:
-        unknown = sorted(set(_sub_folders(root / split)) - set(classes))
-        if unknown:
+    beside = sorted(path for path in root.iterdir() if path.is_dir() and path.name not in SPLITS)
+    hidden = [path for path in beside if path.name.startswith(".")]
+    others = {"folder": [path for path in beside if path not in hidden], "hidden": hidden}
+    note_passed_over(listing, ".", FolderFiles([], {kind: paths for kind, paths in others.items() if paths}))
+    for split in SPLITS:
+        if not (root / split).is_dir():
+            continue
+        names, loose = _class_folders(root / split)
+        note_passed_over(listing, split, loose)
+        if unknown := sorted(set(names) - set(classes)):
             raise DataError(f"{str(root / split)!r} has the class {unknown[0]!r}, which train does not have")
         listing.splits[split] = []
         for label, name in enumerate(classes):
-            folder = root / split / name
-            if folder.is_dir():
-                pictures, others = list_pictures(folder)
-                passed_over += others
-                listing.splits[split] += [Record(str(folder / picture), label) for picture in pictures]
-    if passed_over:
-        listing.notes["other_files"] = passed_over
+            if name in names:
+                found = list_pictures(root / split / name)
+                note_passed_over(listing, f"{split}/{name}", found)
+                listing.splits[split] += [Record(str(path), label) for path in found.files]
     return listing
 
 
-def _sub_folders(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+def _class_folders(folder: Path) -> tuple[list[str], FolderFiles]:
+    """Names of the class folders, sorted, and what else lies beside them."""
+    beside = dict(folder_files(folder, (), deep=False).passed_over)
+    names = [path.name for path in beside.pop("folder", [])]
     if not names:
         raise DataError(f"{str(folder)!r} has no class folders")
-    return names
+    return names, FolderFiles([], beside)
 
 
 def read_fgvc_manifest(path: Path) -> Listing:

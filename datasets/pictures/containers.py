@@ -23,10 +23,10 @@ def read_picture(address: str) -> np.ndarray:
         pair, identity, picture = (int(number) - 1 for number in numbers)
         file = open_container(path, os.getpid())
         pixels = np.asarray(file[file[file[boxes][0, pair]][picture, identity]])
-    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OSError, RuntimeError, AttributeError) as error:
         raise DataError(f"not in the container ({error})") from None
-    if pixels.ndim != 3 or pixels.dtype != np.uint8:
-        raise DataError("an empty cell of the container")
+    if pixels.ndim != 3 or pixels.dtype != np.uint8 or pixels.shape[0] != 3 or not pixels.size:
+        raise DataError("an empty cell of the container, or no RGB picture of 8 bits")
     return np.ascontiguousarray(pixels.transpose(2, 1, 0))  # MATLAB stores columns first
 
 

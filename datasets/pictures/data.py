@@ -17,7 +17,7 @@ from vision_suite.datasets.loading import Cache, available_cores, worker_count
 from vision_suite.datasets.pictures.batches import PictureBatches
 from vision_suite.datasets.pictures.checks import find_bad
 from vision_suite.datasets.pictures.images import BadPicture, Interpolation, Reader, load_pictures
-from vision_suite.datasets.pictures.manifest import expand_inputs
+from vision_suite.datasets.pictures.manifest import find_inputs
 from vision_suite.datasets.pictures.preprocessing import picture_settings, stored_preprocessing
 from vision_suite.datasets.pictures.records import Listing, Record, check_counts, fingerprint
 from vision_suite.datasets.pictures.transforms import Augment, Prepare, center_crop
@@ -35,6 +35,7 @@ class PictureData(BaseData):
         num_classes: Number of classes (training identities).
         num_cameras: Number of cameras over all splits, 0 if unknown.
         num_views: Number of viewpoints over all splits, 0 if unknown.
+        predict_passed_over: Numbers of files and folders of the inputs to predict that are passed over, by kind.
     """
 
     facts = ("num_classes", "num_cameras", "num_views")
@@ -87,10 +88,12 @@ class PictureData(BaseData):
         self._memory: dict[str, tuple[Tensor, Tensor]] = {}
         self._checked: set[str] = set()
         self._labels: dict[str, Any] = {}
-        if predict_inputs:
-            queries = [Record(path, -1, role=Role.QUERY) for path in expand_inputs(predict_inputs)]
-            gallery = expand_inputs(predict_gallery) if predict_gallery else []
-            self._records["predict"] = queries + [Record(path, -1, role=Role.GALLERY) for path in gallery]
+        self.predict_passed_over: dict[str, dict[str, int]] = {}
+        for inputs, role in ((predict_inputs, Role.QUERY), (predict_gallery, Role.GALLERY)):
+            if inputs:
+                found = find_inputs(inputs)
+                self._records["predict"] += [Record(str(path), -1, role=role) for path in found.files]
+                self.predict_passed_over[inputs] = {kind: len(paths) for kind, paths in found.passed_over.items()}
 
     @abstractmethod
     def _columns(self, records: Sequence[Record]) -> dict[str, Tensor]:

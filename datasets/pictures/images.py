@@ -13,7 +13,8 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import TiffImageFile
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
@@ -24,9 +25,28 @@ Item = TypeVar("Item")
 
 CONTAINER = "::"  # separates a container file from the address of a picture inside it
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-# Everything Pillow lets through for damaged files: found by feeding it truncated and altered PNG and JPEG files.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+# Everything Pillow lets through for damaged files: found by feeding it truncated and altered files.
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 _PROGRESS_SECONDS = 10.0
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BITS, _PHOTOMETRIC = 258, 262  # TIFF tags
 
 
 @dataclass(frozen=True)
@@ -38,21 +58,57 @@ class BadPicture:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An RGB copy of a picture in any mode; transparency shows white, as on a page."""
+    """An upright RGB copy of a picture in any mode; transparency shows white, as on a page.
+
+    Colour profiles are not applied. 16-bit and 12-bit grey keep their upper 8 bits, as 16-bit colour does.
+
+    Raises:
+        ValueError: The values have no known scale: floating point outside 0..1, or whole numbers of 32 bits.
+    """
+    image = _upright(image)
     if image.mode == "RGB":
         return image
     if image.has_transparency_data:
         image = image.convert("RGBA")
         page = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(page, image).convert("RGB")
-    if image.mode.startswith("I;16"):
-        # Pillow clips 16-bit grey instead of scaling it.
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = Image.fromarray(_grey_bytes(image))
     return image.convert("RGB")
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture as viewers show it: turned or mirrored as its EXIF (or XMP) orientation says."""
+    if isinstance(image, TiffImageFile):
+        return image  # turned by Pillow while it is loaded, and only TIFF is
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except _UNREADABLE:
+        return image  # the note is damaged, not the picture
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _grey_bytes(image: Image.Image) -> np.ndarray:
+    """(h, w) uint8 of a grey picture with more than 8 bits; Pillow would clip the values instead of scaling them."""
+    values = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        tags = getattr(image, "tag_v2", {})  # of a TIFF file
+        bits = int(tags.get(_BITS, (16,))[0])
+        grey: np.ndarray = (values >> (bits - 8)).astype(np.uint8)
+        return 255 - grey if tags.get(_PHOTOMETRIC) == 0 else grey  # 0 is white, which Pillow minds for 8 bits alone
+    low, high = float(values.min()), float(values.max())
+    if image.mode == "F" and 0 <= low <= high <= 1:
+        scaled: np.ndarray = np.rint(values * 255).astype(np.uint8)
+        return scaled
+    kind = "floating-point values" if image.mode == "F" else "32-bit values"
+    raise ValueError(
+        f"{kind} from {low:g} to {high:g} have no known scale: save it with 8 or 16 bits, or floating point in 0..1"
+    )
+
+
 def open_picture(address: str) -> Image.Image:
-    """Decode one picture to RGB.
+    """Decode one picture to RGB, upright; of several pages or frames the first.
 
     Args:
         address: A file, or ``FILE.mat::BOXES/PAIR/ROW/COLUMN`` for CUHK03's container.
@@ -114,6 +170,7 @@ def check_pictures(paths: Sequence[str], workers: int) -> list[BadPicture]:
         with Image.open(path) as image:
             image.draft("RGB", (1, 1))
             image.load()
+            to_rgb(image)  # values without a known scale are found here too
 
     return [bad for bad in _each(check, paths, workers, "Checked") if isinstance(bad, BadPicture)]
 

@@ -6,12 +6,16 @@ import csv
 import glob
 import json
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from vision_suite.datasets.files import read_lines
+from pytorch_lightning.utilities import rank_zero_info
+
+from vision_suite.datasets.files import numbered_lines
 from vision_suite.datasets.pictures.records import PICTURE_SUFFIXES, is_picture
 from vision_suite.errors import DataError
+from vision_suite.listing import FolderFiles, folder_files
 
 SUFFIXES = (".csv", ".jsonl")
 
@@ -67,28 +71,48 @@ def read_manifest(path: Path, *, required: tuple[str, ...]) -> list[ManifestRow]
 
 
 def _read_csv(path: Path) -> list[ManifestRow]:
+    lines = numbered_lines(path)
+    reader = csv.reader(line for _, line in lines)
     rows = []
-    reader = csv.DictReader(read_lines(path))
-    if not reader.fieldnames or "path" not in reader.fieldnames:
-        raise DataError(f"manifest {str(path)!r} needs a header line with a column 'path', such as path,id,camera")
-    for number, values in enumerate(reader, start=2):
-        if None in values or None in values.values():
-            raise DataError(f"manifest {str(path)!r} row {number} has another number of columns than the header")
-        clean = {name: value.strip() for name, value in values.items()}
-        rows.append(ManifestRow(_absolute(path, clean["path"]), clean, number))
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        if "path" not in header:
+            raise DataError(f"manifest {str(path)!r} needs a header line with a column 'path'{_separator(header)}")
+        if repeated := [name for name, count in Counter(header).items() if count > 1]:
+            raise DataError(f"manifest {str(path)!r} has two columns {repeated[0]!r}: rename or remove one")
+        for cells in reader:
+            number = lines[reader.line_num - 1][0]
+            if len(cells) != len(header):
+                raise DataError(
+                    f"manifest {str(path)!r} line {number} has {len(cells)} columns, the header has {len(header)}: "
+                    "put names with commas in double quotes"
+                )
+            values = {name: value.strip() for name, value in zip(header, cells, strict=True)}
+            rows.append(ManifestRow(_absolute(path, values["path"]), values, number))
+    except csv.Error as error:
+        raise DataError(f"manifest {str(path)!r} is not CSV ({error}): is a double quote missing?") from None
     return rows
+
+
+def _separator(header: list[str]) -> str:
+    """Remedy for a header without the column, whose columns may only be separated in another way."""
+    other = {";": " and not semicolons", "\t": " and not tabs"}
+    found = next((words for sign, words in other.items() if sign in "".join(header)), "")
+    return f": separate the columns by commas{found}, such as path,id,camera"
 
 
 def _read_jsonl(path: Path) -> list[ManifestRow]:
     rows = []
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in numbered_lines(path):
         try:
             values = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"manifest {str(path)!r} row {number} is not JSON: {error.msg}") from None
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise DataError(f"manifest {str(path)!r} line {number} is not JSON: {error}") from None
         if not isinstance(values, dict):
-            raise DataError(f"manifest {str(path)!r} row {number} is not a JSON object")
-        clean = {str(name): "" if value is None else str(value) for name, value in values.items()}
+            raise DataError(f"manifest {str(path)!r} line {number} is no JSON object, such as {{'path': 'a.jpg'}}")
+        if nested := [name for name, value in values.items() if isinstance(value, dict | list)]:
+            raise DataError(f"manifest {str(path)!r} line {number}: {nested[0]!r} is not text or a number")
+        clean = {name: "" if value is None else str(value) for name, value in values.items()}
         rows.append(ManifestRow(_absolute(path, clean.get("path", "")), clean, number))
     return rows
 
@@ -97,24 +121,50 @@ def _absolute(manifest: Path, picture: str) -> str:
     return os.path.normpath(manifest.parent / picture)
 
 
-def expand_inputs(inputs: str) -> list[str]:
+def find_inputs(inputs: str) -> FolderFiles:
     """Pictures named by a folder (searched to the bottom), a glob, a manifest, or a single file.
+
+    A manifest and a single file may name files with any ending. A line is printed about what is passed over.
+
+    Returns:
+        Pictures (in the order of a manifest, else sorted), and what of a folder or glob is passed over.
 
     Raises:
         DataError: Nothing was found.
     """
     path = Path(inputs).expanduser()
     if path.is_dir():
-        found = [os.path.join(top, name) for top, _, names in os.walk(path) for name in names if is_picture(name)]
+        found = folder_files(path, PICTURE_SUFFIXES)
     elif path.is_file() and path.suffix.lower() in SUFFIXES:
-        return [row.path for row in read_manifest(path, required=())]
+        return FolderFiles([Path(row.path) for row in read_manifest(path, required=())], {})
     elif path.is_file():
-        return [str(path)]
+        return FolderFiles([path], {})
     else:
-        found = [match for match in glob.glob(str(path), recursive=True) if is_picture(os.path.basename(match))]
-    if not found:
+        found = _match(str(path))
+    if not found.files:
         raise DataError(
-            f"no picture found at {inputs!r}: give a folder, a glob such as 'photos/*.jpg', a manifest "
-            f"({', '.join(SUFFIXES)}) or a file ({', '.join(PICTURE_SUFFIXES)})"
+            f"no picture found at {inputs!r}{' but ' + found.note() if found.passed_over else ''}: give a folder, a "
+            f"glob such as 'photos/*.jpg', a manifest ({', '.join(SUFFIXES)}) or a file ({', '.join(PICTURE_SUFFIXES)})"
         )
-    return sorted(found)
+    if found.passed_over:
+        rank_zero_info(f"{inputs!r}: passed over {found.note()}")
+    return found
+
+
+def _match(pattern: str) -> FolderFiles:
+    """Pictures that match a glob, and what else does; hidden files are never taken."""
+    shown = set(glob.glob(pattern, recursive=True))
+    found: list[Path] = []
+    other: dict[str, list[Path]] = {}
+    for name in sorted({*shown, *glob.glob(pattern, recursive=True, include_hidden=True)}):
+        path = Path(name)
+        if name not in shown or path.name.startswith("."):
+            other.setdefault("hidden", []).append(path)
+        elif path.is_dir():
+            if "**" not in pattern:  # which searches the folders
+                other.setdefault("folder", []).append(path)
+        elif is_picture(path.name):
+            found.append(path)
+        else:
+            other.setdefault(path.suffix.lower() or "without ending", []).append(path)
+    return FolderFiles(found, {kind: other[kind] for kind in sorted(other)})

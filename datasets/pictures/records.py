@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pytorch_lightning.utilities import rank_zero_info
+
 from vision_suite.errors import DataError
+from vision_suite.listing import FolderFiles, folder_files
 from vision_suite.types import Role
 
-log = logging.getLogger(__name__)
-
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+# The files of a folder that count as pictures. A manifest, or a single file, may name any other that Pillow reads.
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Listing:
     cameras: dict[int, str] = field(default_factory=dict)
     identities: dict[int, str] = field(default_factory=dict)
     draws_gallery: bool = False
-    notes: dict[str, bool | int | float | str] = field(default_factory=dict)
+    notes: dict[str, bool | int | float | str | dict[str, dict[str, int]]] = field(default_factory=dict)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Numbers of ``images`` and of ``identities`` (or ``classes``, where they have names), by split."""
@@ -92,28 +93,40 @@ def find_folder(root: Path, names: Sequence[str], markers: Sequence[str]) -> Pat
 
 
 def is_picture(name: str) -> bool:
-    """Tell whether a file name is a picture: a known suffix in any case, and no macOS resource fork (``._*``)."""
-    return name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith("._")
+    """Tell whether a file name is a picture: a known ending in any case, and not hidden (as macOS's ``._*`` are)."""
+    return name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith(".")
 
 
-def list_pictures(folder: Path) -> tuple[list[str], int]:
-    """Sorted file names of the pictures in a folder, and the number of other files.
+def list_pictures(folder: Path) -> FolderFiles:
+    """Pictures that lie directly in a folder, sorted by name, and what else is there.
 
     Raises:
         DataError: The folder is missing or holds no picture.
     """
     if not folder.is_dir():
         raise DataError(f"folder {str(folder)!r} is missing: unpack the data set completely")
-    with os.scandir(folder) as entries:
-        files = [entry.name for entry in entries if entry.is_file()]
-    names = sorted(name for name in files if is_picture(name))
-    if not names:
+    found = folder_files(folder, PICTURE_SUFFIXES, deep=False)
+    if not found.files:
+        others = f" but {note}" if (note := found.note()) else ""
         raise DataError(
-            f"folder {str(folder)!r} holds no picture ({', '.join(PICTURE_SUFFIXES)}): is it the right one?"
+            f"folder {str(folder)!r} holds no picture ({', '.join(PICTURE_SUFFIXES)}){others}: is it the right one?"
         )
-    if len(files) > len(names):
-        log.info("%s: passed over %d files that are not pictures", folder, len(files) - len(names))
-    return names, len(files) - len(names)
+    return found
+
+
+def note_passed_over(listing: Listing, folder: str, found: FolderFiles) -> None:
+    """Print what a reader passed over in a folder, and keep the numbers for the protocol.
+
+    Args:
+        listing: Listing, whose ``notes`` get the numbers by folder and kind under ``passed_over``.
+        folder: Name of the folder below the listing's root.
+        found: Contents of the folder.
+    """
+    if found.passed_over:
+        numbers = listing.notes.setdefault("passed_over", {})
+        assert isinstance(numbers, dict)
+        numbers[folder] = {kind: len(paths) for kind, paths in found.passed_over.items()}
+        rank_zero_info(f"{str(listing.root / folder)!r}: passed over {found.note()}")
 
 
 def check_counts(listing: Listing) -> None:

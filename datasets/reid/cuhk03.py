@@ -79,14 +79,21 @@ def _read_new_container(root: Path, boxes: BoxSource) -> Listing:
         raise DataError(f"list file {name!r} is missing beside {str(container)!r}: it defines the new protocol")
     indices = ["train_idx", "query_idx", "gallery_idx"]
     table = read_mat(config, ["labels", "filelist", *indices])
-    labels, files = np.atleast_1d(table["labels"]), [str(name) for name in np.atleast_1d(table["filelist"])]
+    files = [str(name) for name in np.atleast_1d(table["filelist"])]
+    try:
+        labels = np.atleast_1d(table["labels"]).astype(int)
+        rows = {name: np.atleast_1d(table[name]).astype(int) - 1 for name in indices}
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{str(config)!r} has labels or numbers of pictures that are not whole ({error})") from None
+    if len(labels) != len(files) or any(((own < 0) | (own >= len(files))).any() for own in rows.values()):
+        raise DataError(f"{str(config)!r} names pictures that are not among its {len(files)} files and their labels")
     extracted = container.parent.parent / f"images_{boxes}"
     listing = Listing(f"CUHK03 container, {boxes}", container.parent, {}, NEW_COUNTS[boxes], cameras=CAMERAS)
     for name in indices:
         split = name.removesuffix("_idx")
         role = Role.QUERY if split == "query" else Role.GALLERY
         listing.splits[split] = []
-        for index in (np.atleast_1d(table[name]).astype(int) - 1).tolist():
+        for index in rows[name].tolist():
             pair, identity, camera, picture = _fields(files[index], config)
             in_container = f"{container}::{boxes}/{pair}/{identity}/{picture}"
             path = str(extracted / files[index]) if extracted.is_dir() else in_container
@@ -104,6 +111,15 @@ def _fields(name: str, source: Path) -> tuple[int, int, int, int]:
 
 def _read_classic(root: Path, boxes: BoxSource, trial: int) -> Listing:
     container = _find_container(root)
+    try:
+        return _classic_listing(container, boxes, trial)
+    except DataError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, OSError, RuntimeError, AttributeError) as error:
+        raise DataError(f"{str(container)!r} is damaged or no container of CUHK03 ({error}): copy it again") from None
+
+
+def _classic_listing(container: Path, boxes: BoxSource, trial: int) -> Listing:
     file = open_container(str(container), os.getpid())
     sets = file["testsets"][0]
     if not 0 <= trial < len(sets):

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from vision_suite.datasets.pictures.manifest import read_manifest
-from vision_suite.datasets.pictures.records import Listing, Record, find_folder, list_pictures
+from vision_suite.datasets.pictures.records import Listing, Record, find_folder, list_pictures, note_passed_over
 from vision_suite.errors import DataError
 from vision_suite.types import Role
 
@@ -19,28 +19,35 @@ from vision_suite.types import Role
 NAME = re.compile(r"^(-?\d+)_c(\d+)")
 
 
-def read_folder(folder: Path, role: Role = Role.GALLERY) -> tuple[list[Record], dict[str, int]]:
+def read_folder(listing: Listing, name: str, role: Role = Role.GALLERY) -> list[Record]:
     """Pictures named ``IDENTITY_cCAMERA...`` with cameras counted from 1.
 
+    Args:
+        listing: Listing, whose notes get the numbers of what is left out.
+        name: Name of the folder below the listing's root.
+        role: Role of the pictures.
+
     Returns:
-        Records in the order of their names, and the numbers of files left out: ``junk`` and ``other_files``.
+        Records in the order of their names.
 
     Raises:
         DataError: The folder is missing or empty, or a name doesn't fit.
     """
-    names, others = list_pictures(folder)
+    folder = listing.root / name
+    found = list_pictures(folder)
+    note_passed_over(listing, name, found)
     records, junk = [], 0
-    for name in names:
-        match = NAME.match(name)
+    for path in found.files:
+        match = NAME.match(path.name)
         if match is None or int(match[2]) < 1:
-            raise DataError(
-                f"{str(folder / name)!r} is not named IDENTITY_cCAMERA... with cameras from 1: rename or remove it"
-            )
+            raise DataError(f"{str(path)!r} is not named IDENTITY_cCAMERA... with cameras from 1: rename or remove it")
         if int(match[1]) < 0:
             junk += 1
         else:
-            records.append(Record(str(folder / name), int(match[1]), int(match[2]) - 1, role=role))
-    return records, {"junk": junk, "other_files": others}
+            records.append(Record(str(path), int(match[1]), int(match[2]) - 1, role=role))
+    if junk:
+        listing.notes[f"{name}_junk"] = junk
+    return records
 
 
 def camera_name(file: str) -> str:
@@ -50,17 +57,14 @@ def camera_name(file: str) -> str:
 
 
 def read_folders(layout: str, root: Path, folders: dict[str, str]) -> Listing:
-    """A listing of several such folders, by split name; left-out files are noted per folder."""
+    """A listing of several such folders, by split name; what is left out is noted per folder."""
     listing = Listing(layout, root, {})
     for split, folder in folders.items():
         role = Role.QUERY if split.startswith("query") else Role.GALLERY
-        listing.splits[split], left_out = read_folder(root / folder, role)
+        listing.splits[split] = read_folder(listing, folder, role)
         for record in listing.splits[split]:
             if record.camera not in listing.cameras:
                 listing.cameras[record.camera] = camera_name(Path(record.path).name)
-        for reason, count in left_out.items():
-            if count:
-                listing.notes[f"{folder}_{reason}"] = count
     return listing
 
 
@@ -92,7 +96,7 @@ def _manifest_counts(path: Path) -> dict[str, tuple[int | None, int | None]]:
     try:
         counts = json.loads(path.read_text(encoding="utf-8"))["counts"]
         return {str(name): (int(c["images"]), int(c["identities"])) for name, c in counts.items()}
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(
             f"{str(path)!r} is not a manifest with counts ({error!r}): prepare the data set again"
         ) from None
@@ -113,7 +117,7 @@ def read_market1501(root: Path, *, multi_query: bool) -> Listing:
     names = ["Market-1501-v15.09.15", "market1501/Market-1501-v15.09.15", "market1501", "Market-1501"]
     listing = _read_published("Market-1501", root, names, MARKET_COUNTS)
     if multi_query:
-        support, _ = read_folder(listing.root / "gt_bbox", Role.SUPPORT)
+        support = read_folder(listing, "gt_bbox", Role.SUPPORT)
         wanted = {(record.label, record.camera) for record in listing.splits["query"]}
         listing.splits["support"] = [record for record in support if (record.label, record.camera) in wanted]
     return listing

@@ -107,6 +107,28 @@ def test_the_whitening_learns_nothing_from_test_pictures(market):
         assert (old.gallery[0] != new.gallery[0]).any()
 
 
+def test_features_that_mean_nothing_are_told(market):
+    assert pixel_baselines(market).warnings == ()
+    for folder in ("query", "bounding_box_test"):
+        for path in (market / folder).iterdir():
+            Image.new("RGB", (64, 64), "black").save(path)
+    lines = pixel_baselines(market).warnings
+    assert any("features of the row 'HOG' are all zero" in line for line in lines)
+    assert any("features of the row 'pixels' are equal" in line for line in lines)
+
+
+def test_a_turned_picture_gets_the_features_of_the_upright_one(market):
+    path = next(iter(sorted((market / "query").iterdir())))
+    before = pixel_baselines(market).rows
+    with Image.open(path) as image:
+        turned = image.transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[274] = 6  # to be shown turned clockwise
+    turned.save(path, exif=exif)
+    for old, new in zip(before, pixel_baselines(market).rows, strict=True):
+        np.testing.assert_allclose(old.query, new.query, atol=0.05)
+
+
 def test_a_picture_under_two_names_gets_the_same_features(market):
     for path in (market / "bounding_box_test").iterdir():
         path.unlink()

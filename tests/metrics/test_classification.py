@@ -76,6 +76,40 @@ def test_few_classes():
     assert numbers(metric) == pytest.approx({"top1": 2 / 3, "top5": 1.0})
 
 
+def test_scores_that_are_not_finite_count_as_mistaken_and_are_told():
+    fused, label, index, branches = scores()
+    whole = feed(ClassificationMetric(["sa"]), range(COUNT)).report({})
+    assert "warnings" not in whole.protocol
+    right = np.flatnonzero(whole.prediction == whole.label)[:3]
+    for row, value in zip(right.tolist(), (float("nan"), float("inf"), -float("inf")), strict=True):
+        fused[row, (label[row] + 1) % CLASSES] = value
+    fused[right[0]] = float("nan")
+    branches["sa"][right[1], 0] = float("nan")
+    metric = ClassificationMetric(["sa"])
+    metric.update(fused, label, index, branches)
+    report = metric.report({})
+    assert report.protocol["warnings"] == [
+        f"scores of 3 of {COUNT} pictures are not finite: they count as mistaken",
+        f"scores of the branch sa of 1 of {COUNT} pictures are not finite: they count as mistaken",
+    ]
+    assert report.prediction[right].tolist() == [-1, -1, -1]
+    assert report.metrics["top1"] == pytest.approx(whole.metrics["top1"] - 3 / COUNT)
+    assert report.metrics["top5"] == pytest.approx(whole.metrics["top5"] - 3 / COUNT)
+
+
+def test_one_class_for_all_is_told():
+    fused, label, index, branches = scores()
+    branches["sa"][:, 4] = 100
+    metric = ClassificationMetric(["sa"])
+    metric.update(fused, label, index, branches)
+    (line,) = metric.report({}).protocol["warnings"]
+    assert line.startswith(f"all {COUNT} pictures are predicted as class 4 of the branch sa")
+    for rows, truth, told in ((COUNT, label, True), (COUNT, label * 0, False), (9, label, False)):
+        metric = ClassificationMetric()
+        metric.update(torch.zeros(rows, CLASSES), truth[:rows], index[:rows], {})
+        assert ("warnings" in metric.report({}).protocol) is told
+
+
 def test_reset_and_misuse():
     metric = feed(ClassificationMetric(), range(COUNT))
     metric.compute()

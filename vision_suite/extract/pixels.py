@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.pictures.records import Record
 from vision_suite.datasets.reid.layouts import read_market_folder
 from vision_suite.errors import DataError
+from vision_suite.metrics.feature_warnings import feature_warnings
 
 Array = NDArray[np.float64]
 
@@ -37,13 +39,17 @@ class BaselineFeatures:
 
 @dataclass(frozen=True)
 class Baselines:
-    """All rows, and the truth to evaluate them: int64 identities and 0-based cameras of queries and gallery."""
+    """All rows, and the truth to evaluate them: int64 identities and 0-based cameras of queries and gallery.
+
+    ``warnings`` has a line for each row whose features are zero, equal, collapsed or not finite.
+    """
 
     rows: tuple[BaselineFeatures, ...]
     query_ids: NDArray[np.int64]
     gallery_ids: NDArray[np.int64]
     query_cams: NDArray[np.int64]
     gallery_cams: NDArray[np.int64]
+    warnings: tuple[str, ...] = ()
 
 
 def pixel_baselines(root: Path, progress: Callable[[int, int], None] | None = None) -> Baselines:
@@ -87,6 +93,11 @@ def pixel_baselines(root: Path, progress: Callable[[int, int], None] | None = No
         gallery_ids=np.array([record.label for record in gallery]),
         query_cams=np.array([record.camera for record in query]),
         gallery_cams=np.array([record.camera for record in gallery]),
+        warnings=tuple(
+            line
+            for one in rows
+            for line in feature_warnings(np.concatenate([one.query, one.gallery]), f"features of the row {one.name!r}")
+        ),
     )
 
 
@@ -150,8 +161,7 @@ def _describe(records: Sequence[Record], progress: Callable[[int, int], None] | 
         inode = (status.st_dev, status.st_ino)
         if inode not in positions:
             positions[inode] = len(positions)
-            with Image.open(record.path) as file:
-                picture = file.convert("RGB")
+            picture = open_picture(record.path)
             pixels.append(_pixels(picture))
             hogs.append(_hog(picture))
         index.append(positions[inode])

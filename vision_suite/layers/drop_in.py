@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from typing import Any, cast
 
+import torch
+import torch.nn.functional as F
 from timm.layers.attention import Attention
 from torch import Tensor, nn
 
@@ -12,6 +15,21 @@ from vision_suite.errors import ConfigError, MissingDependencyError
 from vision_suite.ops.attention import cross_attention
 
 NAME = "vision_suite"
+OTHERWISE = "which is not served: use attn_implementation='sdpa'"
+# Settings of transformers' attention functions that change the scores, or the keys that a query sees.
+CHANGES = (
+    "sliding_window",
+    "softcap",
+    "s_aux",
+    "sinks",
+    "position_bias",
+    "cache",
+    "indices",
+    "block_indices",
+    "cu_seq_lens_q",
+    "cu_seq_lens_k",
+    "seq_idx",
+)
 
 
 class SuiteAttention(Attention):
@@ -40,6 +58,10 @@ class SuiteAttention(Attention):
 def use_suite_attention(model: nn.Module) -> int:
     """Give a model the suite's attention, in place; parameters and checkpoints stay as they are.
 
+    Of transformers models, bidirectional, causal and cross-attention are served, with padding on either side, a cache
+    that grows, and grouped key heads. Any other form is an error in one line when the model is called: see
+    `padding_mask` and `transformers_attention`.
+
     Args:
         model: A timm model with plain attention layers, or a transformers model.
 
@@ -53,6 +75,9 @@ def use_suite_attention(model: nn.Module) -> int:
     if hasattr(model, "set_attn_implementation"):
         register_with_transformers()
         cast(Any, model).set_attn_implementation(NAME)
+        parts: list[Any] = [part for part in model.modules() if hasattr(part, "set_attn_implementation")]
+        if not any(part.config._attn_implementation == NAME for part in parts):
+            raise ConfigError(f"{type(model).__name__} does not look its attention up by name: nothing to replace")
         return 1
     # Sub-classes compute something else (rotary codes, windows), so the exact type counts.
     layers = [module for module in model.modules() if type(module) is Attention]
@@ -81,10 +106,70 @@ def register_with_transformers() -> None:
 
 
 def padding_mask(
-    *, kv_length: int, attention_mask: Tensor | None = None, allow_is_causal_skip: bool = True, **_: object
+    *,
+    batch_size: int,
+    kv_length: int,
+    q_length: int = 0,
+    q_offset: int | Tensor = 0,
+    cache_position: Tensor | None = None,
+    kv_offset: int = 0,
+    mask_function: Callable[..., Any],
+    attention_mask: Tensor | None = None,
+    local_size: int | None = None,
+    allow_is_causal_skip: bool = True,
+    allow_is_bidirectional_skip: bool = True,
+    device: torch.device | str = "cpu",
+    **_: object,
 ) -> Tensor | None:
-    """The padding (B, N) of the keys at hand, True = kept; the causal part is the operator's own."""
-    return None if attention_mask is None else attention_mask[:, -kv_length:].bool()
+    """Mask function of transformers' interface, for masks that are causal or full, up to padding.
+
+    Args:
+        batch_size: B.
+        kv_length: Number of keys N.
+        q_length: Number of queries M.
+        q_offset: Position of the first query in its row; a tensor in a static cache.
+        cache_position: (M,) positions of the queries, which the first releases 5 give in place of these two.
+        kv_offset: Position of the first key.
+        mask_function: transformers' rule for a pair of tokens.
+        attention_mask: (B, positions) padding, true = kept; positions that it lacks are hidden.
+        local_size: Width of a window.
+        allow_is_causal_skip: False if the model computes with a causal mask, which must then be written out.
+        allow_is_bidirectional_skip: The same of a full mask.
+        device: Device of a new mask.
+
+    Returns:
+        (B, N) boolean, true = kept, where attention is causal; (B, 1, 1, N) where it is full; None if nothing is
+        hidden beyond what the layer's own ``is_causal`` tells.
+
+    Raises:
+        ConfigError: If the mask is of another kind: packed rows, a window, chunks, single tokens, a static cache.
+    """
+    from transformers.masking_utils import bidirectional_mask_function, causal_mask_function
+
+    if cache_position is not None:
+        q_length, q_offset, device = len(cache_position), int(cache_position[0]), cache_position.device
+    causal = mask_function is causal_mask_function
+    if local_size is not None:
+        raise ConfigError(f"the model attends to a window or chunk of {local_size} tokens, {OTHERWISE}")
+    if not causal and mask_function is not bidirectional_mask_function:
+        raise ConfigError(
+            "the model hides single tokens (packed rows with positions that start again, blocks, a prefix, picture "
+            f"tokens), {OTHERWISE}"
+        )
+    if isinstance(q_offset, Tensor) or (causal and q_offset + q_length != kv_offset + kv_length):
+        raise ConfigError(
+            f"the model's cache is static: it has {kv_length} keys for {q_length} new tokens, {OTHERWISE}, or a cache "
+            "that grows (cache_implementation='dynamic')"
+        )
+    if not (allow_is_causal_skip if causal else allow_is_bidirectional_skip):
+        raise ConfigError(f"the model computes with its mask, {OTHERWISE}")
+    if attention_mask is None:
+        if not causal or q_length in (1, kv_length):
+            return None
+        return torch.ones(batch_size, kv_length, dtype=torch.bool, device=device)
+    missing = max(0, kv_offset + kv_length - attention_mask.shape[-1])
+    kept = F.pad(attention_mask.bool(), (0, missing))[:, kv_offset : kv_offset + kv_length]
+    return kept if causal else kept[:, None, None, :]
 
 
 def transformers_attention(
@@ -105,33 +190,39 @@ def transformers_attention(
         query: (B, H, M, D).
         key: (B, Hkv, N, D).
         value: As key.
-        attention_mask: (B, N) of `padding_mask`, True = kept, or None.
+        attention_mask: Mask of `padding_mask`. Any (B, 1, 1, N) boolean mask says the same for all queries.
         dropout: Dropout on the probabilities.
         scaling: Factor on the scores.
-        is_causal: Overrides the layer's own; new queries see all earlier keys of a cache.
+        is_causal: Overrides the layer's own where there is no mask; a mask tells by itself.
         more: Further settings of the model; those that change the scores are refused.
 
     Raises:
         ConfigError: If the model needs a form of attention that is not served.
     """
-    for name in ("sliding_window", "softcap", "s_aux", "position_bias", "cache"):
-        if more.get(name) is not None:
-            raise ConfigError(
-                f"{type(module).__name__} needs {name}, which is not served: use attn_implementation='sdpa'"
-            )
-    if attention_mask is not None and attention_mask.dim() != 2:
-        raise ConfigError(
-            f"{type(module).__name__} gives a mask {list(attention_mask.shape)} between single tokens, which is not "
-            "served: use attn_implementation='sdpa'"
-        )
-    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    name = type(module).__name__
+    if needed := [setting for setting in CHANGES if more.get(setting) is not None]:
+        raise ConfigError(f"{name} needs {needed[0]}, {OTHERWISE}")
     if value.shape[-1] != key.shape[-1]:
-        raise ConfigError(
-            f"{type(module).__name__} has values of another width than keys: use attn_implementation='sdpa'"
-        )
-    out = cross_attention(
-        query, key, value, key_padding_mask=None if attention_mask is None else ~attention_mask, scale=scaling,
-        causal=bool(causal), dropout_p=dropout,
-    ).out  # fmt: skip
+        raise ConfigError(f"{name} has values of width {value.shape[-1]} and keys of {key.shape[-1]}, {OTHERWISE}")
+    kept, causal = None, False
+    if attention_mask is None:
+        causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal) and query.shape[2] > 1
+        if causal and query.shape[2] != key.shape[2]:
+            raise ConfigError(
+                f"{name} is causal and gives no mask for {query.shape[2]} queries and {key.shape[2]} keys, {OTHERWISE}"
+            )
+    else:
+        shape = tuple(attention_mask.shape)
+        batch, keys = query.shape[0], key.shape[2]
+        if shape not in ((batch, keys), (batch, 1, 1, keys)) or attention_mask.dtype != torch.bool:
+            raise ConfigError(f"{name} gives a mask {list(shape)} of {attention_mask.dtype}, {OTHERWISE}")
+        kept, causal = attention_mask.reshape(batch, keys), len(shape) == 2
+    try:
+        out = cross_attention(
+            query, key, value, key_padding_mask=None if kept is None else ~kept, scale=scaling, causal=causal,
+            dropout_p=dropout,
+        ).out  # fmt: skip
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: {error}, {OTHERWISE}") from None
     assert out is not None
     return out.transpose(1, 2), None

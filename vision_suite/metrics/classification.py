@@ -12,15 +12,19 @@ from torchmetrics import Metric
 from vision_suite.errors import DataError
 from vision_suite.metrics.gather import gather_rows
 from vision_suite.types import ClassificationReport
+from vision_suite.types.arrays import Ints
 
 TOP = (1, 5)
+NONE = -1  # class of a picture whose scores are not finite: never right
+FEW = 10  # pictures; of fewer, all may be of one class by chance
 
 
 class ClassificationMetric(Metric):
     """Top-1 and top-5 accuracy of the fused prediction and of each branch.
 
     Pictures that arrive twice (a distributed sampler pads with duplicates) are counted once, by their index. Equal
-    scores rank by class number. With fewer than five classes, top-5 takes all there are.
+    scores rank by class number. With fewer than five classes, top-5 takes all there are. A picture whose scores are not
+    finite counts as mistaken. Such pictures, and one class predicted for all, are ``warnings`` of the protocol.
 
     Args:
         branches: Names of the branches scored beside the fused prediction.
@@ -67,7 +71,12 @@ class ClassificationMetric(Metric):
             raise DataError("the metric was gathered already: reset() before further pictures")
         count = min(max(TOP), scores.shape[1])
         # A stable sort, not topk: the order of equal scores must not depend on the device or the batch.
-        best = [c.detach().argsort(dim=1, descending=True, stable=True)[:, :count] for c in columns]
+        best = [
+            c.detach()
+            .argsort(dim=1, descending=True, stable=True)[:, :count]
+            .masked_fill(~c.detach().isfinite().all(1, keepdim=True), NONE)
+            for c in columns
+        ]
         self.tags.append(torch.stack([index, label], dim=1).to(scores.device))
         self.best.append(torch.cat(best, dim=1))
         self.confidence.append(scores.detach().float().amax(1, keepdim=True))
@@ -98,8 +107,24 @@ class ClassificationMetric(Metric):
                 key = f"{name}/top{k}" if name else f"top{k}"
                 metrics[key] = float(hit[:, column, :k].any(1).mean())
         # Kept for the report: after this call the states hold this process's own pictures again.
-        self._result = (metrics, tags, best[:, 0, 0], confidence)
+        self._result = (metrics, tags, best, confidence)
         return {key: torch.tensor(value, dtype=torch.float32, device=self.device) for key, value in metrics.items()}
+
+    def _warnings(self, tags: Ints, best: Ints) -> list[str]:
+        """Lines about scores that mean nothing, for the fused prediction and each branch."""
+        lines = []
+        total, several = len(tags), len(np.unique(tags[:, 1])) > 1
+        for column, branch in enumerate(["", *self.branches]):
+            of = f" of the branch {branch}" if branch else ""
+            found, counts = np.unique(best[:, column, 0], return_counts=True)
+            without = int(counts[found == NONE].sum())
+            if without:
+                lines.append(f"scores{of} of {without} of {total} pictures are not finite: they count as mistaken")
+            if several and total >= FEW and len(found) == 1 and not without:
+                lines.append(
+                    f"all {total} pictures are predicted as class {found[0]}{of}: the network tells nothing apart"
+                )
+        return lines
 
     def report(self, protocol: Mapping[str, object]) -> ClassificationReport:
         """Everything a table or a picture needs; computes first if that was not done.
@@ -110,10 +135,16 @@ class ClassificationMetric(Metric):
         self.compute()
         if self._result is None:
             raise DataError("there is no result to report: reset() came between compute() and report()")
-        metrics, tags, prediction, confidence = self._result
+        metrics, tags, best, confidence = self._result
+        prediction, warnings = best[:, 0, 0], self._warnings(tags, best)
         return ClassificationReport(
             metrics=dict(metrics),
-            protocol={**protocol, "num_pictures": len(tags), "ties": "equal scores rank by class number"},
+            protocol={
+                **protocol,
+                "num_pictures": len(tags),
+                "ties": "equal scores rank by class number",
+                **({"warnings": warnings} if warnings else {}),
+            },
             index=tags[:, 0],
             label=tags[:, 1],
             prediction=prediction,

@@ -83,7 +83,7 @@ class ClassificationReport(Report):
         protocol: Everything needed to read the numbers.
         index: (M,) int64 data-set index.
         label: (M,) int64 ground truth.
-        prediction: (M,) int64 arg-max class.
+        prediction: (M,) int64 arg-max class, -1 where the scores are not finite.
         confidence: (M,) float32 probability of the predicted class.
     """
 

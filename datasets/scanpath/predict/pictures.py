@@ -12,7 +12,7 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from vision_suite.datasets.base import problem_list
 from vision_suite.datasets.pictures.images import open_picture
-from vision_suite.datasets.pictures.manifest import expand_inputs
+from vision_suite.datasets.pictures.manifest import find_inputs
 from vision_suite.datasets.scanpath.predict.objects import ObjectFinder
 from vision_suite.datasets.scanpath.predict.settings import PictureSettings
 from vision_suite.datasets.scanpath.predict.targets import Target, choose_target
@@ -40,9 +40,12 @@ class PictureScenes:
 
     def __init__(self, settings: PictureSettings) -> None:
         self.settings = settings
-        found = [str(Path(path)) for path in expand_inputs(settings.inputs)]
+        inputs = find_inputs(settings.inputs)
+        found = [str(path) for path in inputs.files]
         paths = list(dict.fromkeys(found))
-        self.problems: Counter[str] = Counter(pictures_named_twice=len(found) - len(paths))
+        self.problems: Counter[str] = Counter(
+            files_passed_over=inputs.number_passed_over, pictures_named_twice=len(found) - len(paths)
+        )
         top = os.path.commonpath([str(Path(path).absolute().parent) for path in paths])
         self._paths = {Path(os.path.relpath(Path(path).absolute(), top)).as_posix(): path for path in paths}
         self.names = list(self._paths)

@@ -158,6 +158,7 @@ def test_confusions_show_surest_mistakes_and_the_predicted_class(tmp_path):
         patch.setattr(fgvc_view, "confusion_sheet", lambda r, **text: (rows.extend(r), original(r, **text))[1])
         assert set(fgvc_view.classification_pictures(made, data, "test", "T", pairs=5)) == {"confusions"}
     assert [(r.confusion.label, r.confusion.prediction, r.confusion.count) for r in rows] == [(0, 1, 3), (1, 0, 1)]
+    assert fgvc_view._name(data, -1) == "no class"  # of scores that are not finite
     assert rows[0].label_name == data.class_names[0]
     expected = {"mistaken": [1, 3, 0], "predicted_class": [4, 5, 7]}
     for name, indices in expected.items():

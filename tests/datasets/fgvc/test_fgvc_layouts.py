@@ -159,6 +159,33 @@ def test_image_folder(tmp_path):
         layouts.read_image_folder(tmp_path)
 
 
+def test_what_an_image_folder_passes_over_is_counted(tmp_path):
+    root = write_image_folder(tmp_path)
+    for name in ("train/loose.png", "train/class_0/._x.png", "train/class_0/a.gif", "train/class_0/more/b.png"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).touch()
+    for name in (".cache", "validation"):
+        (root / name).mkdir()
+    listing = layouts.read_image_folder(root)
+    assert sizes(listing) == {"train": 12, "test": 12}
+    assert listing.notes["passed_over"] == {
+        ".": {"folder": 1, "hidden": 1},
+        "train": {".png": 1},
+        "train/class_0": {".gif": 1, "folder": 1, "hidden": 1},
+    }
+    data = FGVCData("image_folder", str(root), image_size=(8, 8), resize=(8, 8), batch_size=4)
+    assert data.protocol["passed_over"] == listing.notes["passed_over"]
+
+
+def test_an_odd_half_of_cub_is_an_error(tmp_path):
+    root = layouts.read_cub_folder(write_cub(tmp_path)).root
+    path = root / "train_test_split.txt"
+    number = path.read_text().split()[0]
+    path.write_text(path.read_text().replace(f"{number} ", f"{number} 2", 1))
+    with pytest.raises(DataError, match=rf"train_test_split\.txt' has '2\d' for picture '{number}': use 1"):
+        layouts.read_cub_folder(tmp_path)
+
+
 def test_fgvc_manifest_orders_numbers_by_value(tmp_path):
     write_image_folder(tmp_path)
     lines = [f"train/class_{n % 3}/train_{n // 3}.png,{[9, 10, 2][n % 3]}," for n in range(6)]

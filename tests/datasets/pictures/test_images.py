@@ -55,7 +55,10 @@ def test_missing_file():
 
 
 @given(
-    suffix=st.sampled_from([".png", ".jpg"]), place=st.floats(0, 0.999), value=st.integers(0, 255), cut=st.booleans()
+    suffix=st.sampled_from([".png", ".jpg", ".tif", ".webp", ".bmp"]),
+    place=st.floats(0, 0.999),
+    value=st.integers(0, 255),
+    cut=st.booleans(),
 )
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_files_never_raise_anything_else(tmp_path, suffix, place, value, cut):

@@ -47,7 +47,7 @@ def test_suffixes_in_any_case_and_other_files(tmp_path):
     listing = layouts.read_market_folder(tmp_path)
     assert [r.camera for r in listing.splits["train"] if r.label == 7] == [0, 1, 2]
     assert len(listing.splits["train"]) == 4
-    assert listing.notes["bounding_box_train_other_files"] == 2
+    assert listing.notes["passed_over"] == {"bounding_box_train": {".db": 1, "hidden": 1}}
 
 
 def test_a_name_that_does_not_fit_is_an_error_not_skipped(tmp_path):
@@ -98,9 +98,10 @@ def test_manifest_counts_are_expected(tmp_path):
 
 def test_a_broken_manifest_is_one_error(tmp_path):
     write_market(tmp_path)
-    (tmp_path / "MANIFEST.json").write_text(json.dumps({"counts": {"query": 3}}))
-    with pytest.raises(DataError, match=r"MANIFEST\.json.*prepare the data set again"):
-        layouts.read_market_folder(tmp_path)
+    for counts in ({"query": 3}, [1], "none"):
+        (tmp_path / "MANIFEST.json").write_text(json.dumps({"counts": counts}))
+        with pytest.raises(DataError, match=r"MANIFEST\.json.*prepare the data set again"):
+            layouts.read_market_folder(tmp_path)
 
 
 def test_validation_folders_come_in_pairs(tmp_path):
@@ -195,8 +196,15 @@ def test_manifest_identities_may_be_names(tmp_path):
         ("path,id\n0.png,1\n0.png,1\n", "lines 2 and 3 both name '0.png'"),
         ("path,camera\n0.png,1\n", "line 2: column 'id' is missing or empty"),
         ("file,id\n0.png,1\n", "needs a header line with a column 'path'"),
-        ("path,id\n0.png,1,2\n", "row 2 has another number of columns"),
+        ("path,id\n\n0.png,1,2\n", "line 3 has 3 columns, the header has 2: put names with commas in double quotes"),
+        ("path,id\n0.png\n", "line 2 has 1 columns"),
         ("path,id\n", "has no rows"),
+        ("", "needs a header line with a column 'path'"),
+        ("path;id\n0.png;1\n", "separate the columns by commas and not semicolons, such as path,id,camera"),
+        ("path\tid\n0.png\t1\n", "separate the columns by commas and not tabs"),
+        ("path,id,id\n0.png,1,2\n", "has two columns 'id'"),
+        ("path,id\n0.png,1\n./a/../0.png,1\n", "lines 2 and 3 both name"),
+        ("path,id\n" + "x" * 200_000 + ",1\n", "is not CSV"),
     ],
 )
 def test_bad_manifests_name_the_line(tmp_path, text, message):
@@ -205,12 +213,32 @@ def test_bad_manifests_name_the_line(tmp_path, text, message):
         layouts.read_reid_manifest(tmp_path / "m.csv")
 
 
+def test_manifests_as_spreadsheets_write_them(tmp_path):
+    write_pictures(tmp_path, 2)
+    (tmp_path / "deep").mkdir()
+    text = '\ufeffpath , id\r\n"../0.png", 1\r\n\r\n ../1.png,2\r\n'
+    (tmp_path / "deep" / "m.csv").write_text(text, encoding="utf-8", newline="")
+    records = layouts.read_reid_manifest(tmp_path / "deep" / "m.csv").splits["train"]
+    assert [(r.path, r.label) for r in records] == [(str(tmp_path / f"{n}.png"), n + 1) for n in (0, 1)]
+    (tmp_path / "deep" / "m.csv").write_text(text, encoding="utf-16")
+    with pytest.raises(DataError, match="is not UTF-8 text"):
+        layouts.read_reid_manifest(tmp_path / "deep" / "m.csv")
+
+
 def test_bad_json_lines(tmp_path):
-    (tmp_path / "m.jsonl").write_text('{"path": "0.png", "id": 1}\n{"path": \n')
-    with pytest.raises(DataError, match="row 2 is not JSON"):
+    (tmp_path / "m.jsonl").write_text('{"path": "0.png", "id": 1}\n\n{"path": \n')
+    with pytest.raises(DataError, match="line 3 is not JSON"):
         layouts.read_reid_manifest(tmp_path / "m.jsonl")
     (tmp_path / "m.jsonl").write_text("[1, 2]\n")
-    with pytest.raises(DataError, match="row 1 is not a JSON object"):
+    with pytest.raises(DataError, match="line 1 is no JSON object"):
         layouts.read_reid_manifest(tmp_path / "m.jsonl")
+    for text, message in (
+        ("[" * 100_000 + "\n", "line 1 is not JSON"),
+        ('{"path": ["0.png"], "id": 1}\n', "line 1: 'path' is not text or a number"),
+        ("\n", "has no rows"),
+    ):
+        (tmp_path / "m.jsonl").write_text(text)
+        with pytest.raises(DataError, match=message):
+            layouts.read_reid_manifest(tmp_path / "m.jsonl")
     with pytest.raises(DataError, match=r"must be an existing \.csv or \.jsonl file"):
         layouts.read_reid_manifest(tmp_path / "none.csv")

@@ -115,6 +115,7 @@ class PredictionWriter(BaseWriter[PictureData]):
             "gallery": 0 if same else len(gallery),
             "not_reached": data.size("predict") - len(predictions),
             "unreadable_skipped": data.protocol.get("skipped", {}).get("predict", 0),
+            "passed_over": data.predict_passed_over,
             "duplicates_removed": predictions.duplicates,
             "feature_dim": predictions.columns["feature"].shape[1],
             "rollout_pictures": len(list(self.pictures.glob("[0-9]*.png"))),

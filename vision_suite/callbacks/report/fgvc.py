@@ -85,5 +85,7 @@ def _originals(data: PictureData, stage: EvaluationStage, indices: Sequence[int]
 
 
 def _name(data: PictureData, label: int) -> str:
-    """A class's name, or its number where the data set has no names."""
+    """A class's name, or its number where the data set has no names; a negative number is no class."""
+    if label < 0:
+        return "no class"
     return data.class_names[label] if label < len(data.class_names) else f"class {label}"
