@@ -16,13 +16,14 @@ from vision_suite.datasets.facts import labels
 from vision_suite.datasets.loading import Cache, available_cores, worker_count
 from vision_suite.datasets.pictures.batches import PictureBatches
 from vision_suite.datasets.pictures.checks import find_bad
+from vision_suite.datasets.pictures.gallery import GalleryStore, checkpoint_of
 from vision_suite.datasets.pictures.images import BadPicture, Interpolation, Reader, load_pictures
 from vision_suite.datasets.pictures.manifest import expand_inputs
 from vision_suite.datasets.pictures.preprocessing import picture_settings, stored_preprocessing
 from vision_suite.datasets.pictures.records import Listing, Record, check_counts, fingerprint
 from vision_suite.datasets.pictures.transforms import Augment, Prepare, center_crop
 from vision_suite.datasets.saved import SavedPreprocessing
-from vision_suite.errors import ConfigError, DataError
+from vision_suite.errors import ConfigError, DataError, SuiteError
 from vision_suite.types import Role
 
 Validation = Literal["auto", "official", "holdout", "test", "none"]
@@ -35,6 +36,9 @@ class PictureData(BaseData):
         num_classes: Number of classes (training identities).
         num_cameras: Number of cameras over all splits, 0 if unknown.
         num_views: Number of viewpoints over all splits, 0 if unknown.
+        gallery_size: Number of gallery pictures to predict against, 0 if there is no gallery.
+        gallery_store: Features of the gallery on disk, None without one and before `setup`; on rank zero only.
+        unreadable: Reason for each picture that was skipped, by stage and path.
     """
 
     facts = ("num_classes", "num_cameras", "num_views")
@@ -60,6 +64,7 @@ class PictureData(BaseData):
         predict_inputs: str | None,
         predict_gallery: str | None,
         seed: int | None,
+        gallery_store: str | None = None,
     ) -> None:
         """Keep the settings; the subclass documents them, reads its lists and calls `_use`."""
         super().__init__(
@@ -72,8 +77,9 @@ class PictureData(BaseData):
             raise ConfigError(
                 f"resize={list(resize)} is smaller than image_size={list(image_size)}: a crop cannot be larger"
             )
-        if predict_gallery and not predict_inputs:
-            raise ConfigError("predict_gallery is given without predict_inputs: name the queries too")
+        for name, value in (("predict_gallery", predict_gallery), ("gallery_store", gallery_store)):
+            if value and not predict_inputs:
+                raise ConfigError(f"{name} is given without predict_inputs: name the queries too")
         self.image_size = image_size
         self._prepare = {True: Prepare(image_size, mean, std, augment), False: Prepare(image_size, mean, std, None)}
         self._read = {
@@ -82,15 +88,18 @@ class PictureData(BaseData):
         }
         self._cache = cache
         self._on_bad_image = on_bad_image
-        self._predict_inputs = predict_inputs
         self._records: dict[str, list[Record]] = {"fit": [], "validate": [], "test": [], "predict": []}
         self._memory: dict[str, tuple[Tensor, Tensor]] = {}
         self._checked: set[str] = set()
         self._labels: dict[str, Any] = {}
+        self.unreadable: dict[str, dict[str, str]] = {}
+        self.gallery_store: GalleryStore | None = None
+        self._store_folder = gallery_store
+        self._asked = expand_inputs(predict_inputs) if predict_inputs else []
+        self._gallery = expand_inputs(predict_gallery) if predict_gallery else []
         if predict_inputs:
-            queries = [Record(path, -1, role=Role.QUERY) for path in expand_inputs(predict_inputs)]
-            gallery = expand_inputs(predict_gallery) if predict_gallery else []
-            self._records["predict"] = queries + [Record(path, -1, role=Role.GALLERY) for path in gallery]
+            self._records["predict"] = to_predict(self._asked, self._gallery)
+        self.gallery_size = len(self._gallery)
 
     @abstractmethod
     def _columns(self, records: Sequence[Record]) -> dict[str, Tensor]:
@@ -157,7 +166,7 @@ class PictureData(BaseData):
     ) -> None:
         """Take over the records of each stage, and everything that links or reports need."""
         self._records |= {"fit": train, "validate": val, "test": test}
-        if not self._predict_inputs:
+        if not self._asked:
             self._records["predict"] = test
         everything = [*train, *val, *test]
         self.num_classes = len(listing.class_names) or len({record.label for record in train})
@@ -182,6 +191,14 @@ class PictureData(BaseData):
     def picture(self, stage: Stage, index: int) -> Image.Image:
         """The original picture at a position of a stage's list, for drawing."""
         return self._read[stage == "fit"].open(self._records[stage][index].path)
+
+    def original(self, path: str) -> Image.Image:
+        """The original picture at a path, for drawing.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        return self._read[False].open(path)
 
     def seen(self, stage: Stage, index: int) -> Image.Image:
         """The picture as the network sees it in evaluation: resized and cropped to `image_size`."""
@@ -213,6 +230,8 @@ class PictureData(BaseData):
         """Check the pictures once per machine; the other processes read the result from the cache folder."""
         if self._cache == "none" and self.trainer is not None and self.trainer.state.fn is not None:
             for stage in stages_of(self.trainer.state.fn.value):
+                if stage == "predict" and self._store_folder:
+                    continue  # `setup` leaves out what the store has
                 find_bad([record.path for record in self._records[stage]])
 
     def setup(self, stage: str) -> None:
@@ -223,6 +242,9 @@ class PictureData(BaseData):
             DataError: Pictures can't be read, or none is left.
         """
         for name in stages_of(stage):
+            if name == "predict" and self._store_folder:
+                self._use_store(self._store_folder)
+                self._checked.discard(name)
             if name in self._checked:
                 continue
             records = self._records[name]
@@ -243,6 +265,42 @@ class PictureData(BaseData):
             validation = self.protocol["validation"]
             rank_zero_info(f"{self.protocol['layout']}: {splits}; training on {self.size('fit')}, {validation=}")
 
+    def _use_store(self, folder: str) -> None:
+        """Leave gallery pictures out of the list to predict whose features are in the store.
+
+        Raises:
+            ConfigError: The store was made with another checkpoint, preprocessing or other settings.
+            DataError: The store is damaged, or empty and no gallery is given.
+        """
+        trainer = self.trainer
+        if trainer is None or trainer.lightning_module is None:
+            raise ConfigError("gallery_store needs the trainer that predicts: call trainer.predict")
+        self.gallery_store, new, count, problem = None, [], 0, None
+        if trainer.is_global_zero:
+            try:
+                # Of any module of the suite that searches; rooms do not import each other.
+                settings = dict(getattr(getattr(trainer.lightning_module, "search", None), "settings", {}))
+                store = GalleryStore(
+                    folder,
+                    {
+                        "checkpoint": checkpoint_of(trainer),
+                        "preprocessing": self.preprocessing,
+                        "settings": {**settings, "precision": str(trainer.precision)},
+                    },
+                )
+                new = store.find(self._gallery).new
+                if not self._gallery and not len(store):
+                    raise DataError(f"gallery_store {folder!r} is empty: name pictures in --data.predict_gallery")
+                self.gallery_store, count = store, len(store)
+            except SuiteError as error:
+                problem = error
+        # All processes have the list of one, and fail together.
+        new, count, problem = trainer.strategy.broadcast((new, count, problem))
+        if problem is not None:
+            raise problem
+        self._records["predict"] = to_predict(self._asked, new)
+        self.gallery_size = count + len(new)
+
     def _nothing(self, stage: str) -> Exception:
         if not self.protocol:
             return ConfigError(f"{stage} needs a data set: give --data.root")
@@ -260,6 +318,7 @@ class PictureData(BaseData):
                 f"({bad[0].reason}): replace them or pass --data.on_bad_image skip"
             )
         broken = {b.path for b in bad}
+        self.unreadable[stage] = {b.path: b.reason for b in bad}
         keep = [n for n, record in enumerate(records) if record.path not in broken]
         if broken:
             count = len(records) - len(keep)
@@ -270,6 +329,10 @@ class PictureData(BaseData):
             self._records[stage] = [records[n] for n in keep]
             if not keep:
                 raise DataError(f"none of the {len(records)} {stage} pictures can be read, such as {bad[0].path!r}")
+            lost = {record.role for record in records} - {record.role for record in self._records[stage]}
+            if stage == "predict" and self._asked and (Role.QUERY in lost or (lost and not self._store_folder)):
+                given = "predict_inputs" if Role.QUERY in lost else "predict_gallery"
+                raise DataError(f"no picture of {given} can be read, such as {bad[0].path!r} ({bad[0].reason})")
         return torch.tensor(keep, dtype=torch.int64)
 
     def _batches(self, stage: Stage, rank: int) -> PictureBatches:
@@ -291,3 +354,9 @@ class PictureData(BaseData):
     def _train_labels(self) -> list[int]:
         """Training label of each picture."""
         return [record.label for record in self._records["fit"]]
+
+
+def to_predict(inputs: Sequence[str], gallery: Sequence[str]) -> list[Record]:
+    """Records of the pictures that ask and of those that answer."""
+    asked = [Record(path, -1, role=Role.QUERY) for path in inputs]
+    return asked + [Record(path, -1, role=Role.GALLERY) for path in gallery]
