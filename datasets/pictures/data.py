@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import torch
 from PIL import Image
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from vision_suite.datasets.base import BaseData, Stage, stages_of
 from vision_suite.datasets.facts import labels
-from vision_suite.datasets.loading import Cache, available_cores, worker_count
+from vision_suite.datasets.loading import BatchLoader, Cache, available_cores, worker_count
 from vision_suite.datasets.pictures.batches import PictureBatches
 from vision_suite.datasets.pictures.checks import find_bad
 from vision_suite.datasets.pictures.gallery import GalleryStore, checkpoint_of
@@ -37,7 +38,7 @@ class PictureData(BaseData):
         num_cameras: Number of cameras over all splits, 0 if unknown.
         num_views: Number of viewpoints over all splits, 0 if unknown.
         gallery_size: Number of gallery pictures to predict against, 0 if there is no gallery.
-        gallery_store: Features of the gallery on disk, None without one and before `setup`; on rank zero only.
+        gallery_store: Features of the gallery on disk, None without one and before `predict_dataloader`; on rank zero only.
         unreadable: Reason for each picture that was skipped, by stage and path.
     """
 
@@ -231,7 +232,7 @@ class PictureData(BaseData):
         if self._cache == "none" and self.trainer is not None and self.trainer.state.fn is not None:
             for stage in stages_of(self.trainer.state.fn.value):
                 if stage == "predict" and self._store_folder:
-                    continue  # `setup` leaves out what the store has
+                    continue  # `predict_dataloader` leaves out what the store has
                 find_bad([record.path for record in self._records[stage]])
 
     def setup(self, stage: str) -> None:
@@ -241,37 +242,49 @@ class PictureData(BaseData):
             ConfigError: The stage needs data and no root was given.
             DataError: Pictures can't be read, or none is left.
         """
+        stage = TrainerFn(stage).value  # the trainer's enumeration reads otherwise in messages
         for name in stages_of(stage):
-            if name == "predict" and self._store_folder:
-                self._use_store(self._store_folder)
-                self._checked.discard(name)
-            if name in self._checked:
+            if name in self._checked or (name == "predict" and self._store_folder):
                 continue
-            records = self._records[name]
-            if not records and name == "validate" and stage == "fit":
-                continue  # training without validation
-            if not records:
-                raise self._nothing(name)
-            paths = [record.path for record in records]
-            if self._cache == "memory":
-                pictures, rows, bad = load_pictures(paths, self._read[name == "fit"], available_cores())
-                self._memory[name] = (pictures, rows[self._without(name, bad)])
-            else:
-                self._without(name, find_bad(paths))
-            self._checked.add(name)
+            self._check(name, stage)
         if stage == "fit":
             counts = self.protocol["counts"].items()
             splits = "; ".join(f"{s} " + ", ".join(f"{n} {word}" for word, n in c.items()) for s, c in counts)
             validation = self.protocol["validation"]
             rank_zero_info(f"{self.protocol['layout']}: {splits}; training on {self.size('fit')}, {validation=}")
 
-    def _use_store(self, folder: str) -> None:
-        """Leave gallery pictures out of the list to predict whose features are in the store.
+    def _check(self, name: Stage, stage: str) -> None:
+        """Check (and, with ``cache: memory``, load) the pictures of a list."""
+        records = self._records[name]
+        if not records and name == "validate" and stage == "fit":
+            return  # training without validation
+        if not records:
+            raise self._nothing(name)
+        paths = [record.path for record in records]
+        if self._cache == "memory":
+            pictures, rows, bad = load_pictures(paths, self._read[name == "fit"], available_cores())
+            self._memory[name] = (pictures, rows[self._without(name, bad)])
+        else:
+            self._without(name, find_bad(paths))
+        self._checked.add(name)
+
+    def predict_dataloader(self) -> BatchLoader:
+        """Batches of the prediction inputs, or of the test split if none were given; without labels.
+
+        With a gallery on disk its pictures are left out. That is known here and not in `setup`, because the trainer has
+        loaded the checkpoint by now.
 
         Raises:
-            ConfigError: The store was made with another checkpoint, preprocessing or other settings.
-            DataError: The store is damaged, or empty and no gallery is given.
+            ConfigError: The gallery on disk was made with another checkpoint, preprocessing or other settings.
+            DataError: It is damaged or empty, or pictures can't be read.
         """
+        if self._store_folder:
+            self._use_store(self._store_folder)
+            self._check("predict", "predict")
+        return super().predict_dataloader()
+
+    def _use_store(self, folder: str) -> None:
+        """Leave gallery pictures out of the list to predict whose features are in the store."""
         trainer = self.trainer
         if trainer is None or trainer.lightning_module is None:
             raise ConfigError("gallery_store needs the trainer that predicts: call trainer.predict")

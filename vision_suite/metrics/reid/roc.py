@@ -15,6 +15,7 @@ from vision_suite.metrics.reid.ranking import AnyFloats, Block
 from vision_suite.metrics.reid.truth import RetrievalTruth
 from vision_suite.types.arrays import Floats
 
+Gather = Callable[[np.ndarray], np.ndarray]
 # Up to this number of negative pairs all of them are held, and the curve is drawn whole.
 CURVE_PAIRS = 1 << 22
 MANTISSAS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
@@ -145,7 +146,7 @@ class PairTally:
                     self._decided += [[np.count_nonzero(side) for side in sides]]
             yield start, block
 
-    def roc(self, gather: Callable[[AnyFloats], AnyFloats] | None = None) -> Roc:
+    def roc(self, gather: Gather | None = None) -> Roc:
         """The curve of all pairs.
 
         Args:
@@ -163,7 +164,7 @@ class PairTally:
             raise DataError(self._truth.why_invalid())
         return Roc(np.sort(positives), np.sort(closest)[: self._limit], self._negatives)
 
-    def rates(self, gather: Callable[[AnyFloats], AnyFloats] | None = None) -> dict[str, float]:
+    def rates(self, gather: Gather | None = None) -> dict[str, float]:
         """True positive rates by name, ``tpr_at_fpr_0.001`` ...; arguments and errors as of `roc`."""
         return self.rates_of(self.roc(gather))
 
@@ -171,7 +172,7 @@ class PairTally:
         """True positive rates on a curve, by name."""
         return {f"tpr_at_fpr_{rate:g}": roc.tpr(rate) for rate in self.fpr}
 
-    def decided(self, positives: int, gather: Callable[[AnyFloats], AnyFloats] | None = None) -> dict[str, float]:
+    def decided(self, positives: int, gather: Gather | None = None) -> dict[str, float]:
         """Rates of the thresholds chosen elsewhere; none without them.
 
         Args:
