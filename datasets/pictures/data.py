@@ -38,7 +38,8 @@ class PictureData(BaseData):
         num_cameras: Number of cameras over all splits, 0 if unknown.
         num_views: Number of viewpoints over all splits, 0 if unknown.
         gallery_size: Number of gallery pictures to predict against, 0 if there is no gallery.
-        gallery_store: Features of the gallery on disk, None without one and before `predict_dataloader`; on rank zero only.
+        gallery_store: Features of the gallery on disk; None without one, before `predict_dataloader`, and on other
+            processes than rank zero.
         unreadable: Reason for each picture that was skipped, by stage and path.
     """
 

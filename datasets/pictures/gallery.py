@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vision_suite.datasets.facts import other_values
 from vision_suite.datasets.pictures.images import CONTAINER
 from vision_suite.drafts import UNSUPPORTED, replacing, write_whole
 from vision_suite.errors import STORAGE, ConfigError, DataError, storage_error
@@ -55,7 +54,7 @@ class StoredPicture:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run does with the pictures that it was given.
+    """Use that a run makes of the pictures it was given.
 
     Attributes:
         new: Paths whose features must be computed.
@@ -253,8 +252,11 @@ class GalleryStore:
                 "use another folder, or that checkpoint"
             )
         for name, (theirs, ours) in others.items():
-            keys = sorted({*theirs, *ours})
-            unlike = other_values({key: theirs.get(key) for key in keys}, {key: ours.get(key) for key in keys})
+            unlike = [
+                f"{key}={theirs.get(key)} there, {ours.get(key)} now"
+                for key in sorted({*theirs, *ours})
+                if theirs.get(key) != ours.get(key)
+            ]
             if unlike:
                 raise ConfigError(
                     f"gallery_store {str(self.folder)!r} holds features made with other {name}: {'; '.join(unlike)}: "

@@ -200,7 +200,7 @@ def roc_curve(
     """
     figure, (axes,) = canvas.new_figure(7.0, 4.8)
     shown = curve["fpr"] > 0
-    axes.step(100 * curve["fpr"][shown], 100 * curve["tpr"][shown], where="post", color=canvas.CURVES[0], linewidth=2.2)
+    axes.plot(100 * curve["fpr"][shown], 100 * curve["tpr"][shown], color=canvas.CURVES[0], linewidth=2.2)
     lowest = float(curve["fpr"][shown].min())
     if point is not None:
         at = max(point[0], lowest / 2)  # no false positive at all has no place on this axis

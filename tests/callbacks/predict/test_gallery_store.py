@@ -206,6 +206,7 @@ def test_unreadable_pictures_are_skipped_and_counted(place):
     (place / "gal" / "photo 01.png").write_bytes(b"no picture")
     (place / "in" / "photo 02.png").write_bytes(b"")
     run = {"folder": place, "inputs": place / "in", "gallery": place / "gal", "store": place / "store"}
+    run["model"] = LitPixels()
     with pytest.raises(DataError, match="2 of 8 predict pictures cannot be read"):
         predict(**run)
     with pytest.warns(UserWarning, match="Skipped 2 of 8"):

@@ -244,7 +244,7 @@ class PredictionWriter(BaseWriter[PictureData]):
         subtitle = "below each picture: file, distance (1 - cosine)"
         if self._thresholds is not None:
             subtitle += (
-                f" · same up to {self._thresholds.accept:.3f}, different beyond {self._thresholds.reject:.3f} "
+                f" · same up to {self._thresholds.accept:.3g}, different beyond {self._thresholds.reject:.3g} "
                 f"(FPR {self._thresholds.fpr:g})"
             )
         strip = gallery_strip(strips, title=title, subtitle=subtitle)

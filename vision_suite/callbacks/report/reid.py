@@ -71,9 +71,9 @@ def roc_picture(report: RetrievalReport, title: str) -> dict[str, Image.Image]:
     point, label = None, ""
     if found and "decision/tpr" in report.metrics:
         point = report.metrics["decision/fpr"], report.metrics["decision/tpr"]
-        label = f"threshold of validation, {found['accept']:.3f} (FPR {found['fpr']:g} there)"
+        label = f"threshold of validation, {found['accept']:.3g} (FPR {found['fpr']:g} there)"
     elif found:
-        point, label = (found["fpr"], found["tpr"]), f"threshold {found['accept']:.3f} at FPR {found['fpr']:g}"
+        point, label = (found["fpr"], found["tpr"]), f"threshold {found['accept']:.3g} at FPR {found['fpr']:g}"
     return {"roc": roc_curve(report.roc, point, label=label, title=title)}
 
 
