@@ -67,6 +67,10 @@ class RetrievalConfig:
         rerank_k1: Neighbours of the reciprocal test.
         rerank_k2: Neighbours of the query expansion.
         rerank_lambda: Weight of the original distance.
+        flip: Average the features of each picture and of its mirror image, in evaluation and prediction.
+        expansion_k: Gallery pictures averaged into each query before the search, in evaluation and prediction; 0
+            switches the query expansion off.
+        expansion_alpha: Power of the similarity that weighs each of them; 0 is the plain average.
     """
 
     protocol: Protocol = "market"
@@ -77,6 +81,9 @@ class RetrievalConfig:
     rerank_k1: int = 20
     rerank_k2: int = 6
     rerank_lambda: float = 0.3
+    flip: bool = False
+    expansion_k: int = 0
+    expansion_alpha: float = 3.0
 
     def __post_init__(self) -> None:
         """Refuse unknown words."""

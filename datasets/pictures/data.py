@@ -8,21 +8,23 @@ from typing import Any, Literal
 
 import torch
 from PIL import Image
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from vision_suite.datasets.base import BaseData, Stage, stages_of
 from vision_suite.datasets.facts import labels
-from vision_suite.datasets.loading import Cache, available_cores, worker_count
+from vision_suite.datasets.loading import BatchLoader, Cache, available_cores, worker_count
 from vision_suite.datasets.pictures.batches import PictureBatches
 from vision_suite.datasets.pictures.checks import find_bad
+from vision_suite.datasets.pictures.gallery import GalleryStore, checkpoint_of
 from vision_suite.datasets.pictures.images import BadPicture, Interpolation, Reader, load_pictures
 from vision_suite.datasets.pictures.manifest import find_inputs
 from vision_suite.datasets.pictures.preprocessing import picture_settings, stored_preprocessing
 from vision_suite.datasets.pictures.records import Listing, Record, check_counts, fingerprint
 from vision_suite.datasets.pictures.transforms import Augment, Prepare, center_crop
 from vision_suite.datasets.saved import SavedPreprocessing
-from vision_suite.errors import ConfigError, DataError
+from vision_suite.errors import ConfigError, DataError, SuiteError
 from vision_suite.types import Role
 
 Validation = Literal["auto", "official", "holdout", "test", "none"]
@@ -36,6 +38,10 @@ class PictureData(BaseData):
         num_cameras: Number of cameras over all splits, 0 if unknown.
         num_views: Number of viewpoints over all splits, 0 if unknown.
         predict_passed_over: Numbers of files and folders of the inputs to predict that are passed over, by kind.
+        gallery_size: Number of gallery pictures to predict against, 0 if there is no gallery.
+        gallery_store: Features of the gallery on disk; None without one, before `predict_dataloader`, and on other
+            processes than rank zero.
+        unreadable: Reason for each picture that was skipped, by stage and path.
     """
 
     facts = ("num_classes", "num_cameras", "num_views")
@@ -61,6 +67,7 @@ class PictureData(BaseData):
         predict_inputs: str | None,
         predict_gallery: str | None,
         seed: int | None,
+        gallery_store: str | None = None,
     ) -> None:
         """Keep the settings; the subclass documents them, reads its lists and calls `_use`."""
         super().__init__(
@@ -73,8 +80,9 @@ class PictureData(BaseData):
             raise ConfigError(
                 f"resize={list(resize)} is smaller than image_size={list(image_size)}: a crop cannot be larger"
             )
-        if predict_gallery and not predict_inputs:
-            raise ConfigError("predict_gallery is given without predict_inputs: name the queries too")
+        for name, value in (("predict_gallery", predict_gallery), ("gallery_store", gallery_store)):
+            if value and not predict_inputs:
+                raise ConfigError(f"{name} is given without predict_inputs: name the queries too")
         self.image_size = image_size
         self._prepare = {True: Prepare(image_size, mean, std, augment), False: Prepare(image_size, mean, std, None)}
         self._read = {
@@ -83,17 +91,27 @@ class PictureData(BaseData):
         }
         self._cache = cache
         self._on_bad_image = on_bad_image
-        self._predict_inputs = predict_inputs
         self._records: dict[str, list[Record]] = {"fit": [], "validate": [], "test": [], "predict": []}
         self._memory: dict[str, tuple[Tensor, Tensor]] = {}
         self._checked: set[str] = set()
         self._labels: dict[str, Any] = {}
+        self.unreadable: dict[str, dict[str, str]] = {}
+        self.gallery_store: GalleryStore | None = None
+        self._store_folder = gallery_store
         self.predict_passed_over: dict[str, dict[str, int]] = {}
-        for inputs, role in ((predict_inputs, Role.QUERY), (predict_gallery, Role.GALLERY)):
-            if inputs:
-                found = find_inputs(inputs)
-                self._records["predict"] += [Record(str(path), -1, role=role) for path in found.files]
-                self.predict_passed_over[inputs] = {kind: len(paths) for kind, paths in found.passed_over.items()}
+        self._asked = self._inputs(predict_inputs)
+        self._gallery = self._inputs(predict_gallery)
+        if predict_inputs:
+            self._records["predict"] = to_predict(self._asked, self._gallery)
+        self.gallery_size = len(self._gallery)
+
+    def _inputs(self, inputs: str | None) -> list[str]:
+        """The pictures that are meant, noting what is passed over."""
+        if not inputs:
+            return []
+        found = find_inputs(inputs)
+        self.predict_passed_over[inputs] = {kind: len(paths) for kind, paths in found.passed_over.items()}
+        return [str(path) for path in found.files]
 
     @abstractmethod
     def _columns(self, records: Sequence[Record]) -> dict[str, Tensor]:
@@ -160,7 +178,7 @@ class PictureData(BaseData):
     ) -> None:
         """Take over the records of each stage, and everything that links or reports need."""
         self._records |= {"fit": train, "validate": val, "test": test}
-        if not self._predict_inputs:
+        if not self._asked:
             self._records["predict"] = test
         everything = [*train, *val, *test]
         self.num_classes = len(listing.class_names) or len({record.label for record in train})
@@ -185,6 +203,14 @@ class PictureData(BaseData):
     def picture(self, stage: Stage, index: int) -> Image.Image:
         """The original picture at a position of a stage's list, for drawing."""
         return self._read[stage == "fit"].open(self._records[stage][index].path)
+
+    def original(self, path: str) -> Image.Image:
+        """The original picture at a path, for drawing.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        return self._read[False].open(path)
 
     def seen(self, stage: Stage, index: int) -> Image.Image:
         """The picture as the network sees it in evaluation: resized and cropped to `image_size`."""
@@ -216,6 +242,8 @@ class PictureData(BaseData):
         """Check the pictures once per machine; the other processes read the result from the cache folder."""
         if self._cache == "none" and self.trainer is not None and self.trainer.state.fn is not None:
             for stage in stages_of(self.trainer.state.fn.value):
+                if stage == "predict" and self._store_folder:
+                    continue  # `predict_dataloader` leaves out what the store has
                 find_bad([record.path for record in self._records[stage]])
 
     def setup(self, stage: str) -> None:
@@ -225,26 +253,77 @@ class PictureData(BaseData):
             ConfigError: The stage needs data and no root was given.
             DataError: Pictures can't be read, or none is left.
         """
+        stage = TrainerFn(stage).value  # the trainer's enumeration reads otherwise in messages
         for name in stages_of(stage):
-            if name in self._checked:
+            if name in self._checked or (name == "predict" and self._store_folder):
                 continue
-            records = self._records[name]
-            if not records and name == "validate" and stage == "fit":
-                continue  # training without validation
-            if not records:
-                raise self._nothing(name)
-            paths = [record.path for record in records]
-            if self._cache == "memory":
-                pictures, rows, bad = load_pictures(paths, self._read[name == "fit"], available_cores())
-                self._memory[name] = (pictures, rows[self._without(name, bad)])
-            else:
-                self._without(name, find_bad(paths))
-            self._checked.add(name)
+            self._check(name, stage)
         if stage == "fit":
             counts = self.protocol["counts"].items()
             splits = "; ".join(f"{s} " + ", ".join(f"{n} {word}" for word, n in c.items()) for s, c in counts)
             validation = self.protocol["validation"]
             rank_zero_info(f"{self.protocol['layout']}: {splits}; training on {self.size('fit')}, {validation=}")
+
+    def _check(self, name: Stage, stage: str) -> None:
+        """Check (and, with ``cache: memory``, load) the pictures of a list."""
+        records = self._records[name]
+        if not records and name == "validate" and stage == "fit":
+            return  # training without validation
+        if not records:
+            raise self._nothing(name)
+        paths = [record.path for record in records]
+        if self._cache == "memory":
+            pictures, rows, bad = load_pictures(paths, self._read[name == "fit"], available_cores())
+            self._memory[name] = (pictures, rows[self._without(name, bad)])
+        else:
+            self._without(name, find_bad(paths))
+        self._checked.add(name)
+
+    def predict_dataloader(self) -> BatchLoader:
+        """Batches of the prediction inputs, or of the test split if none were given; without labels.
+
+        With a gallery on disk its pictures are left out. That is known here and not in `setup`, because the trainer has
+        loaded the checkpoint by now.
+
+        Raises:
+            ConfigError: The gallery on disk was made with another checkpoint, preprocessing or other settings.
+            DataError: It is damaged or empty, or pictures can't be read.
+        """
+        if self._store_folder:
+            self._use_store(self._store_folder)
+            self._check("predict", "predict")
+        return super().predict_dataloader()
+
+    def _use_store(self, folder: str) -> None:
+        """Leave gallery pictures out of the list to predict whose features are in the store."""
+        trainer = self.trainer
+        if trainer is None or trainer.lightning_module is None:
+            raise ConfigError("gallery_store needs the trainer that predicts: call trainer.predict")
+        self.gallery_store, new, count, problem = None, [], 0, None
+        if trainer.is_global_zero:
+            try:
+                # Of any module of the suite that searches; rooms do not import each other.
+                settings = dict(getattr(getattr(trainer.lightning_module, "search", None), "settings", {}))
+                store = GalleryStore(
+                    folder,
+                    {
+                        "checkpoint": checkpoint_of(trainer),
+                        "preprocessing": self.preprocessing,
+                        "settings": {**settings, "precision": str(trainer.precision)},
+                    },
+                )
+                new = store.find(self._gallery).new
+                if not self._gallery and not len(store):
+                    raise DataError(f"gallery_store {folder!r} is empty: name pictures in --data.predict_gallery")
+                self.gallery_store, count = store, len(store)
+            except SuiteError as error:
+                problem = error
+        # All processes have the list of one, and fail together.
+        new, count, problem = trainer.strategy.broadcast((new, count, problem))
+        if problem is not None:
+            raise problem
+        self._records["predict"] = to_predict(self._asked, new)
+        self.gallery_size = count + len(new)
 
     def _nothing(self, stage: str) -> Exception:
         if not self.protocol:
@@ -263,6 +342,7 @@ class PictureData(BaseData):
                 f"({bad[0].reason}): replace them or pass --data.on_bad_image skip"
             )
         broken = {b.path for b in bad}
+        self.unreadable[stage] = {b.path: b.reason for b in bad}
         keep = [n for n, record in enumerate(records) if record.path not in broken]
         if broken:
             count = len(records) - len(keep)
@@ -273,6 +353,10 @@ class PictureData(BaseData):
             self._records[stage] = [records[n] for n in keep]
             if not keep:
                 raise DataError(f"none of the {len(records)} {stage} pictures can be read, such as {bad[0].path!r}")
+            lost = {record.role for record in records} - {record.role for record in self._records[stage]}
+            if stage == "predict" and self._asked and (Role.QUERY in lost or (lost and not self._store_folder)):
+                given = "predict_inputs" if Role.QUERY in lost else "predict_gallery"
+                raise DataError(f"no picture of {given} can be read, such as {bad[0].path!r} ({bad[0].reason})")
         return torch.tensor(keep, dtype=torch.int64)
 
     def _batches(self, stage: Stage, rank: int) -> PictureBatches:
@@ -294,3 +378,9 @@ class PictureData(BaseData):
     def _train_labels(self) -> list[int]:
         """Training label of each picture."""
         return [record.label for record in self._records["fit"]]
+
+
+def to_predict(inputs: Sequence[str], gallery: Sequence[str]) -> list[Record]:
+    """Records of the pictures that ask and of those that answer."""
+    asked = [Record(path, -1, role=Role.QUERY) for path in inputs]
+    return asked + [Record(path, -1, role=Role.GALLERY) for path in gallery]

@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
+from vision_suite.datasets.base import Stage
 from vision_suite.datasets.facts import listed
 from vision_suite.datasets.loading import Cache
 from vision_suite.datasets.pictures.data import PictureData, Validation
@@ -74,6 +75,7 @@ class ReIDData(PictureData):
         on_bad_image: Literal["error", "skip"] = "error",
         predict_inputs: str | None = None,
         predict_gallery: str | None = None,
+        gallery_store: str | None = None,
         seed: int | None = None,
     ) -> None:
         """Read the lists of a data set; pictures are checked when a stage begins.
@@ -108,6 +110,9 @@ class ReIDData(PictureData):
             on_bad_image: Stop at unreadable pictures, or skip, count and report them.
             predict_inputs: Pictures for predict: a folder, a glob, a manifest or a file; by default the test split.
             predict_gallery: Pictures to rank for each of predict_inputs, given in the same way.
+            gallery_store: Folder that keeps the features of the gallery. The pictures of predict_gallery are added to
+                it, those that are there already are not computed again, and the whole store is ranked; without
+                predict_gallery the store alone.
             seed: Seed of order and augmentation; by default the run's seed.
 
         Raises:
@@ -130,6 +135,7 @@ class ReIDData(PictureData):
             on_bad_image=on_bad_image,
             predict_inputs=predict_inputs,
             predict_gallery=predict_gallery,
+            gallery_store=gallery_store,
             seed=seed,
         )
         self.num_instances, self._compat = num_instances, transreid_compat
@@ -152,6 +158,13 @@ class ReIDData(PictureData):
             "manifest": lambda: layouts.read_reid_manifest(folder),
         }
         self._use(readers[dataset](), dataset, validation, val_fraction, split_seed, check_counts)
+
+    def retrieval_counts(self, stage: Stage) -> dict[str, int]:
+        """Pictures of a stage without junk: ``query`` and ``gallery``, and the number of their ``identities``."""
+        used = [record for record in self._records[stage] if record.label >= 0 and record.role != Role.SUPPORT]
+        queries = sum(record.role == Role.QUERY for record in used)
+        identities = len({record.label for record in used})
+        return {"query": queries, "gallery": len(used) - queries, "identities": identities}
 
     def _splits(self, listing: Listing) -> tuple[list[Record], list[Record] | None, list[Record]]:
         splits = listing.splits

@@ -10,6 +10,7 @@ import torch.multiprocessing as mp
 
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.reid import evaluate, evaluate_features, evaluate_single_shot, ranking, rerank, verification
+from vision_suite.metrics.reid.expansion import Expansion
 from vision_suite.metrics.reid_metric import ReIDMetric
 from vision_suite.types import Role
 
@@ -211,8 +212,19 @@ def test_errors():
         broken.compute()
 
 
+def test_features_that_rank_nothing_are_told():
+    feature, *labels = pictures()
+    for broken, line in ((torch.ones_like(feature), "193 of 193 features are equal"), (0 * feature, "are all zero")):
+        metric = ReIDMetric()
+        metric.update(broken, *labels)
+        assert any(line in each for each in metric.report({}).protocol["warnings"])
+    assert "warnings" not in feed(ReIDMetric(), shuffled()).report({}).protocol
+
+
 def build(protocol):
-    return ReIDMetric({"sa": (0, 8)}, protocol=protocol, rerank=True, fpr=(0.05,), draws=3)
+    metric = ReIDMetric({"sa": (0, 8)}, protocol=protocol, rerank=True, fpr=(0.05,), draws=3, expansion=Expansion(2))
+    metric.thresholds = (0.3, 0.7)
+    return metric
 
 
 def shards(case):
@@ -234,7 +246,8 @@ def work(rank, folder):
             metric = feed(build(protocol), shards(case)[rank])
             scores = {key: float(value) for key, value in metric.compute().items()}
             report = metric.report({})
-            results[case, protocol] = (scores, report.ranked_index.tolist(), report.average_precision.tolist())
+            roc = {name: column.tolist() for name, column in report.roc.items()}
+            results[case, protocol] = (scores, report.ranked_index.tolist(), report.average_precision.tolist(), roc)
             # The states are local again, so more can be fed and nothing counts twice.
             assert sum(len(piece) for piece in metric.features) == len(shards(case)[rank])
     # An error is raised by both processes: one that went on alone would wait for the other forever.
@@ -262,7 +275,8 @@ def test_two_processes_give_the_numbers_of_one(tmp_path, monkeypatch):
         report = metric.report({})
         for result in found:
             for case in ("uneven", "one"):
-                scores, ranked, ap = result[case, protocol]
+                scores, ranked, ap, roc = result[case, protocol]
+                assert roc == {name: column.tolist() for name, column in report.roc.items()}
                 assert scores == expected
                 assert ranked == report.ranked_index.tolist()
                 np.testing.assert_array_equal(ap, report.average_precision)

@@ -12,12 +12,20 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from vision_suite.errors import ConfigError, DataError
+from vision_suite.metrics.feature_warnings import feature_warnings
 from vision_suite.metrics.gather import gather_rows
-from vision_suite.metrics.reid.distances import COSINE, cosine_blocks, inverse_norms
-from vision_suite.metrics.reid.protocols import PROTOCOLS, EvaluatedPictures, Protocol, RetrievalTest, retrieval_tests
+from vision_suite.metrics.reid.distances import cosine_blocks, inverse_norms
+from vision_suite.metrics.reid.expansion import Expansion, expand_queries
+from vision_suite.metrics.reid.protocols import (
+    PROTOCOLS,
+    EvaluatedPictures,
+    Protocol,
+    RetrievalTest,
+    protocol_facts,
+    retrieval_tests,
+)
 from vision_suite.metrics.reid.ranking import (
     AP_CONVENTIONS,
-    TIES,
     APConvention,
     Block,
     QueryScores,
@@ -48,6 +56,7 @@ class _Result:
     query_index: Ints
     gallery_index: Ints
     scores: QueryScores
+    roc: dict[str, Floats]
 
 
 class ReIDMetric(Metric):
@@ -74,7 +83,13 @@ class ReIDMetric(Metric):
         draws: Random galleries of "cuhk03" and "vehicleid".
         seed: Seed of these galleries.
         top_k: Length of the ranked lists in the report.
-        fpr: False positive rates at which the true positive rate over all pairs is reported as ``tpr_at_fpr_<rate>``.
+        fpr: False positive rates at which the true positive rate over all pairs is reported as ``tpr_at_fpr_<rate>``;
+            the report then has the ROC curve.
+        expansion: Query expansion, for the fused feature, each branch and re-ranking.
+
+    Attributes:
+        thresholds: Distances chosen on another split, whose rates are scored as ``decision/...`` with ``fpr``; None
+            without them.
 
     Raises:
         ConfigError: A setting is unknown or out of range.
@@ -108,6 +123,7 @@ class ReIDMetric(Metric):
         seed: int = 0,
         top_k: int = 10,
         fpr: Sequence[float] = (),
+        expansion: Expansion = Expansion(),  # noqa: B008  (a plain record, never changed)
     ) -> None:
         super().__init__(dist_sync_fn=gather_rows)
         if protocol not in PROTOCOLS:
@@ -131,7 +147,8 @@ class ReIDMetric(Metric):
         self.ap: APConvention = ap
         self.max_rank, self.top_k = max_rank, top_k
         self.rerank, self.k1, self.k2, self.lambda_ = rerank, k1, k2, lambda_
-        self.draws, self.seed = draws, seed
+        self.draws, self.seed, self.expansion = draws, seed, expansion
+        self.thresholds: tuple[float, float] | None = None
         self._result: _Result | None = None
         self.add_state("features", default=[], dist_reduce_fx="cat")
         self.add_state("tags", default=[], dist_reduce_fx="cat")
@@ -207,6 +224,7 @@ class ReIDMetric(Metric):
             ranked_distance=scores.ranked_distance.astype(np.float32),
             ranked_match=match & left,
             average_precision=scores.average_precision,
+            roc=result.roc,
         )
 
     def reset(self) -> None:
@@ -219,26 +237,46 @@ class ReIDMetric(Metric):
         queries, gallery = test.truth.shape
         # Everywhere, before blocks are shared out: a process that fails alone would leave the others waiting.
         inverse_norms(test.features, "the features, queries first")
+        lines = feature_warnings(test.features)
+        query = expand_queries(test.query, test.gallery, self.expansion)
         mine = self._my_share(row_blocks(queries, gallery))
-        blocks = cosine_blocks(test.query, test.gallery, mine)
-        tally = PairTally(test.truth, self.fpr) if self.fpr else None
+        blocks = cosine_blocks(query, test.gallery, mine)
+        tally = self._tally(test, lines)
         fused = self._rank(tally.tap(blocks) if tally else blocks, test, self.top_k)
         scored = {"": summarise(fused, test.truth, self.max_rank)}
         for name, (start, stop) in self.branches.items():
-            blocks = cosine_blocks(test.query[:, start:stop], test.gallery[:, start:stop], mine)
+            part = test.gallery[:, start:stop]
+            blocks = cosine_blocks(expand_queries(test.query[:, start:stop], part, self.expansion), part, mine)
             scored[name] = summarise(self._rank(blocks, test), test.truth, self.max_rank)
         if self.rerank:
-            reranker = Reranker(test.query, test.gallery, self.k1, self.k2, self.lambda_)
+            reranker = Reranker(query, test.gallery, self.k1, self.k2, self.lambda_)
             mine = self._my_share(row_blocks(queries, queries + gallery))
             scored[RERANK] = summarise(self._rank(reranker.blocks(mine), test), test.truth, self.max_rank)
         metrics: dict[str, float] = {}
         for name, scores in scored.items():
             metrics.update(self._scalars(f"{name}/" if name else "", scores))
-        if tally:
-            metrics.update(tally.rates(self._gather if self._is_synced else None))
-        cmc = {name: scores["cmc"] for name, scores in scored.items()}
         protocol = self._protocol_block(test, scored[""]["num_valid"])
-        return _Result(metrics, cmc, protocol, test.truth, test.query_index, test.gallery_index, fused)
+        table: dict[str, Floats] = {}
+        if tally:
+            gather = self._gather if self._is_synced else None
+            roc = tally.roc(gather)
+            metrics.update(tally.rates_of(roc))
+            metrics.update(tally.decided(roc.positives.size, gather))
+            table = roc.table(self.fpr)
+            protocol["pairs"] = {"positive": roc.positives.size, "negative": roc.num_negatives}
+        cmc = {name: scores["cmc"] for name, scores in scored.items()}
+        protocol |= {"warnings": lines} if lines else {}
+        return _Result(metrics, cmc, protocol, test.truth, test.query_index, test.gallery_index, fused, table)
+
+    def _tally(self, test: RetrievalTest, lines: list[str]) -> PairTally | None:
+        """The tally of pairs, if rates are asked for and there are negative pairs; else a line tells their lack."""
+        if not self.fpr:
+            return None
+        try:
+            return PairTally(test.truth, self.fpr, self.thresholds)
+        except DataError as error:
+            lines.append(f"no threshold and no ROC curve: {error}")
+            return None
 
     def _rank(self, blocks: Iterable[Block], test: RetrievalTest, keep: int = 0) -> QueryScores:
         """Scores of all queries, from this process's blocks and those of the others."""
@@ -267,23 +305,10 @@ class ReIDMetric(Metric):
 
     def _protocol_block(self, test: RetrievalTest, num_valid: int) -> dict[str, object]:
         """Facts that a reader of the numbers must know, as plain values."""
-        queries, gallery = test.truth.shape
-        block: dict[str, object] = {
-            "protocol": self.protocol,
-            "protocol_description": PROTOCOLS[self.protocol],
-            "ap": self.ap,
-            "ap_description": AP_CONVENTIONS[self.ap],
-            "ties": TIES,
-            "distance": f"{COSINE}, float32",
-            "feature_dim": test.features.shape[1],
+        block = protocol_facts(test, self.protocol, self.ap, num_valid) | {
             "branches": {name: list(columns) for name, columns in self.branches.items()},
             "max_rank": self.max_rank,
-            "num_query": queries,
-            "num_valid": num_valid,
-            "num_gallery": gallery,
-            "same_camera_removal": test.truth.use_cameras,
-            "missing_cameras": test.truth.missing_cameras,
-            **test.notes,
+            "query_expansion": self.expansion.facts,
             "rerank": None,
         }
         if self.rerank:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from vision_suite.types import Report
 
@@ -64,6 +64,9 @@ class RetrievalReport(Report):
         ranked_distance: (Q, K) float32 distance of those entries, inf where fewer are left.
         ranked_match: (Q, K) bool, whether the entry is a correct match.
         average_precision: (Q,) float64, NaN for a query without a correct gallery entry.
+        roc: Columns ``fpr``, ``tpr``, ``accept`` and ``reject`` of the ROC curve over the pairs, float64 (K,); empty if
+            it was not asked for or there are no negative pairs.
+        operating_point: Thresholds that predictions decide by, chosen on a validation split; empty for another split.
     """
 
     cmc: dict[str, np.ndarray]
@@ -72,6 +75,8 @@ class RetrievalReport(Report):
     ranked_distance: np.ndarray
     ranked_match: np.ndarray
     average_precision: np.ndarray
+    roc: dict[str, np.ndarray] = field(default_factory=dict)
+    operating_point: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -27,6 +28,7 @@ class StripPicture:
         distance: Distance to the query, or None for the query itself.
         match: True if it shows the query's identity; None without ground truth (grey frame, no mark).
         name: Text instead of the identity where that is None, such as a file name.
+        decision: ``same``, ``different`` or ``unsure`` where thresholds decide without ground truth.
     """
 
     picture: Image.Image
@@ -35,6 +37,7 @@ class StripPicture:
     distance: float | None = None
     match: bool | None = None
     name: str = ""
+    decision: Literal["same", "different", "unsure"] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def gallery_strip(rows: Sequence[RankedRow], *, title: str = "", subtitle: str =
     """Draw queries at the left and their nearest gallery pictures to the right, one query a row.
 
     A green frame with a tick is a correct match, a red frame with a cross a wrong one; a grey frame has no
-    ground truth.
+    ground truth. Decisions without ground truth have the same marks and their word below; unsure is grey.
 
     Args:
         rows: The queries; rows may differ in length.
@@ -74,13 +77,14 @@ def gallery_strip(rows: Sequence[RankedRow], *, title: str = "", subtitle: str =
     entries = max(len(row.entries) for row in rows)
     left = MARGIN + column + 3 * GAP
     truth = any(item.match is not None for item in shown)
+    decided = any(item.decision is not None for item in shown)
     total = max(left + entries * (column + GAP) - GAP + MARGIN, 560)
     key = canvas.heading_height(title, subtitle)
-    top = key + (24 if truth else 0) + (8 if title else 0)
+    top = key + (24 if truth or decided else 0) + (8 if title else 0)
     sheet = Image.new("RGB", (total, top + len(rows) * row_height + MARGIN - GAP), canvas.PAPER)
     canvas.draw_heading(sheet, title, subtitle)
-    if truth:
-        _key(sheet, key)
+    if truth or decided:
+        _key(sheet, key, ("same identity", "another identity") if truth else ("called same", "called different"))
     draw = ImageDraw.Draw(sheet)
     for number, row in enumerate(rows):
         y = top + number * row_height
@@ -93,11 +97,11 @@ def gallery_strip(rows: Sequence[RankedRow], *, title: str = "", subtitle: str =
     return sheet
 
 
-def _key(sheet: Image.Image, y: int) -> None:
+def _key(sheet: Image.Image, y: int, words: tuple[str, str]) -> None:
     """Write the key to the frames at height ``y``."""
     draw = ImageDraw.Draw(sheet)
     x = MARGIN
-    for correct, text in ((True, "same identity"), (False, "another identity")):
+    for correct, text in zip((True, False), words, strict=True):
         glyph = canvas.mark(correct, 14)
         sheet.paste(glyph, (x, y + 1), glyph)
         draw.text((x + 20, y), text, font=canvas.font(TEXT), fill=canvas.FAINT)
@@ -116,15 +120,16 @@ def _tile(
 ) -> None:
     """Draw one picture with its rank above and its numbers below."""
     draw = ImageDraw.Draw(sheet)
+    match = item.match if item.decision in (None, "unsure") else item.decision == "same"
     face, bold = canvas.font(TEXT), canvas.font(TEXT, bold=True)
     line = TEXT + 5
     if colour is None:
-        colour = canvas.NEUTRAL if item.match is None else canvas.CORRECT if item.match else canvas.WRONG
+        colour = canvas.NEUTRAL if match is None else canvas.CORRECT if match else canvas.WRONG
     box = canvas.framed(item.picture, *size, colour, FRAME)
     x += (column - box.width) // 2
     draw.text((x, y), heading, font=bold, fill=colour)
-    if item.match is not None:
-        glyph = canvas.mark(item.match, 16)
+    if match is not None:
+        glyph = canvas.mark(match, 16)
         sheet.paste(glyph, (x + box.width - 16, y), glyph)
     y += line + 4
     sheet.paste(box, (x, y))
@@ -133,6 +138,8 @@ def _tile(
     parts = [] if item.camera is None or item.camera < 0 else [f"cam {item.camera}"]
     if item.distance is not None:
         parts.append(f"{max(item.distance, 0.0):.3f}")
+    if item.decision is not None:
+        parts.append(item.decision)
     room = (box.width + column) // 2
     draw.text((x, y), canvas.fit_middle(first, face, room), font=face, fill=canvas.INK)
     draw.text((x, y + line), canvas.fit_text(" · ".join(parts), face, room), font=face, fill=canvas.FAINT)
@@ -172,6 +179,40 @@ def cmc_curves(curves: Mapping[str, Floats], mean_ap: Mapping[str, float], *, ti
     axes.set_xlabel("rank k")
     axes.set_ylabel("queries with a correct match within k (%)")
     axes.legend(loc="lower right", frameon=True, framealpha=0.95, edgecolor="#dee2e6", fontsize=9.5)
+    if title:
+        axes.set_title(title, loc="left", fontsize=12, fontweight="bold")
+    return canvas.rendered(figure)
+
+
+def roc_curve(
+    curve: Mapping[str, Floats], point: tuple[float, float] | None = None, *, label: str = "", title: str = ""
+) -> Image.Image:
+    """Draw an ROC curve over pairs of pictures, with false positive rates on a logarithmic axis.
+
+    Args:
+        curve: Columns ``fpr`` and ``tpr`` (K,), fractions of one, K at least 1.
+        point: False and true positive rate of the threshold, or None.
+        label: Words about the threshold.
+        title: Heading.
+
+    Returns:
+        An RGB image, 1120 x 768.
+    """
+    figure, (axes,) = canvas.new_figure(7.0, 4.8)
+    shown = curve["fpr"] > 0
+    axes.plot(100 * curve["fpr"][shown], 100 * curve["tpr"][shown], color=canvas.CURVES[0], linewidth=2.2)
+    lowest = float(curve["fpr"][shown].min())
+    if point is not None:
+        at = max(point[0], lowest / 2)  # no false positive at all has no place on this axis
+        axes.plot(100 * at, 100 * point[1], "o", color=canvas.CURVES[1], markersize=9, zorder=4, label=label)
+        axes.axvline(100 * at, color=canvas.CURVES[1], linestyle="--", linewidth=1)
+        axes.legend(loc="lower right", frameon=True, framealpha=0.95, edgecolor="#dee2e6", fontsize=9.5)
+        lowest = min(lowest, at)
+    axes.set_xscale("log")
+    axes.set_xlim(100 * lowest / 1.3, 100)
+    axes.set_ylim(0, 101)
+    axes.set_xlabel("pairs of different identities called the same, FPR (%)")
+    axes.set_ylabel("pairs of one identity called the same, TPR (%)")
     if title:
         axes.set_title(title, loc="left", fontsize=12, fontweight="bold")
     return canvas.rendered(figure)

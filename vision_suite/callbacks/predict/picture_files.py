@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,31 @@ import torch
 
 from vision_suite.callbacks.predict.store import Predictions
 from vision_suite.drafts import drafted, replacing_text
-from vision_suite.metrics.reid.distances import COSINE, cosine_blocks
+from vision_suite.metrics.reid.decisions import Thresholds
+from vision_suite.metrics.reid.distances import cosine_blocks
+from vision_suite.metrics.reid.expansion import Expansion, expand_queries
 from vision_suite.metrics.reid.ranking import AnyFloats, nearest, row_blocks
 from vision_suite.types import Role
 from vision_suite.types.arrays import Ints
+
+DRAWN = 8  # rank lists
+
+
+@dataclass(frozen=True)
+class RankList:
+    """The nearest pictures of an input; none for an input whose feature is not finite.
+
+    Attributes:
+        path: Path of the input.
+        row: Row of the input in the predictions.
+        near: (K,) rows of the pictures that answer, nearest first.
+        distances: (K,) their distances.
+    """
+
+    path: str
+    row: int
+    near: Ints
+    distances: AnyFloats
 
 
 def write_features(predictions: Predictions, paths: Sequence[str], roles: Sequence[str], folder: Path) -> None:
@@ -56,67 +79,97 @@ def write_features(predictions: Predictions, paths: Sequence[str], roles: Sequen
         np.savez(file, path=np.array(paths), role=np.array(roles), feature=feature)
 
 
-def inputs_and_gallery(role: Ints) -> tuple[Ints, Ints, bool]:
+def inputs_and_gallery(role: Ints, stored: bool = False) -> tuple[Ints, Ints, bool]:
     """Rows that ask, rows that answer, and whether these are the same pictures.
 
     With queries and a gallery, the one is ranked for the other; else every picture is ranked among all others.
+
+    Args:
+        role: (N,) values of `Role`.
+        stored: A gallery on disk answers too, so there is one even if none of it was computed.
     """
     queries, gallery = np.flatnonzero(role == Role.QUERY), np.flatnonzero(role == Role.GALLERY)
-    if len(queries) and len(gallery):
+    if len(queries) and (stored or len(gallery)):
         return queries, gallery, False
     everything = np.flatnonzero(role != Role.SUPPORT)
     return everything, everything, True
 
 
 def ranked(
-    feature: AnyFloats, inputs: Ints, gallery: Ints, same: bool, top_k: int
-) -> Iterator[tuple[int, Ints, AnyFloats]]:
+    asked: AnyFloats, answers: AnyFloats, same: bool, top_k: int, expansion: Expansion
+) -> Iterator[tuple[Ints, AnyFloats]]:
     """Rank the gallery for each input by 1 - cosine, ties by position; distances exist for a block of inputs at a time.
 
     Args:
-        feature: (N, D) float32, possibly a file mapped into memory.
-        inputs: Rows that ask.
-        gallery: Rows that answer.
+        asked: (Q, D) float32 finite features that ask, possibly a file mapped into memory.
+        answers: (G, D) float32 finite features that answer, likewise.
         same: Both are the same pictures: an input isn't listed for itself.
         top_k: Length of the lists.
+        expansion: Query expansion.
 
     Yields:
-        Row of the input, rows of its nearest pictures, their distances.
+        Rows of the nearest answers of each input, and their distances.
     """
-    # Contiguous runs stay views of the file; a fancy index would copy all features into memory.
-    asked, answers = torch.from_numpy(_rows(feature, inputs)), torch.from_numpy(_rows(feature, gallery))
-    for start, block in cosine_blocks(asked, answers, row_blocks(len(inputs), len(gallery))):
+    gallery = torch.from_numpy(answers)
+    query = expand_queries(torch.from_numpy(asked), gallery, expansion, same)
+    for start, block in cosine_blocks(query, gallery, row_blocks(len(query), len(gallery))):
         for offset, distances in enumerate(block):
             if same:
                 distances[start + offset] = np.inf
             near = nearest(distances, top_k)
-            yield int(inputs[start + offset]), gallery[near], distances[near]
+            yield near, distances[near]
 
 
 def write_rank_lists(
-    lists: Iterable[tuple[int, Ints, AnyFloats]], paths: Sequence[str], against: str, top_k: int, target: Path
-) -> list[tuple[int, Ints, AnyFloats]]:
-    """Write ``rank_lists.json``, one list at a time, and give the first few back for drawing.
+    lists: Iterable[RankList],
+    names: Sequence[str],
+    head: Mapping[str, Any],
+    thresholds: Thresholds | None,
+    folder: Path,
+) -> tuple[list[RankList], dict[str, int]]:
+    """Write ``rank_lists.json`` one list at a time and, with thresholds, ``decisions.csv`` with a row for each entry.
 
     Args:
-        lists: Rank lists, as `ranked` yields them.
-        paths: Paths of the N pictures.
-        against: Words for the pictures that were searched.
-        top_k: Longest list.
-        target: File to write.
+        lists: Rank lists.
+        names: Paths of the pictures that answer.
+        head: Facts of the search.
+        thresholds: Thresholds of the decisions; None for none, and an earlier ``decisions.csv`` is removed.
+        folder: Folder to write into.
+
+    Returns:
+        The first few lists, for drawing, and the number of entries by decision, with that of the inputs that have an
+        entry called the same as ``inputs_with_same``.
     """
-    kept = []
-    head = {"distance": f"{COSINE}, float32", "ties": "by position", "against": against, "top_k": top_k}
-    with replacing_text(target) as file:
-        file.write(json.dumps(head, indent=1)[:-2] + ',\n "lists": [')
-        for number, (row, near, distances) in enumerate(lists):
-            found = [{"path": paths[n], "distance": round(float(d), 6)} for n, d in zip(near, distances, strict=True)]
-            entry = json.dumps({"path": paths[row], "ranked": found}, ensure_ascii=False)
-            file.write(("\n  " if number == 0 else ",\n  ") + entry)
-            if number < 8:
-                kept.append((row, near, distances))
+    kept: list[RankList] = []
+    counts = {"same": 0, "different": 0, "unsure": 0, "inputs_with_same": 0}
+    table = folder / "decisions.csv"
+    with contextlib.ExitStack() as files:
+        file = files.enter_context(replacing_text(folder / "rank_lists.json"))
+        rows = None if thresholds is None else csv.writer(files.enter_context(replacing_text(table)))
+        if rows is not None:
+            rows.writerow(["query", "rank", "picture", "distance", "decision"])
+        decision = None if thresholds is None else asdict(thresholds)
+        file.write(json.dumps({**head, "decision": decision}, indent=1)[:-2] + ',\n "lists": [')
+        for number, each in enumerate(lists):
+            decided = [] if thresholds is None else thresholds.decide(each.distances)
+            found: list[dict[str, Any]] = [
+                {"path": names[n], "distance": round(float(d), 6)}
+                for n, d in zip(each.near, each.distances, strict=True)
+            ]
+            for rank, (entry, word) in enumerate(zip(found, decided, strict=bool(decided)), start=1):
+                entry["decision"] = word
+                counts[word] += 1
+                if rows is not None:
+                    rows.writerow([each.path, rank, entry["path"], entry["distance"], word])
+            counts["inputs_with_same"] += "same" in decided
+            line = json.dumps({"path": each.path, "ranked": found}, ensure_ascii=False)
+            file.write(("\n  " if number == 0 else ",\n  ") + line)
+            if number < DRAWN:
+                kept.append(each)
         file.write("\n ]\n}\n")
-    return kept
+    if thresholds is None:
+        table.unlink(missing_ok=True)
+    return kept, counts
 
 
 def write_classes(predictions: Predictions, paths: Sequence[str], names: Sequence[str], folder: Path) -> None:
@@ -148,8 +201,8 @@ def write_classes(predictions: Predictions, paths: Sequence[str], names: Sequenc
         lines.write("\n]\n")
 
 
-def _rows(feature: AnyFloats, rows: Ints) -> AnyFloats:
-    """These rows of the features; a view where they follow one another."""
+def rows_of(feature: AnyFloats, rows: Ints) -> AnyFloats:
+    """These rows of the features; a view where they follow one another, since a fancy index copies them into memory."""
     if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
         return feature[int(rows[0]) : int(rows[-1]) + 1]
     return feature[rows]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import cast
 
 import numpy as np
 from PIL import Image
 
-from vision_suite.callbacks.report.base import BRANCHES, ReportView, Rows, branch_rows
+from vision_suite.callbacks.report.base import BRANCHES, ReportView, Rows, branch_rows, percent
 from vision_suite.callbacks.report.base import Shown as ShownSettings
 from vision_suite.datasets.base import BaseData
 from vision_suite.datasets.pictures.data import PictureData
 from vision_suite.types import RetrievalReport
 from vision_suite.types.data import EvaluationStage
-from vision_suite.viz.reid import RankedRow, StripPicture, cmc_curves, gallery_strip
+from vision_suite.viz.reid import RankedRow, StripPicture, cmc_curves, gallery_strip, roc_curve
 
 
 class RetrievalView(ReportView[RetrievalReport]):
@@ -31,21 +32,55 @@ class RetrievalView(ReportView[RetrievalReport]):
         """Numbers of queries and gallery pictures, and the kind of average precision."""
         facts = report.protocol
         counts = f"{facts['num_valid']} of {facts['num_query']} queries valid, gallery {facts['num_gallery']}"
-        return f"{counts}; AP: {facts['ap_description']}"
+        return f"{counts}; AP: {facts['ap_description']}{decision_note(report)}"
+
+    def files(self, report: RetrievalReport) -> dict[str, str]:
+        """The operating point, where one was chosen, for predictions by a checkpoint that has none."""
+        point = report.operating_point
+        return {"operating_point.json": json.dumps(point, indent=1) + "\n"} if point else {}
 
     def pictures(
         self, report: RetrievalReport, data: BaseData, stage: str, title: str, shown: ShownSettings
     ) -> dict[str, Image.Image]:
-        """CMC curves and ranked galleries."""
+        """CMC curves, the ROC curve and ranked galleries."""
         if not isinstance(data, PictureData):
             return {}
         return retrieval_pictures(report, data, stage, title, queries=shown.queries, seed=shown.seed)
 
 
+def decision_note(report: RetrievalReport) -> str:
+    """Words about the thresholds that decide between same and different, and their rates on these pairs."""
+    found = report.protocol.get("decision")
+    if not found:
+        reasons = report.protocol.get("no_decision") or []
+        return f"; no threshold: {reasons[0]}" if reasons else ""
+    text = f"; FPR {found['fpr']:g} in validation: same up to {found['accept']:.4g}, different beyond "
+    text += f"{found['reject']:.4g}, TPR {percent(found['tpr'])} %"
+    if "decision/tpr" in report.metrics:
+        tpr, fpr, fnr, unsure = (report.metrics[f"decision/{name}"] for name in ("tpr", "fpr", "fnr", "unsure"))
+        text += f"; here TPR {percent(tpr)} %, FPR {100 * fpr:.3g} %, called different wrongly {100 * fnr:.3g} %, "
+        text += f"unsure {percent(unsure)} %"
+    return text
+
+
+def roc_picture(report: RetrievalReport, title: str) -> dict[str, Image.Image]:
+    """``roc``: the ROC curve with the threshold marked; none without a curve."""
+    if not report.roc or not (report.roc["fpr"] > 0).any():
+        return {}
+    found = report.protocol.get("decision")
+    point, label = None, ""
+    if found and "decision/tpr" in report.metrics:
+        point = report.metrics["decision/fpr"], report.metrics["decision/tpr"]
+        label = f"threshold of validation, {found['accept']:.3g} (FPR {found['fpr']:g} there)"
+    elif found:
+        point, label = (found["fpr"], found["tpr"]), f"threshold {found['accept']:.3g} at FPR {found['fpr']:g}"
+    return {"roc": roc_curve(report.roc, point, label=label, title=title)}
+
+
 def retrieval_pictures(
     report: RetrievalReport, data: PictureData, stage: str, title: str, *, queries: int, seed: int
 ) -> dict[str, Image.Image]:
-    """The CMC curves, and the ranked galleries of some queries drawn at random and of those with the lowest AP.
+    """CMC and ROC curves, and ranked galleries of some queries drawn at random and of those with the lowest AP.
 
     Args:
         report: Report of the evaluation.
@@ -61,7 +96,7 @@ def retrieval_pictures(
     mean_ap = {
         key.rpartition("/")[0]: value for key, value in report.metrics.items() if key.rpartition("/")[2] == "mAP"
     }
-    pictures = {"cmc": cmc_curves(report.cmc, mean_ap, title=title)}
+    pictures = {"cmc": cmc_curves(report.cmc, mean_ap, title=title), **roc_picture(report, title)}
     valid = np.flatnonzero(np.isfinite(report.average_precision))
     count = min(queries, len(valid))
     if count == 0:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from vision_suite.errors import ConfigError, DataError
+from vision_suite.metrics.reid.distances import COSINE
+from vision_suite.metrics.reid.ranking import AP_CONVENTIONS, TIES, APConvention
 from vision_suite.metrics.reid.truth import JUNK, RetrievalTruth
 from vision_suite.types import Role
 from vision_suite.types.arrays import Ints
@@ -202,6 +204,26 @@ def _drawn_galleries(pictures: EvaluatedPictures, draws: int, seed: int) -> Iter
         yield RetrievalTest(
             features, truth, pictures.index[query], pictures.index[gallery], {"num_junk": int(junk.sum())}
         )
+
+
+def protocol_facts(test: RetrievalTest, protocol: Protocol, ap: APConvention, num_valid: int) -> dict[str, object]:
+    """Facts of a test that a reader of its numbers must know, as plain values."""
+    queries, gallery = test.truth.shape
+    return {
+        "protocol": protocol,
+        "protocol_description": PROTOCOLS[protocol],
+        "ap": ap,
+        "ap_description": AP_CONVENTIONS[ap],
+        "ties": TIES,
+        "distance": f"{COSINE}, float32",
+        "feature_dim": test.features.shape[1],
+        "num_query": queries,
+        "num_valid": num_valid,
+        "num_gallery": gallery,
+        "same_camera_removal": test.truth.use_cameras,
+        "missing_cameras": test.truth.missing_cameras,
+        **test.notes,
+    }
 
 
 def _long(rows: Ints, like: Tensor) -> Tensor:

@@ -66,11 +66,7 @@ class Reranker:
         check_rerank(k1, k2, lambda_)
         self.queries, self.gallery = len(query_features), len(gallery_features)
         total = self.queries + self.gallery
-        if max(k1 + 1, k2) > total:
-            raise ConfigError(
-                f"re-ranking with k1={k1}, k2={k2} needs {max(k1 + 1, k2)} pictures in query and gallery together and "
-                f"there are {total}: choose k1 <= {total - 1} and k2 <= {total}"
-            )
+        check_rerank_pictures(k1, k2, total)
         self.lambda_ = lambda_
         query_scale = inverse_norms(query_features, "the query features")
         gallery_scale = inverse_norms(gallery_features, "the gallery features")
@@ -224,6 +220,19 @@ def check_rerank(k1: int, k2: int, lambda_: float) -> None:
         raise ConfigError(f"re-ranking with k1={k1}, k2={k2}: both count neighbours, choose 1 or more")
     if not 0 <= lambda_ <= 1:
         raise ConfigError(f"re-ranking with lambda_={lambda_}: the weight of the original distance lies from 0 to 1")
+
+
+def check_rerank_pictures(k1: int, k2: int, total: int) -> None:
+    """Refuse more neighbours than there are pictures in query and gallery together.
+
+    Raises:
+        ConfigError: There are fewer.
+    """
+    if max(k1 + 1, k2) > total:
+        raise ConfigError(
+            f"re-ranking with k1={k1}, k2={k2} needs {max(k1 + 1, k2)} pictures in query and gallery together and "
+            f"there are {total}: choose k1 <= {total - 1} and k2 <= {total}"
+        )
 
 
 def _adjacency(neighbours: Ints) -> sparse.csr_array:

@@ -265,11 +265,12 @@ class DCAL(nn.Module):
         summed = sum((w * z.softmax(1) for w, z in zip(weights, logits, strict=True)), torch.zeros_like(logits[0]))
         return summed / sum(weights)
 
-    def inference(self, image: Tensor) -> dict[str, Tensor]:
+    def inference(self, image: Tensor, flip: bool = False) -> dict[str, Tensor]:
         """Outputs for a user of the trained network, as plain tensors; the graph that export writes.
 
         Args:
             image: (B, 3, H, W), normalised.
+            flip: Average the feature with that of the mirror image, before both are normalised.
 
         Returns:
             ``feature`` (B, D or 2 D) of unit length, ``rollout`` (B, h, w) attention over the patch grid, and, for
@@ -277,8 +278,11 @@ class DCAL(nn.Module):
         """
         output = self(image, need_rollout=True)
         assert output.rollout is not None
+        feature = self.embeddings(output)
+        if flip:
+            feature = (feature + self.embeddings(self(image.flip(-1)))) / 2
         result = {
-            "feature": F.normalize(self.embeddings(output)),
+            "feature": F.normalize(feature),
             "rollout": output.rollout.unflatten(1, self.grid_size),
         }
         if self.task == "fgvc":
