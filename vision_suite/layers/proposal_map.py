@@ -83,6 +83,18 @@ class ProposalMap:
         durations = self.durations()
         return (durations >= 0) & (self.starts() + durations < self.length)
 
+    def inside(self, valid: Tensor) -> Tensor:
+        """Entries of the smaller map that sequences without their padding would have: (B, T) to (B, *shape), bool."""
+        rows = valid[:, : self.shape[0]]
+        return rows[:, :, None] & valid[:, None, :]
+
+    def contained(self, valid: Tensor) -> Tensor:
+        """Entries that are proposals inside the valid cells of each sequence: (B, T) to (B, *shape), bool."""
+        last = (self.starts() + self.durations()).clamp(0, self.length - 1).to(valid.device)
+        first = self.starts().to(valid.device)
+        both = (valid[:, cells.flatten()].reshape(len(valid), *cells.shape) for cells in (first, last))
+        return next(both) & next(both) & self.valid().to(valid.device)
+
     def _axes(self) -> tuple[Tensor, Tensor]:
         rows, columns = torch.meshgrid(torch.arange(self.shape[0]), torch.arange(self.shape[1]), indexing="ij")
         return rows, columns

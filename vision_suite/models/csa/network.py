@@ -12,6 +12,7 @@ from vision_suite.errors import ConfigError, check_choice
 from vision_suite.layers.proposal_map import Convention, ProposalMap
 from vision_suite.models.csa.attention import CSAConfig, FeatureAttention, Gates, SelfAttention
 from vision_suite.models.csa.hosts import BMN, GTAD, Host
+from vision_suite.models.csa.masking import zeroed
 from vision_suite.records import as_record
 from vision_suite.renamed import takes_old_names
 
@@ -112,7 +113,8 @@ class CSADetector(nn.Module):
 
         Args:
             semantics: Snippet features R (B, C_in, T) float.
-            valid: (B, T) bool, False where the sequence is padded.
+            valid: (B, T) bool, True from the first cell to the last of each sequence and False in the padding behind
+                it. What stands there, even NaN, reaches no valid logit.
             attend_to: Other features (B, C_in, T) that CSA learns its gates from; for control experiments.
         """
         if semantics.ndim != 3 or semantics.shape[2] != self.proposals.length:
@@ -120,9 +122,10 @@ class CSADetector(nn.Module):
                 f"features of shape {tuple(semantics.shape)} do not fit: (B, C, {self.proposals.length}) is wanted; "
                 "set num_cells to the data's"
             )
-        encoded = self.host.encode(semantics)
+        semantics = zeroed(semantics, valid)
+        encoded = self.host.encode(semantics, valid)
         attended, gates = self.attention(encoded, semantics if attend_to is None else attend_to, valid)
-        out = self.host.heads(attended)
+        out = self.host.heads(attended, valid)
         first, second = out.maps[:, 0], out.maps[:, 1]
         iou, confidence = (first, second) if self.convention.channels == "iou_first" else (second, first)
         snippet = self.classifier(semantics if self.classifier_input == "semantics" else attended)
@@ -169,7 +172,7 @@ def video_logits(snippet: Tensor, valid: Tensor | None) -> Tensor:
     if valid is None:
         return snippet.mean(dim=2)
     weight = valid.to(snippet.dtype)
-    return torch.einsum("bkt,bt->bk", snippet, weight) / weight.sum(dim=1).clamp(min=1)[:, None]
+    return torch.einsum("bkt,bt->bk", zeroed(snippet, valid), weight) / weight.sum(dim=1).clamp(min=1)[:, None]
 
 
 def annotated_logits(snippet: Tensor, segments: Tensor, present: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vision_suite.models.csa.masking import MaskedBatchNorm1d, zeroed
 from vision_suite.types.arrays import Floats
 from vision_suite.types.tad import Detection
 
@@ -33,7 +34,7 @@ class SequenceRecognizer(nn.Module):
         self.layers = nn.ModuleList(
             nn.Sequential(
                 nn.Conv1d(width, width, kernel, padding=2**n * (kernel // 2), dilation=2**n),
-                nn.BatchNorm1d(width),
+                MaskedBatchNorm1d(width),
                 nn.ReLU(),
                 nn.Dropout1d(dropout),
                 nn.Conv1d(width, width, 1),
@@ -42,16 +43,20 @@ class SequenceRecognizer(nn.Module):
         )
         self.classifier = nn.Conv1d(width, num_classes + 1, 1)
 
-    def features(self, sequence: Tensor) -> Tensor:
-        """(B, C, T) to the features before the classifier, (B, width, T)."""
-        hidden = self.embed(sequence)
+    def features(self, sequence: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(B, C, T) to the features before the classifier, (B, width, T), 0 where ``valid`` (B, T) is False."""
+        hidden = zeroed(self.embed(zeroed(sequence, valid)), valid)
         for layer in self.layers:
-            hidden = hidden + layer(hidden)
+            convolution, norm, *rest = layer.children()
+            inner = norm(convolution(hidden), None if valid is None else valid[:, None])
+            for part in rest:
+                inner = part(inner)
+            hidden = zeroed(hidden + inner, valid)
         return torch.relu(hidden)
 
-    def forward(self, sequence: Tensor) -> Tensor:
-        """(B, C, T) to logits (B, K + 1, T)."""
-        out: Tensor = self.classifier(self.features(sequence))
+    def forward(self, sequence: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(B, C, T) to logits (B, K + 1, T); padding, where ``valid`` (B, T) is False, reaches no valid logit."""
+        out: Tensor = self.classifier(self.features(sequence, valid))
         return out
 
     def semantics(self, sequence: Tensor) -> Tensor:
