@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vision_suite.errors import ConfigError, check_literals
+from vision_suite.errors import ConfigError, check_literals, check_number
 
 MapLayout = Literal["duration_start", "start_end"]
 Sampling = Literal["centre", "end_exclusive"]
@@ -58,7 +58,8 @@ class ProposalMap:
 
     def __post_init__(self) -> None:
         """Refuse impossible sizes."""
-        if not 1 <= self.duration <= self.length:
+        check_number("num_cells", self.length, low=1, whole=True)
+        if not isinstance(self.duration, int) or not 1 <= self.duration <= self.length:
             raise ConfigError(f"max_duration={self.duration} must be from 1 to the {self.length} cells of a sequence")
         if self.layout == "start_end" and self.duration != self.length:
             raise ConfigError("the layout start_end needs max_duration equal to the number of cells")

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from vision_suite.errors import ConfigError, check_choice, check_literals
+from vision_suite.errors import ConfigError, check_choice, check_literals, check_number
 from vision_suite.models.csa.masking import MaskedBatchNorm1d, masked_mean, zeroed
 
 SelfAttention = Literal["none", "se", "csa", "csa_se"]
@@ -51,11 +51,12 @@ class CSAConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
         check_literals(self, "csa")
-        if self.hidden is not None and self.hidden < 1:
-            raise ConfigError(f"csa.hidden={self.hidden} must be at least 1, or unset for the encoder's width")
-        for name, value in (("conv_kernel", self.conv_kernel), ("proj_kernel", self.proj_kernel)):
-            if value < 1 or value % 2 == 0:
-                raise ConfigError(f"csa.{name}={value} must be odd, so that the length stays")
+        if self.hidden is not None:
+            check_number("csa.hidden", self.hidden, low=1, whole=True)
+        for name in ("conv_kernel", "proj_kernel"):
+            check_number(f"csa.{name}", getattr(self, name), low=1, whole=True)
+            if getattr(self, name) % 2 == 0:
+                raise ConfigError(f"csa.{name}={getattr(self, name)} must be odd, so that the length stays")
         if self.temporal_mode == "transpose" and self.temporal_fc == "conv":
             raise ConfigError("csa.temporal_mode=transpose has time steps as channels and cannot be free of the length")
         if self.init == "identity" and (self.proj_act != "none" or self.branches != "both"):

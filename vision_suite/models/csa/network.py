@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vision_suite.errors import ConfigError, check_choice
+from vision_suite.errors import ConfigError, check_choice, check_number
 from vision_suite.layers.proposal_map import Convention, ProposalMap
 from vision_suite.models.csa.attention import CSAConfig, FeatureAttention, Gates, SelfAttention
 from vision_suite.models.csa.hosts import BMN, GTAD, Host
@@ -78,8 +78,9 @@ class CSADetector(nn.Module):
         classifier_input: Literal["semantics", "attended"] = "semantics",
     ) -> None:
         super().__init__()
-        if in_channels < 1 or num_classes < 1:
-            raise ConfigError(f"in_channels={in_channels} and num_classes={num_classes} must be at least 1")
+        sizes = {"in_channels": in_channels, "num_classes": num_classes, "num_cells": num_cells, "pem_width": pem_width}
+        for name, size in sizes.items():
+            check_number(name, size, low=1, whole=True)
         self.in_channels = in_channels
         for name, value, choices in (
             ("host", host, ("bmn", "gtad")),
@@ -90,7 +91,7 @@ class CSADetector(nn.Module):
         if in_channels % 4:
             raise ConfigError(f"in_channels={in_channels}: {host}'s grouped convolution needs a multiple of 4")
         self.convention = as_record(Convention, convention, "convention")
-        self.proposals = ProposalMap(num_cells, max_duration or num_cells, self.convention.layout)
+        self.proposals = ProposalMap(num_cells, num_cells if max_duration is None else max_duration, self.convention.layout)
         dense = bm_impl == "dense"
         self.host: Host
         if host == "bmn":

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vision_suite.errors import ConfigError, check_number
 from vision_suite.models.csa.masking import MaskedBatchNorm1d, zeroed
 from vision_suite.types.arrays import Floats
 from vision_suite.types.tad import Detection
@@ -30,6 +31,12 @@ class SequenceRecognizer(nn.Module):
         self, in_channels: int, num_classes: int, width: int = 48, depth: int = 6, kernel: int = 5, dropout: float = 0.1
     ) -> None:
         super().__init__()
+        sizes = {"in_channels": in_channels, "num_classes": num_classes, "width": width, "depth": depth}
+        for name, size in {**sizes, "kernel": kernel}.items():
+            check_number(name, size, low=1, whole=True)
+        if kernel % 2 == 0:
+            raise ConfigError(f"kernel={kernel} must be odd, so that the length stays")
+        check_number("dropout", dropout, low=0, below=1)
         self.embed = nn.Conv1d(in_channels, width, 1)
         self.layers = nn.ModuleList(
             nn.Sequential(
