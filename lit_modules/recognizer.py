@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.base import SPLITS, EvalStage, LitBase, PerStage
+from vision_suite.lit_modules.thresholds import check_tiou
 from vision_suite.lit_modules.words import precision_labels
 from vision_suite.metrics.rows import SequenceRows
 from vision_suite.metrics.tad.report import detection_report
@@ -36,7 +37,7 @@ class LitRecognizer(LitBase):
         in_channels: Width of the input; comes from the data on the command line.
         num_cells: Time steps of a sequence; comes from the data on the command line.
         optim: Optimiser and schedule.
-        tiou: Thresholds at which mean average precision is reported.
+        tiou: Thresholds at which mean average precision is reported, ascending, above 0 and up to 1.
         network: Arguments of `vision_suite.models.csa.recognizer.SequenceRecognizer`.
     """
 
@@ -55,7 +56,7 @@ class LitRecognizer(LitBase):
         super().__init__(optim)
         self.save_settings()
         self.model = SequenceRecognizer(in_channels, num_classes, **network)
-        self.tiou, self.background = tuple(tiou), num_classes
+        self.tiou, self.background = check_tiou(tiou), num_classes
         self.rows = PerStage({stage: SequenceRows() for stage in ("val", "test")})
 
     @property

@@ -91,7 +91,9 @@ class CSADetector(nn.Module):
         if in_channels % 4:
             raise ConfigError(f"in_channels={in_channels}: {host}'s grouped convolution needs a multiple of 4")
         self.convention = as_record(Convention, convention, "convention")
-        self.proposals = ProposalMap(num_cells, num_cells if max_duration is None else max_duration, self.convention.layout)
+        self.proposals = ProposalMap(
+            num_cells, num_cells if max_duration is None else max_duration, self.convention.layout
+        )
         dense = bm_impl == "dense"
         self.host: Host
         if host == "bmn":
