@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from vision_suite.errors import check_choice
+from vision_suite.errors import ConfigError, check_choice, check_number
 from vision_suite.lit_modules.base import SPLITS, EvalStage, LitBase, PerStage
+from vision_suite.lit_modules.thresholds import check_tiou
 from vision_suite.lit_modules.words import precision_labels
 from vision_suite.losses.tad.detection import DetectionLoss, segment_classification, video_classification
 from vision_suite.losses.tad.targets import detection_targets
 from vision_suite.metrics.rows import SequenceRows
+from vision_suite.metrics.tad.operating_point import check_point, choose_thresholds, measures_at
 from vision_suite.metrics.tad.report import detection_report
 from vision_suite.metrics.tad.scoring import ACTIVITYNET
 from vision_suite.models.csa import CSAConfig, CSADetector, DetectorOutput
 from vision_suite.models.csa.detections import detect, extended, position_curve, proposal_rows, video_rows, video_scores
+from vision_suite.models.csa.masking import zeroed
 from vision_suite.models.csa.network import annotated_logits, another_video, video_logits
 from vision_suite.models.csa.postprocess import PostProcess
 from vision_suite.optim import OptimConfig
 from vision_suite.records import as_record
 from vision_suite.renamed import takes_old_names
-from vision_suite.types import DetectionReport, TADBatch
+from vision_suite.types import DetectionReport, Report, TADBatch
 from vision_suite.types.curves import CurvePanel
+from vision_suite.types.data import EvaluationStage
 from vision_suite.types.tad import FeatureBatch, TADSource
 
 OPTIM = OptimConfig(name="adam", lr=1e-3, weight_decay=1e-4, decay_all=True, schedule="constant")
@@ -42,11 +46,11 @@ class LitCSA(LitBase):
         optim: Optimiser and schedule.
         csa: Open points of CSA.
         post: Settings that make detections of the network's output.
-        tiou: Thresholds at which mean average precision is reported.
-        reg_weight: Factor on the overlap regression.
-        cls_weight: Factor on the overlap classification.
+        tiou: Thresholds at which mean average precision is reported, ascending, above 0 and up to 1.
+        reg_weight: Factor on the overlap regression, at least 0.
+        cls_weight: Factor on the overlap classification, at least 0.
         low_with_zero: Put proposals without any overlap into the low band of the regression.
-        class_weight: Factor on the loss of the classifier.
+        class_weight: Factor on the loss of the classifier, at least 0.
         semantics: Features from which CSA learns its gates: the sequence's ``own``, or those of another video of the
             batch (``shuffled``), a control that must remove its gain.
         compile: Compile the network with torch.compile.
@@ -78,11 +82,17 @@ class LitCSA(LitBase):
         super().__init__(optim)
         self.save_settings()
         check_choice("semantics", semantics, ("own", "shuffled"))
+        check_number("class_weight", class_weight, low=0)
         csa = as_record(CSAConfig, csa, "csa")
         self.post = as_record(PostProcess, post, "post")
         self.model = CSADetector(in_channels, num_classes, num_cells, csa=csa, **network)
         self.loss = DetectionLoss(reg_weight, cls_weight, low_with_zero)
-        self.tiou, self.class_weight, self.semantics = tuple(tiou), class_weight, semantics
+        self.tiou, self.class_weight, self.semantics = check_tiou(tiou), class_weight, semantics
+        if semantics == "shuffled" and (self.model.attention.csa is None or csa.source != "semantics"):
+            raise ConfigError(
+                "semantics=shuffled changes nothing without CSA's gates of the semantics: give self_attention csa or "
+                "csa_se, and csa.source semantics"
+            )
         self.proposals = PerStage({stage: SequenceRows() for stage in ("val", "test")})
         self.class_rows = PerStage({stage: SequenceRows() for stage in ("val", "test")})
         self.curves: dict[int, Tensor] = {}
@@ -137,23 +147,34 @@ class LitCSA(LitBase):
     def predict_step(self, batch: FeatureBatch, batch_idx: int) -> dict[str, Tensor]:
         """Proposals of each sequence, its class scores, and its boundary probabilities (B, 2, T)."""
         output = self._detect(batch)
-        sequence, values = proposal_rows(self.model, output, batch, self.post)
+        sequence, values = proposal_rows(self.model, output, batch, self.post, self._name_of("predict"))
         index, classes = video_rows(output, batch)
         curves = torch.sigmoid(torch.stack([output.start, output.end], dim=1).float())
         found = {"sequence": sequence, "values": values, "index": index, "classes": classes, "curves": curves.cpu()}
         gate = output.gates.temporal
         return found if gate is None else {**found, "gates": gate.float().cpu()}
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the thresholds of a checkpoint too; see `LitBase`."""
+        super().on_load_checkpoint(checkpoint)
+        check_point(self.operating_point)
+
+    def choose_operating_point(self, report: Report) -> dict[str, Any]:
+        """The threshold of each class for the short lists of predictions."""
+        assert isinstance(report, DetectionReport)
+        return choose_thresholds(report.ground_truth, report.predictions["results"])
+
     def make_report(self, stage: EvalStage) -> DetectionReport:
-        """Mean average precision of detections and recall of proposals."""
+        """Mean average precision of detections, recall of proposals, and in testing the scores of the short lists."""
         data, split = self.data, SPLITS[stage]
         videos = data.videos(split)
         names, durations = [video.name for video in videos], [video.duration for video in videos]
         proposals, windows = self.proposals[stage].compute(), self.class_rows[stage].compute()
         scores = video_scores(windows[1], len(videos), self._outside)
         found, bare = detect(proposals, windows, scores, names, durations, data.class_names, self.post)
-        return detection_report(
-            data.ground_truth(split),
+        truth = data.ground_truth(split)
+        report = detection_report(
+            truth,
             found,
             bare,
             self.tiou,
@@ -162,6 +183,11 @@ class LitCSA(LitBase):
             protocol={**data.protocol, "stage": stage, "post": asdict(self.post), "semantics": self.semantics},
             curves={names[video]: curve.numpy() for video, curve in self.curves.items()},
         )
+        if stage == "test":
+            report.protocol["operating_point"] = self.operating_point
+            if self.operating_point:
+                report.metrics.update(measures_at(truth, found, self.operating_point))
+        return report
 
     def reset_collected(self, stage: EvalStage) -> None:
         """Empty the metrics of a stage, and the curves."""
@@ -169,16 +195,20 @@ class LitCSA(LitBase):
         self.curves = {}
 
     def _detect(self, batch: FeatureBatch) -> DetectorOutput:
-        features, valid = batch["features"], batch["valid"]
+        valid = batch["valid"]
+        features = zeroed(batch["features"], valid)  # another sequence of the batch has its own padding
         if self.semantics == "own":
             out: DetectorOutput = self(features, valid)
         else:
             out = self.model(features, valid, features[another_video(batch["video"])])
         return out
 
+    def _name_of(self, split: EvaluationStage | Literal["predict"]) -> Callable[[int], str]:
+        return lambda index: repr(self.data.videos(split)[index].name)  # type: ignore[arg-type]
+
     def _collect(self, stage: EvalStage, batch: TADBatch) -> None:
         output = self._detect(batch)
-        self.proposals[stage].update(*proposal_rows(self.model, output, batch, self.post))
+        self.proposals[stage].update(*proposal_rows(self.model, output, batch, self.post, self._name_of(SPLITS[stage])))
         self.class_rows[stage].update(*video_rows(output, batch))
         self._outside = "video_scores" in batch
         for row, video in enumerate(batch["video"].tolist()):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.base import SPLITS, EvalStage, LitBase, PerStage
+from vision_suite.lit_modules.thresholds import check_tiou
 from vision_suite.lit_modules.words import precision_labels
 from vision_suite.metrics.rows import SequenceRows
 from vision_suite.metrics.tad.report import detection_report
@@ -36,7 +37,7 @@ class LitRecognizer(LitBase):
         in_channels: Width of the input; comes from the data on the command line.
         num_cells: Time steps of a sequence; comes from the data on the command line.
         optim: Optimiser and schedule.
-        tiou: Thresholds at which mean average precision is reported.
+        tiou: Thresholds at which mean average precision is reported, ascending, above 0 and up to 1.
         network: Arguments of `vision_suite.models.csa.recognizer.SequenceRecognizer`.
     """
 
@@ -55,7 +56,7 @@ class LitRecognizer(LitBase):
         super().__init__(optim)
         self.save_settings()
         self.model = SequenceRecognizer(in_channels, num_classes, **network)
-        self.tiou, self.background = tuple(tiou), num_classes
+        self.tiou, self.background = check_tiou(tiou), num_classes
         self.rows = PerStage({stage: SequenceRows() for stage in ("val", "test")})
 
     @property
@@ -67,14 +68,14 @@ class LitRecognizer(LitBase):
             CurvePanel("Training loss", {"train/loss": "cross-entropy of time steps", "train/loss_step": ""}, "loss"),
         )
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits (B, K + 1, T) of sequences (B, C, T)."""
-        out: Tensor = self.model(features)
+    def forward(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Logits (B, K + 1, T) of sequences (B, C, T), valid where ``valid`` (B, T) is True."""
+        out: Tensor = self.model(features, valid)
         return out
 
     def training_step(self, batch: TADBatch, batch_idx: int) -> Tensor:
         """Cross-entropy of every valid time step."""
-        logits, labels = self(batch["features"]), self._labels(batch)
+        logits, labels = self(batch["features"], batch["valid"]), self._labels(batch)
         loss = F.cross_entropy(logits, labels, ignore_index=-1)
         self.log_losses({"step": loss}, loss, len(labels))
         return loss
@@ -120,7 +121,7 @@ class LitRecognizer(LitBase):
         return step_labels(batch["segments"], batch["label"], length, self.background).where(batch["valid"], -1)
 
     def _collect(self, stage: EvalStage, batch: TADBatch) -> None:
-        probability = torch.softmax(self(batch["features"]).float(), dim=1)
+        probability = torch.softmax(self(batch["features"], batch["valid"]).float(), dim=1)
         facts = torch.stack([batch["video"].double(), batch["origin"].double(), batch["cell_seconds"].double()], dim=1)
         steps = [facts[:, None].expand(-1, probability.shape[2], -1), self._labels(batch)[..., None].double()]
         values = torch.cat([*steps, probability.transpose(1, 2).double()], dim=2)[batch["valid"]]

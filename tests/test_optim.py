@@ -196,3 +196,36 @@ def test_a_run_of_unknown_length():
 def test_nothing_to_train_is_refused():
     with pytest.raises(ConfigError, match="unfreeze"):
         parameter_groups(nn.Linear(2, 2).requires_grad_(False), OptimConfig(), 1.0)
+
+
+class Parts(nn.Module):
+    """Two parts of which one name begins as the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.host = nn.ModuleDict({"base": nn.Linear(2, 2), "baseline": nn.Linear(2, 2), "back": nn.Linear(2, 2)})
+
+
+@pytest.mark.parametrize("part", ["host.base", "base", "host.base.weight"])
+def test_weight_decay_of_a_part_by_its_whole_dotted_name(part):
+    found = groups_by_name(Parts(), OptimConfig(weight_decay=0.1, decay_all=True, decay_factors={part: 10.0}))
+    multiplied = {name for name, (decay, _) in found.items() if decay == 1.0}
+    assert multiplied == {"host.base.weight", *(() if part.endswith("weight") else ("host.base.bias",))}
+
+
+def test_a_name_of_no_part_is_one_line_with_the_names_that_are_near():
+    with pytest.raises(ConfigError, match=r"'host\.ba' names no part .* such as host\.back or host\.base or host\.bas"):
+        parameter_groups(Parts(), OptimConfig(decay_factors={"host.ba": 10.0}), 1.0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"weight_decay": -1}, {"weight_decay": float("nan")}, {"bias_lr_factor": 0}, {"momentum": 1.0},
+        {"betas": (0.9, 1.0)}, {"warmup_lr": -1}, {"min_lr": -1e-6}, {"gamma": 0}, {"lr": float("inf")},
+        {"schedule": "step", "milestones": (0, 3)}, {"decay_factors": {"host": -1.0}},
+    ],
+)  # fmt: skip
+def test_numbers_outside_their_range_are_refused(settings):
+    with pytest.raises(ConfigError, match=f"^optim.{list(settings)[-1]}"):
+        OptimConfig(**settings)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from vision_suite.errors import CheckpointError, ConfigError
-from vision_suite.optim import OptimConfig, build_optimizer, lr_at
+from vision_suite.optim import OptimConfig, build_optimizer, grouped, lr_at, parameter_groups
 from vision_suite.optim_resume import Plan, apply_settings, check_optimizer, options_of, regrouped
 
 
@@ -166,3 +166,20 @@ def test_a_plan_survives_a_checkpoint():
     assert Plan.from_plain(stored) == plan
     assert isinstance(stored["settings"]["milestones"], list)
     assert math.isclose(plan.peak, 5e-4)
+
+
+def test_parts_of_an_older_run_were_texts_anywhere_in_a_name():
+    """Its state is regrouped by the rule it was made with: ``lin`` met every parameter that holds it."""
+    model = nn.ModuleDict({"line": nn.Linear(2, 2), "linear": nn.Linear(2, 2), "other": nn.Linear(2, 2)})
+    old = OptimConfig(decay_all=True, decay_factors={"lin": 10.0})
+    groups = grouped(model, old, 1.0, lambda text, name: text in name)
+    assert sorted(len(group["params"]) for group in groups) == [2, 4]
+    optimizer = torch.optim.AdamW(groups, lr=1.0)
+    sum(p.sum() for p in model.parameters()).backward()
+    optimizer.step()
+    now = OptimConfig(decay_all=True, decay_factors={"linear": 10.0})
+    state = regrouped(optimizer.state_dict(), model, old, now)
+    other = torch.optim.AdamW(parameter_groups(model, now, 1.0), lr=1.0)
+    other.load_state_dict(state)
+    for parameter in model.parameters():
+        assert torch.equal(other.state[parameter]["exp_avg"], optimizer.state[parameter]["exp_avg"])

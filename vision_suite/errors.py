@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal as signals
 from collections.abc import Iterable
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
@@ -136,3 +138,40 @@ def check_literals(settings: object, section: str) -> None:
     for name, hint in get_type_hints(type(settings)).items():
         if get_origin(hint) is Literal:
             check_choice(f"{section}.{name}", getattr(settings, name), get_args(hint))
+
+
+def check_number(
+    name: str,
+    value: object,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+    whole: bool = False,
+) -> None:
+    """Refuse what is no finite number or lies outside its range, with a `ConfigError`.
+
+    Args:
+        name: Dotted name of the setting.
+        value: Its value.
+        low: Least value allowed.
+        above: Value that is too small itself.
+        high: Largest value allowed.
+        below: Value that is too large itself.
+        whole: Allow whole numbers only.
+    """
+    kind: type = Integral if whole else Real
+    number = float(value) if isinstance(value, kind) and not isinstance(value, bool) else math.nan  # type: ignore[arg-type]
+    inside = (
+        math.isfinite(number)
+        and (low is None or number >= low)
+        and (above is None or number > above)
+        and (high is None or number <= high)
+        and (below is None or number < below)
+    )
+    if inside:
+        return
+    words = {"at least": low, "above": above, "at most": high, "below": below}
+    limits = " and ".join(f"{word} {limit:g}" for word, limit in words.items() if limit is not None)
+    raise ConfigError(f"{name}={value!r} must be a {'whole' if whole else 'finite'} number {limits}".rstrip())

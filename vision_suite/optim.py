@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from vision_suite.errors import ConfigError, check_literals
+from vision_suite.errors import ConfigError, check_literals, check_number
 
 
 @dataclass
@@ -35,7 +35,8 @@ class OptimConfig:
         min_lr: Rate at which the cosine ends.
         milestones: Steps or epochs that still run at the rate before the drop, of ``schedule: step``.
         gamma: Factor of each drop.
-        decay_factors: Factor on the weight decay of parameters whose name holds a text, such as ``host.base: 10``.
+        decay_factors: Factor on the weight decay of the parameters of a part of the network, by its dotted name, such
+            as ``host.base: 10``; the name is whole, or a run of whole words of it.
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -60,7 +61,17 @@ class OptimConfig:
         self.betas = (self.betas[0], self.betas[1])  # a checkpoint holds a list
         self.milestones = tuple(self.milestones)
         check_literals(self, "optim")
-        if not self.lr > 0 or self.warmup < 0:
+        for name in ("weight_decay", "warmup_lr", "min_lr"):
+            check_number(f"optim.{name}", getattr(self, name), low=0)
+        for name in ("bias_lr_factor", "gamma"):
+            check_number(f"optim.{name}", getattr(self, name), above=0)
+        for name, value in (("momentum", self.momentum), *((f"betas[{n}]", beta) for n, beta in enumerate(self.betas))):
+            check_number(f"optim.{name}", value, low=0, below=1)
+        for milestone in self.milestones:
+            check_number("optim.milestones", milestone, low=1, whole=True)
+        for part, times in self.decay_factors.items():
+            check_number(f"optim.decay_factors.{part}", times, low=0)
+        if not 0 < self.lr < math.inf or not 0 <= self.warmup < math.inf:
             raise ConfigError(f"optim.lr={self.lr} must be above 0 and optim.warmup={self.warmup} not below")
         if (self.schedule == "step") != bool(self.milestones) or list(self.milestones) != sorted(set(self.milestones)):
             raise ConfigError(
@@ -104,7 +115,36 @@ def parameter_groups(model: nn.Module, config: OptimConfig, lr: float) -> list[d
     """Trainable parameters by weight decay and learning rate; learnt loss weights are never decayed.
 
     Raises:
-        ConfigError: If nothing is trainable.
+        ConfigError: Nothing is trainable, or a name in ``decay_factors`` is of no part.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for part in config.decay_factors:
+        if not any(is_part(part, name) for name in names):
+            near = sorted({".".join(name.split(".")[:-1]) for name in names if part in name})[:3]
+            raise ConfigError(
+                f"optim.decay_factors: {part!r} names no part of the network: give a whole dotted name, such as "
+                f"{' or '.join(near) if near else names[0].rpartition('.')[0]}"
+            )
+    return grouped(model, config, lr, is_part)
+
+
+def is_part(part: str, name: str) -> bool:
+    """Tell whether a parameter belongs to a part: ``host.base`` is a part of ``model.host.base.0.weight``.
+
+    Example:
+        >>> is_part("host.base", "model.host.base.0.weight"), is_part("host.base", "model.host.baseline.weight")
+        (True, False)
+    """
+    return f".{part}." in f".{name}."
+
+
+def grouped(
+    model: nn.Module, config: OptimConfig, lr: float, belongs: Callable[[str, str], bool]
+) -> list[dict[str, object]]:
+    """The groups of `parameter_groups` for another rule that tells which parameters belong to a part.
+
+    Raises:
+        ConfigError: Nothing is trainable.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -112,11 +152,11 @@ def parameter_groups(model: nn.Module, config: OptimConfig, lr: float) -> list[d
             continue
         leaf = name.rsplit(".", 1)[-1]
         flat = parameter.ndim < 2 or leaf in {"cls_token", "dist_token", "reg_token", "pos_embed", "table"}
-        free = "log_variance" in name or (flat and not config.decay_all)
+        free = "log_variance" in name.split(".") or (flat and not config.decay_all)
         factor = config.bias_lr_factor if leaf == "bias" else 1.0
         decay = 0.0 if free else config.weight_decay
-        for text, times in config.decay_factors.items():
-            decay *= times if text in name else 1.0
+        for part, times in config.decay_factors.items():
+            decay *= times if belongs(part, name) else 1.0
         groups.setdefault((decay, factor), []).append(parameter)
     if not groups:
         raise ConfigError("no parameter is trainable: unfreeze a part of the model")

@@ -7,7 +7,7 @@ settings. Here the tensors of the state (moments, step counts) are kept and the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from vision_suite.errors import CheckpointError, ConfigError
-from vision_suite.optim import OptimConfig, lr_at, parameter_groups, peak_lr
+from vision_suite.optim import OptimConfig, grouped, is_part, lr_at, parameter_groups, peak_lr
 from vision_suite.records import as_record
 
 OPTIONS = ("lr", "initial_lr", "weight_decay", "betas", "momentum")
@@ -88,14 +88,19 @@ def regrouped(state: Mapping[str, Any], model: nn.Module, saved: OptimConfig, no
     Raises:
         CheckpointError: The state is of other parameters than the module's.
     """
-    old, new = _members(model, saved), _members(model, now)
+    groups = state["param_groups"]
+    sizes = [len(group["params"]) for group in groups]
+    new = _members(parameter_groups(model, now, 1.0), model)
+    # Older versions took decay_factors for texts that a name may hold anywhere.
+    rules: tuple[Callable[[str, str], bool], ...] = (is_part, _holds)
+    candidates = [_members(grouped(model, saved, 1.0, rule), model) for rule in rules]
+    old = next((found for found in candidates if [len(group) for group in found] == sizes), candidates[0])
     if old == new:
         return dict(state)
-    groups = state["param_groups"]
-    if [len(group["params"]) for group in groups] != [len(group) for group in old]:
+    if [len(group) for group in old] != sizes:
         raise CheckpointError(
             "settings of --model.optim change the groups of parameters, and the checkpoint's optimiser has other "
-            f"groups than this network ({[len(group['params']) for group in groups]} and {[len(g) for g in old]} "
+            f"groups than this network ({sizes} and {[len(g) for g in old]} "
             "parameters): leave the settings as in the run's config.yaml"
         )
     came_from = {name: (number, slot) for number, names in enumerate(old) for slot, name in enumerate(names)}
@@ -164,10 +169,13 @@ def apply_settings(
     return f"resumed at step {step}: {', '.join(changes)}: {_course(now, time, before[main], rates[main])}"
 
 
-def _members(model: nn.Module, config: OptimConfig) -> list[list[str]]:
+def _holds(text: str, name: str) -> bool:
+    return text in name
+
+
+def _members(groups: Sequence[Mapping[str, object]], model: nn.Module) -> list[list[str]]:
     """The names of the parameters in each group."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    groups = parameter_groups(model, config, 1.0)
     return [[names[id(parameter)] for parameter in group["params"]] for group in groups]  # type: ignore[attr-defined]
 
 

@@ -13,6 +13,9 @@ from synthetic_tad import write_feature_set
 from vision_suite.callbacks.run_dir import run_dir
 from vision_suite.cli.commands.train import run
 from vision_suite.cli.configs import named_configs
+from vision_suite.lit_modules.csa import LitCSA
+from vision_suite.models.csa import CSADetector
+from vision_suite.optim import parameter_groups
 from vision_suite.types import DetectionReport
 
 NAMES = [name for name in named_configs() if name.startswith("csa/")]
@@ -111,3 +114,43 @@ def test_hosts_differ_from_csa_in_one_setting():
             assert attended["init_args"].pop("self_attention") == "csa"
             assert plain["init_args"].pop("self_attention") == "none"
             assert plain == attended
+
+
+# T, D, batch; rate, epochs at it, epochs; sigma, least score, kept; factor on the encoder's weight decay:
+# OpenTAD, commit cd0ca96, configs/{bmn,gtad}/{thumos,anet}_*.py. BMN's ActivityNet recipe on CUHK's 100 rows has T = 100.
+OPENTAD = {
+    "thumos14_tsn_bmn": (128, 64, 16, 1e-4, 5, 8, 0.3, 1e-4, 200, 10.0),
+    "thumos14_i3d_bmn": (128, 64, 16, 1e-4, 5, 8, 0.3, 1e-4, 200, 10.0),
+    "thumos14_tsn_gtad": (256, 64, 8, 1e-4, 5, 8, 0.3, 1e-4, 200, 1.0),
+    "thumos14_i3d_gtad": (256, 64, 8, 1e-4, 5, 8, 0.3, 1e-4, 200, 1.0),
+    "activitynet_tsn_bmn": (100, None, 16, 1e-3, 7, 8, 0.5, 0.01, 100, 10.0),
+    "activitynet_tsp_bmn": (128, None, 16, 1e-3, 7, 8, 0.5, 0.01, 100, 10.0),
+    "activitynet_tsn_gtad": (100, None, 16, 4e-3, 5, 8, 0.8, 0.0, 100, 1.0),
+    "activitynet_tsp_gtad": (100, None, 16, 4e-3, 5, 8, 0.8, 0.0, 100, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", OPENTAD)
+def test_settings_are_those_of_one_author(name):
+    path = named_configs()[f"csa/{name}"]
+    data, model, trainer = (section(path, part) for part in ("data", "model", "trainer"))
+    cells, model = data["init_args"], model["init_args"]
+    post, optim = model["post"], model["optim"]
+    module = LitCSA(3, 8, 16, **{**model, "max_duration": 8})
+    decays = {
+        name: group["weight_decay"] / optim["weight_decay"]
+        for group in parameter_groups(module, module.optim, 1.0)
+        for name, parameter in module.named_parameters()
+        if any(parameter is each for each in group["params"])
+    }
+    encoder = {name for name in decays if name.startswith(("model.host.base.", "model.host.backbone1."))}
+    assert {times for name, times in decays.items() if name not in encoder} == {1.0}
+    (factor,) = {decays[name] for name in encoder}
+    assert (
+        cells["num_cells"], model["max_duration"], cells["batch_size"], optim["lr"], optim["milestones"][0],
+        trainer["max_epochs"], post["sigma"], post.get("min_score", 0.0), post["keep"], pytest.approx(factor),
+    ) == OPENTAD[name]  # fmt: skip
+    assert (post["score"], post["vote"], trainer["gradient_clip_val"]) == ("confidence_iou", 0.95, 1.0)
+    if model["host"] == "bmn":
+        whole = CSADetector(400, 200, 100, self_attention="none", pem_width=model["pem_width"])
+        assert sum(p.numel() for p in whole.host.parameters()) == 2_782_980, "OpenTAD's network"

@@ -51,12 +51,11 @@ def test_two_processes_equal_one(tmp_path):
     assert zero["tested"] == one["tested"]
     assert zero["val"] == one["val"]
     assert alone["tested"] == pytest.approx(zero["tested"], abs=1e-6)
-    files = [
-        json.loads((Path((tmp_path / name / "where.txt").read_text()) / "predict/detections.json").read_text())[
-            "results"
-        ]
-        for name in ("one", "two")
-    ]
+    folders = [Path((tmp_path / name / "where.txt").read_text()) / "predict" for name in ("one", "two")]
+    short = [json.loads((folder / "actions.json").read_text())["actions"] for folder in folders]
+    assert [(a["video"], a["label"]) for a in short[0]] == [(a["video"], a["label"]) for a in short[1]]
+    assert len({a["video"] for a in short[0]}) == 3
+    files = [json.loads((folder / "detections.json").read_text())["results"] for folder in folders]
     assert set(files[0]) == set(files[1])
     for name, entries in files[0].items():
         assert [e["label"] for e in entries] == [e["label"] for e in files[1][name]]

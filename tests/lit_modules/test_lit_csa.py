@@ -12,15 +12,18 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from synthetic_tad import Action, write_feature_set, write_video, write_video_set
 
 from vision_suite.callbacks.predict.base import AutoWriter
+from vision_suite.callbacks.report.tad import DetectionView
 from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.callbacks.run_dir import file_stem, run_dir
 from vision_suite.cli import main
 from vision_suite.cli.commands.train import run
 from vision_suite.datasets.tad.data import TADData
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, DataError
 from vision_suite.lit_modules.csa import LitCSA
 from vision_suite.lit_modules.recognizer import LitRecognizer
-from vision_suite.metrics.tad.scoring import mean_average_precision
+from vision_suite.metrics.tad.operating_point import choose_thresholds, measures_at, short_list
+from vision_suite.metrics.tad.report import detection_report
+from vision_suite.metrics.tad.scoring import ACTIVITYNET, THUMOS, mean_average_precision
 from vision_suite.models.csa import CSAConfig
 from vision_suite.models.csa.postprocess import PostProcess
 from vision_suite.models.csa.streaming import StreamingDetector
@@ -111,6 +114,67 @@ def test_a_resumed_run_equals_an_uninterrupted_one(root, tmp_path):
     size = (tmp_path / "a/last.ckpt").stat().st_size
     weights = sum(p.numel() * 4 for p in whole.parameters())
     assert size < 3.2 * weights + 200_000, "weights and Adam's two moments: no sampling matrix"
+
+
+def test_thresholds_of_the_validation_split_make_the_short_lists(root, tmp_path):
+    """Chosen in validation, kept in the checkpoint, scored in testing, and used by predict; told where there are none."""
+    module, split = lit(max_duration=10), data(root)
+    keep = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
+    trainer(tmp_path, 2, enable_checkpointing=True, callbacks=[keep]).fit(module, split)
+    chosen = module.operating_point
+    assert chosen == choose_thresholds(split.ground_truth("validate"), module.report.predictions["results"])
+    loaded = LitCSA.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
+    assert loaded.operating_point == chosen
+    running = trainer(tmp_path, callbacks=[AutoWriter(), ReportWriter(queries=1)])
+    running.test(loaded, split, verbose=False)
+    results = loaded.report.predictions["results"]
+    assert measures_at(split.ground_truth("test"), results, chosen).items() <= loaded.report.metrics.items()
+    assert "at the validation split's thresholds" in DetectionView().note(loaded.report)
+    folder = run_dir(running) / "predict"
+    for point, said in ((chosen, "thresholds of the validation split"), ({}, "the checkpoint has no thresholds")):
+        loaded.operating_point = point
+        running.predict(loaded, data(root))
+        listed = json.loads((folder / "actions.json").read_text())
+        found = json.loads((folder / "detections.json").read_text())["results"]
+        expected = [
+            {"video": name, "start": e["segment"][0], "end": e["segment"][1], "label": e["label"], "score": e["score"]}
+            for name, entries in sorted(found.items())
+            for e in short_list(entries, point)
+        ]
+        assert (listed["actions"], listed["operating_point"]) == (expected, point)
+        summary = json.loads((folder / "summary.json").read_text())
+        assert said in listed["rule"] == summary["short_list"]
+        rows = list(csv.DictReader((folder / "actions.csv").open()))
+        assert list(rows[0]) == ["video", "start", "end", "label", "score"]
+        assert len(rows) == len(expected) == summary["actions"] < summary["detections"]
+    running.test(loaded, split, verbose=False)
+    assert "F1" not in loaded.report.metrics
+
+
+def test_weights_that_are_not_finite_are_refused_in_testing(root, tmp_path):
+    module = lit(max_duration=10)
+    next(module.parameters()).data.fill_(float("nan"))
+    with pytest.raises(DataError, match=r"not finite for 2 of 2 sequences .* of video 'clip03': its weights or"):
+        trainer(tmp_path).test(module, data(root, eval_batch_size=2), verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("tiou", "shown"),
+    [
+        (ACTIVITYNET, ["0.5", "0.75", "0.95"]),
+        (THUMOS, ["0.3", "0.4", "0.5", "0.6", "0.7"]),
+        ((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), ["0.1", "0.3", "0.4", "0.6", "0.7"]),
+    ],
+)
+def test_the_table_shows_the_thresholds_that_papers_show(tiou, shown):
+    truth = {"database": {"v": {"duration": 20.0, "annotations": [{"segment": [0, 10], "label": "run"}]}}}
+    found = {"v": [{"segment": [0, 7.5], "label": "run", "score": 1.0}]}
+    facts = {"class_scores": {}, "class_names": ["run"], "protocol": {}, "curves": {}}
+    headings, rows = DetectionView().table(detection_report(truth, found, found, tiou, **facts))
+    assert headings == ["AP at tIoU", *shown, "mean"]
+    each = [100.0 if threshold <= 0.75 else 0.0 for threshold in tiou]
+    expected = [f"{each[tiou.index(float(threshold))]:.1f}" for threshold in shown]
+    assert rows[0] == ["all classes", *expected, f"{sum(each) / len(each):.1f}"]
 
 
 def test_settings_survive_a_checkpoint_as_plain_values(tmp_path):

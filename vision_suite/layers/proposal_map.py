@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vision_suite.errors import ConfigError, check_literals
+from vision_suite.errors import ConfigError, check_literals, check_number
 
 MapLayout = Literal["duration_start", "start_end"]
 Sampling = Literal["centre", "end_exclusive"]
@@ -58,7 +58,8 @@ class ProposalMap:
 
     def __post_init__(self) -> None:
         """Refuse impossible sizes."""
-        if not 1 <= self.duration <= self.length:
+        check_number("num_cells", self.length, low=1, whole=True)
+        if not isinstance(self.duration, int) or not 1 <= self.duration <= self.length:
             raise ConfigError(f"max_duration={self.duration} must be from 1 to the {self.length} cells of a sequence")
         if self.layout == "start_end" and self.duration != self.length:
             raise ConfigError("the layout start_end needs max_duration equal to the number of cells")
@@ -82,6 +83,18 @@ class ProposalMap:
         """True for each entry that is a proposal inside the sequence: ``shape``, bool."""
         durations = self.durations()
         return (durations >= 0) & (self.starts() + durations < self.length)
+
+    def inside(self, valid: Tensor) -> Tensor:
+        """Entries of the smaller map that sequences without their padding would have: (B, T) to (B, *shape), bool."""
+        rows = valid[:, : self.shape[0]]
+        return rows[:, :, None] & valid[:, None, :]
+
+    def contained(self, valid: Tensor) -> Tensor:
+        """Entries that are proposals inside the valid cells of each sequence: (B, T) to (B, *shape), bool."""
+        last = (self.starts() + self.durations()).clamp(0, self.length - 1).to(valid.device)
+        first = self.starts().to(valid.device)
+        both = (valid[:, cells.flatten()].reshape(len(valid), *cells.shape) for cells in (first, last))
+        return next(both) & next(both) & self.valid().to(valid.device)
 
     def _axes(self) -> tuple[Tensor, Tensor]:
         rows, columns = torch.meshgrid(torch.arange(self.shape[0]), torch.arange(self.shape[1]), indexing="ij")

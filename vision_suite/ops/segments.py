@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, DataError, check_choice, check_number
 from vision_suite.types.arrays import Floats, Ints
 
 Suppression = Literal["gaussian", "bsn", "none"]
@@ -62,11 +62,20 @@ def soft_nms(
         Indices (k,) of the kept segments, best first, and their lowered scores (k,).
 
     Raises:
-        ConfigError: ``sigma`` or ``keep`` is not positive, or ``bsn`` is given lengths above 1.
+        ConfigError: A setting is outside its range, or ``bsn`` is given lengths above 1.
+        DataError: A score is negative or not finite, or a segment is not finite.
     """
-    if sigma <= 0 or keep < 1:
-        raise ConfigError(f"sigma={sigma} must be above 0 and keep={keep} at least 1")
+    check_choice("method", method, get_args(Suppression))
+    check_number("sigma", sigma, above=0)
+    check_number("keep", keep, low=1, whole=True)
+    for name, value in (("low", low), ("high", high), ("min_score", min_score)):
+        check_number(name, value, low=0)
     left: Floats = np.array(scores, dtype=np.float64)
+    if not (np.isfinite(left).all() and (left >= 0).all() and np.isfinite(segments).all()):
+        raise DataError(
+            f"soft_nms: {int((~(left >= 0) | np.isinf(left)).sum())} of {len(left)} scores are negative or not finite, "
+            f"{int((~np.isfinite(segments)).sum())} ends of segments are not finite: suppress usable ones only"
+        )
     numbers: Ints = np.arange(len(left))
     starts, ends = np.array(segments, dtype=np.float64).reshape(-1, 2).T.copy()
     widths = ends - starts
@@ -113,6 +122,7 @@ def vote(segments: Floats, everything: Floats, scores: Floats, threshold: float)
     Returns:
         (k, 2); a segment without a neighbour of positive weight stays where it is.
     """
+    check_number("vote", threshold, above=0, high=1)
     overlap = tiou_matrix(segments, everything)
     weight = np.where(overlap >= threshold, overlap * scores, 0.0)
     total = weight.sum(1, keepdims=True)

@@ -15,8 +15,8 @@ class WindowCutter:
     windows and a piece.
 
     Args:
-        length: Floats32 of a window; a shorter stream gives one shorter window.
-        stride: Floats32 from one window to the next, at most ``length``.
+        length: Rows of a window; a shorter stream gives one shorter window.
+        stride: Rows from one window to the next, at most ``length``.
     """
 
     def __init__(self, length: int, stride: int) -> None:
@@ -57,5 +57,5 @@ class WindowCutter:
 
     @property
     def held(self) -> int:
-        """Floats32 held."""
+        """Rows held."""
         return len(self._held)

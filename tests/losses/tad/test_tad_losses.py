@@ -156,3 +156,32 @@ def test_classification_terms():
     expected = torch.nn.BCEWithLogitsLoss()(logits, torch.tensor([[1.0, 0, 1], [0, 0, 0]]))
     torch.testing.assert_close(video_classification(logits, labels), expected)
     assert math.isfinite(video_classification(logits, torch.zeros(2, 0, dtype=torch.int64)).item())
+
+
+@pytest.mark.parametrize("low_with_zero", [False, True])
+def test_a_batch_without_any_action_pushes_every_score_down(low_with_zero):
+    """Boundaries, overlaps and classes fall where they count; nothing moves in padding, and nothing is undefined."""
+    proposals, valid = ProposalMap(6, 4), torch.arange(6)[None] < torch.tensor([[6], [4]])
+    for annotations in (0, 2):
+        segments, present = torch.zeros(2, annotations, 2), torch.zeros(2, annotations, dtype=torch.bool)
+        targets = detection_targets(segments, present, proposals, Convention(), valid)
+        logits = [torch.zeros(s, requires_grad=True) for s in [(2, 6)] * 2 + [(2, 4, 6)] * 2]
+        total, terms = DetectionLoss(low_with_zero=low_with_zero)(*logits, targets)
+        total.backward()
+        assert terms["boundary"].item() == pytest.approx(math.log(2), abs=1e-4), "half of it is for the missing side"
+        start, end, iou, confidence = (x.grad for x in logits)
+        for grad, counted in ((start, valid), (end, valid), (confidence, targets.proposal)):
+            assert (grad[counted] > 0).all()
+            assert (grad[~counted] == 0).all()
+        assert (iou == 0).all(), "no overlap is high, and the low band is as large as the high one"
+
+
+def test_classes_of_videos_without_labels_fall_and_segments_without_labels_say_nothing():
+    snippet = torch.zeros(2, 3, requires_grad=True)
+    video_classification(snippet, torch.full((2, 2), -1)).backward()
+    torch.testing.assert_close(snippet.grad, torch.full((2, 3), 0.5 / 6))
+    logits = torch.randn(0, 3, requires_grad=True)
+    loss = segment_classification(logits, torch.zeros(0, dtype=torch.int64))
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None, "the graph stays whole, for training in several processes"

@@ -184,7 +184,7 @@ def test_predictions_of_other_videos_alone_are_warned_of():
     with pytest.warns(UserWarning, match="none of the 2 predicted videos, such as 'w', is in the ground truth"):
         assert mean_average_precision(ground_truth, found(x=[(0, 10, 0.5)], w=[(0, 1, 0.5)]))["average_mAP"] == 0
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.filterwarnings("error", message="none of the")
         mean_average_precision(ground_truth, found(x=[(0, 10, 0.5)], v=[(0, 1, 0.5)]))
         mean_average_precision(ground_truth, found(x=[]))
 

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from vision_suite.viz.tad.curves import error_analysis, tiou_curves
-from vision_suite.viz.tad.timeline import Timeline, timeline
+from vision_suite.viz.tad.timeline import LEFT, ROW, WIDTH, Timeline, timeline
 
 
 def entry(start, end, score=1.0, label="run"):
@@ -52,7 +52,7 @@ def test_thumbnails_stand_at_their_times_however_few_were_found():
     for colour, seconds in ((0, 1.5), (2, 8.5)):
         columns = np.flatnonzero((drawn[..., colour] - drawn[..., 1] > 100).any(0))
         middle = (columns[0] + columns[-1]) / 2 / drawn.shape[1]
-        assert abs(middle - seconds / 10) < 0.08, (middle, seconds)
+        assert abs(middle - (LEFT + ROW * seconds / 10) / WIDTH) < 0.01, (middle, seconds)
 
 
 def test_scores_and_errors_draw():

@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 
 from vision_suite.callbacks.predict.base import BaseWriter, Tensors, log_pictures
-from vision_suite.callbacks.report.tad import best
 from vision_suite.callbacks.run_dir import file_stem
 from vision_suite.datasets.tad.data import TADData
 from vision_suite.drafts import replacing_text, write_whole
 from vision_suite.errors import ConfigError
+from vision_suite.metrics.tad.operating_point import described, short_list
 from vision_suite.models.csa.detections import CELLS, class_probabilities, to_proposals
 from vision_suite.models.csa.merging import VideoMerger
 from vision_suite.models.csa.postprocess import PostProcess, label
@@ -31,9 +32,11 @@ class DetectionWriter(BaseWriter[TADData]):
 
     Of an open video it holds what `VideoMerger` does and a curve of a fixed number of points.
 
-    ``detections.json`` (ActivityNet's result format, which the official evaluator takes), ``detections.csv`` (video,
-    label, score, start, end in seconds), ``timelines/<video>.png`` (with thumbnails for video files) and
-    ``summary.json`` (counts, videos that failed and why).
+    ``actions.csv`` and ``actions.json`` are the short list: spans without overlap, one label each, above the thresholds
+    of the checkpoint (video, start and end in seconds, label, score). ``detections.json`` (ActivityNet's result format,
+    which the official evaluator takes) and ``detections.csv`` hold every ranked detection. ``timelines/<video>.png``
+    draws the short list, with thumbnails for video files; ``summary.json`` has counts, the rule of the short list, and
+    videos that failed and why.
 
     Args:
         timelines: Number of videos, from the first, that are drawn; -1 draws all, 0 none.
@@ -51,10 +54,12 @@ class DetectionWriter(BaseWriter[TADData]):
         super().__init__()
         self.timelines, self.thumbnails = timelines, pictures
         self._video: _Open | None = None
+        self._point: Mapping[str, Any] = {}
 
     def start(self, trainer: Trainer, module: LightningModule, data: TADData) -> None:
-        """Forget a video of an earlier prediction."""
+        """Forget a video of an earlier prediction, and take the thresholds of the module."""
         self._video = None
+        self._point = getattr(module, "operating_point", {})
 
     def write(self, trainer: Trainer, module: LightningModule, data: TADData, outputs: Tensors, batch: Tensors) -> None:
         """Take a batch of windows of one video; after its last window write the video."""
@@ -87,8 +92,23 @@ class DetectionWriter(BaseWriter[TADData]):
                 for e in entries:
                     start, end = e["segment"]
                     writer.writerow([name, e["label"], f"{e['score']:.6f}", f"{start:.3f}", f"{end:.3f}"])
+        actions = [
+            {"video": name, "start": a["segment"][0], "end": a["segment"][1], "label": a["label"], "score": a["score"]}
+            for name, entry in found.items()
+            for a in entry["actions"]
+        ]
+        rule = described(self._point)
+        listed = {"rule": rule, "operating_point": self._point, "actions": actions}
+        write_whole(self.folder / "actions.json", json.dumps(listed, indent=1, allow_nan=False) + "\n")
+        with replacing_text(self.folder / "actions.csv") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["video", "start", "end", "label", "score"])
+            for a in actions:
+                writer.writerow([a["video"], f"{a['start']:.3f}", f"{a['end']:.3f}", a["label"], f"{a['score']:.6f}"])
         summary = {
             "videos": len(found),
+            "actions": len(actions),
+            "short_list": rule,
             "detections": sum(map(len, results.values())),
             "seconds": round(sum(entry["seconds"] for entry in found.values()), 3),
             "windows": sum(entry["windows"] for entry in found.values()),
@@ -97,8 +117,8 @@ class DetectionWriter(BaseWriter[TADData]):
             "timelines": len(list(self.pictures.glob("*.png"))),
         }
         line = (
-            f"{summary['detections']} detections in {summary['videos']} videos ({len(failed)} failed, "
-            f"{summary['not_reached']} not reached)"
+            f"{len(actions)} actions in {summary['videos']} videos ({len(failed)} failed, {summary['not_reached']} not "
+            f"reached), the best of {summary['detections']} detections by {rule}"
         )
         return summary, line
 
@@ -106,7 +126,9 @@ class DetectionWriter(BaseWriter[TADData]):
         """Write the file and the timeline of a finished video."""
         name = data.videos("predict")[video.index].name
         detections = video.detections(data.class_names)
-        entry = {"video": name, "seconds": video.duration, "windows": video.windows, "detections": detections}
+        actions = short_list(detections, self._point)
+        entry = {"video": name, "seconds": video.duration, "windows": video.windows}
+        entry |= {"detections": detections, "actions": actions}
         path = self.parts / f"video-{video.index:08d}.json"
         path.write_text(json.dumps(entry, allow_nan=False), encoding="utf-8")
         if self.timelines >= 0 and video.index >= self.timelines:
@@ -118,7 +140,7 @@ class DetectionWriter(BaseWriter[TADData]):
         known = data.videos("predict")[video.index].actions
         truth: list[Annotation] = [{"label": a.label, "segment": [a.start, a.end]} for a in known]
         drawn = timeline(
-            Timeline(video.duration, best(detections), truth if files is None else None, video.curve.points, pictures),
+            Timeline(video.duration, actions, truth if files is None else None, video.curve.points, pictures),
             title=name,
             classes=data.class_names,
         )

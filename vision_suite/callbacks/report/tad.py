@@ -12,8 +12,9 @@ from PIL import Image
 from vision_suite.callbacks.report.base import ReportView, Rows, Shown, percent
 from vision_suite.callbacks.run_dir import file_stem
 from vision_suite.datasets.base import BaseData
+from vision_suite.metrics.tad.operating_point import TIOU, short_list
+from vision_suite.metrics.tad.scoring import ACTIVITYNET
 from vision_suite.types import DetectionReport
-from vision_suite.types.tad import Detection
 from vision_suite.viz.tad.curves import error_analysis, tiou_curves
 from vision_suite.viz.tad.timeline import Timeline, timeline
 
@@ -27,8 +28,14 @@ class DetectionView(ReportView[DetectionReport]):
     task = "temporal_action_detection"
 
     def table(self, report: DetectionReport) -> tuple[list[str], Rows]:
-        """AP at up to five thresholds and the mean over all, for all classes together and for each of up to 30."""
-        shown = np.unique(np.linspace(0, len(report.tiou) - 1, min(len(report.tiou), 5)).round().astype(int))
+        """AP at some thresholds and the mean over all, for all classes together and for each of up to 30.
+
+        Of ActivityNet's ten thresholds 0.5, 0.75 and 0.95 are shown, as papers do; of other lists up to five.
+        """
+        if tuple(report.tiou) == ACTIVITYNET:
+            shown = np.array([ACTIVITYNET.index(threshold) for threshold in (0.5, 0.75, 0.95)])
+        else:
+            shown = np.unique(np.linspace(0, len(report.tiou) - 1, min(len(report.tiou), 5)).round().astype(int))
         headings = ["AP at tIoU", *(f"{report.tiou[index]:g}" for index in shown), "mean"]
         rows = [_row("all classes", report.ap.mean(axis=1), shown)]
         if len(report.classes) <= CLASSES_PRINTED:
@@ -46,6 +53,10 @@ class DetectionView(ReportView[DetectionReport]):
         recall = [f"{name} {percent(metrics[name])}" for name in ("AR@10", "AR@100", "AUC") if name in metrics]
         parts += ["proposals: " + ", ".join(recall)] if recall else []
         parts.append(f"best class of a video right: {percent(metrics['video_top1'])}")
+        if "F1" in metrics:
+            names = ("precision", "recall", "F1")
+            short = ", ".join(f"{name} {percent(metrics[name])}" for name in names)
+            parts.append(f"short lists at the validation split's thresholds, tIoU {TIOU:g}: {short}")
         if len(report.classes) > CLASSES_PRINTED:
             parts.append("every class: per_class.csv")
         return "; ".join(parts)
@@ -75,20 +86,15 @@ class DetectionView(ReportView[DetectionReport]):
         known = sorted(name for name in report.curves if database[name]["annotations"])
         rng = np.random.default_rng(shown.seed)
         chosen = sorted(rng.choice(known, min(shown.queries, len(known)), replace=False)) if known else []
+        point = report.protocol.get("operating_point") or {}
         for name in chosen:
             found = report.predictions["results"].get(name, [])
             duration = database[name]["duration"] or float(report.curves[name][0].max())
-            video = Timeline(duration, best(found), database[name]["annotations"], report.curves[name])
+            video = Timeline(duration, short_list(found, point), database[name]["annotations"], report.curves[name])
             pictures[f"timeline_{file_stem(str(name))}"] = timeline(
                 video, title=f"{title}: {name}", classes=report.classes
             )
         return pictures
-
-
-def best(found: list[Detection], count: int = 12) -> list[Detection]:
-    """The predictions worth drawing: the best, down to a tenth of the best score."""
-    ranked = sorted(found, key=lambda entry: -entry["score"])[:count]
-    return [entry for entry in ranked if entry["score"] >= 0.1 * ranked[0]["score"]]
 
 
 def _row(name: str, ap: np.ndarray, shown: np.ndarray) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vision_suite.errors import check_number
 from vision_suite.losses.tad.targets import DetectionTargets
 
 EPSILON = 1e-6
@@ -16,8 +17,8 @@ class DetectionLoss(nn.Module):
     """Boundary, regression and classification terms of BMN; all in float32, and finite for any batch.
 
     Args:
-        reg_weight: Factor on the regression term.
-        cls_weight: Factor on the classification term.
+        reg_weight: Factor on the regression term, at least 0.
+        cls_weight: Factor on the classification term, at least 0.
         low_with_zero: Count proposals without overlap in the low band of the regression (OpenTAD), or leave them
             out (JJBOY, mmaction2).
 
@@ -34,6 +35,8 @@ class DetectionLoss(nn.Module):
 
     def __init__(self, reg_weight: float = 10.0, cls_weight: float = 1.0, low_with_zero: bool = False) -> None:
         super().__init__()
+        check_number("reg_weight", reg_weight, low=0)
+        check_number("cls_weight", cls_weight, low=0)
         self.reg_weight, self.cls_weight, self.low_with_zero = reg_weight, cls_weight, low_with_zero
 
     def forward(

@@ -54,10 +54,7 @@ def detection_targets(
     device = segments.device
     batch = len(segments)
     position = valid if valid is not None else torch.ones(batch, proposals.length, dtype=torch.bool, device=device)
-    proposal = proposals.valid().to(device).expand(batch, -1, -1)
-    if valid is not None:
-        last = (proposals.starts() + proposals.durations()).clamp(0, proposals.length - 1).to(device)
-        proposal = proposal & valid[:, last.flatten()].reshape(batch, *last.shape)
+    proposal = proposals.contained(position)
     return DetectionTargets(
         boundary_targets(segments[..., 0], present, proposals.length, convention.boundary),
         boundary_targets(segments[..., 1], present, proposals.length, convention.boundary),

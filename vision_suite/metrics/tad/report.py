@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from vision_suite.errors import DataError
+from vision_suite.metrics.tad.cautions import evaluation_cautions
 from vision_suite.metrics.tad.errors import analyse_errors
-from vision_suite.metrics.tad.scoring import average_recall, mean_average_precision
+from vision_suite.metrics.tad.scoring import ACTIVITYNET, recalled, scored
+from vision_suite.metrics.tad.tables import check_thresholds, read_found, read_truth
 from vision_suite.types import DetectionReport
 from vision_suite.types.tad import Detection, DetectionResults, GroundTruth
 
 ERROR_TIOU = 0.5
+MOST_PROPOSALS = 100  # a video, on average
 
 
 def detection_report(
@@ -23,7 +27,7 @@ def detection_report(
     *,
     class_scores: Mapping[str, np.ndarray],
     class_names: Sequence[str],
-    protocol: Mapping[str, object],
+    protocol: Mapping[str, Any],
     curves: Mapping[str, np.ndarray],
 ) -> DetectionReport:
     """Score detections and proposals of a split.
@@ -35,7 +39,7 @@ def detection_report(
         tiou: Thresholds of mean average precision.
         class_scores: (K,) scores of whole videos.
         class_names: The K names.
-        protocol: Facts of the data module.
+        protocol: Facts of the data module; lines of its ``warnings`` stay before those of this evaluation.
         curves: Boundary curves by video, handed on for drawing.
 
     Raises:
@@ -49,13 +53,22 @@ def detection_report(
         0.5
     """
     results: DetectionResults = {"version": "VERSION 1.3", "results": dict(detections), "external_data": {}}
+    truth = read_truth(ground_truth)
     # A class that no video of this split shows is known to the detector, but cannot be scored.
-    scored = mean_average_precision(ground_truth, results, tiou, invalid="drop", unknown_labels="drop")
-    metrics = {"average_mAP": scored["average_mAP"]}
-    metrics |= {f"mAP@{threshold:g}": float(value) for threshold, value in zip(tiou, scored["mAP"], strict=True)}
-    facts = {**protocol, "tiou": list(tiou), "detections": scored["counts"]}
+    found = read_found(results, truth, labels=True, invalid="drop", unknown_labels="drop")
+    scores = scored(truth, found, check_thresholds(tiou))
+    metrics = {"average_mAP": scores["average_mAP"]}
+    metrics |= {f"mAP@{threshold:g}": float(value) for threshold, value in zip(tiou, scores["mAP"], strict=True)}
+    cautions = evaluation_cautions(truth, found)
+    if dropped := found.counts["dropped_segments"]:
+        cautions.append(
+            f"{dropped} predictions without a positive, finite length or without a finite score are left out"
+        )
+    facts = {**protocol, "tiou": list(tiou), "detections": scores["counts"]}
+    facts["warnings"] = [*protocol.get("warnings", ()), *cautions]
     try:
-        recall = average_recall(ground_truth, {"results": dict(proposals)}, invalid="drop")
+        bare = read_found({"results": dict(proposals)}, truth, labels=False, invalid="drop")
+        recall = recalled(truth, bare, MOST_PROPOSALS, np.array(ACTIVITYNET))
         metrics |= {name: float(recall[name]) for name in ("AR@1", "AR@5", "AR@10", "AR@100") if name in recall}
         metrics["AUC"] = recall["AUC"] / 100
         facts["proposals_per_video"] = recall["counts"]["predictions"] / recall["counts"]["videos"]
@@ -65,9 +78,9 @@ def detection_report(
     return DetectionReport(
         metrics=metrics,
         protocol=facts,
-        classes=scored["classes"],
+        classes=scores["classes"],
         tiou=np.array(tiou),
-        ap=scored["ap"],
+        ap=scores["ap"],
         ground_truth=ground_truth.copy(),
         predictions=results,
         errors=analyse_errors(ground_truth, results, ERROR_TIOU),

@@ -6,12 +6,14 @@ scores in no defined order, here they follow video, segment and label, so the or
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from vision_suite.errors import DataError
+from vision_suite.metrics.tad.cautions import evaluation_cautions
 from vision_suite.metrics.tad.matching import match, pairs
 from vision_suite.metrics.tad.tables import (
     AnnotatedSegments,
@@ -46,14 +48,14 @@ def mean_average_precision(
     Per class and threshold: predictions of all videos by falling score; each takes the free annotation of its video
     and class with the largest tIoU that is at least the threshold, else it is false. AP is the area under the
     interpolated precision over recall (VOC 2010 and later). A class without predictions counts 0. A prediction in a
-    video without annotations, or in one that the ground truth does not list, is false.
+    video without annotations, or in one that the ground truth does not list, is false. What looks wrong is warned of:
+    other units than seconds, videos without predictions or unknown ones, scores that are all equal or outside 0 to 1.
 
     Args:
         ground_truth: ``{"database": {id: {"subset": ..., "annotations": [{"label", "segment": [start, end]}]}}}``,
             seconds. Annotations without a positive, finite length are left out and counted; a class that has no other
             still counts, with AP 0, as in the official code. Ids may have ``v_`` before them, here and below.
-        predictions: ``{"results": {id: [{"label", "score", "segment"}]}}``. If none of the videos is known, one line
-            warns.
+        predictions: ``{"results": {id: [{"label", "score", "segment"}]}}``.
         tiou_thresholds: Thresholds on tIoU, in (0, 1]; `ACTIVITYNET` or `THUMOS`.
         subset: Subset of the ground truth; None takes all of its videos.
         blocked: Ids of videos that count in neither.
@@ -79,6 +81,12 @@ def mean_average_precision(
     thresholds = check_thresholds(tiou_thresholds)
     truth = read_truth(ground_truth, subset, blocked)
     found = read_found(predictions, truth, labels=True, blocked=blocked, invalid=invalid, unknown_labels=unknown_labels)
+    _tell(truth, found)
+    return scored(truth, found, thresholds)
+
+
+def scored(truth: AnnotatedSegments, found: PredictedSegments, thresholds: Floats) -> DetectionScores:
+    """The result of `mean_average_precision` for tables that are read already, without warnings."""
     taken = matched(truth, found, thresholds)
     ap = np.zeros((len(thresholds), len(truth.classes)))
     positives = np.bincount(truth.label, minlength=len(truth.classes))
@@ -147,7 +155,7 @@ def average_recall(
     The budget is pooled over the videos: at step j of 100 each of V videos gives its best ``int(n * share_j)``
     proposals, n being its own number, so that ``j / 100 * max_avg * V`` are used in all. A video without proposals
     therefore lends its share to the others; for comparable numbers write ``max_avg`` proposals for every video. An
-    annotation is found if any used proposal reaches the threshold.
+    annotation is found if any used proposal reaches the threshold. It warns as `mean_average_precision` does.
 
     Args:
         ground_truth: Annotations, in the form of `mean_average_precision`.
@@ -177,6 +185,16 @@ def average_recall(
     thresholds = check_thresholds(tiou_thresholds)
     truth = read_truth(ground_truth, subset, blocked)
     found = read_found(proposals, truth, labels=False, blocked=blocked, invalid=invalid)
+    _tell(truth, found)
+    return recalled(truth, found, max_avg, thresholds)
+
+
+def recalled(truth: AnnotatedSegments, found: PredictedSegments, max_avg: float, thresholds: Floats) -> dict[str, Any]:
+    """The result of `average_recall` for tables that are read already, without warnings.
+
+    Raises:
+        DataError: There is no proposal for any annotated video.
+    """
     annotated = np.unique(truth.video)
     known = np.isin(found.video, annotated)
     if not known.any():
@@ -217,6 +235,11 @@ def average_recall(
         if len(at):
             out[f"AR@{wanted}"] = float(curve[at[0]])
     return out
+
+
+def _tell(truth: AnnotatedSegments, found: PredictedSegments) -> None:
+    for line in evaluation_cautions(truth, found):
+        warnings.warn(line, stacklevel=3)
 
 
 def _counts(truth: AnnotatedSegments, found: PredictedSegments) -> dict[str, int]:

@@ -12,7 +12,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from vision_suite.errors import ConfigError, check_choice, check_literals
+from vision_suite.errors import ConfigError, check_choice, check_literals, check_number
+from vision_suite.models.csa.masking import MaskedBatchNorm1d, masked_mean, zeroed
 
 SelfAttention = Literal["none", "se", "csa", "csa_se"]
 
@@ -50,11 +51,12 @@ class CSAConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
         check_literals(self, "csa")
-        if self.hidden is not None and self.hidden < 1:
-            raise ConfigError(f"csa.hidden={self.hidden} must be at least 1, or unset for the encoder's width")
-        for name, value in (("conv_kernel", self.conv_kernel), ("proj_kernel", self.proj_kernel)):
-            if value < 1 or value % 2 == 0:
-                raise ConfigError(f"csa.{name}={value} must be odd, so that the length stays")
+        if self.hidden is not None:
+            check_number("csa.hidden", self.hidden, low=1, whole=True)
+        for name in ("conv_kernel", "proj_kernel"):
+            check_number(f"csa.{name}", getattr(self, name), low=1, whole=True)
+            if getattr(self, name) % 2 == 0:
+                raise ConfigError(f"csa.{name}={getattr(self, name)} must be odd, so that the length stays")
         if self.temporal_mode == "transpose" and self.temporal_fc == "conv":
             raise ConfigError("csa.temporal_mode=transpose has time steps as channels and cannot be free of the length")
         if self.init == "identity" and (self.proj_act != "none" or self.branches != "both"):
@@ -92,7 +94,7 @@ class CSA(nn.Module):
         use_channel, use_temporal = config.branches != "temporal", config.branches != "channel"
         self.conv_channel = _conv(source, hidden, kernel, config.norm) if use_channel else None
         self.fc_channel = nn.Linear(hidden, channels) if use_channel else None
-        self.conv_temporal: nn.Module | None = None
+        self.conv_temporal: nn.Sequential | None = None
         self.fc_temporal: nn.Module | None = None
         if use_temporal:
             transposed = config.temporal_mode == "transpose"
@@ -115,7 +117,7 @@ class CSA(nn.Module):
                 out, and s is 0 there.
 
         Returns:
-            F' (B, C_out, T) and the gates.
+            F' (B, C_out, T), 0 where padded, and the gates.
 
         Raises:
             ConfigError: T is not the length the block was built for.
@@ -128,28 +130,27 @@ class CSA(nn.Module):
                 f"CSA was built for {self.length} time steps and got {length}: its temporal layer is T x T; "
                 "use csa.temporal_fc=conv for any length"
             )
-        if valid is not None:
-            # Convolutions reach over the border of the padding, whatever stands there.
-            features, semantics = features * valid[:, None], semantics * valid[:, None]
+        # Convolutions reach over the border of the padding, whatever stands there.
+        features, semantics = zeroed(features, valid), zeroed(semantics, valid)
         source = features if self.config.source == "features" else semantics
         gated, gates = [], Gates()
         if self.conv_channel is not None and self.fc_channel is not None:
-            pooled = masked_mean(self.conv_channel(source), valid)
+            pooled = masked_mean(_branch(self.conv_channel, source, valid, 2), valid)
             gates.channel = torch.sigmoid(self.fc_channel(pooled))
             gated.append(features * gates.channel[:, :, None])
         if self.conv_temporal is not None and self.fc_temporal is not None:
             gates.temporal = self._temporal(source, valid)
             gated.append(features * gates.temporal[:, None])
-        out = self.project(torch.cat(gated, dim=1))
+        out = zeroed(self.project(torch.cat(gated, dim=1)), valid)
         return (torch.relu(out) if self.config.proj_act == "relu" else out), gates
 
     def _temporal(self, source: Tensor, valid: Tensor | None) -> Tensor:
         assert self.conv_temporal is not None
         assert self.fc_temporal is not None
         if self.config.temporal_mode == "transpose":
-            pooled = self.conv_temporal(source.transpose(1, 2)).mean(dim=2)
+            pooled = _branch(self.conv_temporal, source.transpose(1, 2), valid, 1).mean(dim=2)
         else:
-            pooled = self.conv_temporal(source).mean(dim=1)
+            pooled = _branch(self.conv_temporal, source, valid, 2).mean(dim=1)
         if valid is not None:
             pooled = pooled * valid
         if self.config.temporal_fc == "conv":
@@ -189,7 +190,7 @@ class SqueezeExcitation(nn.Module):
     def forward(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """(B, C, T) gated; ``valid`` (B, T) bool leaves padding out of the average."""
         gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(masked_mean(features, valid)))))
-        return features * gate[:, :, None]
+        return zeroed(features, valid) * gate[:, :, None]
 
 
 class FeatureAttention(nn.Module):
@@ -221,16 +222,19 @@ class FeatureAttention(nn.Module):
         return features, gates
 
 
-def masked_mean(sequence: Tensor, valid: Tensor | None) -> Tensor:
-    """Mean over the valid time steps: (B, C, T) to (B, C)."""
-    if valid is None:
-        return sequence.mean(dim=2)
-    weight = valid.to(sequence.dtype)
-    return (sequence * weight[:, None]).sum(dim=2) / weight.sum(dim=1).clamp(min=1)[:, None]
-
-
 def _conv(inputs: int, outputs: int, kernel: int, norm: str) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2)]
     if norm == "batch":
-        layers.append(nn.BatchNorm1d(outputs))
+        layers.append(MaskedBatchNorm1d(outputs))
     return nn.Sequential(*layers, nn.ReLU())
+
+
+def _branch(layers: nn.Sequential, inputs: Tensor, valid: Tensor | None, axis: int) -> Tensor:
+    """The layers of `_conv`; ``valid`` (B, T) says which time steps count, ``axis`` where they lie (1 or 2)."""
+    out = inputs
+    for layer in layers:
+        if isinstance(layer, MaskedBatchNorm1d):
+            out = layer(out, None if valid is None else valid.unsqueeze(3 - axis))
+        else:
+            out = layer(out)
+    return out

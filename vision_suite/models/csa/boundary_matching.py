@@ -51,6 +51,9 @@ class SampledConvolution(nn.Module):
     ) -> None:
         super().__init__()
         self.proposals, self.bins = proposals, bins
+        absent = torch.nonzero(~proposals.valid())
+        # An entry that is no proposal; a map of single cells has none, and needs none.
+        self.absent = (int(absent[0, 0]), int(absent[0, 1])) if len(absent) else None
         # Shape and start of Conv3d(C, O, (N, 1, 1)), so that published weights fit.
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, bins, 1, 1))
         self.bias = nn.Parameter(torch.empty(out_channels))
@@ -71,8 +74,24 @@ class SampledConvolution(nn.Module):
             self.register_buffer(f"{prefix}col", col, persistent=False)
             self.register_buffer(f"{prefix}values", values, persistent=False)
 
-    def forward(self, sequence: Tensor) -> Tensor:
-        """(B, C, T) to (B, O, D, T), laid out channels last."""
+    def forward(self, sequence: Tensor, missing: Tensor | None = None) -> Tensor:
+        """(B, C, T) to (B, O, D, T), laid out channels last.
+
+        Args:
+            sequence: Sequences, 0 where padded.
+            missing: (B, D, T) bool, proposals of the map that reach into the padding: they get what entries of the map
+                that are no proposals have.
+        """
+        return self._without(self._reduced(sequence), missing)
+
+    def _without(self, out: Tensor, missing: Tensor | None) -> Tensor:
+        """The reduced samples (B, O, D, T) with another entry's in the place of missing ones."""
+        if missing is None or self.absent is None:
+            return out
+        row, column = self.absent
+        return torch.where(missing[:, None], out[:, :, row : row + 1, column : column + 1], out)
+
+    def _reduced(self, sequence: Tensor) -> Tensor:
         out_channels, channels = self.weight.shape[:2]
         folded = self.weight.reshape(out_channels, channels, self.bins).permute(1, 2, 0).reshape(channels, -1)
         # (B, T, N * O), which is (T * N, O) for each sequence without moving anything.
@@ -122,8 +141,7 @@ class DenseSampledConvolution(SampledConvolution):
     For comparison; at T = D = 100 the matrix takes 122 MiB and the tensor 312 MiB per sequence (C = 256).
     """
 
-    def forward(self, sequence: Tensor) -> Tensor:
-        """(B, C, T) to (B, O, D, T)."""
+    def _reduced(self, sequence: Tensor) -> Tensor:
         matrix = self._matrix("back_", self.values).to_dense()
         batch, channels, length = sequence.shape
         height, width = self.proposals.shape

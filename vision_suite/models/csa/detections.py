@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vision_suite.errors import DataError
 from vision_suite.models.csa.merging import VideoMerger
 from vision_suite.models.csa.network import CSADetector, DetectorOutput, interval_logits, video_logits
 from vision_suite.models.csa.postprocess import PostProcess, Proposals, label, propose
@@ -20,7 +21,11 @@ Detections = list[Detection]
 
 
 def proposal_rows(
-    network: CSADetector, output: DetectorOutput, batch: FeatureBatch, post: PostProcess
+    network: CSADetector,
+    output: DetectorOutput,
+    batch: FeatureBatch,
+    post: PostProcess,
+    name_of: Callable[[int], str] = str,
 ) -> tuple[Tensor, Tensor]:
     """The best proposals of each sequence of a batch.
 
@@ -29,11 +34,16 @@ def proposal_rows(
         output: Its logits.
         batch: Position of the sequences in their videos.
         post: The settings.
+        name_of: Name of a video by its number, for an error.
 
     Returns:
         Sequences (n,) int64, and values (n, 4 + 2k) float64: video, start and end in seconds, score, and the k best
         classes with their scores where labels are given by segment.
+
+    Raises:
+        DataError: A logit is not finite; such a sequence would have no detections, as if nothing happened in it.
     """
+    _check_finite(output, batch, name_of)
     maps = [torch.sigmoid(x.float()).cpu().numpy() for x in (output.start, output.end, output.iou, output.confidence)]
     snippet = output.snippet.float().cpu()
     # One copy per batch; single elements of a tensor on a GPU would each wait for it.
@@ -50,6 +60,19 @@ def proposal_rows(
         sequences.append(np.full(len(first), index))
         values.append(np.concatenate(columns, axis=1))
     return torch.from_numpy(np.concatenate(sequences)), torch.from_numpy(np.concatenate(values))
+
+
+def _check_finite(output: DetectorOutput, batch: FeatureBatch, name_of: Callable[[int], str]) -> None:
+    logits = (output.start, output.end, output.iou, output.confidence, output.snippet)
+    finite = torch.stack([torch.isfinite(part).flatten(1).all(dim=1) for part in logits]).all(dim=0).cpu()
+    if bool(finite.all()):
+        return
+    first = int((~finite).nonzero()[0])
+    raise DataError(
+        f"the network's output is not finite for {int((~finite).sum())} of {len(finite)} sequences of a batch, the "
+        f"first at {float(batch['origin'][first]):g} s of video {name_of(int(batch['video'][first]))}: its weights or "
+        "these features are damaged, or the precision is too low (--trainer.precision 32)"
+    )
 
 
 def segment_classes(snippet: Tensor, first: Ints, last: Ints, count: int) -> list[Floats]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vision_suite.layers.proposal_map import Convention, ProposalMap
 from vision_suite.models.csa.boundary_matching import DenseSampledConvolution, SampledConvolution
+from vision_suite.models.csa.masking import run_masked, zeroed
 from vision_suite.models.csa.sampling import ALIGN_BINS, BMN_BINS, align_weights, bmn_weights
 
 WIDTH = 256
@@ -33,18 +34,28 @@ class Host(nn.Module, ABC):
     """
 
     channels = WIDTH
+    sample: SampledConvolution
+    localise: nn.Sequential
 
     def __init__(self, proposals: ProposalMap) -> None:
         super().__init__()
         self.proposals = proposals
 
     @abstractmethod
-    def encode(self, semantics: Tensor) -> Tensor:
-        """R (B, C_in, T) to F (B, C_out, T)."""
+    def encode(self, semantics: Tensor, valid: Tensor | None = None) -> Tensor:
+        """R (B, C_in, T) to F (B, C_out, T); where ``valid`` (B, T) is False, R must be 0 and F is 0."""
 
     @abstractmethod
-    def heads(self, features: Tensor) -> HostOutput:
-        """F' (B, C_out, T) to logits."""
+    def heads(self, features: Tensor, valid: Tensor | None = None) -> HostOutput:
+        """F' (B, C_out, T) to logits; where ``valid`` (B, T) is False, F' must be 0."""
+
+    def evaluate(self, sequence: Tensor, valid: Tensor | None) -> Tensor:
+        """Sample every proposal of a sequence (B, C, T), 0 where padded, and score it: (B, 2, D, T) logits."""
+        if valid is None:
+            return run_masked(self.localise, torch.relu_(self.sample(sequence)), None)
+        missing = self.proposals.valid().to(valid.device) & ~self.proposals.contained(valid)
+        outside = ~self.proposals.inside(valid)[:, None]
+        return run_masked(self.localise, torch.relu_(self.sample(sequence, missing)), outside)
 
 
 class BMN(Host):
@@ -92,15 +103,16 @@ class BMN(Host):
                     assert module.bias is not None
                     nn.init.zeros_(module.bias)
 
-    def encode(self, semantics: Tensor) -> Tensor:
+    def encode(self, semantics: Tensor, valid: Tensor | None = None) -> Tensor:
         """The base module."""
-        out: Tensor = self.base(semantics)
-        return out
+        return run_masked(self.base, semantics, _outside(valid))
 
-    def heads(self, features: Tensor) -> HostOutput:
+    def heads(self, features: Tensor, valid: Tensor | None = None) -> HostOutput:
         """Temporal and proposal evaluation modules."""
-        maps = self.localise(torch.relu_(self.sample(self.reduce(features))))
-        return HostOutput(self.start(features)[:, 0], self.end(features)[:, 0], maps)
+        outside = _outside(valid)
+        maps = self.evaluate(run_masked(self.reduce, features, outside), valid)
+        start, end = (run_masked(layers, features, outside)[:, 0] for layers in (self.start, self.end))
+        return HostOutput(start, end, maps)
 
 
 class GCNeXt(nn.Module):
@@ -131,12 +143,14 @@ class GCNeXt(nn.Module):
             nn.Conv2d(width, channels, 1),
         )
 
-    def forward(self, sequence: Tensor) -> Tensor:
-        """(B, C, T) to (B, C, T)."""
-        near = neighbours(sequence, self.neighbours)
+    def forward(self, sequence: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(B, C, T) to (B, C, T); where ``valid`` (B, T) is False, both are 0 and nothing has a neighbour."""
+        near, known = neighbours(sequence, self.neighbours, valid)
+        if known is not None:  # the feature itself, which changes no maximum
+            near = torch.where(known[:, None], near, near[..., :1])
         own = sequence[..., None].expand_as(near)
         space = self.in_space(torch.cat([near, own], dim=1)).amax(dim=3)
-        return torch.relu(self.in_time(sequence) + sequence + space)
+        return zeroed(torch.relu(run_masked(self.in_time, sequence, _outside(valid)) + sequence + space), valid)
 
 
 class GTAD(Host):
@@ -158,29 +172,52 @@ class GTAD(Host):
         self.sample = layer(2 * WIDTH, PROPOSAL_WIDTH, proposals, align_weights(proposals), ALIGN_BINS)
         self.localise = _map_head()
 
-    def encode(self, semantics: Tensor) -> Tensor:
+    def encode(self, semantics: Tensor, valid: Tensor | None = None) -> Tensor:
         """The first backbone."""
-        out: Tensor = self.backbone1(semantics)
+        convolution, relu, graph = self.backbone1
+        out: Tensor = graph(run_masked((convolution, relu), semantics, _outside(valid)), valid)
         return out
 
-    def heads(self, features: Tensor) -> HostOutput:
+    def heads(self, features: Tensor, valid: Tensor | None = None) -> HostOutput:
         """Boundary heads, second backbone, SGAlign and localisation."""
-        graph = self.backbone2(features)
-        context = neighbours(graph, 3).mean(dim=3)
-        maps = self.localise(torch.relu_(self.sample(torch.cat([graph, context], dim=1))))
-        return HostOutput(self.start(features)[:, 0], self.end(features)[:, 0], maps)
+        graph = self.backbone2(features, valid)
+        near, known = neighbours(graph, 3, valid)
+        if known is not None:  # their own mean, which changes no mean
+            share = known[:, None].to(near.dtype)
+            fewer = (near * share).sum(dim=3, keepdim=True) / share.sum(dim=3, keepdim=True).clamp(min=1)
+            near = torch.where(known[:, None], near, fewer)
+        maps = self.evaluate(torch.cat([graph, zeroed(near.mean(dim=3), valid)], dim=1), valid)
+        start, end = (layers[1](layers[0](features, valid))[:, 0] for layers in (self.start, self.end))
+        return HostOutput(start, end, maps)
 
 
-def neighbours(sequence: Tensor, count: int) -> Tensor:
-    """The ``count`` features nearest to each (squared distance, itself among them): (B, C, T) to (B, C, T, count)."""
+def neighbours(sequence: Tensor, count: int, valid: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """The features nearest to each (squared distance, itself among them).
+
+    Args:
+        sequence: (B, C, T).
+        count: Their number, at most T.
+        valid: (B, T) bool; positions where it is False are nobody's neighbours.
+
+    Returns:
+        (B, C, T, count), nearest first, and (B, T, count) bool, False for a neighbour too many, where a sequence has
+        fewer than ``count`` valid positions; None without ``valid``.
+    """
     with torch.no_grad():
         points = sequence.float()
         square = points.square().sum(dim=1)
         similar = 2 * points.transpose(1, 2) @ points - square[:, None] - square[:, :, None]
-        nearest = similar.topk(min(count, sequence.shape[2]), dim=2).indices
+        if valid is not None:
+            similar = similar.masked_fill(~valid[:, None], -torch.inf)
+        best = similar.topk(min(count, sequence.shape[2]), dim=2)
+        nearest, known = best.indices, None if valid is None else best.values > -torch.inf
     batch, channels, length = sequence.shape
     index = nearest.reshape(batch, 1, -1).expand(batch, channels, -1)
-    return sequence.gather(2, index).reshape(batch, channels, length, -1)
+    return sequence.gather(2, index).reshape(batch, channels, length, -1), known
+
+
+def _outside(valid: Tensor | None) -> Tensor | None:
+    return None if valid is None else ~valid[:, None]
 
 
 def _map_head() -> nn.Sequential:

@@ -8,10 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vision_suite.errors import ConfigError, check_choice
+from vision_suite.errors import ConfigError, check_choice, check_number
 from vision_suite.layers.proposal_map import Convention, ProposalMap
 from vision_suite.models.csa.attention import CSAConfig, FeatureAttention, Gates, SelfAttention
 from vision_suite.models.csa.hosts import BMN, GTAD, Host
+from vision_suite.models.csa.masking import zeroed
 from vision_suite.records import as_record
 from vision_suite.renamed import takes_old_names
 
@@ -77,8 +78,9 @@ class CSADetector(nn.Module):
         classifier_input: Literal["semantics", "attended"] = "semantics",
     ) -> None:
         super().__init__()
-        if in_channels < 1 or num_classes < 1:
-            raise ConfigError(f"in_channels={in_channels} and num_classes={num_classes} must be at least 1")
+        sizes = {"in_channels": in_channels, "num_classes": num_classes, "num_cells": num_cells, "pem_width": pem_width}
+        for name, size in sizes.items():
+            check_number(name, size, low=1, whole=True)
         self.in_channels = in_channels
         for name, value, choices in (
             ("host", host, ("bmn", "gtad")),
@@ -89,7 +91,9 @@ class CSADetector(nn.Module):
         if in_channels % 4:
             raise ConfigError(f"in_channels={in_channels}: {host}'s grouped convolution needs a multiple of 4")
         self.convention = as_record(Convention, convention, "convention")
-        self.proposals = ProposalMap(num_cells, max_duration or num_cells, self.convention.layout)
+        self.proposals = ProposalMap(
+            num_cells, num_cells if max_duration is None else max_duration, self.convention.layout
+        )
         dense = bm_impl == "dense"
         self.host: Host
         if host == "bmn":
@@ -112,7 +116,8 @@ class CSADetector(nn.Module):
 
         Args:
             semantics: Snippet features R (B, C_in, T) float.
-            valid: (B, T) bool, False where the sequence is padded.
+            valid: (B, T) bool, True from the first cell to the last of each sequence and False in the padding behind
+                it. What stands there, even NaN, reaches no valid logit.
             attend_to: Other features (B, C_in, T) that CSA learns its gates from; for control experiments.
         """
         if semantics.ndim != 3 or semantics.shape[2] != self.proposals.length:
@@ -120,9 +125,10 @@ class CSADetector(nn.Module):
                 f"features of shape {tuple(semantics.shape)} do not fit: (B, C, {self.proposals.length}) is wanted; "
                 "set num_cells to the data's"
             )
-        encoded = self.host.encode(semantics)
+        semantics = zeroed(semantics, valid)
+        encoded = self.host.encode(semantics, valid)
         attended, gates = self.attention(encoded, semantics if attend_to is None else attend_to, valid)
-        out = self.host.heads(attended)
+        out = self.host.heads(attended, valid)
         first, second = out.maps[:, 0], out.maps[:, 1]
         iou, confidence = (first, second) if self.convention.channels == "iou_first" else (second, first)
         snippet = self.classifier(semantics if self.classifier_input == "semantics" else attended)
@@ -169,7 +175,7 @@ def video_logits(snippet: Tensor, valid: Tensor | None) -> Tensor:
     if valid is None:
         return snippet.mean(dim=2)
     weight = valid.to(snippet.dtype)
-    return torch.einsum("bkt,bt->bk", snippet, weight) / weight.sum(dim=1).clamp(min=1)[:, None]
+    return torch.einsum("bkt,bt->bk", zeroed(snippet, valid), weight) / weight.sum(dim=1).clamp(min=1)[:, None]
 
 
 def annotated_logits(snippet: Tensor, segments: Tensor, present: Tensor) -> Tensor:

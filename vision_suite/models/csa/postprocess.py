@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from vision_suite.errors import ConfigError, check_literals
+from vision_suite.errors import ConfigError, check_literals, check_number
 from vision_suite.layers.proposal_map import Convention, ProposalMap
 from vision_suite.ops.segments import Suppression, soft_nms, vote
 from vision_suite.types.arrays import Bools, Floats, Ints
@@ -26,9 +26,9 @@ class PostProcess:
             largest value; the first position is always a start and the last an end (BMN, section 3.5).
         nms: ``gaussian``, ``bsn`` or ``none``; see `vision_suite.ops.segments.soft_nms`.
         sigma: Width of the decay.
-        low: Threshold of ``bsn`` for short proposals.
-        high: Threshold of ``bsn`` for proposals as long as the video.
-        min_score: Proposals below are dropped.
+        low: Threshold of ``bsn`` for short proposals, from 0 to 1.
+        high: Threshold of ``bsn`` for proposals as long as the video, from ``low`` to 1.
+        min_score: Proposals below are dropped; from 0 to below 1.
         keep: Proposals kept a video; a stream, which has no end, keeps so many of each step from window to window.
         vote: Move kept proposals to the mean of those that overlap them so much; unset for no voting.
         nms_stage: ``video`` suppresses once, the windows of a video in order; ``window_then_video`` each window, then
@@ -60,13 +60,17 @@ class PostProcess:
     def __post_init__(self) -> None:
         """Refuse what would give no detection."""
         check_literals(self, "post")
-        if self.top_classes < 1 or self.keep < 1 or self.per_sequence < 1 or self.sigma <= 0:
-            raise ConfigError(
-                f"post: top_classes={self.top_classes}, keep={self.keep}, per_sequence={self.per_sequence} must be at "
-                f"least 1 and sigma={self.sigma} above 0"
-            )
-        if self.vote is not None and not 0 < self.vote <= 1:
-            raise ConfigError(f"post.vote={self.vote} must be above 0 and at most 1, or unset")
+        check_number("post.sigma", self.sigma, above=0)
+        check_number("post.low", self.low, low=0, high=1)
+        check_number("post.high", self.high, low=0, high=1)
+        check_number("post.min_score", self.min_score, low=0, below=1)
+        for name in ("keep", "top_classes", "per_sequence"):
+            check_number(f"post.{name}", getattr(self, name), low=1, whole=True)
+        for name, high in (("vote", 1.0), ("max_seconds", None)):
+            if getattr(self, name) is not None:
+                check_number(f"post.{name}", getattr(self, name), above=0, high=high)
+        if self.low > self.high:
+            raise ConfigError(f"post.low={self.low} must be at most post.high={self.high}")
 
 
 @dataclass

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vision_suite.errors import ConfigError, check_number
+from vision_suite.models.csa.masking import MaskedBatchNorm1d, zeroed
 from vision_suite.types.arrays import Floats
 from vision_suite.types.tad import Detection
 
@@ -29,11 +31,17 @@ class SequenceRecognizer(nn.Module):
         self, in_channels: int, num_classes: int, width: int = 48, depth: int = 6, kernel: int = 5, dropout: float = 0.1
     ) -> None:
         super().__init__()
+        sizes = {"in_channels": in_channels, "num_classes": num_classes, "width": width, "depth": depth}
+        for name, size in {**sizes, "kernel": kernel}.items():
+            check_number(name, size, low=1, whole=True)
+        if kernel % 2 == 0:
+            raise ConfigError(f"kernel={kernel} must be odd, so that the length stays")
+        check_number("dropout", dropout, low=0, below=1)
         self.embed = nn.Conv1d(in_channels, width, 1)
         self.layers = nn.ModuleList(
             nn.Sequential(
                 nn.Conv1d(width, width, kernel, padding=2**n * (kernel // 2), dilation=2**n),
-                nn.BatchNorm1d(width),
+                MaskedBatchNorm1d(width),
                 nn.ReLU(),
                 nn.Dropout1d(dropout),
                 nn.Conv1d(width, width, 1),
@@ -42,16 +50,20 @@ class SequenceRecognizer(nn.Module):
         )
         self.classifier = nn.Conv1d(width, num_classes + 1, 1)
 
-    def features(self, sequence: Tensor) -> Tensor:
-        """(B, C, T) to the features before the classifier, (B, width, T)."""
-        hidden = self.embed(sequence)
+    def features(self, sequence: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(B, C, T) to the features before the classifier, (B, width, T), 0 where ``valid`` (B, T) is False."""
+        hidden = zeroed(self.embed(zeroed(sequence, valid)), valid)
         for layer in self.layers:
-            hidden = hidden + layer(hidden)
+            convolution, norm, *rest = layer.children()
+            inner = norm(convolution(hidden), None if valid is None else valid[:, None])
+            for part in rest:
+                inner = part(inner)
+            hidden = zeroed(hidden + inner, valid)
         return torch.relu(hidden)
 
-    def forward(self, sequence: Tensor) -> Tensor:
-        """(B, C, T) to logits (B, K + 1, T)."""
-        out: Tensor = self.classifier(self.features(sequence))
+    def forward(self, sequence: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(B, C, T) to logits (B, K + 1, T); padding, where ``valid`` (B, T) is False, reaches no valid logit."""
+        out: Tensor = self.classifier(self.features(sequence, valid))
         return out
 
     def semantics(self, sequence: Tensor) -> Tensor:

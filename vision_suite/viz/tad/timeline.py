@@ -1,8 +1,9 @@
-"""A video as a line of time: thumbnails, true actions above predicted ones, boundary curves, attention."""
+"""A video as a line of time: thumbnails, annotated actions above predicted ones, boundary curves, attention."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,18 @@ from PIL import Image
 from vision_suite.types.arrays import Floats
 from vision_suite.types.tad import Annotation, Detection
 from vision_suite.viz import canvas
+from vision_suite.viz.tad.lanes import Item, place
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LANES = 6
-WIDTH, THUMBNAIL_HEIGHT = 11.0, 0.8
+LANES = 40
+DPI = 160
+# Inches.
+WIDTH, LEFT, RIGHT, TOP, BOTTOM, SPACE = 11.0, 1.45, 0.15, 0.42, 0.5, 0.1
+ROW = WIDTH - LEFT - RIGHT
+THUMBNAIL_HEIGHT, LANE_HEIGHT, CURVE_HEIGHT = 0.8, 0.22, 1.25
+LABEL_SIZE = 7.5  # points
 GREY = "#868e96"
 
 
@@ -43,91 +50,99 @@ class Timeline:
 def timeline(video: Timeline, *, title: str, classes: Sequence[str] = (), lanes: int = LANES) -> Image.Image:
     """Draw a video's actions over time.
 
-    Predictions are drawn best first, each in the uppermost free lane, paler with lower score. Predictions that find no
-    lane are counted below the picture.
+    Annotations are drawn in order of time, predictions best first and paler with lower score; each has its label in or
+    beside its bar and lies in the uppermost lane where neither meets another one. Those that find no lane are counted
+    beside the row.
 
     Args:
         video: Contents to draw.
         title: Heading.
         classes: Names in the order of their colours; other names that occur follow.
-        lanes: Largest number of lanes of predictions.
+        lanes: Largest number of lanes of annotations, and of predictions.
 
     Returns:
         An RGB image.
     """
     names = list(dict.fromkeys([*classes, *(str(e["label"]) for e in [*(video.truth or ()), *video.predictions])]))
     colour = {name: canvas.CURVES[n % len(canvas.CURVES)] for n, name in enumerate(names)}
-    placed, left = _lanes(video.predictions, lanes)
-    used = max((lane for lane, _ in placed), default=0) + 1
-    heights = []
+    duration = max(video.duration, 1e-3)
+    rows: list[tuple[float, Callable[[Axes], None]]] = []
     if video.thumbnails:
-        heights.append(THUMBNAIL_HEIGHT)
+        rows.append((THUMBNAIL_HEIGHT, lambda axes: _thumbnails(axes, video.thumbnails, duration)))
     if video.truth is not None:
-        heights.append(0.62)
-    heights.append(0.25 + 0.34 * used)
+        notes = sorted(video.truth, key=lambda entry: entry["segment"])
+        rows.append(_row("ground truth", notes, None, colour, duration, lanes))
+    found = sorted(video.predictions, key=lambda entry: -entry["score"])
+    rows.append(_row("predicted", found, [float(e["score"]) for e in found], colour, duration, lanes))
     if video.curve is not None:
-        heights.append(1.1)
+        curve = video.curve
+        rows.append((CURVE_HEIGHT, lambda axes: _curve(axes, curve)))
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, sum(heights) + 1.0), dpi=160, layout="constrained")
-    panels = list(np.atleast_1d(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)))
-    if video.thumbnails:
-        _thumbnails(panels.pop(0), video.thumbnails, video.duration)
-    if video.truth is not None:
-        axes = panels.pop(0)
-        _bars(axes, [(0, {**entry, "score": 1.0}) for entry in video.truth], colour, "truth", scores=False)
-    _bars(panels[0], placed, colour, "predicted", scores=True)
-    if left:
-        panels[0].annotate(
-            f"{left} more of lower score not drawn", (1, 1), xycoords="axes fraction", ha="right", va="bottom",
-            fontsize=8, color=GREY,
-        )  # fmt: skip
-    if video.curve is not None:
-        _curve(panels[1], video.curve)
-    last = panels[-1]
-    last.set_xlim(0, max(video.duration, 1e-3))
-    last.set_xlabel("seconds")
-    figure.suptitle(canvas.printable(title), x=0.01, ha="left", fontsize=12, fontweight="bold")
+    height = TOP + BOTTOM + sum(size + SPACE for size, _ in rows) - SPACE
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI)
+    upper = height - TOP
+    for size, draw in rows:
+        upper -= size
+        axes = figure.add_axes((LEFT / WIDTH, upper / height, ROW / WIDTH, size / height))
+        upper -= SPACE
+        draw(axes)
+        axes.set_xlim(0, duration)
+        axes.tick_params(labelbottom=False, bottom=False)
+    axes.tick_params(labelbottom=True, bottom=True, labelsize=8)
+    axes.set_xlabel("seconds")
+    heading = canvas.fit_text(title, canvas.font(_pixels(12), bold=True), int(DPI * (WIDTH - 0.4)))
+    figure.text(0.01, 1 - 0.12 / height, heading, ha="left", va="top", fontsize=12, fontweight="bold")
     return canvas.rendered(figure)
 
 
-def _lanes(predictions: Sequence[Detection], lanes: int) -> tuple[list[tuple[int, Detection]], int]:
-    """Predictions, best first, with the first lane in which nothing overlaps them; and the number that found none."""
-    ends: list[list[tuple[float, float]]] = [[] for _ in range(lanes)]
-    placed, left = [], 0
-    for entry in sorted(predictions, key=lambda e: -float(e["score"])):
-        start, end = entry["segment"]
-        for lane, taken in enumerate(ends):
-            if all(end <= a or start >= b for a, b in taken):
-                taken.append((start, end))
-                placed.append((lane, entry))
-                break
-        else:
-            left += 1
-    return placed, left
+def _row(
+    name: str,
+    entries: Sequence[Annotation] | Sequence[Detection],
+    scores: Sequence[float] | None,
+    colour: Mapping[str, str],
+    duration: float,
+    lanes: int,
+) -> tuple[float, Callable[[Axes], None]]:
+    """Height in inches of a row of bars, and the function that draws it; paler with lower score where there are any."""
+    items = [
+        Item(
+            *entry["segment"], canvas.printable(str(entry["label"])), "" if scores is None else f"{scores[number]:.2f}"
+        )
+        for number, entry in enumerate(entries)
+    ]
+    placed, left = place(items, duration, ROW * DPI, canvas.font(_pixels(LABEL_SIZE)), lanes)
+    used = max((bar.lane for bar in placed), default=0) + 1
+    strongest = max(scores, default=1.0) or 1.0 if scores is not None else 1.0
+
+    def draw(axes: Axes) -> None:
+        second = duration / (ROW * DPI)  # of a pixel
+        for bar in placed:
+            share = 1.0 if scores is None else max(scores[bar.index], 0.0) / strongest
+            low, high = bar.bar
+            alpha = 0.2 + 0.8 * share
+            axes.barh(
+                -bar.lane, (high - low) * second, left=low * second, height=0.8, linewidth=0, alpha=alpha,
+                color=colour[str(entries[bar.index]["label"])],
+            )  # fmt: skip
+            axes.text(
+                sum(bar.text_span) / 2 * second, -bar.lane, bar.text, ha="center", va="center_baseline",
+                fontsize=LABEL_SIZE, color="white" if bar.inside and alpha > 0.6 else "#212529",
+            )  # fmt: skip
+        axes.set_yticks([])
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
+        axes.set_ylim(0.5 - used, 0.5)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        if left:
+            more = f"{left} more of lower score\nnot drawn" if scores is not None else f"{left} more not drawn"
+            axes.text(-0.008, 0.0, more, transform=axes.transAxes, ha="right", va="bottom", fontsize=7, color=GREY)
+
+    return LANE_HEIGHT * used, draw
 
 
-def _bars(
-    axes: Axes, entries: Sequence[tuple[int, Detection]], colour: Mapping[str, str], name: str, *, scores: bool
-) -> None:
-    """Bars of entries in their lanes, labelled inside where the bar is wide enough."""
-    strongest = max((float(entry["score"]) for _, entry in entries), default=1.0) or 1.0
-    for lane, entry in entries:
-        start, end = entry["segment"]
-        share = float(entry["score"]) / strongest
-        axes.barh(
-            -lane, end - start, left=start, height=0.8, color=colour[str(entry["label"])],
-            alpha=0.2 + 0.8 * share if scores else 1.0, linewidth=0,
-        )  # fmt: skip
-        text = f"{entry['label']} {float(entry['score']):.2f}" if scores else str(entry["label"])
-        axes.text(
-            (start + end) / 2, -lane, canvas.printable(text), ha="center", va="center", fontsize=7.5, clip_on=True,
-            color="white" if share > 0.55 or not scores else "#212529",
-        )  # fmt: skip
-    axes.set_yticks([])
-    axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
-    axes.set_ylim(-max((lane for lane, _ in entries), default=0) - 0.6, 0.6)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+def _pixels(points: float) -> int:
+    """Size of a typeface in pixels, rounded up so that drawn text is never wider than measured."""
+    return math.ceil(points * DPI / 72)
 
 
 def _thumbnails(axes: Axes, thumbnails: Sequence[tuple[float, Image.Image]], duration: float) -> None:
@@ -135,7 +150,7 @@ def _thumbnails(axes: Axes, thumbnails: Sequence[tuple[float, Image.Image]], dur
     gaps = np.diff([seconds for seconds, _ in thumbnails])
     width = min([duration / len(thumbnails), *gaps[gaps > 0]])
     # A tile has the shape of its space, so that nothing is stretched.
-    tile_width, tile_height = WIDTH * 0.9 * width / max(duration, 1e-3), THUMBNAIL_HEIGHT * 0.95
+    tile_width, tile_height = ROW * width / duration, THUMBNAIL_HEIGHT
     for seconds, picture in thumbnails:
         tile = canvas.thumbnail(picture, max(8, round(200 * tile_width)), round(200 * tile_height))
         extent = (seconds - width / 2, seconds + width / 2, 0, 1)
@@ -159,11 +174,12 @@ def _curve(axes: Axes, curve: Floats) -> None:
             -0.006, -0.18, f"attention {np.nanmin(gate):.2f} to {np.nanmax(gate):.2f}", fontsize=7, ha="right",
             va="center", transform=axes.get_yaxis_transform(),
         )  # fmt: skip
-        axes.set_ylim(-0.3, 1.05)
+        axes.set_ylim(-0.3, 1.3)
     else:
-        axes.set_ylim(-0.02, 1.05)
+        axes.set_ylim(-0.02, 1.3)
     axes.set_ylabel("boundaries", rotation=0, ha="right", va="center", fontsize=10)
+    axes.set_yticks([0.0, 0.5, 1.0])
     # Above the curves, which reach every corner.
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), fontsize=8, ncols=2, frameon=False, borderaxespad=0)
+    axes.legend(loc="upper right", fontsize=8, ncols=2, frameon=False, borderaxespad=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
