@@ -53,8 +53,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _videos(options: argparse.Namespace, progress: Callable[[str, int, int], None]) -> tuple[int, int, dict[str, str]]:
     from vision_suite.video.backbones import Extractor, pick_device
-    from vision_suite.video.decode import list_videos
     from vision_suite.video.features import extract_videos
+    from vision_suite.video.files import list_videos
 
     if options.batch_size < 1 or options.workers < 1:
         raise ConfigError(f"batch_size={options.batch_size} and workers={options.workers} must be at least 1")
