@@ -97,7 +97,7 @@ def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     root = write_feature_set(folder / "set", videos=8)
     noted(root)
-    data = TADData(str(root), mode="window", num_cells=12, every=2, num_workers=0, test_overlap=0.25)
+    data = TADData(str(root), mode="window", num_cells=12, every=2, num_workers=0, test_overlap=0.25, batch_size=2)
     trainer = quiet(max_steps=1, limit_val_batches=0)
     trainer.fit(LitRecognizer(2, 8, 12, width=4, depth=1), data)
     trainer.save_checkpoint(folder / "a.ckpt")
@@ -128,9 +128,9 @@ def test_the_checkpoint_rules_evaluation_without_the_command_line(checkpoint, co
     metrics, said, other = scored(num_cells=100, every=1)
     assert metrics == expected
     assert said == [
-        "The checkpoint's preprocessing is used: mode is 'window' in the checkpoint and 'resize' in the data; num_cells "
-        "is 12 in the checkpoint and 100 in the data; every is 2 in the checkpoint and 1 in the data; overlap is 0.25 in "
-        "the checkpoint and 0.5 in the data"
+        "The checkpoint's preprocessing is used: mode is 'window' in the checkpoint and 'resize' in the data; "
+        "num_cells is 12 in the checkpoint and 100 in the data; every is 2 in the checkpoint and 1 in the data; "
+        "overlap is 0.25 in the checkpoint and 0.5 in the data"
     ]
     assert {name: other[name] for name in repeated if name in other} == {
         name: protocol[name] for name in repeated if name in protocol

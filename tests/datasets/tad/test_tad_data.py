@@ -137,11 +137,11 @@ def make_loaded(root, **settings):
 
 def test_negative_windows_touch_no_annotation(root):
     """Rows 0..5 of every video lie before its first action, which begins at 3 s; other windows touch one."""
-    plain = make(root, mode="window", num_cells=6, train_overlap=0.0)
+    plain = make(root, mode="window", num_cells=6, keep_inside=0.1, train_overlap=0.0)
     plain.setup("fit")
     assert plain.protocol["negatives"] is False
     assert plain.protocol["training_sequences"]["without_action"] == 0
-    data = make(root, mode="window", num_cells=6, train_overlap=0.0, negatives=True)
+    data = make(root, mode="window", num_cells=6, keep_inside=0.1, train_overlap=0.0, negatives=True)
     data.setup("fit")
     spans = {index: [(a.start, a.end) for a in video.actions] for index, video in enumerate(data.videos("fit"))}
     windows = [(index, 3.0 * n, 3.0 * n + 3) for index in spans for n in range(10)]
@@ -186,7 +186,7 @@ def test_other_units_of_the_sampling_are_one_line(root):
     """Strides in seconds or milliseconds instead of frames."""
     for sampling in ({"fps": 2, "stride": 0.5, "clip": 1}, {"fps": 2, "stride": 500, "clip": 500},
                      {"fps": 2, "stride": 1, "clip": 1, "offset": 900}):  # fmt: skip
-        with pytest.raises(DataError, match="of 4 videos don't fit the duration.*correct fps and stride"):
+        with pytest.raises(DataError, match=r"of 4 videos don't fit the duration.*correct fps and stride"):
             make(root, sampling=sampling).setup("fit")
 
 
