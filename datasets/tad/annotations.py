@@ -4,46 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vision_suite.datasets.files import read_lines
+from vision_suite.datasets.tad.entries import Action as Action
+from vision_suite.datasets.tad.entries import EntryReader
+from vision_suite.datasets.tad.entries import Video as Video
+from vision_suite.datasets.tad.units import unit_warnings
 from vision_suite.drafts import write_whole
 from vision_suite.errors import DataError
 from vision_suite.types.tad import AnnotatedVideo, GroundTruth
-
-DUPLICATE_SECONDS = 1e-3
-
-
-@dataclass(frozen=True)
-class Action:
-    """One annotated segment in seconds."""
-
-    label: str
-    start: float
-    end: float
-
-
-@dataclass(frozen=True)
-class Video:
-    """One video of an annotation file.
-
-    Attributes:
-        name: Id without ``v_``.
-        subset: Name of the subset, as in the file.
-        duration: Seconds, NaN if unknown.
-        frames: Number of frames, 0 if unknown.
-        actions: Usable annotations.
-    """
-
-    name: str
-    subset: str
-    duration: float
-    frames: int = 0
-    actions: tuple[Action, ...] = ()
 
 
 @dataclass
@@ -55,12 +28,14 @@ class Annotations:
         videos: Videos by id, in sorted order.
         classes: Names by class number.
         problems: Number of repairs and omissions, by kind.
+        warnings: Lines about segments that do not fit their videos.
     """
 
     path: Path
     videos: dict[str, Video]
     classes: list[str]
     problems: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def of(self, subsets: Collection[str]) -> list[Video]:
         """The videos of some subsets.
@@ -84,9 +59,9 @@ def read_annotations(
 ) -> Annotations:
     """Read ``{"database": {id: {"subset", "duration", "annotations": [{"label", "segment"}]}}}``.
 
-    Segments may be text; ends beyond the video are clipped to it; segments then without a positive length are left out,
-    as are ignored labels and blocked videos. All of these are counted. Exact duplicates, which are kept, and
-    blocked ids that the file does not have are counted too.
+    Segments may be text; ends beyond the video are clipped to it; segments that are reversed, without a length or
+    outside the video are left out, as are ignored labels and blocked videos. All of these are counted. Exact
+    duplicates, which are kept, and blocked ids that the file does not have are counted too.
 
     Args:
         path: The annotation file.
@@ -96,12 +71,13 @@ def read_annotations(
         ignore_labels: Labels to leave out, such as THUMOS-14's Ambiguous.
 
     Raises:
-        DataError: A file is missing or malformed, a class is not in the list, or no annotation is left.
+        DataError: A file is missing or malformed, a class is not in the list or twice, most annotations lie behind the
+            end of their video, or none is left.
     """
     database = _load(path)
     skipped = _blocked(blocked)
-    problems: Counter[str] = Counter()
-    videos: dict[str, Video] = {}
+    reader = EntryReader(path, set(ignore_labels))
+    problems, videos = reader.problems, dict[str, Video]()
     for given in sorted(database, key=lambda given: given.removeprefix("v_")):
         name, entry = given.removeprefix("v_"), database[given]
         if name in skipped:
@@ -109,16 +85,17 @@ def read_annotations(
             continue
         if name in videos:
             raise DataError(f"{path}: {name!r} is there twice, with and without v_")
-        videos[name] = _video(path, name, entry, set(ignore_labels), problems)
+        videos[name] = reader.read(name, entry)
+    warnings = unit_warnings(path, reader.spans)
     found = sorted({action.label for video in videos.values() for action in video.actions})
     if not found:
         raise DataError(f"{path} has no usable annotation ({len(videos)} videos): is it the right file?")
     if strangers := len(skipped - {given.removeprefix("v_") for given in database}):
         problems["unknown_blocked_videos"] = strangers
-    names = [line.strip() for line in read_lines(classes)] if classes is not None else found
+    names = _classes(classes) if classes is not None else found
     if unknown := sorted(set(found) - set(names)):
         raise DataError(f"{path} has the label {unknown[0]!r}, which {classes} lacks: add it, or ignore the label")
-    return Annotations(path, videos, names, dict(problems))
+    return Annotations(path, videos, names, dict(problems), warnings)
 
 
 def ground_truth(videos: Sequence[Video]) -> GroundTruth:
@@ -147,78 +124,60 @@ def write_annotations(path: Path, videos: Sequence[Video]) -> None:
 
 
 def _load(path: Path) -> dict[str, object]:
+    """The database of an annotation file."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            double = next(name for name in found if names.count(name) > 1)
+            raise DataError(f"annotation file {str(path)!r} has {double!r} twice in one object: delete one")
+        return found
+
+    if not path.is_file():
+        raise DataError(f"annotation file {str(path)!r} is missing or no file: give the right --data.annotations")
     try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"annotation file {str(path)!r} is missing: give the right --data.annotations") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        contents = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"annotation file {str(path)!r} is not JSON ({error}): copy it again") from None
     database = contents.get("database") if isinstance(contents, dict) else None
     if not isinstance(database, dict) or not database:
-        raise DataError(f"annotation file {str(path)!r} has no 'database' with videos: ActivityNet's format is needed")
+        held = f"the keys {', '.join(list(contents)[:5])}" if isinstance(contents, dict) else f"a {_kind(contents)}"
+        raise DataError(
+            f"annotation file {str(path)!r} has no 'database' with videos by id, it holds {held}: ActivityNet's format "
+            'is needed, {"database": {id: {"subset", "duration", "annotations"}}}'
+        )
     return database
+
+
+def _kind(value: object) -> str:
+    return "list" if isinstance(value, list) else f"single value ({str(value)[:40]})"
+
+
+def _classes(path: Path) -> list[str]:
+    """Names of a list of classes."""
+    if not path.is_file():
+        raise DataError(f"list of classes {str(path)!r} is missing or no file: give the right --data.classes")
+    names = [line.strip() for line in read_lines(path)]
+    if not names:
+        raise DataError(f"list of classes {str(path)!r} is empty: write one name a line")
+    if double := [name for number, name in enumerate(names) if name in names[:number]]:
+        raise DataError(
+            f"list of classes {str(path)!r} has {double[0]!r} twice (classes {names.index(double[0]) + 1} and "
+            f"{len(names) - names[::-1].index(double[0])}): delete one line"
+        )
+    return names
 
 
 def _blocked(path: Path | None) -> set[str]:
     if path is None:
         return set()
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        names = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"list of blocked videos {str(path)!r} cannot be read ({error})") from None
     if isinstance(names, Mapping):
         names = list(names)
-    if not isinstance(names, list):
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"list of blocked videos {str(path)!r} must be a JSON list of ids")
-    return {str(name).removeprefix("v_") for name in names}
-
-
-def _video(path: Path, name: str, entry: object, ignored: set[str], problems: Counter[str]) -> Video:
-    if not isinstance(entry, Mapping) or "subset" not in entry:
-        raise DataError(f"{path}: video {name!r} has no subset")
-    duration = _float(path, name, entry.get("duration") or "nan")
-    frames = _float(path, name, entry.get("frame") or entry.get("frames") or 0, "frames")
-    if not (math.isfinite(frames) and frames >= 0):
-        raise DataError(f"{path}: video {name!r} has {frames} frames: give their number, or leave it out")
-    notes = entry.get("annotations") or []
-    if not isinstance(notes, list):
-        raise DataError(f"{path}: video {name!r} has {str(notes)[:60]} as annotations: give a list")
-    actions: list[Action] = []
-    for note in notes:
-        try:
-            if isinstance(note["segment"], str):
-                raise TypeError("text would be taken apart into letters")
-            label, (first, second) = str(note["label"]), note["segment"]
-        except (KeyError, TypeError, ValueError):
-            raise DataError(
-                f"{path}: video {name!r} has an annotation without label or segment [start, end]: {note!r}"
-            ) from None
-        if label in ignored:
-            problems["ignored_labels"] += 1
-            continue
-        if isinstance(first, str) or isinstance(second, str):
-            problems["text_segments"] += 1
-        start, end = _float(path, name, first), _float(path, name, second)
-        if end > duration or start < 0:  # never true for an unknown duration
-            problems["clipped_segments"] += 1
-            start, end = max(start, 0.0), min(end, duration) if math.isfinite(duration) else end
-        if not (math.isfinite(start) and math.isfinite(end) and end > start):
-            problems["segments_without_length"] += 1
-            continue
-        action = Action(label, start, end)
-        if any(_same(action, other) for other in actions):
-            problems["duplicates_kept"] += 1
-        actions.append(action)
-    return Video(name, str(entry["subset"]), duration, int(frames), tuple(actions))
-
-
-def _same(one: Action, other: Action) -> bool:
-    close = max(abs(one.start - other.start), abs(one.end - other.end)) <= DUPLICATE_SECONDS
-    return one.label == other.label and close
-
-
-def _float(path: Path, name: str, value: Any, what: str = "seconds") -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise DataError(f"{path}: video {name!r} has {value!r} where a number of {what} is needed") from None
+    return {name.removeprefix("v_") for name in names}

@@ -9,21 +9,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 
 from vision_suite.datasets.base import BaseData, Stage, stages_of
+from vision_suite.datasets.facts import other_values
 from vision_suite.datasets.loading import Cache, worker_count
 from vision_suite.datasets.roots import find_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler
 from vision_suite.datasets.saved import SavedPreprocessing
 from vision_suite.datasets.tad.annotations import Annotations, Video, ground_truth, read_annotations
 from vision_suite.datasets.tad.features import FeatureSource, Join
+from vision_suite.datasets.tad.findings import Findings
 from vision_suite.datasets.tad.inputs import VideoFiles
 from vision_suite.datasets.tad.sampling import FeatureInfo, chosen_sampling
 from vision_suite.datasets.tad.scores import read_scores
 from vision_suite.datasets.tad.sequences import SequenceBatches, VideoRows
 from vision_suite.datasets.tad.settings import Mode, OnMissing, check_settings, stored_settings
-from vision_suite.datasets.tad.stages import SUBSETS, deal_out, leads_of, protocol_of, subsets_of, summary_of
+from vision_suite.datasets.tad.stages import SUBSETS, deal_out, protocol_of, subsets_of, summary_of
 from vision_suite.datasets.tad.stream import StreamBatches
 from vision_suite.datasets.tad.windows import Window, sequences_of, stride_of
 from vision_suite.errors import ConfigError, DataError
@@ -66,6 +69,7 @@ class TADData(BaseData):
         test_overlap: float = 0.5,
         keep_inside: float = 0.9,
         min_share: float = 0.0,
+        negatives: bool | None = None,
         classes: str | None = None,
         blocked: str | None = None,
         ignore_labels: list[str] | None = None,
@@ -98,6 +102,9 @@ class TADData(BaseData):
             test_overlap: The same share in evaluation; 0.5 shows every action of up to half a window whole.
             keep_inside: Train on an annotation where more than this share of it lies inside the window.
             min_share: Leave annotations shorter than this share of the sequence out of training.
+            negatives: Train on sequences in which nothing is annotated, too. If unset, on where a training video has no
+                annotation at all: such videos are in a set as negatives. Elsewhere off, as published settings train
+                on windows with actions only.
             classes: Text file with one class name a line; by default the names that occur, sorted.
             blocked: JSON list of videos to leave out.
             ignore_labels: Labels to leave out; Ambiguous if unset.
@@ -122,12 +129,12 @@ class TADData(BaseData):
         self.num_cells, self.mode, self.every, self._join = num_cells, mode, every, join
         self._cache, self._on_missing = cache, on_missing
         self._overlaps = {"fit": train_overlap, "validate": test_overlap, "test": test_overlap, "predict": test_overlap}
-        self._keep_inside, self._min_share = keep_inside, min_share
+        self._keep_inside, self._min_share, self._negatives = keep_inside, min_share, negatives
         self._videos: dict[str, list[Video]] = {"fit": [], "validate": [], "test": [], "predict": []}
         self._windows: dict[str, list[Window]] = {}
         self._rows: dict[str, VideoRows] = {}
         self._scores: dict[str, Floats32] = {}
-        self._leads: dict[str, float] = {}
+        self._source: FeatureSource | None = None
         given = None if sampling is None else as_record(FeatureInfo, sampling, "sampling")
         self.info = given or FeatureInfo(resized=True)  # with video files alone, the checkpoint has it
         self.files = None if videos is None else VideoFiles(videos, extractor_device, on_missing)
@@ -139,7 +146,7 @@ class TADData(BaseData):
         if folder is None:
             return
         locations = [folder / name for name in features or ["features"]]
-        self.info = chosen_sampling(given, [one if one.is_dir() else one.parent for one in locations])
+        self.info = chosen_sampling(given, _folders(locations))
         self._source = FeatureSource(locations, join, self.info.channels)
         listing = read_annotations(
             folder / annotations,
@@ -150,30 +157,46 @@ class TADData(BaseData):
         self._use(
             folder,
             listing,
+            self._source,
             subsets_of(train_on, validate_on, test_on),
             None if class_scores is None else folder / class_scores,
         )
 
-    def _use(self, folder: Path, listing: Annotations, subsets: dict[str, list[str]], scores: Path | None) -> None:
+    def _use(
+        self,
+        folder: Path,
+        listing: Annotations,
+        source: FeatureSource,
+        subsets: dict[str, list[str]],
+        scores: Path | None,
+    ) -> None:
         self.class_names, self.num_classes = listing.classes, len(listing.classes)
-        dealt = deal_out(listing, subsets, self._source, skip=self._on_missing == "skip")
+        dealt = deal_out(listing, subsets, source, skip=self._on_missing == "skip")
         predicted = dealt.videos["test"] if self.files is None else self.files.videos
         self._videos = {**dealt.videos, "predict": predicted}
-        self.in_channels = self.info.channels or self._source.read(dealt.names[0]).shape[1]
-        self._source.channels = self.in_channels
+        self.in_channels = self.info.channels or source.read(dealt.names[0]).shape[1]
+        source.channels = self.in_channels
         if scores is not None:
             # Training does not use them, and UntrimmedNet's matrix has none of the training videos.
             scored = dict.fromkeys(video.name for stage in ("validate", "test") for video in self._videos[stage])
             self._scores = read_scores(scores, list(scored), self.class_names)
-        self.protocol = {
-            **protocol_of(folder, listing, dealt, self._source, scores),
+        if self._negatives is None:
+            self._negatives = any(not video.actions and not video.unclear for video in self._videos["fit"])
+        self.protocol = protocol_of(folder, listing, dealt, source, scores)
+        self._note_settings()
+        self._findings = Findings(self.protocol)
+        self._findings.count("videos_without_features", dealt.missing)
+
+    def _note_settings(self) -> None:
+        """Put the settings that turn rows into sequences into the protocol."""
+        self.protocol |= {
             "mode": self.mode,
             "num_cells": self.num_cells,
             "every": self.every,
             "overlap": {"train": self._overlaps["fit"], "test": self._overlaps["test"]},
+            "negatives": self._negatives,
             "sampling": asdict(self.info),
         }
-        self._count("videos_without_features", dealt.missing)
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -226,7 +249,8 @@ class TADData(BaseData):
                 raise DataError(f"there is no video to {name} on (subsets {subsets}): give --data.{SUBSETS[name]}")
             rows = self._rows[name] = self._read(self._videos[name], self._cache == "memory")
             self._windows[name] = self._cut(name, rows)
-        if stage == "fit":
+        if stage == "fit":  # evaluations tell them in the report
+            self._findings.tell(self.warn)
             sizes = f"{self.size('fit')} sequences of {self.num_cells} cells x {self.in_channels} channels"
             rank_zero_info(summary_of(self.protocol, f"{self.num_classes} classes; training on {sizes}"))
 
@@ -236,6 +260,7 @@ class TADData(BaseData):
         videos = self._videos["predict"]
         if self.files is None:
             stored = self._read(videos, False)
+            self._findings.tell(self.warn)
             give: Callable[[int], Iterable[Floats32]] = lambda index: [stored(index)]  # noqa: E731
         else:
             give = self.files.rows(self.info, self.every)
@@ -249,29 +274,36 @@ class TADData(BaseData):
         )  # fmt: skip
 
     def _take_over(self, preprocessing: Mapping[str, Any]) -> bool:
-        """Make the same features of video files as those that the checkpoint was trained on."""
-        if self.files is None:
+        """Make sequences as in the checkpoint's training: of video files always, of stored features in evaluation."""
+        function = None if self.trainer is None else self.trainer.state.fn
+        if self.files is None and function in (None, TrainerFn.FITTING):
             return False
-        found = self.evaluation_settings(preprocessing)
+        found, before = self.evaluation_settings(preprocessing), self.preprocessing
         self.mode, self.num_cells = found.get("mode", self.mode), found.get("num_cells", self.num_cells)
         self.every, self._join = found.get("every", self.every), found.get("join", self._join)
         if "test_overlap" in found:
             self._overlaps |= dict.fromkeys(("validate", "test", "predict"), found["test_overlap"])
         if "sampling" in found:
             self.info = FeatureInfo(**found["sampling"])
+        if self._source is None:
+            return True
+        if "sampling" in found and self.files is None:
+            self.info = chosen_sampling(self.info, _folders(self._source.locations))
+        self._source.join, self._source.channels = self._join, self.info.channels or self.in_channels
+        self._note_settings()
+        if function is not None and (changed := other_values(self.preprocessing, before)):
+            self.warn(f"The checkpoint's preprocessing is used: {'; '.join(changed)}")
+            for stage in stages_of(function.value):  # cut by the settings of before
+                self._windows.pop(stage, None)
+            self.setup(function.value)
         return True
 
     def _read(self, videos: list[Video], keep: bool) -> VideoRows:
         """Read the features of some videos once, and compare their lengths with the videos'."""
+        assert self._source is not None
         rows = VideoRows(self._source, videos, self.every, keep)
-        self._leads |= leads_of(videos, rows.counts, self._row_info)  # by name: one video may be in two stages
-        self._count("features_shorter_than_video", sum(lead < 0 for lead in self._leads.values()))
-        self._count("features_longer_than_video", sum(lead > 0 for lead in self._leads.values()))
+        self._findings.read(self._source, videos, rows.counts, self._row_info)
         return rows
-
-    def _count(self, problem: str, number: int) -> None:
-        if number:
-            self.protocol["problems"][problem] = number
 
     @property
     def _row_info(self) -> FeatureInfo:
@@ -284,14 +316,15 @@ class TADData(BaseData):
         windows = sequences_of(videos, rows.counts, self._row_info, self.num_cells, stride)
         if stage != "fit":
             return windows
-        kept, trained = self._batches(stage, 0, windows).with_actions()
-        if not kept:
+        kept, empty, trained = self._batches(stage, 0, windows).for_training(negatives=bool(self._negatives))
+        if not trained:
             raise DataError(
                 f"none of {len(windows)} training sequences holds an annotation: check --data.num_cells, "
                 f"--data.keep_inside (now {self._keep_inside}) and --data.min_share (now {self._min_share})"
             )
-        self._count("training_sequences_without_action", len(windows) - len(kept))
-        self._count("actions_not_trained_on", sum(len(video.actions) for video in videos) - trained)
+        self.protocol["training_sequences"] = {"with_actions": len(kept) - empty, "without_action": empty}
+        self._findings.count("training_sequences_without_action", len(windows) - len(kept))
+        self._findings.count("actions_not_trained_on", sum(len(video.actions) for video in videos) - trained)
         return kept
 
     def _train_sampler(self, rank: int, world_size: int) -> ShuffledBatchSampler:
@@ -311,3 +344,8 @@ class TADData(BaseData):
             min_share=self._min_share if stage == "fit" else 0.0,
             video_scores=None if scores is None else torch.from_numpy(np.stack(scores)),
         )
+
+
+def _folders(locations: Iterable[Path]) -> list[Path]:
+    """Folders in which the metadata of sets of features lie."""
+    return [one if one.is_dir() else one.parent for one in locations]

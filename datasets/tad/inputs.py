@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from vision_suite.datasets.tad.annotations import Video
 from vision_suite.datasets.tad.sampling import FeatureInfo
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types.arrays import Floats32
-from vision_suite.video.decode import duration_of, list_videos
+from vision_suite.video.decode import duration_of
+from vision_suite.video.files import list_videos
 
 BATCH = 8  # clips at a time
 
@@ -29,15 +30,16 @@ class VideoFiles:
         paths: The files.
         videos: The same as videos without annotations.
         failed: Reason for each skipped video, by name.
+        passed_over: Number of files in the folder that are no videos by their endings, or hidden.
     """
 
     def __init__(self, inputs: str, device: str, on_missing: Literal["error", "skip"]) -> None:
-        self.paths = list_videos(inputs)
+        found = list_videos(inputs)
+        self.paths, self.passed_over = found.files, found.number_passed_over
+        if self.passed_over:
+            rank_zero_info(f"{inputs}: {len(self.paths)} videos, passed over: {found.note()}")
         self.device, self.skips = device, on_missing == "skip"
         self.failed: dict[str, str] = {}
-        names = [path.stem for path in self.paths]
-        if double := sorted({name for name in names if names.count(name) > 1}):
-            raise DataError(f"two videos are called {double[0]!r}: rename one, results are stored by name")
         self.videos = [self._video(path) for path in self.paths]
 
     def skip(self, index: int, error: DataError) -> None:

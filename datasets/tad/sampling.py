@@ -17,6 +17,8 @@ from vision_suite.errors import ConfigError, DataError
 
 METADATA = "features.json"
 NEEDED = ("fps", "stride", "clip", "offset")
+PLACES = ("checkpoint", "weights", "source")  # of an extractor: noted for readers, its checksum tells whose weights
+JOINED = "joined"
 EXAMPLE = (
     '{"fps": 25, "stride": 16, "clip": 16, "offset": 0}, or {"resized": true} for rows that cover the video evenly'
 )
@@ -99,7 +101,7 @@ def read_info(folder: Path) -> FeatureInfo:
 
 
 def read_joined(folders: Sequence[Path]) -> FeatureInfo:
-    """The metadata of sets that are joined along the channels.
+    """The metadata of sets that are joined along the channels; the extractors of several stand under `JOINED`.
 
     Raises:
         ConfigError: Their rows happen at different times.
@@ -109,7 +111,9 @@ def read_joined(folders: Sequence[Path]) -> FeatureInfo:
     if len({_times(info) for info in found}) > 1:
         raise ConfigError("the sets of features differ in fps, stride, offset or resized: give --data.sampling")
     widths = [info.channels for info in found]
-    return replace(found[0], channels=sum(widths) if all(widths) else 0)
+    extractors = [info.extractor for info in found]
+    together = {"kind": JOINED, JOINED: extractors} if len(found) > 1 and any(extractors) else extractors[0]
+    return replace(found[0], channels=sum(widths) if all(widths) else 0, extractor=together)
 
 
 def chosen_sampling(given: FeatureInfo | None, folders: Sequence[Path]) -> FeatureInfo:
@@ -120,11 +124,13 @@ def chosen_sampling(given: FeatureInfo | None, folders: Sequence[Path]) -> Featu
         folders: Folders of the features.
 
     Raises:
-        ConfigError: Nothing is given, and sets happen at different times.
+        ConfigError: Nothing is given, and sets happen at different times; or the features were made by another
+            extractor than the given sampling names.
         DataError: Nothing is given, and a file is unusable.
     """
     if given is None:
         return read_joined(folders)
+    _refuse_other_extractor(given, folders)
     for folder in folders:
         try:
             own = read_info(folder)
@@ -141,6 +147,28 @@ def chosen_sampling(given: FeatureInfo | None, folders: Sequence[Path]) -> Featu
 def other_times(first: FeatureInfo, second: FeatureInfo) -> tuple[str, str] | None:
     """The times of two sets of rows in words where they differ, else None."""
     return None if _times(first) == _times(second) else (_words(first), _words(second))
+
+
+def _refuse_other_extractor(given: FeatureInfo, folders: Sequence[Path]) -> None:
+    """Refuse features that another extractor made than those that a network was trained on."""
+    trained = given.extractor.get(JOINED, [given.extractor])
+    if not isinstance(trained, list) or len(trained) != len(folders):
+        return
+    for folder, theirs in zip(folders, trained, strict=True):
+        try:
+            own = read_info(folder).extractor
+        except DataError:  # as in `chosen_sampling`
+            continue
+        if not own or not isinstance(theirs, dict) or not theirs:
+            continue
+        unlike = [key for key in {**theirs, **own} if key not in PLACES and own.get(key) != theirs.get(key)]
+        if unlike:
+            key = "checksum" if "checksum" in unlike else unlike[0]
+            raise ConfigError(
+                f"the features in {str(folder)!r} were made by an extractor of {key} {own.get(key)!r}, those that the "
+                f"network was trained on by one of {key} {theirs.get(key)!r}: extract them as in training, or pass "
+                "--data.sampling null to score these"
+            )
 
 
 def _times(info: FeatureInfo) -> object:

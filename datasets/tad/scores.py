@@ -55,14 +55,18 @@ def read_scores(path: Path, videos: Sequence[str], classes: Sequence[str]) -> di
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
         names, results = [str(name) for name in contents["class"]], contents["results"]
-    except (OSError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"class scores {str(path)!r} cannot be read ({error}): keys 'results' and 'class'") from None
+    if double := [name for number, name in enumerate(names) if name in names[:number]]:
+        raise DataError(f"class scores {str(path)!r} have the class {double[0]!r} twice: delete one column")
     if not isinstance(results, dict):
         raise DataError(f"class scores {str(path)!r}: 'results' must be a dictionary of rows by video")
     columns = _columns(path, names, classes)
     out = {}
     for video in videos:
         row = results.get(video, results.get(f"v_{video}"))
+        if video in results and f"v_{video}" in results:
+            raise DataError(f"class scores {str(path)!r} have video {video!r} twice, with and without v_: delete one")
         if not isinstance(row, list) or len(row) != len(names):
             raise DataError(
                 f"class scores {str(path)!r} have no row of {len(names)} numbers for video {video!r}: add it, or "
@@ -81,8 +85,10 @@ def write_scores(path: Path, scores: dict[str, Floats32], classes: Sequence[str]
 def _untrimmed_net(path: Path, videos: Sequence[str], classes: Sequence[str]) -> dict[str, Floats32]:
     try:
         table = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DataError(f"class scores {str(path)!r} cannot be read ({error})") from None
+    if table.dtype.kind not in "iuf":
+        raise DataError(f"class scores {str(path)!r} hold values of type {table.dtype}: real numbers are needed")
     if table.ndim != 2 or table.shape[1] < max(THUMOS_CLASSES):
         raise DataError(f"class scores {str(path)!r} have shape {table.shape}: (videos, 101) is needed")
     number_of = {name: number - 1 for number, name in THUMOS_CLASSES.items()}

@@ -126,12 +126,27 @@ class SequenceBatches(Dataset[dict[str, Tensor]]):
             out.append((position, self._number[action.label], first, last))
         return out
 
-    def with_actions(self) -> tuple[list[Window], int]:
-        """The sequences that show an annotation, and the number of different annotations they show."""
+    def for_training(self, *, negatives: bool) -> tuple[list[Window], int, int]:
+        """The sequences to train on, the number of those without an action, and of different annotations they show.
+
+        Args:
+            negatives: Keep sequences that no annotation touches; those that touch one which is not kept (too short,
+                cut off, of an ignored label) would teach that it is background, and are left out always.
+        """
         shown = [self.actions(index) for index in range(len(self))]
-        kept = [window for window, actions in zip(self._windows, shown, strict=True) if actions]
+        empty = [negatives and not actions and self._is_empty(index) for index, actions in enumerate(shown)]
+        kept = [one for one, own, no in zip(self._windows, shown, empty, strict=True) if own or no]
         seen = {(w.video, action[0]) for w, actions in zip(self._windows, shown, strict=True) for action in actions}
-        return kept, len(seen)
+        return kept, sum(empty), len(seen)
+
+    def _is_empty(self, index: int) -> bool:
+        """Tell whether nothing at all is annotated in the time of a sequence."""
+        window = self._windows[index]
+        first = window.clock.seconds(0)
+        last = window.clock.seconds(float(self._cells if self._resize else window.rows))
+        video = self._videos[window.video]
+        spans = [*((action.start, action.end) for action in video.actions), *video.unclear]
+        return all(end <= first or start >= last for start, end in spans)
 
     def _part(self, window: Window) -> Floats32:
         rows = self._rows(window.video)

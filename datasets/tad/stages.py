@@ -101,7 +101,11 @@ def protocol_of(
         "annotations": listing.path.name,
         "subsets": dict(subsets),
         "counts": {stage: _counts(videos[stage]) for stage in STAGES},
-        "problems": dict(listing.problems),
+        "problems": {
+            **listing.problems,
+            **({"feature_files_not_read": source.number_passed_over} if source.number_passed_over else {}),
+        },
+        "warnings": list(listing.warnings),
         "features": [str(location.relative_to(folder)) for location in source.locations],
         "validation": "+".join(subsets["validate"]) if videos["validate"] else "none",
         "test_used_for_validation": bool(set(subsets["validate"]) & set(subsets["test"]) and videos["validate"]),

@@ -17,9 +17,11 @@ from vision_suite.datasets.tad.sampling import FeatureInfo, other_times, read_in
 from vision_suite.datasets.tad.settings import stored_settings
 from vision_suite.errors import CheckpointError, DataError
 from vision_suite.layers.grouped import pad_channels
+from vision_suite.listing import FolderFiles, folder_files
 from vision_suite.models.csa.recognizer import SequenceRecognizer
 from vision_suite.types import Progress
 from vision_suite.types.arrays import Floats32
+from vision_suite.video.files import refuse_same_names
 from vision_suite.video.store import Extracted, Store, checksum
 
 
@@ -91,6 +93,12 @@ def recognizer_from(contents: dict[str, object], path: Path) -> SequenceRecogniz
     return network.eval()
 
 
+def passed_over(source: Path) -> str:
+    """Names and numbers of files in a folder of features that are not read; metadata and hidden notes belong there."""
+    other = folder_files(source, (".npy",), deep=False).passed_over
+    return FolderFiles([], {kind: paths for kind, paths in other.items() if kind not in ("hidden", ".json")}).note()
+
+
 @torch.inference_mode()
 def extract_sequences(
     network: SequenceRecognizer,
@@ -116,9 +124,12 @@ def extract_sequences(
         DataError: The source holds no features, or the target holds others.
     """
     info = read_info(source)
-    files = sorted(path for path in source.iterdir() if path.suffix == ".npy")
+    files = folder_files(source, (".npy",), deep=False).files
     if not files:
-        raise DataError(f"{source} holds no .npy features")
+        raise DataError(
+            f"{source} holds no .npy features" + (f" but {other}" if (other := passed_over(source)) else "")
+        )
+    refuse_same_names(files)
     if prepare.sampling is not None and (other := other_times(prepare.sampling, info)):
         rank_zero_warn(f"the recogniser was trained on rows of {other[0]}, those of {source} have {other[1]}")
     every, width_in = prepare.every, network.embed.in_channels

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,13 @@ import numpy as np
 import torch
 
 from vision_suite.drafts import write_whole
-from vision_suite.errors import DataError, SuiteError
+from vision_suite.errors import SuiteError
 from vision_suite.types import Progress
 from vision_suite.types.arrays import Floats32
 from vision_suite.video.backbones import ClipNetwork, Extractor
 from vision_suite.video.decode import clips
+from vision_suite.video.files import refuse_same_names
+from vision_suite.video.lanes import Died, spread
 from vision_suite.video.store import Extracted, Store
 
 FACTS = "videos"
@@ -74,7 +75,7 @@ def extract_videos(
     """Write ``<name>.npy`` (L, C) float32 for each video, and ``features.json`` with their times.
 
     Files that the folder holds already are kept, so a killed run goes on; every file appears whole or not at all. A
-    video that cannot be decoded is left out and reported.
+    video that cannot be decoded, or whose process dies, is left out and reported.
 
     Args:
         videos: Files with different names.
@@ -88,9 +89,7 @@ def extract_videos(
     Raises:
         DataError: Two videos have one name, or the folder holds other features.
     """
-    names = [path.stem for path in videos]
-    if double := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"two videos are called {double[0]!r}: rename one, features are stored by name")
+    refuse_same_names(videos)
     network = ClipNetwork(extractor)
     identity = network.plain()
     store = Store(target, identity)
@@ -125,9 +124,12 @@ def _results(
         yield from map(_Worker(store, network, batch_size, device), todo)
         return
     threads = max(1, (os.cpu_count() or 1) // workers)
-    context = multiprocessing.get_context("spawn")  # a forked copy of a running torch may hang
-    with context.Pool(workers, _start, (store, network.extractor, batch_size, device, threads)) as pool:
-        yield from pool.imap_unordered(_work, todo)
+    for path, found in spread(todo, workers, _start, (store, network.extractor, batch_size, device, threads)):
+        if isinstance(found, Died):
+            store.forget_draft(path.stem, found.pid)
+            yield path.stem, str(found), {}
+        else:
+            yield found
 
 
 class _Worker:
@@ -143,19 +145,12 @@ class _Worker:
         except SuiteError as error:
             return path.stem, str(error), {}
         rows = np.concatenate([chunk.rows for chunk in chunks])
+        if not np.isfinite(rows).all():
+            return path.stem, "the network gives values that are not finite: check --weights", {}
         self.store.write(path.stem, rows)
         return path.stem, "", {"file": path.name, "rows": len(rows), "last_row_padded": chunks[-1].partial}
 
 
-_worker: _Worker | None = None
-
-
-def _start(store: Store, extractor: Extractor, batch_size: int, device: str, threads: int) -> None:
-    global _worker
+def _start(store: Store, extractor: Extractor, batch_size: int, device: str, threads: int) -> _Worker:
     torch.set_num_threads(threads)
-    _worker = _Worker(store, ClipNetwork(extractor), batch_size, device)
-
-
-def _work(path: Path) -> tuple[str, str, dict[str, object]]:
-    assert _worker is not None
-    return _worker(path)
+    return _Worker(store, ClipNetwork(extractor), batch_size, device)

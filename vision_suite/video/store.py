@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vision_suite.drafts import write_whole
-from vision_suite.errors import DataError
+from vision_suite.errors import DataError, storage_error
 
 EXTRACTOR = "extractor.json"
 PATHS = ("checkpoint", "weights")  # paths of weights, noted for readers; the checksum tells which they are
@@ -47,11 +47,17 @@ class Store:
             they lie.
 
     Raises:
-        DataError: The folder holds features of another or an unknown extractor.
+        DataError: The folder is a file, or holds features of another or an unknown extractor.
+        StorageError: It cannot be made.
     """
 
     def __init__(self, folder: Path, extractor: Mapping[str, object]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        if folder.exists() and not folder.is_dir():
+            raise DataError(f"{str(folder)!r} is a file: give --output a folder, which is made if it is missing")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, folder) from None
         self.folder = folder
         note = folder / EXTRACTOR
         if not note.is_file():
@@ -84,12 +90,19 @@ class Store:
 
     def write(self, name: str, rows: npt.NDArray[np.floating]) -> None:
         """Write the rows (L, C) of a video."""
-        draft = self.folder / f".{name}.{os.getpid()}.npy"
+        draft = self._draft(name, os.getpid())
         try:
             np.save(draft, rows.astype(np.float32), allow_pickle=False)
             draft.replace(self.path(name))
         finally:
             draft.unlink(missing_ok=True)  # a part of it, on a full disk
+
+    def forget_draft(self, name: str, pid: int) -> None:
+        """Delete what a process that died had written of a video."""
+        self._draft(name, pid).unlink(missing_ok=True)
+
+    def _draft(self, name: str, pid: int) -> Path:
+        return self.folder / f".{name}.{pid}.npy"
 
 
 def checksum(state: Mapping[str, Tensor]) -> str:

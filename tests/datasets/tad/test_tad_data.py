@@ -107,6 +107,89 @@ def test_short_annotations_and_empty_sequences_are_left_out_of_training(root):
     }
 
 
+def empty_first_video(root, **entry):
+    """Take the annotations of the first training video away."""
+    path = root / "annotations.json"
+    contents = json.loads(path.read_text())
+    contents["database"]["clip00"] = {**contents["database"]["clip00"], "annotations": [], **entry}
+    path.write_text(json.dumps(contents))
+
+
+def test_videos_without_annotations_train_as_negatives(root):
+    empty_first_video(root)
+    data = make(root)
+    data.setup("fit")
+    assert data.protocol["negatives"] is True
+    assert data.protocol["training_sequences"] == {"with_actions": 3, "without_action": 1}
+    batches = list(make_loaded(root, batch_size=1))
+    assert sorted(batch["label"].shape[1] for batch in batches)[0] == 0
+    off = make(root, negatives=False)
+    off.setup("fit")
+    assert (off.size("fit"), off.protocol["training_sequences"]["without_action"]) == (3, 0)
+    assert off.protocol["problems"]["training_sequences_without_action"] == 1
+
+
+def make_loaded(root, **settings):
+    data = make(root, **settings)
+    data.setup("fit")
+    return data.train_dataloader()
+
+
+def test_negative_windows_touch_no_annotation(root):
+    """Rows 0..5 of every video lie before its first action, which begins at 3 s; other windows touch one."""
+    plain = make(root, mode="window", num_cells=6, keep_inside=0.1, train_overlap=0.0)
+    plain.setup("fit")
+    assert plain.protocol["negatives"] is False
+    assert plain.protocol["training_sequences"]["without_action"] == 0
+    data = make(root, mode="window", num_cells=6, keep_inside=0.1, train_overlap=0.0, negatives=True)
+    data.setup("fit")
+    spans = {index: [(a.start, a.end) for a in video.actions] for index, video in enumerate(data.videos("fit"))}
+    windows = [(index, 3.0 * n, 3.0 * n + 3) for index in spans for n in range(10)]
+    untouched = sum(all(e <= first or s >= last for s, e in spans[index]) for index, first, last in windows)
+    counts = data.protocol["training_sequences"]
+    assert counts["without_action"] == untouched > 4
+    assert counts["with_actions"] == plain.protocol["training_sequences"]["with_actions"]
+    assert data.size("fit") == sum(counts.values())
+
+
+def test_what_is_unclear_is_no_negative(root):
+    for entry in ({"segment": [3, 9], "label": "Ambiguous"}, {"segment": [4, 4], "label": "circle"}):
+        empty_first_video(root, annotations=[entry])
+        data = make(root, negatives=True)
+        data.setup("fit")
+        assert data.protocol["training_sequences"] == {"with_actions": 3, "without_action": 0}
+        assert make(root).protocol["negatives"] is False
+
+
+def test_features_without_content_are_counted_and_told_in_every_evaluation(root):
+    rows = np.load(root / "features/clip03.npy")
+    np.save(root / "features/clip03.npy", rows * 0)
+    np.save(root / "features/clip07.npy", np.repeat(rows[:1], len(rows), 0))
+    data = make(root, cache="none")
+    data.setup("test")
+    list(data.test_dataloader())
+    problems = data.protocol["problems"]
+    assert (problems["videos_of_zero_features"], problems["videos_of_constant_features"]) == (1, 1)
+    assert data.protocol["warnings"] == [
+        "Features of 1 videos hold nothing but zeros (first: 'clip03'): extract them again",
+        "Features of 1 videos hold nothing but the same row all the time (first: 'clip07'): extract them again",
+    ]
+    said = []
+    predicting = make(root)
+    predicting.warn = said.append
+    predicting.setup("predict")
+    predicting.predict_dataloader()
+    assert said == data.protocol["warnings"]
+
+
+def test_other_units_of_the_sampling_are_one_line(root):
+    """Strides in seconds or milliseconds instead of frames."""
+    for sampling in ({"fps": 2, "stride": 0.5, "clip": 1}, {"fps": 2, "stride": 500, "clip": 500},
+                     {"fps": 2, "stride": 1, "clip": 1, "offset": 900}):  # fmt: skip
+        with pytest.raises(DataError, match=r"of 4 videos don't fit the duration.*correct fps and stride"):
+            make(root, sampling=sampling).setup("fit")
+
+
 def test_annotations_that_no_window_shows_are_counted(root):
     data = make(root, mode="window", num_cells=12, keep_inside=0.9)
     data.setup("fit")

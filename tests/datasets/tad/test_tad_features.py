@@ -35,6 +35,56 @@ def test_every_kind_of_file(folder, name):
     assert source.missing([name, "nobody"], skip=True) == ["nobody"]
 
 
+def test_a_line_of_counted_columns_is_no_data(tmp_path):
+    """pandas writes 0, 1, 2 ... above columns that have no names."""
+    (tmp_path / "a.csv").write_text("0,1,2\n5,6,7\n8,9,10\n")
+    np.testing.assert_array_equal(read_rows(str(tmp_path / "a.csv")), [[5, 6, 7], [8, 9, 10]])
+
+
+def test_half_precision_and_gradients_are_numbers_too(tmp_path):
+    torch.save(torch.nn.Parameter(torch.from_numpy(ROWS).bfloat16()), tmp_path / "a.pt")
+    np.save(tmp_path / "b.npy", ROWS.astype(np.int16))
+    for name in ("a.pt", "b.npy"):
+        np.testing.assert_array_equal(read_rows(str(tmp_path / name)), ROWS)
+
+
+def test_a_video_that_is_there_twice_is_one_line(tmp_path):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for name in ("a.npy", "v_a.npy", "b.npy", ".hidden.npy"):
+        np.save(folder / name, ROWS)
+    np.savetxt(folder / "c.csv", ROWS, delimiter=",")
+    np.save(folder / "c.npy", ROWS)
+    for part in ("one", "two"):
+        with h5py.File(tmp_path / f"{part}.h5", "w") as file:
+            file["a"] = ROWS
+    for place, name in ((folder, "a"), (folder, "c"), (tmp_path / "*.h5", "a")):
+        with pytest.raises(DataError, match=f"video '{name}' has features twice, '.*' and '.*': delete one"):
+            FeatureSource([place]).missing([name], skip=True)
+    assert FeatureSource([folder]).missing(["b"], skip=False) == []
+
+
+def test_what_is_not_read_is_named(tmp_path):
+    np.save(tmp_path / "a.npy", ROWS)
+    for name in ("b.mat", "c.mat", "features.json", ".d.json"):
+        (tmp_path / name).write_text("{}")
+    source = FeatureSource([tmp_path])
+    assert source.number_passed_over == 2
+    with pytest.raises(DataError, match=r"1 of 2 videos have no features: b: .*also holds 2 .mat \(b.mat, c.mat\)"):
+        source.missing(["a", "b"], skip=False)
+
+
+def test_zero_and_constant_features_are_noticed(tmp_path):
+    np.save(tmp_path / "zero.npy", ROWS * 0)
+    np.save(tmp_path / "same.npy", np.repeat(ROWS[1:2], 4, 0))
+    np.save(tmp_path / "one.npy", ROWS[1:2])
+    np.save(tmp_path / "fine.npy", ROWS)
+    source = FeatureSource([tmp_path])
+    for name in ("zero", "same", "one", "fine"):
+        source.read(name)
+    assert (source.zero, source.constant) == ({"zero"}, {"same"})
+
+
 def test_hdf5_by_glob_and_joined_sets(tmp_path):
     for part, count in (("val", 5), ("test", 7)):
         for kind in ("flow", "rgb"):
@@ -124,14 +174,44 @@ def test_damaged_files_are_one_line(tmp_path):
     (tmp_path / "text.csv").write_text("a,b\n1,x\n")
     (tmp_path / "nan.csv").write_text("nan,1\n2,3\n")
     np.savez(tmp_path / "two.npz", one=ROWS, two=ROWS)
+    np.savez(tmp_path / "none.npz")
+    np.save(tmp_path / "cube.npy", ROWS[None])
+    np.save(tmp_path / "complex.npy", ROWS + 1j)
+    np.save(tmp_path / "words.npy", ROWS.astype(str))
+    np.save(tmp_path / "large.npy", np.full((2, 3), 1e300))
+    torch.save({"feats": torch.from_numpy(ROWS)}, tmp_path / "dict.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    torch.save(torch.from_numpy(ROWS) + 1j, tmp_path / "complex.pt")
+    (tmp_path / "index.csv").write_text(",f0,f1\n0,1,2\n")
+    (tmp_path / "late.csv").write_text("1,2\n\n3,4\n5\n")
+    (tmp_path / "nothing.csv").write_text("")
+    with h5py.File(tmp_path / "sets.h5", "w") as file:
+        file["group/rgb"] = ROWS
+        file["words"] = "text"
+        file["line"] = ROWS[0]
     np.save(tmp_path / "object.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     for name, message in {
         "flat.npy": r"have shape \(3,\)",
         "empty.npy": r"have shape \(0, 3\)",
-        "nan.npy": "not finite",
+        "cube.npy": r"have shape \(1, 4, 3\)",
+        "nan.npy": r"hold 12 values that are not finite \(first: row 0, column 0, from 0\)",
+        "large.npy": "hold 6 values that are not finite",
+        "complex.npy": "values of type complex64: real numbers are needed",
+        "complex.pt": "values of type complex64",
+        "words.npy": "values of type <U",
+        "dict.pt": "hold a dict with feats: one tensor",
+        "list.pt": "hold a list: one tensor",
+        "none.npz": "hold no array: one array",
+        "index.csv": "have an index column",
+        "late.csv": r"rows of 1 to 2 columns \(line 4 differs",
+        "nothing.csv": r"have shape \(0,\)",
+        "sets.h5::group": r"sets.h5::group' are a group \(rgb\): a data set",
+        "sets.h5::words": r"values of type .S4",
+        "sets.h5::line": r"have shape \(3,\)",
+        "sets.h5::absent": "cannot be read",
         "cut.npy": "cannot be read",
         "ragged.csv": "rows of 1 to 2 columns",
-        "text.csv": "cannot be read",
+        "text.csv": "line 2 holds more than numbers",
         "nan.csv": "not finite",
         "two.npz": "hold one, two",
         "object.npy": "cannot be read",

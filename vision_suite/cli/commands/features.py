@@ -11,6 +11,8 @@ from vision_suite.datasets.prepare.base import progress_bars
 from vision_suite.errors import ConfigError
 from vision_suite.faults import CHECK_FAILED, DONE
 
+Done = tuple[int, int, dict[str, str], str]  # numbers written and present, reasons of failures, what is passed over
+
 
 def main(argv: Sequence[str]) -> int:
     """Extract features and return 0, or 1 if a file failed."""
@@ -19,10 +21,12 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError("give either --videos FILE_OR_FOLDER or --sequences FOLDER")
     with progress_bars(options.quiet) as progress:
         done = _videos(options, progress) if options.videos is not None else _sequences(options, progress)
-    written, present, failed = done
+    written, present, failed, passed_over = done
     for name, reason in sorted(failed.items()):
         print(f"failed: {name}: {reason}")
     print(f"{written} written, {present} there already, {len(failed)} failed: {options.output}")
+    if passed_over:
+        print(f"passed over: {passed_over}")
     return CHECK_FAILED if failed else DONE
 
 
@@ -51,27 +55,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _videos(options: argparse.Namespace, progress: Callable[[str, int, int], None]) -> tuple[int, int, dict[str, str]]:
+def _videos(options: argparse.Namespace, progress: Callable[[str, int, int], None]) -> Done:
     from vision_suite.video.backbones import Extractor, pick_device
-    from vision_suite.video.decode import list_videos
     from vision_suite.video.features import extract_videos
+    from vision_suite.video.files import list_videos
 
     if options.batch_size < 1 or options.workers < 1:
         raise ConfigError(f"batch_size={options.batch_size} and workers={options.workers} must be at least 1")
     extractor = Extractor(options.backbone, options.weights, options.outputs, options.fps, options.clip, options.stride)
+    found = list_videos(options.videos)
     done = extract_videos(
-        list_videos(options.videos), options.output, extractor, progress, batch_size=options.batch_size,
+        found.files, options.output, extractor, progress, batch_size=options.batch_size,
         workers=options.workers, device=str(pick_device(options.device)),
     )  # fmt: skip
-    return done.written, done.present, done.failed
+    return done.written, done.present, done.failed, found.note()
 
 
-def _sequences(
-    options: argparse.Namespace, progress: Callable[[str, int, int], None]
-) -> tuple[int, int, dict[str, str]]:
+def _sequences(options: argparse.Namespace, progress: Callable[[str, int, int], None]) -> Done:
     from vision_suite.checkpoints.files import read
     from vision_suite.datasets.roots import resolve_root
-    from vision_suite.extract.sequences import SequenceInput, extract_sequences, recognizer_from
+    from vision_suite.extract.sequences import SequenceInput, extract_sequences, passed_over, recognizer_from
 
     if options.checkpoint is None:
         raise ConfigError("--sequences needs --checkpoint, a checkpoint of LitRecognizer")
@@ -81,4 +84,4 @@ def _sequences(
     network, prepare = recognizer_from(contents, options.checkpoint), SequenceInput.of(contents)
     source, origin = resolve_root(str(options.sequences)), str(options.checkpoint)
     done = extract_sequences(network, source, options.output, options.stride, origin, progress, prepare)
-    return done.written, done.present, done.failed
+    return done.written, done.present, done.failed, passed_over(source)
