@@ -73,16 +73,22 @@ class LitOAT(LitBase):
     ) -> None:
         super().__init__(optim)
         self.save_settings()
-        if max_length < 1:
+        if not max_length >= 1 or max_length % 1:
             raise ConfigError(
-                f"max_length={max_length}: the data names no longest scanpath to train on: give --data.root, other "
+                f"max_length={max_length} is no whole number of 1 or more: the data names no longest scanpath to train on: give --data.root, other "
                 "parts, or the --ckpt_path of a trained model"
             )
-        if samples < 1 or temperature <= 0 or duration_weight < 0:
+        if samples < 1 or not 0 < temperature < math.inf or not 0 <= duration_weight < math.inf:
             raise ConfigError(
                 f"samples={samples}, temperature={temperature}, duration_weight={duration_weight}: use 1 or more "
-                "samples, a temperature above 0 and a weight of 0 or more"
+                "samples, a finite temperature above 0 and a finite weight of 0 or more"
             )
+        if num_positions < 0:
+            raise ConfigError(
+                f"num_positions={num_positions}: give the rows or columns of the grid, 0 for free positions"
+            )
+        if not scores:
+            raise ConfigError(f"scores={scores!r}: give one score or more, such as sequence_score")
         for name in scores:
             # Clusters come from a file that a test does not have: `vision_suite.metrics.scanpath.scanpath_scores`.
             check_choice("scores", name, (known for known in PAIR_SCORES if not known.startswith("cluster_")))
