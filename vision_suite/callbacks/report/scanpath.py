@@ -86,6 +86,9 @@ class ScanpathView(ReportView[ScanpathReport]):
             if name in ("model", "mode", "human")
         )
         words["likelihood of random"] = "uniform over what can come next"
+        few = report.counts["model"].get("few_choices_top5", 0)
+        if few:
+            words["top 5"] = f"without the {few} fixations that have 5 choices or fewer"
         if report.hits:
             longest = next(iter(report.hits.values())).shape[1]
             words["target hit"] = f"share of paths on the target within {longest} fixations, given ones included"
@@ -184,8 +187,9 @@ def _cell(score: str, row: dict[str, float]) -> str:
 
 
 def _missing(row: dict[str, tuple[int, int]]) -> str:
-    missing = [f"{_label(score)} {without}" for score, (_, without) in row.items() if without]
-    return f" (without a score: {', '.join(missing)})" if missing else ""
+    """Number of pairs in the mean of each score that some have none of."""
+    parts = [f"{_label(score)} over {pairs - without} of {pairs}" for score, (pairs, without) in row.items() if without]
+    return f" (means over the pairs with a score: {', '.join(parts)})" if parts else ""
 
 
 def _chosen(trials: Sequence[TrialRecord], shown: Shown) -> list[int]:

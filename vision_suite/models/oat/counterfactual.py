@@ -121,12 +121,16 @@ def _check(batch: ScanpathBatch, number: Tensor) -> None:
             "scene, whole numbers"
         )
     wrong = (number < 0) | (number >= count)
-    if "present" in batch:
-        wrong = wrong | ~batch["present"].gather(1, number.clamp(0, count - 1)[:, None])[:, 0]
     if bool(wrong.any()):
         scene = int(wrong.nonzero()[0, 0])
-        own = int(batch["present"][scene].sum()) if "present" in batch else count
-        raise DataError(f"scene {scene} lacks object {int(number[scene])}: it has objects 0 to {own - 1}")
+        raise DataError(f"object {int(number[scene])} of scene {scene}: scenes have objects 0 to {count - 1}")
+    lacking = ~present_objects(batch).gather(1, number[:, None])[:, 0]
+    if bool(lacking.any()):
+        scene = int(lacking.nonzero()[0, 0])
+        own = int(present_objects(batch)[scene].sum())
+        raise DataError(
+            f"scene {scene} lacks object {int(number[scene])}: it has {own} objects (present is False there)"
+        )
     if "boxes" in batch:
         boxes = batch["boxes"][torch.arange(scenes, device=number.device), number]
         sides = boxes[:, 2:] - boxes[:, :2]

@@ -107,12 +107,15 @@ def test_units_of_points():
         assert scanmatch(*far, SCREEN) == 1, "clamped into the last bin, as published"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        scanmatch([*P1, *P2, (1024, 768), (1025, 0)], P1, SCREEN)  # one of a few: the border is inside
+        scanmatch([*P1, *P2, (1024, 768, 0.1), (1025, 0, 0.1)], P1, SCREEN)  # one of a few: the border is inside
     shares = [(0.1, 0.1), (0.2, 0.9)], [(0.9, 0.9), (0.5, 0.1)]
     for score in (scanmatch, multimatch, stde):
         with pytest.raises(DataError, match="all 4 fixations have coordinates from 0 to 1 on a screen of 1024 x 768"):
             score(*shares, SCREEN)
-    assert scanmatch(*shares, (1, 1), bins=(2, 2)) < 1, "shares and a screen of shares agree"
+    # On a screen of one pixel all whole pixels are equal.
+    with pytest.raises(ConfigError, match=r"bins=\(16, 12\) on a screen of 1 x 1 pixels"):
+        scanmatch(*shares, (1, 1))
+    assert stde(*shares, (1, 1)) < 1, "distances need no whole pixels"
 
 
 @pytest.mark.filterwarnings("ignore:.*lie outside the screen")

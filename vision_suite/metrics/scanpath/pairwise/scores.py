@@ -155,11 +155,14 @@ def pair_scores(
     if name not in PAIR_SCORES:
         raise ConfigError(f"score {name!r} is unknown: use {', '.join(PAIR_SCORES)}")
     score = PAIR_SCORES[name]
-    if score.string == "grid":
-        sizes = _screens(scenes, name)
-        check_points([path.fixations for path in paths], sizes, clamped=True)
+    strings: list[Symbols | None]
     if score.string:
-        strings = [_string(path, scene, score, name, how) for path, scene in zip(paths, scenes, strict=True)]
+        if score.string == "grid":
+            points, sizes = [path.fixations[:, :2] for path in paths], _screens(scenes, name)
+            check_points(points, sizes, clamped=True)
+            strings = [letters_of(grid_cells(xy, size, GRID)) for xy, size in zip(points, sizes, strict=True)]
+        else:
+            strings = [_string(path, scene, score, name, how) for path, scene in zip(paths, scenes, strict=True)]
         values = sequence_scores(strings, pairs) if score.higher else edit_distances(strings, pairs)
     elif name == "length_error":
         lengths = np.array([len(path) for path in paths], dtype=np.int64)
@@ -204,9 +207,7 @@ def describe(name: str, settings: PairSettings) -> str:
 
 def _string(path: Scanpath, scene: Stimulus, score: PairScore, name: str, how: PairSettings) -> Symbols | None:
     symbols: Symbols
-    if score.string == "grid":
-        symbols = letters_of(grid_cells(path.fixations[:, :2], _screens([scene], name)[0], GRID))
-    elif score.string == "cluster":
+    if score.string == "cluster":
         if scene.clusters is None:
             raise DataError(f"{name} needs the clusters of every stimulus: build them with build_clusters")
         symbols = scene.clusters.string(path.fixations)

@@ -174,13 +174,18 @@ def grid_cells(xy: Floats, screen_size: Floats, bins: tuple[int, int]) -> Ints:
         bins: Columns, rows.
 
     Raises:
-        ConfigError: There is no column or no row.
+        ConfigError: There is no column or no row, or more of them than pixels.
 
     Example:
         >>> grid_cells(np.array([(10, 10), (999, 0), (310, 230)]), np.array([320, 240]), bins=(16, 12)).tolist()
         [0, 15, 191]
     """
     check_bins(bins)
+    if (screen_size < bins).any():
+        raise ConfigError(
+            f"bins={tuple(bins)} on a screen of {screen_size[0]:g} x {screen_size[1]:g} pixels: points count as whole "
+            "pixels, so that a screen has a pixel or more for each bin; give coordinates and screen_size in pixels"
+        )
     pixel = np.trunc(np.clip(xy, 0, screen_size - 1))
     column, row = np.minimum(np.floor(pixel * bins / screen_size), np.array(bins) - 1).astype(np.int64).T
     cells: Ints = row * bins[0] + column
