@@ -25,7 +25,8 @@ from results import describe_run, write_results
 
 from vision_suite.datasets.scanpath.grid import GridScanpathData
 from vision_suite.lit_modules.oat import LitOAT
-from vision_suite.models.oat import OAT, greedy, search_time, swap_objects
+from vision_suite.models.oat import OAT, greedy, search_change, swap_objects
+from vision_suite.models.oat.search import SearchTime
 from vision_suite.optim import OptimConfig
 from vision_suite.types import PADDING, ScanpathBatch
 from vision_suite.viz.canvas import CURVES
@@ -81,15 +82,15 @@ def examine(model: OAT, data: GridScanpathData, samples: int) -> list[dict[str, 
     """Changes of search time by the network and by the rule, of targets moved to the first and the last cell."""
     batch, kinds = test_scenes(data)
     columns, longest = data.rule.columns, data.rule.longest
-    before, known = search_time(model, batch, longest, samples), rule_steps(batch, kinds, columns)
+    known = rule_steps(batch, kinds, columns)
     records = []
     for name, cell in (("first", 0), ("last", data.num_objects - 1)):
         changed = swap_objects(batch, batch["target"], torch.full_like(batch["target"], cell))
         expected = rule_steps(changed, kinds, columns)
         # The task cuts paths at the greatest length, so the rule has no time beyond it.
         usable = np.maximum(known, expected) <= longest
-        found = search_time(model, changed, longest, samples)
-        own = (found.steps - before.steps).numpy()[usable]
+        found = search_change(model, batch, changed, longest, samples)
+        own = found.steps.numpy()[usable]
         true = (expected - known)[usable].astype(np.float64)
         records.append(
             {
@@ -109,11 +110,15 @@ def picture(model: OAT, data: GridScanpathData, samples: int) -> Image.Image:
     columns = data.rule.columns
     saved = rule_steps(batch, kinds, columns) - rule_steps(changed, kinds, columns)
     pick = int(saved.argmax())
-    sides = [
-        one_search(model, only(scenes, pick), kinds[pick], data.rule.longest, samples) for scenes in (batch, changed)
-    ]
+    scenes = only(batch, pick), only(changed, pick)
+    found = search_change(model, *scenes, data.rule.longest, samples)
+    before, after = (
+        one_search(model, scene, time, kinds[pick], data.rule.longest)
+        for scene, time in zip(scenes, (found.before, found.after), strict=True)
+    )
+    error = float(found.standard_error[0])
     note = "colours: appearance class; green frame: target; path of the likeliest steps; times over sampled paths"
-    return counterfactual_picture(*sides, title="Target swapped into the first cell", note=note)
+    return counterfactual_picture(before, after, title="Target swapped into the first cell", error=error, note=note)
 
 
 def only(batch: ScanpathBatch, row: int) -> ScanpathBatch:
@@ -121,9 +126,9 @@ def only(batch: ScanpathBatch, row: int) -> ScanpathBatch:
     return cast(ScanpathBatch, {name: value[row : row + 1] for name, value in batch.items()})  # type: ignore[index]
 
 
-def one_search(model: OAT, scene: ScanpathBatch, kinds: np.ndarray, longest: int, samples: int) -> Search:
+def one_search(model: OAT, scene: ScanpathBatch, time: SearchTime, kinds: np.ndarray, longest: int) -> Search:
     """The search of one scene, as it is drawn."""
-    time, path = search_time(model, scene, longest, samples), greedy(model, scene, longest)
+    path = greedy(model, scene, longest)
     boxes = scene["boxes"][0].double().numpy()
     size = (float(scene["image_size"][0, 0]), float(scene["image_size"][0, 1]))
     page = Image.new("RGB", (round(size[0]), round(size[1])), "white")

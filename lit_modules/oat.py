@@ -16,13 +16,15 @@ from torch import Tensor
 from vision_suite.errors import ConfigError, check_choice
 from vision_suite.lit_modules.base import SPLITS, EvalStage, LitBase, PerStage
 from vision_suite.losses.scanpath import scanpath_loss
+from vision_suite.metrics.feature_warnings import feature_warnings
 from vision_suite.metrics.rows import SequenceRows
 from vision_suite.metrics.scanpath import Scanpath
 from vision_suite.metrics.scanpath.pairwise.scores import PAIR_SCORES
 from vision_suite.metrics.scanpath.paths import LONGEST_FIXATION
 from vision_suite.metrics.scanpath.report.build import SCORES, scanpath_report
 from vision_suite.models.oat import OAT, OATOutput, Scanpaths, greedy, sample
-from vision_suite.models.oat.data_checks import check_inputs, check_trials
+from vision_suite.models.oat.data_checks import check_inputs, check_trials, scene_warnings
+from vision_suite.models.oat.inputs import SeenInputs
 from vision_suite.models.oat.rows import PathArrays, logit_rows, path_rows, split_rows, unpack_paths
 from vision_suite.optim import OptimConfig
 from vision_suite.types import PADDING, Report, ScanpathBatch, ScanpathReport
@@ -73,16 +75,22 @@ class LitOAT(LitBase):
     ) -> None:
         super().__init__(optim)
         self.save_settings()
-        if max_length < 1:
+        if not max_length >= 1 or max_length % 1:
             raise ConfigError(
-                f"max_length={max_length}: the data names no longest scanpath to train on: give --data.root, other "
-                "parts, or the --ckpt_path of a trained model"
+                f"max_length={max_length} is no whole number of 1 or more, or the data names no longest scanpath to "
+                "train on: give --data.root, other parts, or the --ckpt_path of a trained model"
             )
-        if samples < 1 or temperature <= 0 or duration_weight < 0:
+        if samples < 1 or not 0 < temperature < math.inf or not 0 <= duration_weight < math.inf:
             raise ConfigError(
                 f"samples={samples}, temperature={temperature}, duration_weight={duration_weight}: use 1 or more "
-                "samples, a temperature above 0 and a weight of 0 or more"
+                "samples, a temperature above 0 and a weight of 0 or more, both finite"
             )
+        if num_positions < 0:
+            raise ConfigError(
+                f"num_positions={num_positions}: give the rows or columns of the grid, 0 for free positions"
+            )
+        if not scores:
+            raise ConfigError(f"scores={scores!r}: give one score or more, such as sequence_score")
         for name in scores:
             # Clusters come from a file that a test does not have: `vision_suite.metrics.scanpath.scanpath_scores`.
             check_choice("scores", name, (known for known in PAIR_SCORES if not known.startswith("cluster_")))
@@ -95,6 +103,7 @@ class LitOAT(LitBase):
         self.logits = PerStage({stage: SequenceRows() for stage in ("val", "test")})
         self.drawn = PerStage({stage: SequenceRows() for stage in ("val", "test")})
         self.likeliest = PerStage({stage: SequenceRows() for stage in ("val", "test")})
+        self._inputs: dict[EvalStage, SeenInputs] = {}
         if compile:
             # In place, so that names in checkpoints stay the same.
             self.model.compile()
@@ -175,6 +184,7 @@ class LitOAT(LitBase):
         counts = [len(scenes[trial.scene].boxes) for trial in trials]
         tables = [np.concatenate([rows[:, :n], rows[:, -2:]], axis=1) for rows, n in zip(logits, counts, strict=True)]
         capped = sum(int((paths.duration > LONGEST_FIXATION).sum()) for paths in (*drawn, *likeliest))
+        timed = sum(int(np.isfinite(paths.duration).sum()) for paths in (*drawn, *likeliest))
         self.report = scanpath_report(
             trials,
             scenes,
@@ -191,6 +201,12 @@ class LitOAT(LitBase):
                 "temperature": self.temperature,
                 "max_length": self.max_length,
                 "durations_capped": {"at": LONGEST_FIXATION, "fixations": capped},
+                "warnings": [
+                    *data.protocol.get("warnings", ()),
+                    *self._input_warnings(stage),
+                    *scene_warnings(self.model, {trial.scene: scenes[trial.scene] for trial in trials}),
+                    *duration_warnings(capped, timed),
+                ],
             },
             scores=("sequence_score",) if self._fitting else self.scores,
             include_given=self.include_given,
@@ -207,6 +223,16 @@ class LitOAT(LitBase):
         for part in parts:
             check_trials(self.model, self.data.trials(part), part)
 
+    def _input_warnings(self, stage: EvalStage) -> list[str]:
+        """Faults of the vectors that the network read, of this process's share of the data."""
+        seen = self._inputs[stage].rows() if stage in self._inputs else {}
+        return [line for name, rows in seen.items() for line in feature_warnings(rows, name)]
+
+    def reset_collected(self, stage: EvalStage) -> None:
+        """Empty the metrics of a stage, and the vectors that were kept."""
+        super().reset_collected(stage)
+        self._inputs.pop(stage, None)
+
     @property
     def _fitting(self) -> bool:
         # Not `trainer.training`, which is False while a run that trains validates.
@@ -220,11 +246,33 @@ class LitOAT(LitBase):
         return sample(self.model, batch, self.max_length, count, temperature=self.temperature, generator=sources)
 
     def _collect(self, stage: EvalStage, batch: ScanpathBatch) -> None:
+        if stage not in self._inputs:
+            self._inputs[stage] = SeenInputs(self.data.trials(SPLITS[stage]))
+        self._inputs[stage].add(self.model, batch)
         rows = logit_rows(self(batch), batch, self.data.num_objects, background=self.model.has_background)
         self.logits[stage].update(*rows)
         self.likeliest[stage].update(*path_rows(greedy(self.model, batch, self.max_length), batch))
         # Validation within training draws one path a trial: it is for curves, not for tables.
         self.drawn[stage].update(*path_rows(self._draw(batch, 1 if self._fitting else self.samples), batch))
+
+
+def duration_warnings(capped: int, timed: int) -> list[str]:
+    """A line if more than a hundredth of the predicted durations were cut at the longest.
+
+    Args:
+        capped: Number of durations that were cut.
+        timed: Number of predicted durations.
+
+    Example:
+        >>> duration_warnings(1, 100), len(duration_warnings(2, 100))
+        ([], 1)
+    """
+    if capped <= timed / 100:
+        return []
+    return [
+        f"{capped} of {timed} predicted durations are longer than {LONGEST_FIXATION:g} s and were cut to it: the "
+        "network has not learned durations, or those of the training data are not in seconds"
+    ]
 
 
 def _scanpaths(paths: PathArrays) -> list[Scanpath]:

@@ -100,6 +100,12 @@ def test_weights():
     assert behaviour_delta(HUMAN, MODEL, [2, 1]).delta == pytest.approx(doubled.delta)
 
 
+@pytest.mark.parametrize(("weights", "message"), [([0, 0], "are 0"), ([2, -1], "-1 to 2"), ([1, np.nan], "finite")])
+def test_weights_without_a_mean_are_refused(weights, message):
+    with pytest.raises(DataError, match=message):
+        behaviour_delta(HUMAN, MODEL, weights)
+
+
 def test_background_and_single_fixations():
     np.testing.assert_array_equal(behaviour([4], 4), [1, 1, 1, 0, 0])
     np.testing.assert_array_equal(behaviour([BACKGROUND] * 4, BACKGROUND), [0, 4, 0.25, 0.75, 0])
@@ -135,5 +141,7 @@ def test_proportions_of_kinds():
     assert np.isnan(list(fixation_proportions([[]], kinds).values())).all()
     with pytest.raises(DataError, match="object 7 has kind None"):
         fixation_proportions([[7]], kinds)
+    with pytest.raises(DataError, match=r"targets \[5\]: the scene has objects 0 to 1"):
+        object_kinds(2, [5])
     with pytest.raises(DataError, match="one entry for each of 3"):
         object_kinds(3, {0}, ["cup"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vision_suite.errors import DataError
+from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath import (
     conditional_auc,
     conditional_auc_hat,
@@ -110,7 +110,40 @@ def test_objects():
         true_rank(table, [1, 4])
 
 
+def test_one_pixel_or_one_column_has_no_score():
+    one = np.ones((2, 1, 1))
+    for score in (conditional_nss, conditional_auc, conditional_auc_hat):
+        assert np.isnan(score(one, [(0, 0), (0, 0)])).all()
+    assert np.isnan(similarity(one[0], one[0]))
+    table = np.array([[0.9, 0.1], [0.6, 0.4]])
+    assert np.isnan(top_k_accuracy(table, [1, 0], k=2)), "the true one always is among all"
+    assert top_k_accuracy(table, [1, 0], k=1) == 0.5
+
+
+def test_settings_of_maps():
+    with pytest.raises(ConfigError, match="ddof=2"):
+        conditional_nss(MAPS, POINTS, ddof=2)
+    for sigma in (0, -1, np.nan):
+        with pytest.raises(ConfigError, match="sigma="):
+            fixation_prior([(1, 1)], (3, 3), sigma=sigma)
+    with pytest.raises(ConfigError, match="k=0"):
+        top_k_accuracy(np.full((1, 3), 0.3), [0], k=0)
+    with pytest.raises(DataError, match="no sampled point"):
+        sampled_nss((3, 3), [], [(0, 0)])
+
+
 def test_nothing_that_is_no_number_is_scored():
+    for score in (true_rank, true_probability, top_k_accuracy):
+        with pytest.raises(DataError, match="no numbers"):
+            score(np.full((2, 6), np.nan), [0, 1])  # by comparison with NaN every object would rank first
+    with pytest.raises(DataError, match="not logits"):
+        object_information_gain(np.array([[-1.0, 2.0]]), [0], np.full(2, 0.5))
+    with pytest.raises(DataError, match="be finite"):
+        similarity(np.full((2, 2), np.nan), np.ones((2, 2)))
+    with pytest.raises(DataError, match="infinite"):
+        conditional_nss(np.array([[[-np.inf, 1.0]]]), [(0, 0)])
+    with pytest.raises(DataError, match="maps hold negative values"):
+        conditional_information_gain(np.array([[[1.5, -0.5]]]), [(0, 0)], np.full((1, 2), 0.5))
     maps = np.full((2, 3, 4), 1 / 12)
     with pytest.raises(DataError, match="1 of 2 points lie outside"):
         conditional_auc(maps, [(np.nan, 0), (1, 1)])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vision_suite.errors import DataError
+from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath import scanpath_ratio, search_efficiency, steps_to_box, steps_to_objects
 
 BOX = [380, 180, 60, 40]
@@ -42,6 +42,7 @@ def test_steps_to_objects():
     assert steps_to_objects([3, 5, 7, 5], {5, 7}) == 2
     assert steps_to_objects(np.array([3]), [5]) == np.inf
     assert steps_to_objects([], [5]) == np.inf
+    assert np.isnan(steps_to_objects([3, 5], [])), "no target, so nothing to find"
 
 
 def test_ratio():
@@ -59,5 +60,11 @@ def test_what_is_refused():
         steps_to_box(PATHS[0], [0, 0, -1, 5])
     with pytest.raises(DataError, match="0 paths"):
         search_efficiency([], 6)
+    for step in (0, -3, 1.5, np.nan):
+        with pytest.raises(DataError, match="1 of 2 steps are no numbers of a fixation"):
+            search_efficiency([2, step], 6)
+    for steps in (0, 2.5, np.nan):
+        with pytest.raises(ConfigError, match="max_steps="):
+            search_efficiency([2], steps)
     with pytest.raises(DataError, match="1 paths, 2 tasks"):
         search_efficiency([1], 6, ["a", "b"])

@@ -19,6 +19,7 @@ from vision_suite.datasets.scanpath.grid import GridScanpathData
 from vision_suite.drafts import replacing_text
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath.report.trials import centres_of
+from vision_suite.metrics.scanpath.report.words import what_is_searched
 from vision_suite.models.oat.rows import PathArrays, split_rows, unpack_paths
 from vision_suite.types import PADDING, Condition, Scene, Trial
 from vision_suite.types.arrays import Floats
@@ -134,7 +135,8 @@ class ScanpathWriter(BaseWriter[ScanpathBase | GridScanpathData]):
         note += "; green: what counts as found" if trial.targets else ""
         note += "; circles: area by duration" if entry["likeliest"]["duration"] is not None else ""
         note += "; hollow: given" if trial.given else ""
-        drawn = prediction_picture(stage, paths, everything, title=f"{trial.scene}: {_searched(trial)}", note=note)
+        searched = what_is_searched(trial.condition, trial.task, trial.target)
+        drawn = prediction_picture(stage, paths, everything, title=f"{trial.scene}: {searched}", note=note)
         # Several observers may have seen one picture, so that its name alone does not tell trials apart.
         bare = str(Path(trial.scene).with_suffix("")) if is_picture(trial.scene) else trial.scene
         name = f"{index:06d}_{file_stem(bare)}.png"
@@ -200,13 +202,6 @@ def _points(path: PredictedPath) -> Floats:
 def _gaze(name: str, path: PredictedPath, given: int) -> Gaze:
     duration = None if path["duration"] is None else np.array(path["duration"], dtype=np.float64)
     return Gaze(_points(path), f"{name} ({path['log_prob']:.1f} nats)", MODEL, duration, given)
-
-
-def _searched(trial: Trial) -> str:
-    if trial.condition == Condition.FREE:
-        return "free viewing"
-    what = trial.task or (f"object {trial.target}" if trial.target >= 0 else "a given target")
-    return f"search for {what}" + ("" if trial.targets else ", which is not there")
 
 
 def _chosen(data: ScanpathBase | GridScanpathData) -> Mapping[str, Mapping[str, object]]:

@@ -17,7 +17,8 @@ from vision_suite.datasets.base import BaseData
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.metrics.scanpath import BEHAVIOURS
 from vision_suite.metrics.scanpath.report.trials import centres_of
-from vision_suite.types import BACKGROUND, ScanpathReport
+from vision_suite.metrics.scanpath.report.words import same_stimulus, what_is_searched
+from vision_suite.types import BACKGROUND, Condition, ScanpathReport
 from vision_suite.types.arrays import Floats
 from vision_suite.types.scanpath.records import PathRecord, TrialRecord
 from vision_suite.viz.scanpath.panels import heat_maps, scanpath_picture
@@ -85,6 +86,9 @@ class ScanpathView(ReportView[ScanpathReport]):
             if name in ("model", "mode", "human")
         )
         words["likelihood of random"] = "uniform over what can come next"
+        few = report.counts["model"].get("few_choices_top5", 0)
+        if few:
+            words["top 5"] = f"without the {few} fixations that have 5 choices or fewer"
         if report.hits:
             longest = next(iter(report.hits.values())).shape[1]
             words["target hit"] = f"share of paths on the target within {longest} fixations, given ones included"
@@ -122,7 +126,8 @@ class ScanpathView(ReportView[ScanpathReport]):
             trial = report.trials[number]
             safe = re.sub(r"[^\w.-]+", "_", re.sub(r"\.\w+$", "", trial["scene"]))[:60]
             name = f"{order + 1}_{safe}"
-            heading = f"{trial['scene']}: {trial['task'] or 'free viewing'}"
+            condition = Condition[trial["condition"].upper()]
+            heading = f"{trial['scene']}: {what_is_searched(condition, trial['task'], trial['target'])}"
             scene = _backdrop(report, trial)
             pictures[f"scanpath_{name}"] = scanpath_picture(
                 scene, _panels(report, trial), title=heading, note=_note(trial)
@@ -182,8 +187,9 @@ def _cell(score: str, row: dict[str, float]) -> str:
 
 
 def _missing(row: dict[str, tuple[int, int]]) -> str:
-    missing = [f"{_label(score)} {without}" for score, (_, without) in row.items() if without]
-    return f" (without a score: {', '.join(missing)})" if missing else ""
+    """Number of pairs in the mean of each score that some have none of."""
+    parts = [f"{_label(score)} over {pairs - without} of {pairs}" for score, (pairs, without) in row.items() if without]
+    return f" (means over the pairs with a score: {', '.join(parts)})" if parts else ""
 
 
 def _chosen(trials: Sequence[TrialRecord], shown: Shown) -> list[int]:
@@ -229,8 +235,8 @@ def _panels(report: ScanpathReport, trial: TrialRecord) -> list[Gaze]:
 
 
 def _fixations(report: ScanpathReport, trial: TrialRecord) -> list[tuple[str, str, Floats]]:
-    """Fixations of all observers of the trial's scene and task, and of all samples there."""
-    same = [other for other in report.trials if (other["scene"], other["task"]) == (trial["scene"], trial["task"])]
+    """Fixations of all observers of the trial's stimulus, and of all samples there."""
+    same = [other for other in report.trials if same_stimulus(trial, other)]
     human = np.concatenate([_recorded(report, other) for other in same])
     samples = [_centres(report, other, path) for other in same for path in other["samples"]]
     return [("people", HUMAN, human), ("model", MODEL, np.concatenate(samples) if samples else np.empty((0, 2)))]

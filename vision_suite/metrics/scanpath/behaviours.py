@@ -5,6 +5,7 @@ Delta is the behavioural metric of OAT (Fang et al., ECCV 2024), computed as in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -109,7 +110,8 @@ def behaviour_delta(
         weights: Weight of each trial in the means over trials; None: equal.
 
     Raises:
-        DataError: The numbers of trials or weights differ, no trial is left, or a sequence is padded.
+        DataError: The numbers of trials or weights differ, a weight is negative or all are 0, no trial is left, or a
+            sequence is padded.
 
     Example:
         >>> delta = behaviour_delta([([3, 7, 9], 9)], [([3, 3, 7, 9], 9)])
@@ -121,6 +123,8 @@ def behaviour_delta(
         raise DataError(
             f"{len(human)} human trials, {len(model)} of the model, {len(shares)} weights: give all in the same order"
         )
+    if not all(0 <= share < math.inf for share in shares):
+        raise DataError(f"weights {min(shares):g} to {max(shares):g}: give finite numbers of 0 or more")
     sides: tuple[list[Floats], list[Floats]] = ([], [])
     used: list[float] = []
     empty = 0
@@ -137,6 +141,8 @@ def behaviour_delta(
             used.append(share)
     if not sides[0]:
         raise DataError(f"none of {len(human)} trials has fixations on both sides: there is nothing to compare")
+    if not sum(used):
+        raise DataError(f"the weights of all {len(used)} trials are 0: there is no mean to compare")
     human_trials, model_trials = np.stack(sides[0]), np.stack(sides[1])
     observed, predicted = (np.average(side, axis=0, weights=used) for side in (human_trials, model_trials))
     kept = observed != 0
@@ -193,7 +199,7 @@ def object_kinds(
         similar_colour: (objects,) bool, True where the colour is similar to the target's.
 
     Raises:
-        DataError: A list does not have one entry per object.
+        DataError: A list does not have one entry per object, or a target is none of the objects.
 
     Example:
         >>> object_kinds(3, targets=[0], categories=["cup", "cup", "fork"])
@@ -202,6 +208,8 @@ def object_kinds(
     colour = np.zeros(objects, dtype=np.bool_) if similar_colour is None else np.asarray(similar_colour, dtype=np.bool_)
     if len(colour) != objects or (categories is not None and len(categories) != objects):
         raise DataError(f"categories and similar_colour must have one entry for each of {objects} objects")
+    if any(not 0 <= target < objects for target in targets):
+        raise DataError(f"targets {sorted(targets)}: the scene has objects 0 to {objects - 1}")
     wanted = set() if categories is None else {categories[target] for target in targets}
     kinds = []
     for number in range(objects):

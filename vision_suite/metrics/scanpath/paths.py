@@ -214,22 +214,6 @@ def as_pairs(pairs: npt.ArrayLike, paths: int) -> Ints:
     return array
 
 
-def screen_sizes(screen_size: npt.ArrayLike, paths: int) -> Floats:
-    """(paths, 2) width, height in pixels from one pair for all paths or one per path.
-
-    Raises:
-        DataError: The shape is another, or a size is not positive.
-
-    Example:
-        >>> screen_sizes((1280, 1024), paths=2).tolist()
-        [[1280.0, 1024.0], [1280.0, 1024.0]]
-    """
-    array = np.asarray(screen_size, dtype=np.float64)
-    if array.shape not in ((2,), (paths, 2)) or not (array > 0).all():
-        raise DataError(f"screen_size={array.tolist()} must be a positive width and height in pixels, or one per path")
-    return np.broadcast_to(array, (paths, 2))
-
-
 def padded(arrays: Sequence[Floats], columns: int) -> tuple[Floats, Ints]:
     """(N, L, columns) zero-padded float64 and (N,) int64 lengths of arrays [n, columns].
 

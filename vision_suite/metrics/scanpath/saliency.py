@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vision_suite.errors import DataError
+from vision_suite.errors import ConfigError, DataError
 from vision_suite.types.arrays import Floats, Ints
 
 EPSILON = 2.2204e-16  # HAT's; keeps the logarithm of an empty pixel finite
@@ -51,6 +51,8 @@ def conditional_information_gain(maps: Maps, xy: npt.ArrayLike, baseline: Maps) 
         sums = np.asarray(array, dtype=np.float64).sum(axis=(1, 2))
         if not np.allclose(sums, 1, atol=1e-3):
             raise DataError(f"{name} sum to {sums.min():g}..{sums.max():g}: divide each map by its sum")
+        if (np.asarray(array) < 0).any():
+            raise DataError(f"{name} hold negative values, which are no probabilities: check what was gathered")
     gain: Floats = np.log2(at + EPSILON) - np.log2(_values_at(prior, xy) + EPSILON)
     return gain
 
@@ -65,16 +67,23 @@ def conditional_nss(maps: Maps, xy: npt.ArrayLike, *, ddof: int = 1) -> Floats:
             HAT's other NSS).
 
     Returns:
-        (T,) float64, 0 for a constant map.
+        (T,) float64, 0 (chance) for a constant map, NaN for maps of a single pixel.
 
     Raises:
-        DataError: Shapes disagree or a fixation lies outside.
+        ConfigError: ``ddof`` is neither 0 nor 1.
+        DataError: Shapes disagree, a fixation lies outside, or a value is infinite.
 
     Example:
         >>> conditional_nss(np.array([[[3.0, 1.0], [1.0, 1.0]]]), [(0, 0)]).tolist()
         [1.5]
     """
+    if ddof not in (0, 1):
+        raise ConfigError(f"ddof={ddof} must be 1 (unbiased deviation) or 0 (of the population)")
     at, flat = _values_and_flat(maps, xy)
+    if not np.isfinite(flat).all():
+        raise DataError("maps hold infinite values, which have no deviation: give probabilities, not their logarithms")
+    if flat.shape[1] < 2:
+        return np.full(len(at), np.nan)
     deviation = flat.std(axis=1, ddof=ddof)
     flats = deviation <= 1e-12 * np.abs(flat).max(axis=1, initial=0)
     return np.where(flats, 0.0, (at - flat.mean(axis=1)) / np.where(flats, 1.0, deviation))
@@ -90,7 +99,7 @@ def conditional_auc_hat(maps: Maps, xy: npt.ArrayLike) -> Floats:
         xy: (T, 2) pixels, floored.
 
     Returns:
-        (T,) float64.
+        (T,) float64; NaN for maps of a single pixel, which has no other to be compared with.
 
     Raises:
         DataError: Shapes disagree or a fixation lies outside.
@@ -100,7 +109,9 @@ def conditional_auc_hat(maps: Maps, xy: npt.ArrayLike) -> Floats:
         [0.875]
     """
     at, flat = _values_and_flat(maps, xy)
-    false = ((flat >= at[:, None]).sum(axis=1) - 1) / max(flat.shape[1] - 1, 1)
+    if flat.shape[1] < 2:
+        return np.full(len(at), np.nan)
+    false = ((flat >= at[:, None]).sum(axis=1) - 1) / (flat.shape[1] - 1)
     return np.asarray(1 - false / 2, dtype=np.float64)
 
 
@@ -112,7 +123,7 @@ def conditional_auc(maps: Maps, xy: npt.ArrayLike) -> Floats:
         xy: (T, 2) pixels, floored.
 
     Returns:
-        (T,) float64.
+        (T,) float64; NaN for maps of a single pixel.
 
     Raises:
         DataError: Shapes disagree or a fixation lies outside.
@@ -122,6 +133,8 @@ def conditional_auc(maps: Maps, xy: npt.ArrayLike) -> Floats:
         [0.625]
     """
     at, flat = _values_and_flat(maps, xy)
+    if flat.shape[1] < 2:
+        return np.full(len(at), np.nan)
     below, level = (flat < at[:, None]).mean(axis=1), (flat == at[:, None]).mean(axis=1)
     return np.asarray(below + level / 2, dtype=np.float64)
 
@@ -133,16 +146,24 @@ def similarity(first: Maps, second: Maps) -> float:
         first: (H, W) values, not negative.
         second: (H, W) values, not negative.
 
+    Returns:
+        0..1; NaN for maps of a single pixel, which always agree.
+
     Raises:
-        DataError: Shapes disagree or a map has no positive sum.
+        DataError: Shapes disagree, a value is not finite, or a map has no positive sum.
 
     Example:
         >>> similarity(np.array([[3.0, 1.0]]), np.array([[1.0, 1.0]]))
         0.75
     """
     one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if one.shape != other.shape or min(one.min(), other.min()) < 0 or min(one.sum(), other.sum()) <= 0:
-        raise DataError(f"maps of shapes {one.shape} and {other.shape} must agree, not be negative, and not be empty")
+    usable = all(np.isfinite(part).all() and (part >= 0).all() and part.sum() > 0 for part in (one, other))
+    if one.shape != other.shape or not usable:
+        raise DataError(
+            f"maps of shapes {one.shape} and {other.shape} must agree, be finite, not negative, and not be empty"
+        )
+    if one.size < 2:
+        return float("nan")
     return float(np.minimum(one / one.sum(), other / other.sum()).sum())
 
 
@@ -158,13 +179,15 @@ def sampled_nss(shape: tuple[int, int], samples: npt.ArrayLike, human: npt.Array
         Mean over the human fixations, standardised with the population's deviation; 0 for a constant map.
 
     Raises:
-        DataError: There is no human fixation, or a point lies outside.
+        DataError: There is no sampled point or no human fixation, or a point lies outside.
 
     Example:
         >>> sampled_nss((1, 4), samples=[(0, 0), (1, 0)], human=[(0, 0), (3, 0)])
         0.0
     """
     points = np.asarray(samples, dtype=np.float64).reshape(-1, 2)
+    if not len(points):
+        raise DataError("there is no sampled point, so no map to score: leave the stimulus out and count it")
     union = np.zeros(shape)
     column, row = _pixels(points, shape)
     union[row, column] = 1
@@ -181,12 +204,13 @@ def fixation_prior(xy: npt.ArrayLike, shape: tuple[int, int], sigma: float = 24.
     Args:
         xy: (n, 2) fixations in pixels of the map, the first of each path left out.
         shape: Height, width of the map.
-        sigma: Standard deviation of the Gaussian in pixels.
+        sigma: Standard deviation of the Gaussian in pixels, above 0.
 
     Returns:
         (H, W) float64, sum 1.
 
     Raises:
+        ConfigError: ``sigma`` is out of range.
         DataError: There is no fixation, or one lies outside.
 
     Example:
@@ -196,6 +220,8 @@ def fixation_prior(xy: npt.ArrayLike, shape: tuple[int, int], sigma: float = 24.
     """
     from scipy.ndimage import gaussian_filter
 
+    if not 0 < sigma < math.inf:
+        raise ConfigError(f"sigma={sigma:g} must be a number of pixels above 0")
     points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
     if not len(points):
         raise DataError("there is no fixation to make a prior of: give those of the training part")

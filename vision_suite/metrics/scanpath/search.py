@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vision_suite.errors import DataError
+from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.scanpath.paths import as_fixations
 from vision_suite.types.arrays import Floats, Ints
 
@@ -63,16 +63,21 @@ def steps_to_box(xy: npt.ArrayLike, box: npt.ArrayLike) -> float:
 
 
 def steps_to_objects(sequence: Sequence[int] | Ints, targets: Collection[int]) -> float:
-    """Number, from 1, of the first fixation on a target object; inf if there is none.
+    """Number, from 1, of the first fixation on a target object.
 
     Args:
         sequence: Objects in order.
         targets: Objects that count as found.
 
+    Returns:
+        1 or more, inf if none is hit, NaN if there is no target to be hit: leave these out and count them.
+
     Example:
         >>> steps_to_objects([3, 7, 9], targets={7}), steps_to_objects([3, 9], targets={7})
         (2.0, inf)
     """
+    if not len(targets):
+        return float("nan")
     hits = np.flatnonzero(np.isin(np.asarray(sequence, dtype=np.int64), list(targets)))
     return float(hits[0] + 1) if len(hits) else float("inf")
 
@@ -83,12 +88,13 @@ def search_efficiency(
     """Curve of target fixation probability.
 
     Args:
-        steps: (n,) number of the first fixation on the target, inf for never.
+        steps: (n,) number of the first fixation on the target, 1 or more, inf for never.
         max_steps: Number of steps after the initial fixation (6 on COCO-Search18).
         tasks: Task of each path: curves are averaged over tasks, not over paths. None: one task.
 
     Raises:
-        DataError: There is no path, or tasks are not one per path.
+        ConfigError: ``max_steps`` is below 1.
+        DataError: There is no path, tasks are not one per path, or a step is no whole number of 1 or more.
 
     Example:
         >>> found = search_efficiency([2, 3, float("inf"), 2], max_steps=2)
@@ -97,9 +103,15 @@ def search_efficiency(
     """
     first = np.asarray(steps, dtype=np.float64).reshape(-1)
     labels: Sequence[Hashable] = [None] * len(first) if tasks is None else tasks
-    if not len(first) or len(labels) != len(first) or max_steps < 1:
+    if not (max_steps >= 1 and max_steps % 1 == 0):
+        raise ConfigError(f"max_steps={max_steps} must be a whole number, 1 or more")
+    if not len(first) or len(labels) != len(first):
+        raise DataError(f"{len(first)} paths, {len(labels)} tasks: give 1 path or more, and a task for each")
+    wrong = ~((first >= 1) & (first == np.round(first)))
+    if wrong.any():
         raise DataError(
-            f"{len(first)} paths, {len(labels)} tasks, max_steps={max_steps}: give a task each, 1 step or more"
+            f"{int(wrong.sum())} of {len(first)} steps are no numbers of a fixation, such as {first[wrong][0]:g}: "
+            "fixations count from 1, inf is never, and paths without a target are left out"
         )
     groups: dict[Hashable, list[float]] = {}
     for label, hit in zip(labels, first.tolist(), strict=True):

@@ -56,7 +56,7 @@ def step_log_probabilities(
         (L - given + end,) float64, nats.
 
     Raises:
-        DataError: Shapes disagree or an object has no column.
+        DataError: Shapes disagree, an object has no column, or a decision has no distribution (NaN, infinity).
 
     Example:
         >>> uniform = np.zeros((3, 5))  # two fixations and the end, over four objects and the end
@@ -74,6 +74,8 @@ def step_log_probabilities(
     table = table[: len(column) + end].copy()
     table[0, last] = -np.inf
     highest = table.max(axis=1, keepdims=True)
+    if not np.isfinite(highest).all():
+        raise DataError("logits of a decision are NaN, infinite, or -inf for all: check the model that predicted them")
     normaliser = highest[:, 0] + np.log(np.exp(table - highest).sum(axis=1))
     chosen = np.append(column, last) if end else column
     steps: Floats = table[np.arange(len(chosen)), chosen] - normaliser

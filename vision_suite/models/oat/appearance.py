@@ -49,6 +49,8 @@ class CropCNN(Appearance):
 
     def __init__(self, width: int = 256, crop_size: tuple[int, int] = (150, 93)) -> None:
         super().__init__()
+        if len(crop_size) != 2 or any(not side >= 1 or side % 1 for side in crop_size):
+            raise ConfigError(f"crop_size={crop_size} must be a height and a width in whole pixels")
         height, breadth = (((side - 4) // 5 - 2) // 3 for side in crop_size)
         if height < 1 or breadth < 1:
             raise ConfigError(f"crop_size={crop_size} is too small for appearance=cnn: give 29 x 29 pixels or more")
@@ -195,6 +197,8 @@ def build_appearance(
     if name == "table":
         if feature_dim is None:
             raise ConfigError("appearance=table needs feature_dim, the width of the data's features")
+        if feature_dim < 1:
+            raise ConfigError(f"feature_dim={feature_dim}, the width of the data's features, must be 1 or more")
         return FeatureTable(feature_dim, width)
     kind, _, model = name.partition(":")
     if kind == "timm" and model:

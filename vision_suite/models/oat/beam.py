@@ -33,8 +33,10 @@ def beam_search(
     Raises:
         ConfigError: A number is out of range.
     """
-    if num_beams < 1 or length_power < 0:
-        raise ConfigError(f"num_beams={num_beams} must be 1 or more and length_power={length_power} 0 or more")
+    if num_beams < 1 or not 0 <= length_power < float("inf"):
+        raise ConfigError(
+            f"num_beams={num_beams} must be 1 or more and length_power={length_power} a finite number of 0 or more"
+        )
     with evaluating(model):
         prefix = Prefix.of(model, batch, max_length)
         scenes = model.encode(batch)

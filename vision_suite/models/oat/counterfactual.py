@@ -1,70 +1,20 @@
-"""Counterfactual scenes: move or swap objects of a batch, and read the change in expected search time.
+"""Counterfactual scenes: objects of a batch are moved or swapped; `search_change` gives the change of search times.
 
 >>> moved = swap_objects(batch, first=batch["target"], second=eye_level)
->>> search_time(model, moved, 54).steps - search_time(model, batch, 54).steps
-
-Both calls draw from the same seed, which takes much of the sampling noise out of the difference, but not all of it.
+>>> change = search_change(model, batch, moved, max_length=54)
+>>> change.steps, change.standard_error
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vision_suite.errors import DataError
-from vision_suite.models.oat.decoding import sample
-from vision_suite.models.oat.network import OAT
+from vision_suite.models.oat.paths import present_objects
 from vision_suite.types import PADDING, ScanpathBatch
 
-
-@dataclass(frozen=True)
-class SearchTime:
-    """Length of the search for each scene's target, over sampled paths.
-
-    Attributes:
-        steps: (B,) mean fixations until the first on a target, paths that never find one counting ``max_length``.
-        steps_if_found: (B,) mean over the paths that find one, NaN for none.
-        found: (B,) share of the paths that find one.
-        standard_error: (B,) standard error of ``steps``, over the sampled paths; NaN for one path.
-    """
-
-    steps: Tensor
-    steps_if_found: Tensor
-    found: Tensor
-    standard_error: Tensor
-
-
-def search_time(
-    model: OAT, batch: ScanpathBatch, max_length: int, num_samples: int = 100, *, seed: int = 0
-) -> SearchTime:
-    """Expected number of fixations until a target is fixated.
-
-    Args:
-        model: The network.
-        batch: Scenes with ``targets`` or ``target``.
-        max_length: Most fixations of a path.
-        num_samples: Sampled paths of each scene.
-        seed: Seed of the random numbers.
-
-    Raises:
-        DataError: A scene has no target.
-    """
-    wanted = _targets(batch)
-    if not bool(wanted.any(dim=1).all()):
-        raise DataError("a scene has no target to be found: search time is defined for target-present trials")
-    paths = sample(model, batch, max_length, num_samples, generator=torch.Generator().manual_seed(seed))
-    hit = wanted[:, None].expand(-1, num_samples, -1).gather(2, paths.sequence.clamp(min=0)) & (paths.sequence >= 0)
-    found = hit.any(dim=2)
-    first = hit.long().argmax(dim=2).double() + 1
-    steps = torch.where(found, first, float(max_length))
-    return SearchTime(
-        steps.mean(dim=1),
-        torch.where(found, first, torch.nan).nanmean(dim=1),
-        found.double().mean(dim=1),
-        steps.std(dim=1) / num_samples**0.5 if num_samples > 1 else torch.full_like(steps[:, 0], torch.nan),
-    )
+HALF_A_PIXEL = 0.5  # pitches are fitted to pixels
 
 
 def move_object(batch: ScanpathBatch, number: Tensor, position: Tensor) -> ScanpathBatch:
@@ -74,14 +24,19 @@ def move_object(batch: ScanpathBatch, number: Tensor, position: Tensor) -> Scanp
         batch: Scenes; it is not changed. Recorded paths do not belong to the new scenes and are left out, but for
             the given fixations that a search begins with, which stay on their objects.
         number: (B,) int64 the object to move.
-        position: (B, 2) its new row and column, in object pitches.
+        position: (B, 2) its new row and column, in object pitches. The object's centre stays in the picture; the
+            rest may reach over its edge, as that of many an object does.
 
     Returns:
         New scenes, sharing what did not change.
+
+    Raises:
+        DataError: A scene lacks the object, its box has no size, or the centre would leave the picture.
     """
     _check(batch, number)
+    _check_place(batch, number, position)
     row = torch.arange(len(number), device=number.device)
-    out = _scenes(batch)
+    out = without_paths(batch)
     out["position"] = batch["position"].clone()
     out["position"][row, number] = position.to(out["position"])
     if "boxes" in batch:
@@ -99,11 +54,14 @@ def swap_objects(batch: ScanpathBatch, first: Tensor, second: Tensor) -> Scanpat
             the given fixations that a search begins with, which stay on their objects.
         first: (B,) int64 object.
         second: (B,) int64 object.
+
+    Raises:
+        DataError: A scene lacks an object, or its box has no size.
     """
     _check(batch, first)
     _check(batch, second)
     row = torch.arange(len(first), device=first.device)
-    out = _scenes(batch)
+    out = without_paths(batch)
     out["position"] = batch["position"].clone()
     out["position"][row, first] = batch["position"][row, second]
     out["position"][row, second] = batch["position"][row, first]
@@ -139,14 +97,7 @@ def pixels_per_pitch(batch: ScanpathBatch) -> Tensor:
     return torch.where(flat, slope.flip(-1), slope)
 
 
-def _targets(batch: ScanpathBatch) -> Tensor:
-    """(B, N) bool."""
-    if "targets" in batch:
-        return batch["targets"]
-    return torch.arange(batch["position"].shape[1], device=batch["target"].device) == batch["target"][:, None]
-
-
-def _scenes(batch: ScanpathBatch) -> ScanpathBatch:
+def without_paths(batch: ScanpathBatch) -> ScanpathBatch:
     """The batch without its recorded paths; a network that was always told how they begin needs that still."""
     out = batch.copy()
     for name in ("sequence", "xy", "duration", "given", "terminated"):
@@ -162,10 +113,74 @@ def _scenes(batch: ScanpathBatch) -> ScanpathBatch:
 
 
 def _check(batch: ScanpathBatch, number: Tensor) -> None:
+    """Refuse numbers that name no object, and objects whose box has no size."""
     scenes, count = batch["position"].shape[:2]
-    if number.shape != (scenes,):
-        raise DataError(f"{tuple(number.shape)} object numbers for {scenes} scenes: give one for each scene")
-    if bool(((number < 0) | (number >= count)).any()):
-        raise DataError(f"object {number.tolist()}: scenes have objects 0 to {count - 1}")
-    if "present" in batch and not bool(batch["present"].gather(1, number[:, None]).all()):
-        raise DataError(f"object {number.tolist()}: a scene lacks its object (present is False there)")
+    if number.shape != (scenes,) or number.is_floating_point() or number.dtype == torch.bool:
+        raise DataError(
+            f"object numbers of shape {tuple(number.shape)} and {number.dtype} for {scenes} scenes: give one for each "
+            "scene, whole numbers"
+        )
+    wrong = (number < 0) | (number >= count)
+    if bool(wrong.any()):
+        scene = int(wrong.nonzero()[0, 0])
+        raise DataError(f"object {int(number[scene])} of scene {scene}: scenes have objects 0 to {count - 1}")
+    lacking = ~present_objects(batch).gather(1, number[:, None])[:, 0]
+    if bool(lacking.any()):
+        scene = int(lacking.nonzero()[0, 0])
+        own = int(present_objects(batch)[scene].sum())
+        raise DataError(
+            f"scene {scene} lacks object {int(number[scene])}: it has {own} objects (present is False there)"
+        )
+    if "boxes" in batch:
+        boxes = batch["boxes"][torch.arange(scenes, device=number.device), number]
+        sides = boxes[:, 2:] - boxes[:, :2]
+        flat = ~(sides > 0).all(dim=1)
+        if bool(flat.any()):
+            scene = int(flat.nonzero()[0, 0])
+            width, height = sides[scene].tolist()
+            raise DataError(
+                f"object {int(number[scene])} of scene {scene} has a box of {width:g} x {height:g} pixels: an object "
+                "without a size cannot be moved, correct its box"
+            )
+
+
+def _check_place(batch: ScanpathBatch, number: Tensor, position: Tensor) -> None:
+    """Refuse a row and column by which an object's centre would lie outside of the picture."""
+    if position.shape != (len(number), 2):
+        raise DataError(f"positions of shape {tuple(position.shape)}: give ({len(number)}, 2), a row and a column each")
+    low, high = _range_of_places(batch, number)
+    wanted = position.double()
+    slack = 1e-6 if "boxes" not in batch else HALF_A_PIXEL / pixels_per_pitch(batch).abs().clamp(min=1.0)
+    wrong = ~((wanted >= low - slack) & (wanted <= high + slack)).all(dim=1)
+    if bool(wrong.any()):
+        scene = int(wrong.nonzero()[0, 0])
+        row, column = wanted[scene].tolist()
+        (first_row, first_column), (last_row, last_column) = low[scene].tolist(), high[scene].tolist()
+        raise DataError(
+            f"object {int(number[scene])} of scene {scene} cannot be moved to row {row:g}, column {column:g}, outside "
+            f"of the picture: its centre stays in it from row {first_row:.2f} to {last_row:.2f} and from column "
+            f"{first_column:.2f} to {last_column:.2f}"
+        )
+
+
+def _range_of_places(batch: ScanpathBatch, number: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, 2) first and last row and column of an object's centre: the picture's, or where unknown the objects'."""
+    present = present_objects(batch)[..., None]
+    if "boxes" not in batch:
+        place = batch["position"].double()
+        return (
+            torch.where(present, place, torch.inf).amin(dim=1),
+            torch.where(present, place, -torch.inf).amax(dim=1),
+        )
+    row = torch.arange(len(number), device=number.device)
+    boxes = batch["boxes"].double()
+    if "image_size" in batch:
+        size = batch["image_size"].double().flip(-1)
+        first, last = torch.zeros_like(size), size
+    else:
+        first = torch.where(present, boxes[..., :2], torch.inf).amin(dim=1).flip(-1)
+        last = torch.where(present, boxes[..., 2:], -torch.inf).amax(dim=1).flip(-1)
+    centre = ((boxes[..., :2] + boxes[..., 2:]) / 2)[row, number].flip(-1)
+    scale, now = pixels_per_pitch(batch), batch["position"].double()[row, number]
+    ends = now + (first - centre) / scale, now + (last - centre) / scale
+    return torch.minimum(*ends), torch.maximum(*ends)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from vision_suite.errors import ConfigError
 from vision_suite.models.oat.appearance import MEAN, STD, CropCNN, FrozenEncoder
 from vision_suite.models.oat.network import OAT
 from vision_suite.models.oat.positions import TableCode
-from vision_suite.types import BACKGROUND, Condition, Trial
+from vision_suite.types import BACKGROUND, Condition, Scene, Trial
 
 
 def check_inputs(model: OAT, facts: Mapping[str, Any], num_positions: int) -> None:
@@ -98,3 +100,28 @@ def check_trials(model: OAT, trials: Sequence[Trial], part: str) -> None:
                 f"{unknown} of {len(trials)} trials to {part} name no single object to copy as the target: pass "
                 "--model.target_token given if the data have pictures or vectors of targets, or name target_object"
             )
+
+
+def scene_warnings(model: OAT, scenes: Mapping[str, Scene]) -> list[str]:
+    """Lines on scenes that the network does not see as they are.
+
+    Args:
+        model: The network.
+        scenes: Scenes by name.
+    """
+    lines = []
+    reach = model.embedding.position.reach
+    # As `SceneEmbedding.coordinates` has it, over the objects and the start of gaze.
+    extents = [np.ptp([*scene.positions(), scene.start()], axis=0).max() for scene in scenes.values()]
+    wide = sum(bool(extent > reach * (1 + 1e-6)) for extent in extents)
+    if wide:
+        lines.append(
+            f"{wide} of {len(scenes)} scenes are wider than the {reach:.1f} object pitches that the position code "
+            f"tells apart, up to {max(extents):.1f}, and were shrunk to it: train with a larger embed_dim or sigma"
+        )
+    sides = [np.asarray(scene.boxes[:, 2:] - scene.boxes[:, :2]).min(axis=1) for scene in scenes.values()]
+    small = int(sum((side < 1).sum() for side in sides))
+    if small:
+        total = sum(len(side) for side in sides)
+        lines.append(f"{small} of {total} objects have a box below a pixel, and count as one pixel: check the boxes")
+    return lines

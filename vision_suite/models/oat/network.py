@@ -137,13 +137,13 @@ class OAT(nn.Module):
         target_token: TargetToken = "object",
     ) -> None:
         super().__init__()
-        if embed_dim < 4 or embed_dim % 2:
+        if not embed_dim >= 4 or embed_dim % 2:
             raise ConfigError(f"embed_dim={embed_dim} must be even, one half each for appearance and position")
         least = {"num_heads": 1, "ff_dim": 1, "decoder_layers": 1, "encoder_layers": 0, "relative": 0}
         given = dict(zip(least, (num_heads, ff_dim, decoder_layers, encoder_layers, relative), strict=True))
         for name, value in given.items():
-            if value < least[name]:
-                raise ConfigError(f"{name}={value} must be {least[name]} or more")
+            if not value >= least[name] or value % 1:
+                raise ConfigError(f"{name}={value} must be a whole number, {least[name]} or more")
         if not 0 <= dropout < 1:
             raise ConfigError(f"dropout={dropout} must be from 0 to below 1")
         half = embed_dim // 2

@@ -28,8 +28,10 @@ class Spread:
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no distribution."""
-        if min(self.scale) <= 0:
-            raise ConfigError(f"spread.scale={self.scale} must be above 0")
+        if len(self.scale) != 2 or not all(0 < value < float("inf") for value in self.scale):
+            raise ConfigError(f"spread.scale={self.scale} must be two finite numbers above 0")
+        if len(self.offset) != 2 or not all(abs(value) < float("inf") for value in self.offset):
+            raise ConfigError(f"spread.offset={self.offset} must be two finite numbers")
 
 
 def fit_spread(xy: Tensor, boxes: Tensor, sequence: Tensor) -> Spread:
@@ -73,9 +75,11 @@ def pixel_map(
 
     Raises:
         ConfigError: The grid has no cell.
+        DataError: A picture has no size, or the columns do not fit the boxes.
     """
     if min(shape) < 1:
         raise ConfigError(f"shape={tuple(shape)}: a grid has 1 row and 1 column or more")
+    _check_size(image_size)
     weight, back = _shares(probability, boxes.shape[1], background)
     centre, scale = _components(boxes, spread or Spread())
     mass = []
@@ -104,7 +108,11 @@ def pixel_log_density(
 
     Returns:
         (B, T); -inf outside the picture.
+
+    Raises:
+        DataError: A picture has no size, or the columns do not fit the boxes.
     """
+    _check_size(image_size)
     weight, back = _shares(probability, boxes.shape[1], background)
     centre, scale = _components(boxes, spread or Spread())
     size = image_size.to(weight.dtype)
@@ -126,6 +134,11 @@ def _shares(probability: Tensor, count: int, background: bool) -> tuple[Tensor, 
     wide = probability.double()
     wide = wide[..., :-1] / wide[..., :-1].sum(dim=-1, keepdim=True)
     return wide[..., :count], wide[..., count] if background else torch.zeros_like(wide[..., 0])
+
+
+def _check_size(image_size: Tensor) -> None:
+    if not bool(((image_size > 0) & image_size.isfinite()).all()):
+        raise DataError(f"image_size={image_size.tolist()}: widths and heights in pixels are above 0")
 
 
 def _centres(boxes: Tensor) -> tuple[Tensor, Tensor]:

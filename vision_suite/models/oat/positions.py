@@ -193,8 +193,12 @@ def build_position(
     Raises:
         ConfigError: The name is not known, or the code cannot be built.
     """
-    if sigma <= 0:
-        raise ConfigError(f"sigma={sigma} must be above 0")
+    if not 0 < sigma < math.inf:
+        raise ConfigError(f"sigma={sigma} must be a finite number above 0")
+    if not (flag_step >= 1 and flag_step % 1 == 0):
+        raise ConfigError(
+            f"flag_step={flag_step} must be a whole number, 1 or more: at 0 nothing would mark the target"
+        )
     if kind in ("additive_gaussian", "cholesky"):
         return TableCode(width, count, sigma, flag_step, spread=kind == "additive_gaussian")
     if kind == "gauss_hermite":
@@ -208,9 +212,19 @@ def build_position(
 
 
 def gaussian_table(count: int, width: int, sigma: float, spread: bool) -> np.ndarray:
-    """(count, width) float64 rows of equal norm whose cosines are Gaussian; ``width`` is at least ``count``."""
+    """(count, width) float64 rows of equal norm whose cosines are Gaussian; ``width`` is at least ``count``.
+
+    Raises:
+        ConfigError: The Gaussian is so wide that the rows cannot be told apart in float64.
+    """
     place = np.arange(count)
-    factor = np.linalg.cholesky(np.exp(-((place[:, None] - place) ** 2) / (2 * sigma**2)))
+    try:
+        factor = np.linalg.cholesky(np.exp(-((place[:, None] - place) ** 2) / (2 * sigma**2)))
+    except np.linalg.LinAlgError:
+        raise ConfigError(
+            f"sigma={sigma:g} is too wide for a table of {count} positions, whose codes would be equal: use a smaller "
+            "one (authors: 2), or position=gauss_hermite"
+        ) from None
     table = np.zeros((count, width))
     table[:, :count] = factor
     if spread:

@@ -30,16 +30,16 @@ class Search:
 
 
 def counterfactual_picture(
-    before: Search, after: Search, *, title: str, note: str = "", longest: int = 15
+    before: Search, after: Search, *, title: str, error: float | None = None, note: str = "", longest: int = 15
 ) -> Image.Image:
     """Two scenes side by side with a path each, and the change in expected search time as the heading.
-
-    The error of the change takes the two means as independent; drawn from one seed they are not, and it is smaller.
 
     Args:
         before: Search in the scene as it is.
         after: Search in the changed scene.
         title: Description of the change.
+        error: Standard error of the change over pairs of paths, as `vision_suite.models.oat.search_change` gives it;
+            None takes the two means as independent, which is too large for paths that drew the same random numbers.
         note: Line below.
         longest: Largest number of fixations drawn of a path.
 
@@ -52,6 +52,7 @@ def counterfactual_picture(
         draw_path(over, search.backdrop, search.gaze, longest)
         text = f"{name}: target found after {search.steps:.2f} ± {search.error:.2f} fixations, in {search.found:.0%}"
         panels.append((text, MODEL, over))
-    change, error = after.steps - before.steps, (before.error**2 + after.error**2) ** 0.5
+    change = after.steps - before.steps
+    error = (before.error**2 + after.error**2) ** 0.5 if error is None else error
     heading = f"{title}: expected search time {change:+.2f} ± {error:.2f} fixations"
     return sheet(panels, title=heading, note=note, columns=2)

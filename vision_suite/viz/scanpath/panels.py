@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from vision_suite.errors import ConfigError
 from vision_suite.types.arrays import Floats
 from vision_suite.viz import canvas
-from vision_suite.viz.scanpath.stage import Backdrop, Gaze, background, draw_path
+from vision_suite.viz.scanpath.stage import Backdrop, Gaze, background, beyond_the_edge, draw_path
 
 GAP, HEADING = 16, 34
 
@@ -42,7 +44,7 @@ def scanpath_picture(
         draw_path(over, backdrop, gaze, longest)
         shown = min(len(gaze.xy), longest)
         cut = f": first {shown} of {len(gaze.xy)} fixations" if shown < len(gaze.xy) else f": {shown} fixations"
-        panels.append((gaze.name + cut, gaze.colour, over))
+        panels.append((gaze.name + cut + beyond_the_edge(backdrop, gaze.xy[:shown]), gaze.colour, over))
     return sheet(panels, title=title, note=note, columns=len(panels))
 
 
@@ -60,11 +62,17 @@ def heat_maps(
 
     Returns:
         An RGB image; each map is scaled to its own maximum.
+
+    Raises:
+        ConfigError: ``sigma`` is out of range.
     """
     width = usual_sigma(backdrop) if sigma is None else sigma
+    if not 0 < width < math.inf:
+        raise ConfigError(f"sigma={sigma} must be a number of pixels above 0")
     panels = []
     for name, colour, xy in fixations:
-        panels.append((f"{name}: {len(xy)} fixations", colour, heat_panel(backdrop, xy, width)))
+        count = f"{len(xy)} fixations" + beyond_the_edge(backdrop, xy)
+        panels.append((f"{name}: {count}", colour, heat_panel(backdrop, xy, width)))
     return sheet(panels, title=title, note=f"Gaussian of {width:.0f} pixels; each map scaled to its own maximum",
                  columns=len(panels))  # fmt: skip
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from vision_suite.types.arrays import Floats
 from vision_suite.viz.scanpath.panels import heat_panel, sheet, usual_sigma
-from vision_suite.viz.scanpath.stage import MODEL, Backdrop, Gaze, background, draw_path
+from vision_suite.viz.scanpath.stage import MODEL, Backdrop, Gaze, background, beyond_the_edge, draw_path
 
 
 def prediction_picture(
@@ -34,6 +34,7 @@ def prediction_picture(
         count = _fixations(len(gaze.xy))
         if len(gaze.xy) > longest:
             count = f"first {longest} of {count}"
+        count += beyond_the_edge(backdrop, gaze.xy[:longest])
         panels.append((f"{gaze.name}: {count}", gaze.colour, over))
     heat = heat_panel(backdrop, fixations, usual_sigma(backdrop))
     panels.append((f"all samples: {_fixations(len(fixations))}", MODEL, heat))

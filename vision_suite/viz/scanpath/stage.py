@@ -21,6 +21,8 @@ DIMMED = 0.45  # of the picture; the rest is white
 RADIUS = (9.0, 20.0)  # of circles, pixels
 USUAL = 13.0  # without durations
 FRAMED = 3  # targets with a frame
+LETTERS = (14, 13, 12, 11, 10, 9, 8)  # sizes of labels, pixels
+PAD = 4  # pixels from the box to its label
 HUMAN, MODEL = canvas.CURVES[0], canvas.CURVES[1]
 TARGET = canvas.CURVES[2]
 TINT = (213, 94, 0)
@@ -34,7 +36,7 @@ class Backdrop:
         size: Width, height of the scene in pixels.
         boxes: (N, 4) float64 x1, y1, x2, y2 in pixels.
         targets: Objects that count as found.
-        labels: N names, or none.
+        labels: N names, or none; written into the boxes where there is no picture.
         picture: The picture, None for none.
         placement: x, y of the picture's corner in the scene, and its scale.
         limit: Largest width, height of a panel.
@@ -107,7 +109,7 @@ def circle_radii(duration: Floats | None, count: int) -> Floats:
 
 
 def background(backdrop: Backdrop, probabilities: Floats | None = None) -> Image.Image:
-    """Dimmed picture, or outlines of the objects, with targets framed or filled, and objects tinted.
+    """Dimmed picture, or outlines of the objects with their labels, with targets framed or filled, and objects tinted.
 
     Args:
         backdrop: The scene.
@@ -135,7 +137,21 @@ def background(backdrop: Backdrop, probabilities: Floats | None = None) -> Image
             draw.rectangle(_inside(box), None if framed else (0, 158, 115, 50), TARGET if framed else None, 2)
         elif backdrop.picture is None:
             draw.rectangle(_inside(box), outline=canvas.RULE)
+    if backdrop.picture is None:
+        _write_labels(draw, corners, backdrop.labels)
     return over
+
+
+def beyond_the_edge(backdrop: Backdrop, xy: Floats) -> str:
+    """Words about fixations outside of the scene, which are drawn at its edge; empty if there are none.
+
+    Args:
+        backdrop: The scene.
+        xy: (n, 2) pixels of the scene.
+    """
+    points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+    number = int(((points < 0) | (points > np.array(backdrop.size))).any(axis=1).sum())
+    return f", {number} beyond the edge" if number else ""
 
 
 def draw_path(over: Image.Image, backdrop: Backdrop, gaze: Gaze, longest: int) -> None:
@@ -196,6 +212,28 @@ def _arrow(
     side, back = np.array([-unit[1], unit[0]]) * 4 * SMOOTH, tip - unit * 9 * SMOOTH
     head = [tuple(tip.tolist()), tuple((back + side).tolist()), tuple((back - side).tolist())]
     draw.polygon(head, fill=(*rgb, 220))
+
+
+def _write_labels(draw: ImageDraw.ImageDraw, corners: Floats, labels: tuple[str, ...]) -> None:
+    """Write each object's label into the upper left of its box, where no circle stands; nothing else shows its class.
+
+    All have one size, the largest at which every label fits; what does not fit at the smallest is cut.
+    """
+    named = [(box, label) for box, label in zip(corners, labels, strict=False) if label]
+    if not named:
+        return
+    rooms = [(box[2] - box[0] - 2 * PAD, box[3] - box[1] - 2 * PAD) for box, _ in named]
+    for size in LETTERS:
+        face = canvas.font(size)
+        if all(
+            face.getlength(canvas.printable(label)) <= width and size <= height
+            for (_, label), (width, height) in zip(named, rooms, strict=True)
+        ):
+            break
+    for (box, label), (width, height) in zip(named, rooms, strict=True):
+        if size <= height:
+            text = canvas.fit_text(label, face, int(width))
+            draw.text((float(box[0]) + PAD, float(box[1]) + PAD), text, fill=canvas.FAINT, font=face)
 
 
 def _inside(box: Floats) -> tuple[float, float, float, float]:

@@ -146,6 +146,15 @@ def test_malformed_paths_are_refused(path, message):
         multimatch(P1, P2, (1024, 0))
 
 
+@pytest.mark.parametrize(
+    ("limits", "message"), [((200,), "TDir=200"), ((45, 300), "300 ms are 0.3"), ((45, 0.3, -1), "TAmp=-1"),
+                            ((np.nan,), "TDir=nan"), ({"TDur": 50}, "TDur=50 must be seconds")]
+)  # fmt: skip
+def test_thresholds_out_of_range_are_refused(limits, message):
+    with pytest.raises(ConfigError, match=message):
+        multimatch(P1, P2, (1024, 768), limits)
+
+
 @pytest.mark.parametrize("simplify", [None, GROUP, Simplify(60, 0.2, 250)])
 def test_equals_the_package(simplify):
     generator = np.random.default_rng(7)

@@ -1,12 +1,14 @@
 """ScanMatch against the numbers of the reference programs, and a plain loop with their odd first row."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.metrics.scanpath import scanmatch, scanmatches, substitution_matrix
+from vision_suite.metrics.scanpath import multimatch, scanmatch, scanmatches, stde, substitution_matrix
 from vision_suite.metrics.scanpath.pairwise.symbols import grid_cells, repeats
 
 P1 = [(100, 100, 0.20), (300, 150, 0.25), (350, 400, 0.15), (700, 420, 0.30), (640, 200, 0.22)]
@@ -34,8 +36,6 @@ def loop_scanmatch(a, b, gains, threshold, gap):
         ({}, 0.7428571429),
         ({"temp_bin": 0.1}, 0.7532467532),
         ({"temp_bin": 0.05}, 0.7467532468),
-        ({"temp_bin": 100}, 0.7532467532),
-        ({"temp_bin": 50}, 0.7467532468),
         ({"gap": -1}, 0.6285714286),
     ],
 )
@@ -92,8 +92,33 @@ def test_edge_cases():
     assert np.isnan(scanmatch(unknown, P1, SCREEN, temp_bin=0.05))
     assert np.isnan(scanmatch([point[:2] for point in P1], P1, SCREEN, temp_bin=0.05))
     assert scanmatch(unknown, unknown, SCREEN) == 1
+    # 20 ms write no symbol of 50 ms, and two paths of such fixations are equal only by that.
+    short, other = [(100, 100, 0.02), (300, 150, 0.02)], [(900, 700, 0.02), (640, 200, 0.01)]
+    assert np.isnan(scanmatch(short, other, SCREEN, temp_bin=0.05))
+    assert np.isnan(scanmatch(short, P1, SCREEN, temp_bin=0.05))
+    assert np.isnan(scanmatch(short, [], SCREEN, temp_bin=0.05))
+    assert scanmatch([], [], SCREEN, temp_bin=0.05) == 1
+    assert scanmatch(short, other, SCREEN, temp_bin=0.02) < 1
 
 
+def test_units_of_points():
+    far = [(5000, 5000), (6000, 9000)], [(7000, 5000), (9000, 9000)]
+    with pytest.warns(UserWarning, match="4 of 4 fixations lie outside the screen of 1024 x 768 pixels and count at"):
+        assert scanmatch(*far, SCREEN) == 1, "clamped into the last bin, as published"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scanmatch([*P1, *P2, (1024, 768, 0.1), (1025, 0, 0.1)], P1, SCREEN)  # one of a few: the border is inside
+    shares = [(0.1, 0.1), (0.2, 0.9)], [(0.9, 0.9), (0.5, 0.1)]
+    for score in (scanmatch, multimatch, stde):
+        with pytest.raises(DataError, match="all 4 fixations have coordinates from 0 to 1 on a screen of 1024 x 768"):
+            score(*shares, SCREEN)
+    # On a screen of one pixel all whole pixels are equal.
+    with pytest.raises(ConfigError, match=r"bins=\(16, 12\) on a screen of 1 x 1 pixels"):
+        scanmatch(*shares, (1, 1))
+    assert stde(*shares, (1, 1)) < 1, "distances need no whole pixels"
+
+
+@pytest.mark.filterwarnings("ignore:.*lie outside the screen")
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, -0.7, -1.0]), st.sampled_from([None, 0.1]))
 def test_many_pairs_equal_a_loop(seed, gap, temp_bin):
@@ -116,7 +141,12 @@ def test_many_pairs_equal_a_loop(seed, gap, temp_bin):
 @pytest.mark.parametrize(
     ("settings_", "error", "message"),
     [
-        ({"temp_bin": 20_000}, ConfigError, "temp_bin=20 must be in seconds"),
+        ({"temp_bin": 50}, ConfigError, "temp_bin=50 must be in seconds, above 0 and at most 1: 50 ms are 0.05"),
+        ({"temp_bin": 10}, ConfigError, "temp_bin=10 must be in seconds"),
+        ({"temp_bin": 1.001}, ConfigError, "temp_bin=1.001 must be in seconds"),
+        ({"temp_bin": float("nan")}, ConfigError, "temp_bin=nan must be in seconds"),
+        ({"threshold": float("nan")}, ConfigError, "threshold=nan"),
+        ({"gap": float("nan")}, ConfigError, "gap=nan"),
         ({"temp_bin": 0}, ConfigError, "temp_bin=0 must be in seconds"),
         ({"gap": 1}, ConfigError, "rewards gaps"),
         ({"bins": (0, 8)}, ConfigError, r"bins=\(0, 8\)"),
@@ -124,6 +154,7 @@ def test_many_pairs_equal_a_loop(seed, gap, temp_bin):
         ({"bins": 5}, ConfigError, "bins=5"),
         ({"threshold": 0}, ConfigError, "threshold=0"),
         ({"screen_size": (-1, 5)}, DataError, "screen_size"),
+        ({"screen_size": (np.inf, 5)}, DataError, "screen_size"),
     ],
 )
 def test_settings_are_checked(settings_, error, message):

@@ -126,6 +126,20 @@ def test_duration_oracle():
     assert edit_distance("ABC", "ABD") == 1
 
 
+def test_a_path_without_a_symbol_has_no_score_and_an_empty_one_has():
+    short, other = repeat_by_duration([0, 1], [0.02, 0.03]), repeat_by_duration([2, 3], [0.01, 0.04])
+    assert short is None
+    assert other is None
+    whole = repeat_by_duration([0], [0.05])
+    for score in (sequence_score, edit_distance):
+        assert np.isnan(score(short, other))
+        assert np.isnan(score(short, whole))
+        assert np.isnan(score(short, repeat_by_duration([], [])))
+    # No fixation at all is something else, and by duration the same as without.
+    assert repeat_by_duration([], []) == []
+    assert (sequence_score([], []), edit_distance([], [])) == (1, 0)
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_whole_multiples_of_50_ms_stay_whole(kind):
     for count in range(1, 61):
@@ -140,6 +154,8 @@ def test_durations_are_seconds():
         repeat_by_duration("A", [-1])
     with pytest.raises(ConfigError, match=r"50 ms are 0\.05"):
         repeat_by_duration("A", [0.2], step=50)
+    with pytest.raises(ConfigError, match=r"step=1\.2 must be in seconds, above 0 and at most 1"):
+        repeat_by_duration("A", [0.2], step=1.2)
     with pytest.raises(DataError, match="2 symbols but 1 durations"):
         repeat_by_duration("AB", [0.2])
 
@@ -150,7 +166,10 @@ def test_semantic_symbols():
     with pytest.raises(DataError, match="object 3 has no category"):
         object_labels([3], ["cup"])
     label_map = np.arange(12).reshape(3, 4)
-    assert labels_at(label_map, [(1.9, 0.2), (3, 2), (-5, 50)]) == [1, 11, 8]
+    with pytest.warns(UserWarning, match="1 of 3 fixations lie outside the screen of 4 x 3"):
+        assert labels_at(label_map, [(1.9, 0.2), (3, 2), (-5, 50)]) == [1, 11, 8]
+    with pytest.raises(DataError, match=r"label map has shape \(0, 4\)"):
+        labels_at(label_map[:0], [(1, 1)])
     assert labels_at(label_map, np.empty((0, 3))) == []
 
 
@@ -160,10 +179,13 @@ def test_grid_letters_oracle():
     letters = grid_letters(first, (1024, 768)), grid_letters(second, (1024, 768))
     assert letters == ("ablni", "agmi")
     assert edit_distance(*letters) == 3
-    assert grid_letters([(-9, -9), (5000, 5000)], (1024, 768)) == "ay"
+    with pytest.warns(UserWarning, match="2 of 2 fixations lie outside the screen of 1024 x 768"):
+        assert grid_letters([(-9, -9), (5000, 5000)], (1024, 768)) == "ay"
     assert grid_letters([], (1024, 768)) == ""
     with pytest.raises(ConfigError, match="cells=6"):
         grid_letters(first, (1024, 768), 6)
+    with pytest.raises(DataError, match="multiply shares by the screen"):
+        grid_letters([(0.1, 0.2), (0.9, 0.5)], (1024, 768))
 
 
 @settings(max_examples=200, deadline=None)

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_suite.errors import ConfigError
-from vision_suite.metrics.scanpath.paths import as_fixations, as_pairs, chunks, padded, screen_sizes
+from vision_suite.metrics.scanpath.paths import as_fixations, as_pairs, chunks, padded
+from vision_suite.metrics.scanpath.screens import check_points, screen_sizes
 from vision_suite.types.arrays import Floats, Ints
 
 
@@ -62,8 +63,10 @@ def stdes(paths: Sequence[npt.ArrayLike], pairs: npt.ArrayLike, screen_size: npt
         [1.0, 0.9048]
     """
     index = as_pairs(pairs, len(paths))
-    sizes = screen_sizes(screen_size, len(paths)).max(axis=1)
-    scaled = [as_fixations(path, f"scanpath {number}")[:, :2] / sizes[number] for number, path in enumerate(paths)]
+    sizes = screen_sizes(screen_size, len(paths))
+    every = [as_fixations(path, f"scanpath {number}")[:, :2] for number, path in enumerate(paths)]
+    check_points(every, sizes)
+    scaled = [path / size for path, size in zip(every, sizes.max(axis=1), strict=True)]
     points, lengths = padded(scaled, 2)
     out = np.full(len(index), np.nan)
     usable = np.flatnonzero(lengths[index].min(axis=1, initial=np.iinfo(np.int64).max) > 0)
@@ -121,8 +124,10 @@ def time_delay_embedding(
         >>> time_delay_embedding([(0, 0), (100, 50), (200, 0)], [(0, 40), (100, 90), (200, 40)], k=2)
         40.0
     """
-    if k < 1 or reduction not in ("mean", "hausdorff"):
-        raise ConfigError(f"k={k}, reduction={reduction!r}: k must be 1 or more, reduction 'mean' or 'hausdorff'")
+    if not (k >= 1 and k % 1 == 0) or reduction not in ("mean", "hausdorff"):
+        raise ConfigError(
+            f"k={k}, reduction={reduction!r}: k is a whole number from 1, reduction 'mean' or 'hausdorff'"
+        )
     first, second = as_fixations(model, "model")[:, :2], as_fixations(human, "human")[:, :2]
     if min(len(first), len(second)) < k:
         return float("nan")

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from vision_suite.errors import ConfigError
 from vision_suite.metrics.scanpath.pairwise.simplify import Simplify, as_simplify, saccades_of
-from vision_suite.metrics.scanpath.paths import as_fixations, as_pairs, chunks, padded, screen_sizes
+from vision_suite.metrics.scanpath.paths import as_fixations, as_pairs, chunks, padded
+from vision_suite.metrics.scanpath.screens import check_points, screen_sizes
 from vision_suite.types.arrays import Bools, Floats, Ints
 
 Thresholds: TypeAlias = Simplify | Mapping[str, float] | Sequence[float] | None
@@ -58,7 +59,7 @@ def multimatch(
 
     Raises:
         ConfigError: ``short`` or ``simplify`` is unknown.
-        DataError: A path is malformed or its durations look like milliseconds.
+        DataError: A path is malformed, its durations look like milliseconds, or its points like shares of the screen.
 
     Example:
         >>> across, down = [(0, 0, 0.1), (100, 0, 0.1), (200, 0, 0.1)], [(0, 0, 0.1), (0, 100, 0.1), (0, 200, 0.1)]
@@ -91,7 +92,7 @@ def multimatches(
 
     Raises:
         ConfigError: ``short`` or ``simplify`` is unknown.
-        DataError: A path is malformed or its durations look like milliseconds.
+        DataError: A path is malformed, its durations look like milliseconds, or its points like shares of the screen.
 
     Example:
         >>> paths = [[(0, 0), (100, 0), (200, 0)], [(0, 0), (0, 100), (0, 200)]]
@@ -104,6 +105,7 @@ def multimatches(
     index = as_pairs(pairs, len(paths))
     diagonal = np.hypot(*screen_sizes(screen_size, len(paths)).T)[index[:, 0]]
     fixations = [as_fixations(path, f"scanpath {number}") for number, path in enumerate(paths)]
+    check_points(fixations, screen_sizes(screen_size, len(paths)))
     if short == "pad_ones":
         fixations = [np.concatenate([path, np.ones((max(FEWEST - len(path), 0), 3))]) for path in fixations]
     enough = np.array([len(path) >= FEWEST for path in fixations], dtype=np.bool_)

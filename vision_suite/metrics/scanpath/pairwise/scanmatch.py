@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from vision_suite.errors import ConfigError
 from vision_suite.metrics.scanpath.pairwise.strings import align
-from vision_suite.metrics.scanpath.pairwise.symbols import LONGEST_STEP, check_step, grid_cells, repeats
-from vision_suite.metrics.scanpath.paths import as_fixations, as_pairs, screen_sizes
+from vision_suite.metrics.scanpath.pairwise.symbols import check_bins, check_step, grid_cells, repeats
+from vision_suite.metrics.scanpath.paths import as_fixations, as_pairs
+from vision_suite.metrics.scanpath.screens import check_points, screen_sizes
 from vision_suite.types.arrays import Floats
 
 
@@ -40,17 +41,18 @@ def scanmatch(
         screen_size: Width, height in pixels.
         bins: Columns, rows of the grid.
         threshold: Gain of equal bins (3.5 in the paper: pairs of bins farther apart lose).
-        temp_bin: Seconds per symbol, 50 ms being 0.05: each bin is repeated round(duration / temp_bin) times, halves to
-            even. Above 10 it is taken as the milliseconds of ScanMatch's own TempBin. None writes each fixation once.
+        temp_bin: Seconds per symbol, at most 1, where ScanMatch's own TempBin has milliseconds (50 there is 0.05 here):
+            each bin is repeated round(duration / temp_bin) times, halves to even. None writes each fixation once.
         gap: Gain of a gap, 0 or less. The reference programs start the table with one gap too many, so that below 0 a
             path scores less than 1 against itself; kept.
 
     Returns:
-        At most 1; 1 for two empty paths, 0 if one is empty, NaN if ``temp_bin`` meets an unknown duration.
+        At most 1; 1 for two empty paths, 0 if one is empty. NaN if ``temp_bin`` meets an unknown duration, or a path
+        none of whose fixations is long enough for a symbol.
 
     Raises:
         ConfigError: A setting is out of range.
-        DataError: A path is malformed or its durations look like milliseconds.
+        DataError: A path is malformed, its durations look like milliseconds, or its points like shares of the screen.
 
     Example:
         >>> scanmatch([(10, 10), (300, 200)], [(10, 10), (300, 20)], screen_size=(320, 240))
@@ -84,24 +86,23 @@ def scanmatches(
 
     Raises:
         ConfigError: A setting is out of range.
-        DataError: A path is malformed or its durations look like milliseconds.
+        DataError: A path is malformed, its durations look like milliseconds, or its points like shares of the screen.
 
     Example:
         >>> paths = [[(10, 10), (300, 200)], [(10, 10), (300, 20)]]
         >>> scanmatches(paths, [(0, 1), (0, 0)], screen_size=(320, 240)).tolist()
         [0.5, 1.0]
     """
-    if threshold <= 0:
-        raise ConfigError(f"threshold={threshold:g} must be above 0: it is the gain of equal bins")
+    check_settings(bins, threshold, gap)
     if temp_bin is not None:
-        temp_bin = temp_bin / 1000 if temp_bin > LONGEST_STEP else temp_bin
         check_step(temp_bin, "temp_bin")
     index = as_pairs(pairs, len(paths))
     sizes = screen_sizes(screen_size, len(paths))
     known = np.ones(len(paths), dtype=np.bool_)
     strings = []
-    for number, path in enumerate(paths):
-        fixations = as_fixations(path, f"scanpath {number}")
+    every = [as_fixations(path, f"scanpath {number}") for number, path in enumerate(paths)]
+    check_points(every, sizes, clamped=True)
+    for number, fixations in enumerate(every):
         cells = grid_cells(fixations[:, :2], sizes[number], bins)
         if temp_bin is not None:
             counts = repeats(fixations[:, 2], temp_bin, rounded=True)
@@ -118,6 +119,25 @@ def scanmatches(
     return np.where(known[index].all(axis=1), score, np.nan)
 
 
+def check_settings(bins: tuple[int, int], threshold: float, gap: float = 0.0) -> None:
+    """Refuse settings of ScanMatch that are out of range.
+
+    Raises:
+        ConfigError: There is no bin, equal bins gain nothing, or gaps are rewarded.
+
+    Example:
+        >>> check_settings((16, 12), threshold=0)
+        Traceback (most recent call last):
+            ...
+        vision_suite.errors.ConfigError: threshold=0 must be a finite number above 0: it is the gain of equal bins
+    """
+    check_bins(bins)
+    if not 0 < threshold < float("inf"):
+        raise ConfigError(f"threshold={threshold:g} must be a finite number above 0: it is the gain of equal bins")
+    if not -float("inf") < gap <= 0:
+        raise ConfigError(f"gap={gap:g} must be a finite number of 0 or less: above 0 it rewards gaps")
+
+
 def substitution_matrix(bins: tuple[int, int] = (16, 12), threshold: float = 3.5) -> Floats:
     """Gain of each pair of bins: ``threshold`` minus the distance of their centres, in bins.
 
@@ -128,10 +148,14 @@ def substitution_matrix(bins: tuple[int, int] = (16, 12), threshold: float = 3.5
     Returns:
         (K, K) float64 for K = columns * rows bins in row-major order.
 
+    Raises:
+        ConfigError: A setting is out of range.
+
     Example:
         >>> substitution_matrix((2, 1)).tolist()
         [[3.5, 2.5], [2.5, 3.5]]
     """
+    check_settings(bins, threshold)
     row, column = np.divmod(np.arange(bins[0] * bins[1]), bins[0])
     gains: Floats = threshold - np.hypot(row[:, None] - row, column[:, None] - column)
     return gains

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from vision_suite.errors import ConfigError, DataError
+from vision_suite.errors import ConfigError, DataError, check_choice
 from vision_suite.metrics.scanpath.pairwise.clusters import Clusters
 from vision_suite.metrics.scanpath.pairwise.embedding import stdes
 from vision_suite.metrics.scanpath.pairwise.multimatch import FEWEST, MultiMatch, Short, multimatches
-from vision_suite.metrics.scanpath.pairwise.scanmatch import scanmatches
+from vision_suite.metrics.scanpath.pairwise.scanmatch import check_settings, scanmatches
 from vision_suite.metrics.scanpath.pairwise.simplify import Simplify
 from vision_suite.metrics.scanpath.pairwise.strings import Symbols, edit_distances, sequence_scores
-from vision_suite.metrics.scanpath.pairwise.symbols import grid_letters, object_labels, repeat_by_duration
+from vision_suite.metrics.scanpath.pairwise.symbols import (
+    check_step,
+    grid_cells,
+    letters_of,
+    object_labels,
+    repeat_by_duration,
+)
 from vision_suite.metrics.scanpath.paths import Scanpath
+from vision_suite.metrics.scanpath.screens import check_points, screen_sizes
 from vision_suite.types.arrays import Floats, Ints
+
+GRID = (5, 5)  # columns, rows of SED
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,9 @@ class PairSettings:
         gap: Gain of a gap in ScanMatch.
         simplify: MultiMatch's simplification, None as in papers on scanpath prediction.
         short: MultiMatch's treatment of fewer than three fixations; ``pad_ones`` only to reproduce old numbers.
+
+    Raises:
+        ConfigError: A setting is out of range.
     """
 
     step: float = 0.05
@@ -86,6 +98,12 @@ class PairSettings:
     gap: float = 0.0
     simplify: Simplify | None = None
     short: Short = "nan"
+
+    def __post_init__(self) -> None:
+        """Refuse settings out of range before any score is computed."""
+        check_step(self.step, "step")
+        check_settings(self.bins, self.threshold, self.gap)
+        check_choice("short", self.short, get_args(Short))
 
 
 @dataclass(frozen=True)
@@ -120,7 +138,8 @@ def pair_scores(
         settings: Settings of the scores.
 
     Returns:
-        (P, C) float64, C the number of columns; NaN where a path is too short or a duration is unknown.
+        (P, C) float64, C the number of columns; NaN where a path is too short, a duration is unknown, or no fixation
+        of a path is long enough for a symbol.
 
     Raises:
         ConfigError: The score is unknown.
@@ -136,15 +155,21 @@ def pair_scores(
     if name not in PAIR_SCORES:
         raise ConfigError(f"score {name!r} is unknown: use {', '.join(PAIR_SCORES)}")
     score = PAIR_SCORES[name]
+    strings: list[Symbols | None]
     if score.string:
-        strings = [_string(path, scene, score, name, how) for path, scene in zip(paths, scenes, strict=True)]
+        if score.string == "grid":
+            points, sizes = [path.fixations[:, :2] for path in paths], _screens(scenes, name)
+            check_points(points, sizes, clamped=True)
+            strings = [letters_of(grid_cells(xy, size, GRID)) for xy, size in zip(points, sizes, strict=True)]
+        else:
+            strings = [_string(path, scene, score, name, how) for path, scene in zip(paths, scenes, strict=True)]
         values = sequence_scores(strings, pairs) if score.higher else edit_distances(strings, pairs)
     elif name == "length_error":
         lengths = np.array([len(path) for path in paths], dtype=np.int64)
         values = np.abs(np.diff(lengths[pairs].reshape(-1, 2), axis=1)[:, 0]).astype(np.float64)
     else:
         points = [path.fixations for path in paths]
-        sizes = np.array([_screen(scene, name) for scene in scenes]).reshape(-1, 2)
+        sizes = _screens(scenes, name)
         if name == "multimatch":
             values = multimatches(points, pairs, sizes, how.simplify, short=how.short)
         elif name == "stde":
@@ -172,7 +197,7 @@ def describe(name: str, settings: PairSettings) -> str:
         columns, rows = settings.bins
         details.append(f"{columns} x {rows} bins, threshold {settings.threshold:g}, gap {settings.gap:g}")
     if score.timed:
-        details.append(f"a symbol per {settings.step * 1000:g} ms")
+        details.append(f"a symbol per {settings.step * 1000:g} ms, no score for paths without a symbol")
     if name == "multimatch":
         details.append("not simplified" if settings.simplify is None else f"simplified by {settings.simplify}")
         short = "give NaN" if settings.short == "nan" else "filled up with (1, 1)"
@@ -182,9 +207,7 @@ def describe(name: str, settings: PairSettings) -> str:
 
 def _string(path: Scanpath, scene: Stimulus, score: PairScore, name: str, how: PairSettings) -> Symbols | None:
     symbols: Symbols
-    if score.string == "grid":
-        symbols = grid_letters(path.fixations, _screen(scene, name))
-    elif score.string == "cluster":
+    if score.string == "cluster":
         if scene.clusters is None:
             raise DataError(f"{name} needs the clusters of every stimulus: build them with build_clusters")
         symbols = scene.clusters.string(path.fixations)
@@ -199,7 +222,9 @@ def _string(path: Scanpath, scene: Stimulus, score: PairScore, name: str, how: P
     return repeat_by_duration(symbols, path.seconds, how.step) if score.timed else symbols
 
 
-def _screen(scene: Stimulus, name: str) -> tuple[float, float]:
-    if scene.screen_size is None:
+def _screens(scenes: Sequence[Stimulus], name: str) -> Floats:
+    """(N, 2) width, height in pixels of each screen."""
+    known = [scene.screen_size for scene in scenes if scene.screen_size is not None]
+    if len(known) < len(scenes):
         raise DataError(f"{name} needs screen_size, width and height in pixels, of every stimulus")
-    return scene.screen_size
+    return screen_sizes(np.array(known, dtype=np.float64).reshape(-1, 2), len(scenes))

@@ -10,6 +10,8 @@ import numpy as np
 from vision_suite.errors import ConfigError
 from vision_suite.types.arrays import Floats
 
+LONGEST_SHORT = 10.0  # seconds, longer than fixations are; milliseconds are never guessed
+
 
 @dataclass(frozen=True)
 class Simplify:
@@ -28,12 +30,21 @@ class Simplify:
     TDur: float = 0.3
     TAmp: float = 100.0
 
+    def __post_init__(self) -> None:
+        """Refuse thresholds that are out of range, such as milliseconds."""
+        if not 0 <= self.TDir <= 180:
+            raise ConfigError(f"TDir={self.TDir:g} must be degrees, 0 to 180")
+        if not 0 <= self.TDur <= LONGEST_SHORT:
+            raise ConfigError(f"TDur={self.TDur:g} must be seconds, 0 to {LONGEST_SHORT:g}: 300 ms are 0.3")
+        if not 0 <= self.TAmp < float("inf"):
+            raise ConfigError(f"TAmp={self.TAmp:g} must be pixels, 0 or more")
+
 
 def as_simplify(given: Simplify | Mapping[str, float] | Sequence[float] | None) -> Simplify | None:
     """Convert thresholds by name, or in the order of `Simplify`, to a `Simplify`.
 
     Raises:
-        ConfigError: The thresholds have another form.
+        ConfigError: The thresholds have another form or are out of range.
 
     Example:
         >>> as_simplify({"TDir": 30.0})

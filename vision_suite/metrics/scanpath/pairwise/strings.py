@@ -21,7 +21,7 @@ Symbols = Sequence[Hashable] | npt.NDArray[Any]
 FEW = 32  # pairs; above it a loop over cells beats NumPy's accumulate, which walks memory pair by pair
 
 
-def sequence_score(a: Symbols, b: Symbols) -> float:
+def sequence_score(a: Symbols | None, b: Symbols | None) -> float:
     """Sequence Score of two strings: longest common subsequence over the longer length.
 
     That is Needleman-Wunsch with match 1, mismatch 0 and gap 0, as in OAT, HAT, Gazeformer and IRL.
@@ -31,7 +31,7 @@ def sequence_score(a: Symbols, b: Symbols) -> float:
         b: Symbols of the other string.
 
     Returns:
-        0..1; 1 for two empty strings, 0 if one is empty.
+        0..1; 1 for two empty strings, 0 if one is empty, NaN if one is None (see `sequence_scores`).
 
     Example:
         >>> sequence_score("ABCD", "ABD"), sequence_score([3, 7, 9], [3, 9])
@@ -40,12 +40,15 @@ def sequence_score(a: Symbols, b: Symbols) -> float:
     return float(sequence_scores([a, b], [(0, 1)])[0])
 
 
-def edit_distance(a: Symbols, b: Symbols) -> float:
+def edit_distance(a: Symbols | None, b: Symbols | None) -> float:
     """Levenshtein distance of two strings with unit costs, not normalised (FED, SED, SemFED).
 
     Args:
         a: Symbols, any hashables; a ``str`` is a list of letters. Arrays and tensors of one dimension are accepted.
         b: Symbols of the other string.
+
+    Returns:
+        0 for two empty strings, the other's length if one is empty, NaN if one is None (see `edit_distances`).
 
     Example:
         >>> edit_distance("ABCD", "ABD")
@@ -58,7 +61,7 @@ def sequence_scores(paths: Sequence[Symbols | None], pairs: npt.ArrayLike) -> Fl
     """Sequence Scores of many pairs, see `sequence_score`.
 
     Args:
-        paths: N strings; None (for example a string by durations that are unknown) gives NaN.
+        paths: N strings; None, as `repeat_by_duration` has it for unknown or too short durations, gives NaN.
         pairs: (P, 2) indices into ``paths``.
 
     Returns:
@@ -158,7 +161,7 @@ def align(
         >>> align(codes, lengths, np.array([(0, 1)]), match=1, gap=-1).tolist()
         [2.0]
     """
-    if gap > 0:
+    if not gap <= 0:
         raise ConfigError(f"gap={gap} rewards gaps: give 0 or less")
     out = np.zeros(len(pairs))
     length_a, length_b = lengths[pairs[:, 0]], lengths[pairs[:, 1]]

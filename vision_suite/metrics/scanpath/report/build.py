@@ -15,6 +15,7 @@ from vision_suite.metrics.scanpath.report.baselines import (
     fit_offsets,
     uniform_log_probabilities,
 )
+from vision_suite.metrics.scanpath.report.cautions import report_warnings
 from vision_suite.metrics.scanpath.report.ceiling import human_ceiling
 from vision_suite.metrics.scanpath.report.compare import GroupedPaths
 from vision_suite.metrics.scanpath.report.evaluation import SETTINGS, Evaluation
@@ -113,6 +114,14 @@ def scanpath_report(
             **(protocol or {}),
             "scores": {name: describe(name, SETTINGS) for name in scores},
             "predictors": sorted(rows),
+            "pairs_without_score": {
+                name: {score: {"without": without, "pairs": count} for score, (count, without) in row.pairs.items()}
+                for name, row in rows.items()
+            },
+            "warnings": [
+                *(protocol or {}).get("warnings", ()),
+                *report_warnings(test, predictors.get("mode", predictors["model"]), rows["model"].pairs),
+            ],
             **protocol_words(test, ceiling_words, histogram, [len(own) for own in samples], baseline_samples),
         },
         rows={name: row.values for name, row in rows.items()},

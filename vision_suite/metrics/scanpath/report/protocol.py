@@ -124,7 +124,7 @@ def balanced_mean(
         seed: Seed of the draws.
 
     Raises:
-        DataError: The parts differ in length.
+        DataError: The parts differ in length, or a weight is negative.
 
     Example:
         >>> mean = balanced_mean(np.array([0.5, np.nan, 1.0]))
@@ -135,7 +135,9 @@ def balanced_mean(
     group = np.zeros(len(scores)) if groups is None else np.asarray(groups, dtype=np.float64)
     if not len(scores) == len(weight) == len(group):
         raise DataError(f"{len(scores)} scores, {len(weight)} weights, {len(group)} groups: give one each per stimulus")
-    kept = ~np.isnan(scores)
+    if not ((weight >= 0) & np.isfinite(weight)).all():
+        raise DataError(f"weights {weight.min():g} to {weight.max():g}: give finite numbers of 0 or more")
+    kept = ~np.isnan(scores) & (weight > 0)
     rows = np.column_stack([scores, weight, group])[kept]
     if not len(rows):
         return Interval(float("nan"), float("nan"), float("nan"), 0, len(scores))

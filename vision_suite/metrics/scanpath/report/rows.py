@@ -102,6 +102,7 @@ def predictor_row(test: Evaluation, paths: GroupedPaths, forced: ForcedScores | 
     if forced is not None:
         row.values |= forced.metrics
         row.intervals["nats_per_fixation"] = forced.interval
+        row.counts |= {f"few_choices_{name}": number for name, number in forced.few_choices.items()}
     _add_hits(row, test, paths)
     return row
 

@@ -15,6 +15,7 @@ from vision_suite.metrics.scanpath.pairwise.scores import PAIR_SCORES, PairSetti
 from vision_suite.metrics.scanpath.paths import Scanpath
 from vision_suite.metrics.scanpath.report.compare import Comparison
 from vision_suite.metrics.scanpath.report.protocol import BALANCES, Balance, Interval, balanced_mean, bootstrap
+from vision_suite.metrics.scanpath.screens import outside
 from vision_suite.types.arrays import Floats, Ints
 
 CEILING = (
@@ -60,7 +61,8 @@ class ScanpathScores:
         rows: Row of each score; MultiMatch has a row per dimension, ``multimatch/vector`` ....
         behaviour: OAT's delta, if targets were given.
         delta: Interval of delta over stimuli.
-        counts: Numbers of stimuli, paths and samples, and of short, empty, unterminated and single ones.
+        counts: Numbers of stimuli, paths and samples, of short, empty, unterminated and single ones, and of fixations
+            outside of their screens, which ScanMatch and SED count at the border.
         protocol: Computation of the whole table, in words by topic.
     """
 
@@ -183,7 +185,8 @@ def scanpath_scores(
             human_pairs=len(human.pairs),
             human_nan_pairs=human_missing,
             protocol=f"{describe(name, how)}; {shared}; left out without a score: {missing} of {len(model.pairs)} "
-            f"pairs, {human_missing} of {len(human.pairs)} pairs of observers",
+            f"pairs, {human_missing} of {len(human.pairs)} pairs of observers; mean over {means.stimuli} of "
+            f"{len(humans)} stimuli",
         )
     delta, interval = None, None
     if targets is not None:
@@ -194,7 +197,7 @@ def scanpath_scores(
             f"{' weighted by observers' if balance == 'trial' else ''}; "
             f"terms left out: {', '.join(delta.skipped) or 'none'}"
         )
-    return ScanpathScores(rows, delta, interval, _counts(humans, models), protocol)
+    return ScanpathScores(rows, delta, interval, _counts(humans, models, stimuli), protocol)
 
 
 def _weights(
@@ -246,7 +249,9 @@ def _with_targets(
     return out
 
 
-def _counts(humans: Sequence[Sequence[Scanpath]], models: Sequence[Sequence[Scanpath]]) -> dict[str, int]:
+def _counts(
+    humans: Sequence[Sequence[Scanpath]], models: Sequence[Sequence[Scanpath]], stimuli: Sequence[Stimulus]
+) -> dict[str, int]:
     out = {
         "stimuli": len(humans),
         "stimuli_with_one_person": sum(len(own) == 1 for own in humans),
@@ -259,6 +264,12 @@ def _counts(humans: Sequence[Sequence[Scanpath]], models: Sequence[Sequence[Scan
         out[f"{name}_empty"] = sum(not len(path) for path in paths)
         out[f"{name}_short"] = sum(len(path) < FEWEST for path in paths)
         out[f"{name}_unterminated"] = sum(not path.terminated for path in paths)
+        out[f"{name}_points_outside"] = sum(
+            int(outside(path.fixations[:, :2], stimulus.screen_size).sum())
+            for group, stimulus in zip(side, stimuli, strict=True)
+            for path in group
+            if stimulus.screen_size is not None and path.xy is not None
+        )
     return out
 
 

@@ -23,12 +23,16 @@ class ForcedScores:
     """Teacher-forced scores over trials.
 
     Attributes:
-        metrics: ``nats_per_fixation`` (ends are in the sum), ``bits_over_uniform``, ``top1``, ``top5`` over fixations.
+        metrics: ``nats_per_fixation`` (ends are in the sum), ``bits_over_uniform``, ``top1`` and ``top5`` over the
+            fixations with more choices than these.
+        few_choices: Number of fixations, by ``top1`` and ``top5``, that have as many choices or fewer: any guess is
+            right there.
         interval: Ends of the interval of ``nats_per_fixation``.
         steps: Log probability of each predicted fixation and, if the path ended, of the end, by trial, in nats.
     """
 
     metrics: dict[str, float]
+    few_choices: dict[str, int]
     interval: tuple[float, float]
     steps: list[Floats]
 
@@ -80,10 +84,13 @@ def forced_scores(
     if np.isfinite(by_stimulus).all():
         interval = bootstrap(by_stimulus, _ratio, resamples=resamples, seed=seed)
     metrics = {"nats_per_fixation": found.nats_per_fixation, "bits_over_uniform": found.bits_over_baseline}
+    few = {}
     for k in (1, 5):
         hits = np.concatenate([_hits(*part, k) for part in zip(trials, tables, objects, strict=True)])
+        few[f"top{k}"] = int(np.isnan(hits).sum())
+        hits = hits[~np.isnan(hits)]
         metrics[f"top{k}"] = float(hits.mean()) if len(hits) else float("nan")
-    return ForcedScores(metrics, interval, steps)
+    return ForcedScores(metrics, few, interval, steps)
 
 
 def expected_top_k(table: Logits, truth: npt.ArrayLike, k: int) -> Floats:
@@ -133,10 +140,12 @@ def _steps(trial: Trial, table: Logits, objects: int) -> Floats:
 
 
 def _hits(trial: Trial, table: Logits, objects: int, k: int) -> Floats:
+    """(n,) chance of each predicted fixation to be among the k likeliest, NaN where there are at most k choices."""
     values = np.array(table, dtype=np.float64)
     values[0, -1] = -np.inf  # a path has a fixation at least
     rows = slice(trial.given, len(trial.sequence))
-    return expected_top_k(values[rows], _columns(trial, objects)[rows], k)
+    choices = (values[rows] > -np.inf).sum(axis=1)
+    return np.where(choices > k, expected_top_k(values[rows], _columns(trial, objects)[rows], k), np.nan)
 
 
 def _columns(trial: Trial, objects: int) -> Ints:

@@ -143,7 +143,7 @@ def windows_like(window: Trial, recordings: Sequence[Trial], scene: Scene) -> li
     length, begin = len(window.sequence), window.sequence[: window.given]
     found = []
     for other in recordings:
-        if (other.scene, other.task) != (window.scene, window.task) or other.subject == window.subject:
+        if stimulus_of(other) != stimulus_of(window) or other.subject == window.subject:
             continue
         whole = human_path(other, scene)
         for first in range(len(other.sequence) - length + 1):

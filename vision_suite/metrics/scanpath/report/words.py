@@ -87,6 +87,41 @@ def protocol_words(
     return words
 
 
+def what_is_searched(condition: Condition, task: str, target: int = -1) -> str:
+    """What an observer does in front of a scene, in words: the one heading of tables, pictures and files.
+
+    Args:
+        condition: Task of the observer. It decides: a search whose target has no word is a search.
+        task: Word for the target, may be empty.
+        target: Object that is the target, -1 for none.
+
+    Example:
+        >>> what_is_searched(Condition.PRESENT, "cup"), what_is_searched(Condition.ABSENT, "cup")
+        ('search for cup', 'search for cup, which is not there')
+        >>> what_is_searched(Condition.PRESENT, "", target=4), what_is_searched(Condition.FREE, "")
+        ('search for object 4', 'free viewing')
+    """
+    if condition == Condition.FREE:
+        return "free viewing"
+    what = task or (f"object {target}" if target >= 0 else "a given target")
+    return f"search for {what}" + (", which is not there" if condition == Condition.ABSENT else "")
+
+
+def same_stimulus(one: TrialRecord, other: TrialRecord) -> bool:
+    """Tell whether two records are of one stimulus: scene, condition, task and targets.
+
+    Example:
+        >>> from vision_suite.types import Trial
+        >>> sequence, xy, seconds = np.array([0, 2]), np.zeros((2, 2)), np.ones(2)
+        >>> trials = [Trial("page", "a", "", Condition.PRESENT, (n,), n, sequence, xy, seconds) for n in (0, 2, 2)]
+        >>> records = [trial_record(trial, [], None, None, None, include_given=True) for trial in trials]
+        >>> same_stimulus(records[0], records[1]), same_stimulus(records[1], records[2])
+        (False, True)
+    """
+    keys = ("scene", "condition", "task", "target", "targets")
+    return all(one[key] == other[key] for key in keys)
+
+
 def trial_record(
     trial: Trial,
     samples: Sequence[Scanpath],
