@@ -4,7 +4,8 @@ JSON: a list of boxes in pixels for each picture, each box with a label if wante
 
     {"desk.jpg": [[12, 40, 90, 160, "cup"], [200, 30, 420, 200]], "shelf/left.jpg": [[0, 0, 50, 80]]}
 
-CSV: one row a box, ``image,x1,y1,x2,y2`` and if wanted ``label``. Pictures are named by their path relative to the
+CSV: one row a box, ``image,x1,y1,x2,y2`` and if wanted ``label``. Corners are in pixels of the picture, from its upper
+left corner: neither x, y, width, height nor shares of the picture. Pictures are named by their path relative to the
 folder that is predicted on, or by their file name alone. Boxes are numbered from 0 in the file's order.
 """
 
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from vision_suite.datasets.files import finite, read_json
-from vision_suite.datasets.scanpath.readers.table import box_rows
+from vision_suite.datasets.scanpath.readers.table_csv import box_rows
+from vision_suite.datasets.scanpath.readers.table_scenes import check_pixels
 from vision_suite.detectors.boxes import ObjectBoxes
 from vision_suite.errors import DataError
 
@@ -32,7 +34,7 @@ def boxes_of(rows: Sequence[Sequence[Any]], where: str) -> ObjectBoxes:
         where: File and picture, for messages.
 
     Raises:
-        DataError: A row has another form.
+        DataError: A row has another form, or all boxes are shares of the picture.
     """
     corners = np.zeros((len(rows), 4), dtype=np.float32)
     labels = []
@@ -43,6 +45,7 @@ def boxes_of(rows: Sequence[Sequence[Any]], where: str) -> ObjectBoxes:
         if not np.isfinite(corners[number]).all():
             raise DataError(f"{where}: box {number} {list(row[:4])} holds what is no number: {FORM}")
         labels.append(str(row[4]).strip() if len(row) == 5 and row[4] is not None else "")
+    check_pixels(corners, where)
     return ObjectBoxes(corners, tuple(labels), np.ones(len(rows), dtype=np.float32))
 
 
