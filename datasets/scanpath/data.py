@@ -140,7 +140,7 @@ class ScanpathData(ScanpathBase):
                 width, height nor shares of 0..1.
             detector: Zero-shot detection model of transformers that finds the objects, a name on the hub or a folder.
             queries: Words that the detector looks for; the target is added to them.
-            min_score: Score above which a detection counts; 0.1 suits OWL-ViT, 0.3 Grounding DINO.
+            min_score: Score above which a detection counts, from 0 to below 1; 0.1 suits OWL-ViT, 0.3 Grounding DINO.
             detector_device: Device that the detector runs on: auto, cpu, cuda ...
             grid: Rows and columns, for networks trained on grids: boxes then stand row by row; without boxes every
                 picture is cut into equal cells.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pytorch_lightning.utilities import rank_zero_warn
 
 from vision_suite.datasets.files import finite, read_json
 from vision_suite.datasets.scanpath.readers.table_csv import box_rows
@@ -59,12 +60,15 @@ def read_boxes(file: str) -> dict[str, ObjectBoxes]:
     if not path.is_file() or path.suffix.lower() not in (".json", ".csv"):
         raise DataError(f"boxes {file!r}: no such .json or .csv file")
     if path.suffix.lower() == ".csv":
+        rows, unread = box_rows(path)
+        for line in unread:
+            rank_zero_warn(line)
         contents: object = {
             row["image"]: [[*box, label] for box, label in zip(row["boxes"], row["labels"], strict=True)]
-            for row in box_rows(path)
+            for row in rows
         }
     else:
-        contents = read_json(path)
+        contents = read_json(path, unique=True)
     if not isinstance(contents, dict) or not all(isinstance(rows, list) for rows in contents.values()):
         raise DataError(f"boxes {file!r} do not map pictures to lists of boxes: write {{'desk.jpg': [[...], ...]}}")
     return {str(name): boxes_of(rows, f"boxes {file!r} of {name!r}") for name, rows in contents.items()}

@@ -13,14 +13,12 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from vision_suite.datasets.base import problem_list
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.pictures.manifest import expand_inputs
-from vision_suite.datasets.pictures.records import PICTURE_SUFFIXES
 from vision_suite.datasets.scanpath.predict.objects import NothingDetectedError, ObjectFinder
 from vision_suite.datasets.scanpath.predict.settings import PictureSettings
 from vision_suite.datasets.scanpath.predict.targets import Target, choose_target
 from vision_suite.datasets.scanpath.records import check_scene
 from vision_suite.detectors.boxes import ObjectBoxes
 from vision_suite.errors import DataError
-from vision_suite.listing import folder_files
 from vision_suite.types import Scene, Trial
 
 
@@ -45,9 +43,6 @@ class PictureScenes:
         found = [str(Path(path)) for path in expand_inputs(settings.inputs)]
         paths = list(dict.fromkeys(found))
         self.problems: Counter[str] = Counter(pictures_named_twice=len(found) - len(paths))
-        folder = Path(settings.inputs).expanduser()
-        if folder.is_dir():
-            self.problems["files_passed_over"] = folder_files(folder, PICTURE_SUFFIXES).number_passed_over
         top = os.path.commonpath([str(Path(path).absolute().parent) for path in paths])
         self._paths = {Path(os.path.relpath(Path(path).absolute(), top)).as_posix(): path for path in paths}
         self.names = list(self._paths)

@@ -18,6 +18,7 @@ from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.geometry import grid_boxes
 from vision_suite.datasets.scanpath.paths import PathBuilder
 from vision_suite.datasets.scanpath.readers.files import read_spreadsheet
+from vision_suite.datasets.scanpath.readers.table_csv import unread_columns
 from vision_suite.datasets.scanpath.records import ScanpathSet, check_scene
 from vision_suite.datasets.scanpath.times import Unit, duration_column, file_unit
 from vision_suite.datasets.scanpath.values import number
@@ -92,6 +93,7 @@ def read_shelf_sheets(
     scenes: dict[str, Scene] = {}
     trials: list[Trial] = []
     units: dict[str, str] = {}
+    unread: list[str] = []
     for name in names:
         path, where = folder / name, f"table {str(folder / name)!r}"
         table = read_spreadsheet(path, COLUMNS)
@@ -100,6 +102,7 @@ def read_shelf_sheets(
         unit = file_unit(times, where, stated, duration_unit)
         units |= {} if unit is None else {name: str(unit)}
         sheet = Sheet(path, timed, "s" if unit is None else unit.unit)
+        unread += unread_columns(list(table[0]), [*COLUMNS, timed or DURATIONS[0]], where)
         groups: dict[tuple[str, str], list[tuple[int, dict[str, str]]]] = defaultdict(list)
         for n, row in numbered(table):
             groups[row["Sub_ID"], row["ID"]].append((n, row))
@@ -112,7 +115,9 @@ def read_shelf_sheets(
     notes: dict[str, object] = {"pictures": pictures, "duration_unit": units}
     if files is None and listed.number_passed_over:
         notes["files_passed_over"] = listed.note()
-    return builder.scanpath_set("shelf_sheets", folder, scenes, trials, notes)
+    found = builder.scanpath_set("shelf_sheets", folder, scenes, trials, notes)
+    found.warnings += unread
+    return found
 
 
 def numbered(table: list[dict[str, str]]) -> list[tuple[int, dict[str, str]]]:

@@ -71,8 +71,9 @@ def read_scanpath_table(folder: Path, rule: AssignRule = RULE, duration_unit: Un
             *_unread(trial_rows, TRIAL_KEYS, repr(str(path))),
         ]
     else:
-        scene_rows = box_rows(folder / BOXES)
+        scene_rows, unread = box_rows(folder / BOXES)
         trial_rows, warnings = fixation_rows(path, builder.problems)
+        warnings = [*unread, *warnings]
     scenes: dict[str, Scene] = {}
     for count, row in enumerate(scene_rows, start=1):
         scene = scene_of(folder / (SCENES if lines else BOXES), count, row, builder.problems)

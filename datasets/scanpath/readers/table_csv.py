@@ -47,14 +47,15 @@ def unread_columns(names: Sequence[str], known: Sequence[str], where: str) -> li
     return [f"{where}: not read: {', '.join(unread)} (known: {', '.join(known)})"] if unread else []
 
 
-def box_rows(path: Path) -> list[JsonObject]:
-    """Rows of boxes as one entry per scene.
+def box_rows(path: Path) -> tuple[list[JsonObject], list[str]]:
+    """Rows of boxes as one entry per scene, and lines about what is not read.
 
     Raises:
         DataError: The file is missing or malformed, or the rows of a picture give it two sizes.
     """
     scenes: dict[str, JsonObject] = {}
-    for row_number, row in enumerate(read_table(path, BOX_COLUMNS[:5]), start=2):
+    table = read_table(path, BOX_COLUMNS[:5])
+    for row_number, row in enumerate(table, start=2):
         where = f"table {str(path)!r} row {row_number}"
         if not row["image"]:
             raise DataError(f"{where} has no image: name the picture")
@@ -69,7 +70,7 @@ def box_rows(path: Path) -> list[JsonObject]:
                         f"{where}: {side} is {value:g} and {scene[side]:g} in rows of {row['image']!r}: it is that of "
                         "the picture, not of the box (boxes are x1, y1, x2, y2)"
                     )
-    return list(scenes.values())
+    return list(scenes.values()), unread_columns(list(table[0]), BOX_COLUMNS, f"table {str(path)!r}")
 
 
 def fixation_rows(path: Path, problems: Counter[str]) -> tuple[list[JsonObject], list[str]]:
