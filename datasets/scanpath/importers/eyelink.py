@@ -183,7 +183,8 @@ class _Reader:
             return None
         x, y, *shown = (number(side, where, "place of a picture") for side in sides)
         left, top = (x, y) if screen is None else screen.xy(x, y)
-        return Place(left, top, *(shown or (math.nan, math.nan)), by_middle=how == "CENTER")
+        width, height = shown or (math.nan, math.nan)
+        return Place(left, top, width, height, by_middle=how == "CENTER")
 
     def _screen(self) -> Screen | None:
         return self.screens.get("GAZE_COORDS") or self.screens.get("DISPLAY_COORDS")

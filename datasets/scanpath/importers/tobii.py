@@ -175,7 +175,8 @@ def _shown(
     place = None
     if all(side is not None for side in sides):
         values = [_first(samples, side[0], where) for side in sides if side is not None]
-        place = Place(*values) if all(math.isfinite(value) for value in values) else None
+        known = all(math.isfinite(value) for value in values)
+        place = Place(values[0], values[1], values[2], values[3]) if known else None
     natural = [names.get(f"original media {side}") for side in ("width", "height")]
     size = [_first(samples, side[0], where) for side in natural if side is not None]
     return place, (size[0], size[1]) if len(size) == 2 and all(math.isfinite(side) for side in size) else None

@@ -35,7 +35,7 @@ def boxes_of(rows: Sequence[Sequence[Any]], where: str) -> ObjectBoxes:
         where: File and picture, for messages.
 
     Raises:
-        DataError: A row has another form, or all boxes are shares of the picture.
+        DataError: A row has another form.
     """
     corners = np.zeros((len(rows), 4), dtype=np.float32)
     labels = []
@@ -46,7 +46,6 @@ def boxes_of(rows: Sequence[Sequence[Any]], where: str) -> ObjectBoxes:
         if not np.isfinite(corners[number]).all():
             raise DataError(f"{where}: box {number} {list(row[:4])} holds what is no number: {FORM}")
         labels.append(str(row[4]).strip() if len(row) == 5 and row[4] is not None else "")
-    check_pixels(corners, where)
     return ObjectBoxes(corners, tuple(labels), np.ones(len(rows), dtype=np.float32))
 
 
@@ -54,7 +53,7 @@ def read_boxes(file: str) -> dict[str, ObjectBoxes]:
     """Boxes by picture of a file in one of the two forms.
 
     Raises:
-        DataError: It is missing or has another form.
+        DataError: It is missing or has another form, or all boxes of a picture are shares of it.
     """
     path = Path(file).expanduser()
     if not path.is_file() or path.suffix.lower() not in (".json", ".csv"):
@@ -71,7 +70,10 @@ def read_boxes(file: str) -> dict[str, ObjectBoxes]:
         contents = read_json(path, unique=True)
     if not isinstance(contents, dict) or not all(isinstance(rows, list) for rows in contents.values()):
         raise DataError(f"boxes {file!r} do not map pictures to lists of boxes: write {{'desk.jpg': [[...], ...]}}")
-    return {str(name): boxes_of(rows, f"boxes {file!r} of {name!r}") for name, rows in contents.items()}
+    found = {str(name): boxes_of(rows, f"boxes {file!r} of {name!r}") for name, rows in contents.items()}
+    for name, boxes in found.items():
+        check_pixels(boxes.corners, f"boxes {file!r} of {name!r}")
+    return found
 
 
 def match_names(pictures: Sequence[str], named: Sequence[str]) -> tuple[dict[str, str], list[str]]:

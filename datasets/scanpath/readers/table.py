@@ -119,15 +119,21 @@ def _stated(places: Sequence[str], rows: Sequence[JsonObject], lines: bool) -> F
     Raises:
         DataError: It is none, or another one in other rows.
     """
-    stated = {row.get("duration_unit"): where for where, row in zip(places, rows, strict=True)}
+    values = [row.get("duration_unit") for row in rows]
+    stated = {
+        value if value is None or isinstance(value, str) else repr(value): where
+        for where, value in zip(places, values, strict=True)
+    }
     if not any(stated):
         return None
-    for unit, where in stated.items():
-        if unit not in get_args(Unit):
-            raise DataError(f"{where} has duration_unit {unit!r}: write s, ms or us, the same in each row of the file")
+    for word, where in stated.items():
+        if word not in get_args(Unit):
+            raise DataError(f"{where} has duration_unit {word!r}: write s, ms or us, the same in each row of the file")
     if len(stated) > 1:
-        raise DataError(f"{places[0].split(' trial ')[0]}: duration_unit is {' and '.join(stated)}: one a file")
-    (unit,) = stated
+        raise DataError(
+            f"{places[0].split(' trial ')[0]}: duration_unit is {' and '.join(map(str, stated))}: one a file"
+        )
+    unit: Unit = next(known for known in get_args(Unit) if known in stated)
     basis = "by duration_unit in the file" if lines else f"by the name of the column duration_{unit}"
     return FileUnit(unit, basis)
 
@@ -169,7 +175,7 @@ def _trial(
     if scene is None:
         raise DataError(f"{where} is on {name!r:.100}, which no scene describes")
     word = row.get("condition") or "present"
-    if word not in CONDITIONS:
+    if not isinstance(word, str) or word not in CONDITIONS:
         raise DataError(f"{where} has condition {word!r}: choose of {', '.join(CONDITIONS)}")
     condition = CONDITIONS[word]
     try:

@@ -70,7 +70,7 @@ def test_a_trial_is_not_read_in_a_unit_of_its_own(tmp_path):
     table(tmp_path)
     write_trials(tmp_path, [300, 250, 9, 200])
     found = read_scanpath_table(tmp_path)
-    assert found.notes["duration_unit"] == {"trials.jsonl": "ms (by the median 200 of 11 durations of the file)"}
+    assert found.notes["duration_unit"] == {"trials.jsonl": "ms (by the median 200 of 10 durations of the file)"}
     assert found.trials[2].duration[0] == pytest.approx(0.009), "9 ms, not 9 s"
     write_trials(tmp_path, [0.3, 0.25, 0.2, 200])
     with pytest.raises(

@@ -61,7 +61,7 @@ def test_what_is_imported_is_read_and_batched(tmp_path):
     output, _ = convert(tmp_path, "ben.asc", text, tracker="eyelink", images=tmp_path / "images", target="wanted")
     data = ScanpathData("table", str(output), folds=3, validation_share=0, num_workers=0, eval_batch_size=1, seed=0)
     assert data.protocol["duration_unit"] == {"fixations.csv": "ms (by the name of the column duration_ms)"}
-    assert "warnings" in data.protocol, "the middle of the picture is in no interest area"
+    assert data.protocol["assignment"]["fractions"] == {"inside_a_box": 0.5, "nearest": 0.5}
     data.setup("test")
     batch = next(iter(data.test_dataloader()))
     # Interest areas at 240..440 x 312..712 and 840..1040 x 312..712 of the screen, in pixels of the picture.

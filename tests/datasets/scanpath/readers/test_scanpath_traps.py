@@ -7,7 +7,7 @@ import pytest
 from scanpath_fixture import amazon, coco, picture, table, trial
 
 from vision_suite.datasets.scanpath.data import ScanpathData
-from vision_suite.datasets.scanpath.predict.boxes import boxes_of, read_boxes
+from vision_suite.datasets.scanpath.predict.boxes import read_boxes
 from vision_suite.datasets.scanpath.readers.amazon_covers import read_amazon_covers
 from vision_suite.datasets.scanpath.readers.coco_search import read_coco_scanpaths
 from vision_suite.datasets.scanpath.readers.table import read_scanpath_table
@@ -132,7 +132,7 @@ def test_targets_may_be_labels(tmp_path):
     ("boxes", "message"),
     [
         ("s,100,0,50,100,400,200", r"box 0 \[100.0, 0.0, 50.0, 100.0\] is no x1.*\(not x, y, width, height\); 1 of 1"),
-        ("s,0,0,0,100,400,200", "box 0 .* is no x1, y1, x2, y2 with x1 < x2"),
+        ("s,50,0,50,100,400,200", "box 0 .* is no x1, y1, x2, y2 with x1 < x2"),
         ("s,0,0,left,100,400,200", "row 2: x2 'left' is no number"),
         ("s,0,0,,100,400,200", "box 0 .*nan"),
         ("s,450,0,500,100,400,200", r"box 0 .* lies outside the picture of 400 x 200 pixels"),
@@ -223,9 +223,11 @@ def test_missing_empty_and_cut_files(tmp_path):
 
 
 def test_boxes_given_to_predict_say_their_form(tmp_path):
-    with pytest.raises(DataError, match=r"here: all 1 boxes have corners within 0..1, but pixels"):
-        boxes_of([[0.1, 0.2, 0.5, 0.6]], "here")
-    np.testing.assert_array_equal(boxes_of([[0, 0, 1, 1]], "a pixel").corners, [[0, 0, 1, 1]])
+    (tmp_path / "b.json").write_text('{"a.jpg": [[0.1, 0.2, 0.5, 0.6]]}')
+    with pytest.raises(DataError, match=r"of 'a.jpg': all 1 boxes have corners within 0..1, but pixels"):
+        read_boxes(str(tmp_path / "b.json"))
+    (tmp_path / "b.json").write_text('{"a.jpg": [[0, 0, 1, 1]]}')
+    np.testing.assert_array_equal(read_boxes(str(tmp_path / "b.json"))["a.jpg"].corners, [[0, 0, 1, 1]])
     (tmp_path / "b.csv").write_text("image,x,y,w,h\ns,0,0,9,9\n")
     with pytest.raises(DataError, match=r"has no column 'x1': it has image, x, y, w, h"):
         read_boxes(str(tmp_path / "b.csv"))
