@@ -64,14 +64,27 @@ def numbered_lines(path: Path) -> list[tuple[int, str]]:
     return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, unique: bool = False) -> Any:
     """The contents of a JSON file.
 
+    Args:
+        path: The file.
+        unique: Refuse an object that has a key twice; JSON keeps the last one without a word.
+
     Raises:
-        DataError: It is missing or not JSON.
+        DataError: It is missing or not JSON, or has a key twice.
     """
+
+    def pairs(found: list[tuple[str, Any]]) -> JsonObject:
+        values = dict(found)
+        if unique and len(values) < len(found):
+            names = [name for name, _ in found]
+            double = next(name for number, name in enumerate(names) if name in names[:number])
+            raise DataError(f"{str(path)!r} has {double!r} twice in one object: give each its own name")
+        return values
+
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=pairs)
     except FileNotFoundError:
         raise DataError(f"{str(path)!r} is missing: unpack the data set completely") from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -58,7 +58,8 @@ def download_pip(name: str, version: str, folder: Path) -> None:
         raise RegistryError(
             f"the pip client is missing, needed for {name} {version}: run python -m ensurepip, or {WAY_OUT}"
         )
-    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
+    # One retry, as with npm: with pip's default of five a dead registry is noticed after minutes.
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--retries=1", "--timeout=10"]
     command = [*pip, "--dest", str(folder), f"{name}=={version}"]
     _run(command, folder, client="pip", wanted=f"{name} {version}")
 

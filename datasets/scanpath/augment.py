@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ class SceneAugment:
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
-        if self.shift < 0 or not 0 <= self.hide <= 1:
+        if not 0 <= self.shift < math.inf or not 0 <= self.hide <= 1:
             raise ConfigError(f"shift={self.shift}, hide={self.hide}: use 0 or more, and a share from 0 to 1")
 
     @property

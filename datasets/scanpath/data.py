@@ -23,6 +23,7 @@ from vision_suite.datasets.scanpath.predict.settings import PictureSettings
 from vision_suite.datasets.scanpath.scenes import CropSettings
 from vision_suite.datasets.scanpath.sources import ScanpathLayout, Source
 from vision_suite.datasets.scanpath.splits import SplitRule, SplitSettings, official_parts, trial_keys
+from vision_suite.datasets.scanpath.times import Unit
 from vision_suite.datasets.scanpath.windows import Windows
 from vision_suite.errors import CheckpointError, ConfigError, DataError, check_choice
 
@@ -60,6 +61,7 @@ class ScanpathData(ScanpathBase):
         max_offset: float | None = None,
         unassigned: Unassigned = "background",
         length_deviations: float | None = None,
+        duration_unit: Unit | None = None,
         window: int | None = None,
         train_window: int | None = None,
         train_overlap: int = 0,
@@ -85,8 +87,8 @@ class ScanpathData(ScanpathBase):
         """Read the lists and deal the trials out; pictures and vectors are checked when a stage begins.
 
         Args:
-            dataset: On-disk layout of the data set; table is scenes.jsonl with trials.jsonl, or boxes.csv with
-                fixations.csv.
+            dataset: On-disk layout of the data set; table is scenes.jsonl with trials.jsonl, or boxes.csv
+                (image,x1,y1,x2,y2: corners in pixels, neither width and height nor shares) with fixations.csv.
             root: Folder of the data set, also relative to the data cache; other paths are relative to it.
             batch_size: Number of training trials per step and process.
             eval_batch_size: Number of trials per step and process in evaluation.
@@ -118,6 +120,8 @@ class ScanpathData(ScanpathBase):
             unassigned: Treatment of a fixation on no object.
             length_deviations: Number of standard deviations from the mean length beyond which trials are left out,
                 before the split; by default 3 for Amazon covers as in OAT, 0 never leaves any out.
+            duration_unit: Unit of all durations of a file: s, ms or us; by default the one in the column's name, as in
+                duration_ms, else the one that the median of all durations of the file tells; COCO's are in ms.
             window: Number of fixations of the pieces that recordings are cut into; by default they stay whole.
             train_window: Number of fixations of training pieces if it is another one; longer ones share the work of a
                 scene.
@@ -132,10 +136,11 @@ class ScanpathData(ScanpathBase):
             predict_inputs: Pictures to predict on: a file, a folder, a glob or a manifest. The data set is then not
                 read, and crops are made as the checkpoint's data say. By default predict takes the test split.
             boxes: File with the objects of these pictures: .json {"desk.jpg": [[x1, y1, x2, y2, "cup"], ...]}, or .csv
-                with columns image,x1,y1,x2,y2 and label if wanted.
+                with columns image,x1,y1,x2,y2 and label if wanted; corners in pixels of the picture, neither x, y,
+                width, height nor shares of 0..1.
             detector: Zero-shot detection model of transformers that finds the objects, a name on the hub or a folder.
             queries: Words that the detector looks for; the target is added to them.
-            min_score: Score above which a detection counts; 0.1 suits OWL-ViT, 0.3 Grounding DINO.
+            min_score: Score above which a detection counts, from 0 to below 1; 0.1 suits OWL-ViT, 0.3 Grounding DINO.
             detector_device: Device that the detector runs on: auto, cpu, cuda ...
             grid: Rows and columns, for networks trained on grids: boxes then stand row by row; without boxes every
                 picture is cut into equal cells.
@@ -159,7 +164,7 @@ class ScanpathData(ScanpathBase):
         for name, value, choices in (
             ("dataset", dataset, ScanpathLayout), ("objects", objects, Objects),
             ("target_from", target_from, TargetFrom), ("cache", cache, Cache),
-            ("on_bad_image", on_bad_image, OnBadImage),
+            ("on_bad_image", on_bad_image, OnBadImage), ("duration_unit", duration_unit, Unit),
         ):  # fmt: skip
             if value is not None:
                 check_choice(name, value, get_args(choices))
@@ -182,7 +187,7 @@ class ScanpathData(ScanpathBase):
             raise ConfigError("no data set: give --data.dataset and --data.root, or --data.predict_inputs to predict")
         source = Source(
             dataset, resolve_root(root), annotations, instances, images, task_features, assign, max_offset, unassigned,
-            length_deviations,
+            length_deviations, duration_unit,
         )  # fmt: skip
         subsets = official_parts(split, train_on, validate_on, test_on)
         splits = SplitSettings(split, fold, folds, validation_share, split_seed, subsets)
@@ -238,6 +243,8 @@ class ScanpathData(ScanpathBase):
             if not self._trials[name]:
                 raise DataError(f"there is no trial to {name} on (split {self.protocol['split']}): choose other parts")
             self.appearance.read(list(self.scenes(name).values()), self._recordings[name])
+        for line in self.protocol.get("warnings", ()):
+            rank_zero_warn(line)
         if stage == "fit":
             known = self.protocol
             title = f"{known['dataset']} split by {known['split']['rule']}"

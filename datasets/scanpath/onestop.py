@@ -200,6 +200,7 @@ def write(
         scenes.append({**scene, "boxes": page.boxes, "labels": page.words})
         for reader, (objects, fixations) in sorted(page.readings.items()):
             facts = {"image": picture, "subject": reader, "task": page.question, "given": 1, "terminated": False}
+            facts["duration_unit"] = "ms"
             trials.append({**facts, **target, "objects": objects, "fixations": fixations})
     for name, rows in (("scenes.jsonl", scenes), ("trials.jsonl", trials)):
         (part / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

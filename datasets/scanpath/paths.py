@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from vision_suite.datasets.scanpath.assign import AssignRule
-from vision_suite.datasets.scanpath.records import seconds
+from vision_suite.datasets.scanpath.assign import INSIDE, AssignRule
+from vision_suite.datasets.scanpath.records import ScanpathSet
+from vision_suite.datasets.scanpath.times import Unit, seconds
+from vision_suite.errors import DataError
 from vision_suite.types import BACKGROUND, Condition, Scene, Trial
 from vision_suite.types.arrays import Floats32, Ints
 
 GIVEN = "given_by_the_file"
+FEW = 3  # fixations that may all be near the corner of the picture
+MANY_OUTSIDE = 0.1  # share of the fixations outside their picture that deserves a warning
 
 
 class GazePath(NamedTuple):
@@ -91,6 +97,7 @@ class PathBuilder:
             look (COCO-Search18).
         problems: Number of what was changed or left out, by kind.
         rules: Number of fixations by the rule that gave them their object.
+        places: Number of fixations with coordinates, and of those outside their picture and within 0..1.
     """
 
     rule: AssignRule
@@ -98,6 +105,7 @@ class PathBuilder:
     first_to_middle: bool = False
     problems: Counter[str] = field(default_factory=Counter)
     rules: Counter[str] = field(default_factory=Counter)
+    places: Counter[str] = field(default_factory=Counter)
 
     def from_pixels(
         self,
@@ -106,7 +114,9 @@ class PathBuilder:
         y: Sequence[float],
         durations: Sequence[float] | None = None,
         *,
-        unit: str = "auto",
+        unit: Unit = "s",
+        where: str = "",
+        rows: Sequence[int] = (),
     ) -> GazePath | None:
         """The path of one recording; None if nothing usable is left, which is counted.
 
@@ -119,7 +129,12 @@ class PathBuilder:
             x: Horizontal coordinates in pixels.
             y: Vertical coordinates in pixels.
             durations: Durations of the fixations.
-            unit: Unit of the durations: s, ms or auto.
+            unit: Unit of the durations.
+            where: File or trial, for messages.
+            rows: Row of each fixation in the file, for messages; none are given where the trial is a row.
+
+        Raises:
+            DataError: A duration is impossible, or all coordinates are shares of the picture.
         """
         if len(x) != len(y):
             self.problems["trials_with_unequal_x_and_y"] += 1
@@ -130,11 +145,11 @@ class PathBuilder:
         xy = np.stack([np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)], axis=1).reshape(-1, 2)
         time = np.full(len(xy), np.nan, dtype=np.float32)
         if durations is not None:
-            time = seconds(durations, self.problems, unit=unit)
+            time = seconds(durations, unit, self.problems, where, rows)
         finite = np.asarray(np.isfinite(xy).all(axis=1))
         self.problems["fixations_without_place"] += int((~finite).sum())
         xy, time, indices = xy[finite], time[finite], np.flatnonzero(finite)
-        outside = np.asarray(((xy < 0) | (xy > np.array(scene.size))).any(axis=1))
+        outside = self._outside(xy, scene, where)
         self.problems["fixations_outside"] += int(outside.sum())
         if self.first_to_middle and len(xy) and outside[0]:
             self.problems["first_fixations_moved_to_the_middle"] += 1
@@ -162,7 +177,9 @@ class PathBuilder:
         y: Sequence[float] | None = None,
         durations: Sequence[float] | None = None,
         *,
-        unit: str = "auto",
+        unit: Unit = "s",
+        where: str = "",
+        rows: Sequence[int] = (),
     ) -> GazePath | None:
         """The path of a recording whose objects stand in the file; None if nothing usable is left, which is counted.
 
@@ -174,7 +191,12 @@ class PathBuilder:
             x: Horizontal coordinates in pixels.
             y: Vertical coordinates in pixels.
             durations: Durations of the fixations.
-            unit: Unit of the durations: s, ms or auto.
+            unit: Unit of the durations.
+            where: File or trial, for messages.
+            rows: Row of each fixation in the file, for messages; none are given where the trial is a row.
+
+        Raises:
+            DataError: A duration is impossible, or all coordinates are shares of the picture.
         """
         sequence = np.asarray(objects, dtype=np.int64)
         xy = np.full((len(sequence), 2), np.nan, dtype=np.float32)
@@ -182,11 +204,13 @@ class PathBuilder:
         if x is not None and y is not None:
             if len(x) == len(y) == len(sequence):
                 xy = np.stack([np.asarray(x), np.asarray(y)], axis=1).astype(np.float32).reshape(-1, 2)
+                outside = self._outside(xy[np.isfinite(xy).all(axis=1)], scene, where)
+                self.problems["fixations_outside"] += int(outside.sum())
             else:
                 self.problems["trials_with_places_of_other_number"] += 1
         if durations is not None:
             if len(durations) == len(sequence):
-                time = seconds(durations, self.problems, unit=unit)
+                time = seconds(durations, unit, self.problems, where, rows)
             else:
                 self.problems["trials_with_durations_of_other_number"] += 1
         there = ((sequence >= 0) & (sequence < len(scene.boxes))) | (sequence == BACKGROUND)
@@ -198,6 +222,55 @@ class PathBuilder:
             self.problems["trials_without_fixation"] += 1
             return None
         return GazePath(sequence[there], xy[there], time[there], np.flatnonzero(there))
+
+    def scanpath_set(
+        self, layout: str, root: Path, scenes: dict[str, Scene], trials: list[Trial], notes: dict[str, object]
+    ) -> ScanpathSet:
+        """The set that a reader found, with what this builder counted and doubts about the coordinates.
+
+        Args:
+            layout: On-disk layout that was read.
+            root: Folder of the files.
+            scenes: Scenes by name.
+            trials: Trials in a fixed order.
+            notes: Facts needed to understand the metrics.
+
+        Raises:
+            DataError: All coordinates are shares of the picture.
+        """
+        total, outside = self.places["fixations"], self.places["outside"]
+        if total and self.places["within_0_to_1"] == total:
+            raise DataError(f"{str(root)!r}: {_shares(total)}")
+        warnings = []
+        if outside > MANY_OUTSIDE * total:
+            warnings.append(
+                f"{outside} of {total} fixations ({outside / total:.0%}) lie outside their picture: are they in pixels "
+                "of the picture, from its upper left corner, and is the size that of the picture?"
+            )
+        assigned = sum(count for name, count in self.rules.items() if name != GIVEN)
+        if self.rules[INSIDE] * 2 < assigned:
+            missed = assigned - self.rules[INSIDE]
+            warnings.append(
+                f"{missed} of {assigned} fixations ({missed / assigned:.0%}) lie in no box: are boxes and fixations in "
+                "the same pixels, and are boxes x1, y1, x2, y2?"
+            )
+        return ScanpathSet(layout, root, scenes, trials, self.problems, self.rules, notes, warnings)
+
+    def _outside(self, xy: npt.NDArray[np.floating], scene: Scene, where: str) -> npt.NDArray[np.bool_]:
+        """(L,) True for fixations outside the scene, which are counted."""
+        outside = np.asarray(((xy < 0) | (xy > np.array(scene.size))).any(axis=1))
+        shares = int(((xy >= 0) & (xy <= 1)).all(axis=1).sum())
+        if len(xy) >= FEW and shares == len(xy):
+            raise DataError(f"{where}: {_shares(len(xy))}")
+        self.places += Counter(fixations=len(xy), outside=int(outside.sum()), within_0_to_1=shares)
+        return outside
+
+
+def _shares(count: int) -> str:
+    return (
+        f"all {count} fixations have coordinates within 0..1, but pixels of the picture are needed: multiply x by the "
+        "picture's width and y by its height"
+    )
 
 
 def begin_in_the_middle(trial: Trial, scene: Scene, *, background: bool) -> Trial:

@@ -12,7 +12,8 @@ import numpy as np
 
 from vision_suite.errors import DataError
 from vision_suite.types import BACKGROUND, Scene, Trial
-from vision_suite.types.arrays import Floats32
+
+SIZE_TOLERANCE = 1.0  # pixels that rounding may take from a picture, and one more of the scene
 
 
 @dataclass
@@ -27,6 +28,7 @@ class ScanpathSet:
         problems: Number of repaired or dropped items, by kind.
         rules: Number of fixations by the rule that gave them their object.
         notes: Facts needed to understand the metrics.
+        warnings: Doubts about the set, one line each.
     """
 
     layout: str
@@ -36,6 +38,7 @@ class ScanpathSet:
     problems: Counter[str] = field(default_factory=Counter)
     rules: Counter[str] = field(default_factory=Counter)
     notes: dict[str, object] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def check(self) -> None:
         """Compare trials with their scenes.
@@ -69,14 +72,38 @@ def check_scene(scene: Scene) -> Scene:
         raise DataError(f"scene {name!r} has boxes of shape {boxes.shape}: N x 4 with N of 1 or more")
     if not all(0 < side < math.inf for side in size):
         raise DataError(f"scene {name!r} has size {size}: a width and height above 0 are needed")
-    if not np.isfinite(boxes).all() or (boxes[:, 2:] < boxes[:, :2]).any():
-        raise DataError(f"scene {name!r} has a box that is no x1, y1, x2, y2 with x1 <= x2 and y1 <= y2")
+    wrong = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
+    if wrong.any():
+        number = int(wrong.argmax())
+        raise DataError(
+            f"scene {name!r}: box {number} {boxes[number].tolist()} is no x1, y1, x2, y2 with x1 < x2 and y1 < y2 "
+            f"(not x, y, width, height); {int(wrong.sum())} of {len(boxes)} boxes are so"
+        )
     if len(scene.labels) != len(boxes):
         raise DataError(f"scene {name!r} has {len(boxes)} boxes but {len(scene.labels)} labels")
     if scene.grid is not None and scene.grid[0] * scene.grid[1] != len(boxes):
         rows, columns = scene.grid
         raise DataError(f"scene {name!r} has {len(boxes)} boxes, which are no {rows} x {columns} grid")
     return scene
+
+
+def check_size(scene: Scene, size: tuple[int, int]) -> None:
+    """Refuse a picture of another size than its scene, for boxes and fixations would lie elsewhere in it.
+
+    Args:
+        scene: Scene whose pixels are those of the picture, as far as its placement does not scale them.
+        size: Width and height of the picture.
+
+    Raises:
+        DataError: The sizes differ by more than rounding.
+    """
+    x, y, scale = scene.placement
+    shown = ((scene.size[0] - 2 * x) / scale, (scene.size[1] - 2 * y) / scale)
+    if any(abs(own - said) > SIZE_TOLERANCE + 1 / scale for own, said in zip(size, shown, strict=True)):
+        raise DataError(
+            f"scene {scene.name!r} is said to be {shown[0]:g} x {shown[1]:g} pixels, but its picture {scene.image!r} "
+            f"has {size[0]} x {size[1]}: give boxes and fixations in pixels of the picture, or resize the picture"
+        )
 
 
 def counts(trials: Sequence[Trial]) -> dict[str, int]:
@@ -102,22 +129,3 @@ def drop_long(found: ScanpathSet, deviations: float) -> None:
     found.notes["length_filter"] = {"deviations": deviations, "low": low, "high": high, "trials": len(lengths)}
     found.problems["trials_of_unusual_length"] += len(found.trials) - len(kept)
     found.trials = kept
-
-
-def seconds(durations: Sequence[float], problems: Counter[str], *, unit: str = "auto") -> Floats32:
-    """Fixation durations in seconds.
-
-    Args:
-        durations: Durations of a file, in its unit.
-        problems: Counter of problems; durations that are not finite or not positive are counted and become NaN.
-        unit: Unit of the file: s, ms, or auto, which is ms where the median is 10 or more (fixations last neither 10 s
-            nor 10 ms).
-    """
-    values = np.asarray(durations, dtype=np.float64)
-    bad = ~np.isfinite(values) | (values <= 0)
-    problems["durations_unusable"] += int(bad.sum())
-    values = np.where(bad, math.nan, values)
-    good = values[~bad]
-    if unit == "ms" or (unit == "auto" and len(good) and float(np.median(good)) >= 10):
-        values = values / 1000
-    return values.astype(np.float32)

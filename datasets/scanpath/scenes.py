@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.saved import SavedPreprocessing
+from vision_suite.datasets.scanpath.records import check_size
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types import Scene, Trial
 
@@ -43,8 +45,15 @@ class CropSettings:
         """Refuse sizes without a pixel and divisions by 0; lists, as in files, become tuples."""
         for name in ("size", "mean", "std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if min(self.size) < 1 or min(self.std) <= 0:
+        if min(self.size, default=0) < 1 or not all(0 < value < math.inf for value in self.std):
             raise ConfigError(f"crop_size={list(self.size)}, std={list(self.std)}: use numbers above 0")
+        if not all(math.isfinite(value) for value in self.mean):
+            raise ConfigError(f"mean={list(self.mean)}: use finite numbers, of values 0..1")
+        if (len(self.size), len(self.mean), len(self.std)) != (2, 3, 3):
+            raise ConfigError(
+                f"crop_size={list(self.size)}, mean={list(self.mean)}, std={list(self.std)}: use a height and a width, "
+                "and three numbers for the channels"
+            )
 
     def normalise(self, crops: Tensor) -> Tensor:
         """(..., 3, h, w) uint8 as normalised float32."""
@@ -138,6 +147,7 @@ class SceneInputs:
             grey = torch.full((1, 1, 1, 1), GREY, dtype=torch.uint8)
             return grey.expand(len(scene.boxes), 3, *self.crops.size)
         picture = open_picture(scene.image)
+        check_size(scene, picture.size)
         left, top, scale = scene.placement
         corners = (scene.boxes.astype(np.float64) - np.array([left, top, left, top])) / scale
         return torch.stack([self._resized(cut(picture, corners[n])) for n in range(len(corners))])

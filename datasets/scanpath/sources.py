@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from vision_suite.datasets.scanpath.readers.coco_search import read_coco_scanpat
 from vision_suite.datasets.scanpath.readers.shelf_sheets import read_shelf_sheets
 from vision_suite.datasets.scanpath.readers.table import read_scanpath_table
 from vision_suite.datasets.scanpath.records import ScanpathSet, drop_long
+from vision_suite.datasets.scanpath.times import Unit
+from vision_suite.errors import ConfigError
 from vision_suite.types import Condition, Trial
 
 ScanpathLayout = Literal["amazon_covers", "shelf_sheets", "coco_search18", "coco_freeview", "table"]
@@ -35,6 +38,7 @@ class Source:
         max_offset: Pixels from the nearest edge within which a fixation still counts.
         unassigned: Treatment of fixations on no object.
         length_deviations: Standard deviations of length beyond which trials are left out; None for the usual number.
+        duration_unit: Unit of the durations; None for the one that the files name or tell.
     """
 
     layout: ScanpathLayout
@@ -47,6 +51,12 @@ class Source:
     max_offset: float | None
     unassigned: Unassigned
     length_deviations: float | None
+    duration_unit: Unit | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range."""
+        if self.length_deviations is not None and not 0 <= self.length_deviations < math.inf:
+            raise ConfigError(f"length_deviations={self.length_deviations}: use 0 (leaves no trial out) or more")
 
     @property
     def rule(self) -> AssignRule:
@@ -61,13 +71,14 @@ class Source:
             DataError: Files are missing or malformed.
         """
         folder, rule = self.folder, self.rule
-        coco = (self.annotations, self.instances, self.images, rule)
+        unit = self.duration_unit
+        coco = (self.annotations, self.instances, self.images, rule, unit)
         readers: dict[ScanpathLayout, Callable[[], ScanpathSet]] = {
             "amazon_covers": lambda: read_amazon_covers(folder, rule),
-            "shelf_sheets": lambda: read_shelf_sheets(folder, self.annotations, self.images),
+            "shelf_sheets": lambda: read_shelf_sheets(folder, self.annotations, self.images, unit),
             "coco_search18": lambda: read_coco_scanpaths(folder, "coco_search18", *coco),
             "coco_freeview": lambda: read_coco_scanpaths(folder, "coco_freeview", *coco),
-            "table": lambda: read_scanpath_table(folder, rule),
+            "table": lambda: read_scanpath_table(folder, rule, unit),
         }
         found = readers[self.layout]()
         found.check()
@@ -101,6 +112,7 @@ class Source:
                 "unassigned": self.unassigned,
                 "fractions": fractions(found.rules),
             },
+            **({"warnings": list(found.warnings)} if found.warnings else {}),
             "durations": any((trial.duration == trial.duration).any() for trial in found.trials),
             "conditions": sorted({Condition(trial.condition).name.lower() for trial in found.trials}),
             **found.notes,

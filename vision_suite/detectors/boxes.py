@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vision_suite.errors import DataError
+from vision_suite.errors import ConfigError, DataError
 from vision_suite.types.arrays import Floats32
 
 
@@ -55,6 +55,16 @@ class ObjectBoxes:
         cut = np.clip(self.corners, low, high)
         changed = int((np.abs(cut - self.corners) > 0.5).any(axis=1).sum())  # rounding is nothing to report
         return ObjectBoxes(cut, self.labels, self.scores, {**self.notes, "boxes_cut_at_the_border": changed})
+
+
+def check_min_score(min_score: float) -> None:
+    """Refuse a score that every detection has, or none.
+
+    Raises:
+        ConfigError: It is not from 0 to below 1.
+    """
+    if not 0 <= min_score < 1:
+        raise ConfigError(f"min_score={min_score} must be from 0 to below 1: scores of detectors are shares of 1")
 
 
 def _plain(label: str) -> str:

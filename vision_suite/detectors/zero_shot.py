@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vision_suite.detectors.boxes import ObjectBoxes
+from vision_suite.detectors.boxes import ObjectBoxes, check_min_score
+from vision_suite.detectors.hub import hub_address, hub_is_off, local_folder, why_unreachable, without_network
 from vision_suite.errors import ConfigError, DataError, MissingDependencyError
 
 MOST = 100  # objects of a picture, as for COCO
 SHARED = 0.5  # overlap above which two boxes show one object
+WRONG = (OSError, ValueError, KeyError, RuntimeError, ImportError)  # what loading a model raises
 
 
 class Detector:
@@ -37,8 +39,7 @@ class Detector:
         self.queries = list(dict.fromkeys(query.strip() for query in queries if query.strip()))
         if not self.queries:
             raise ConfigError(f"detector={model!r} without words to look for: give --data.queries '[cup, book]'")
-        if not 0 <= min_score < 1:
-            raise ConfigError(f"min_score={min_score} must be from 0 to below 1")
+        check_min_score(min_score)
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         try:
             self.device = torch.empty(0, device=chosen).device
@@ -94,18 +95,43 @@ def nearest_query(text: str, queries: Sequence[str]) -> str:
 
 
 def _load(name: str) -> tuple[Any, Any]:
-    """Processor and network."""
+    """Processor and network, of a folder, of the hub's cache, or of the hub if it answers."""
     try:
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
     except ModuleNotFoundError as error:
         raise MissingDependencyError(f"detector={name!r}", "transformers") from error
+
+    def load(source: str, *, local: bool) -> tuple[Any, Any]:
+        rules = {"trust_remote_code": False, "local_files_only": local}
+        processor = AutoProcessor.from_pretrained(source, **rules)  # type: ignore[no-untyped-call, unused-ignore]
+        return processor, AutoModelForZeroShotObjectDetection.from_pretrained(source, use_safetensors=True, **rules)
+
+    what = f"detector {name!r}"
+    folder = local_folder(name, what)
     try:
-        processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)  # type: ignore[no-untyped-call, unused-ignore]
-        model = AutoModelForZeroShotObjectDetection.from_pretrained(name, trust_remote_code=False, use_safetensors=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:160]
+        with without_network():
+            return load(folder or name, local=True)
+    except WRONG as error:
+        if folder is not None:
+            raise DataError(
+                f"{what} cannot be loaded ({_reason(error)}): give a folder that holds a zero-shot detection model "
+                "with its processor and safetensors"
+            ) from None
+    way_out = "give --data.detector a folder that holds one, or load it once with the network up"
+    off = "HF_HUB_OFFLINE is set" if hub_is_off() else why_unreachable(hub_address())
+    if off is not None:
         raise DataError(
-            f"detector {name!r} cannot be loaded ({type(error).__name__}: {reason}): name a zero-shot detection model "
-            "with the network up, or give a folder that holds one"
+            f"{what} cannot be loaded: it is not in the hub's cache, and {hub_address()} cannot be used ({off}): "
+            f"{way_out}"
+        )
+    try:
+        return load(name, local=False)
+    except WRONG as error:
+        raise DataError(
+            f"{what} cannot be loaded ({_reason(error)}): name a zero-shot detection model of {hub_address()}, or "
+            f"{way_out}"
         ) from None
-    return processor, model
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"

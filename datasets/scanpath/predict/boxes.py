@@ -4,7 +4,8 @@ JSON: a list of boxes in pixels for each picture, each box with a label if wante
 
     {"desk.jpg": [[12, 40, 90, 160, "cup"], [200, 30, 420, 200]], "shelf/left.jpg": [[0, 0, 50, 80]]}
 
-CSV: one row a box, ``image,x1,y1,x2,y2`` and if wanted ``label``. Pictures are named by their path relative to the
+CSV: one row a box, ``image,x1,y1,x2,y2`` and if wanted ``label``. Corners are in pixels of the picture, from its upper
+left corner: neither x, y, width, height nor shares of the picture. Pictures are named by their path relative to the
 folder that is predicted on, or by their file name alone. Boxes are numbered from 0 in the file's order.
 """
 
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pytorch_lightning.utilities import rank_zero_warn
 
 from vision_suite.datasets.files import finite, read_json
-from vision_suite.datasets.scanpath.readers.table import box_rows
+from vision_suite.datasets.scanpath.readers.table_csv import box_rows
+from vision_suite.datasets.scanpath.readers.table_scenes import check_pixels
 from vision_suite.detectors.boxes import ObjectBoxes
 from vision_suite.errors import DataError
 
@@ -50,21 +53,27 @@ def read_boxes(file: str) -> dict[str, ObjectBoxes]:
     """Boxes by picture of a file in one of the two forms.
 
     Raises:
-        DataError: It is missing or has another form.
+        DataError: It is missing or has another form, or all boxes of a picture are shares of it.
     """
     path = Path(file).expanduser()
     if not path.is_file() or path.suffix.lower() not in (".json", ".csv"):
         raise DataError(f"boxes {file!r}: no such .json or .csv file")
     if path.suffix.lower() == ".csv":
+        rows, unread = box_rows(path)
+        for line in unread:
+            rank_zero_warn(line)
         contents: object = {
             row["image"]: [[*box, label] for box, label in zip(row["boxes"], row["labels"], strict=True)]
-            for row in box_rows(path)
+            for row in rows
         }
     else:
-        contents = read_json(path)
+        contents = read_json(path, unique=True)
     if not isinstance(contents, dict) or not all(isinstance(rows, list) for rows in contents.values()):
         raise DataError(f"boxes {file!r} do not map pictures to lists of boxes: write {{'desk.jpg': [[...], ...]}}")
-    return {str(name): boxes_of(rows, f"boxes {file!r} of {name!r}") for name, rows in contents.items()}
+    found = {str(name): boxes_of(rows, f"boxes {file!r} of {name!r}") for name, rows in contents.items()}
+    for name, boxes in found.items():
+        check_pixels(boxes.corners, f"boxes {file!r} of {name!r}")
+    return found
 
 
 def match_names(pictures: Sequence[str], named: Sequence[str]) -> tuple[dict[str, str], list[str]]:

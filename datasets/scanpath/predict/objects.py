@@ -17,6 +17,10 @@ from vision_suite.errors import DataError
 from vision_suite.types.scanpath import box_centres
 
 
+class NothingDetectedError(DataError):
+    """A detector finds no object in a picture."""
+
+
 class ObjectFinder:
     """Gives the boxes of a picture, from the one source that the settings name.
 
@@ -65,7 +69,7 @@ class ObjectFinder:
         if self._detector is not None:
             boxes = self._detector(picture)
             if not len(boxes.corners):
-                raise DataError(
+                raise NothingDetectedError(
                     f"picture {name!r}: {settings.detector!r} finds nothing of {', '.join(self._detector.queries)} "
                     f"above min_score={settings.min_score}: give other words or a lower --data.min_score"
                 )

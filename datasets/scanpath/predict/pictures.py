@@ -13,7 +13,7 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from vision_suite.datasets.base import problem_list
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.pictures.manifest import find_inputs
-from vision_suite.datasets.scanpath.predict.objects import ObjectFinder
+from vision_suite.datasets.scanpath.predict.objects import NothingDetectedError, ObjectFinder
 from vision_suite.datasets.scanpath.predict.settings import PictureSettings
 from vision_suite.datasets.scanpath.predict.targets import Target, choose_target
 from vision_suite.datasets.scanpath.records import check_scene
@@ -78,6 +78,8 @@ class PictureScenes:
                 if not settings.skip:
                     raise DataError(f"{error} (--data.on_bad_image skip leaves such pictures out)") from None
                 self.failed[name] = str(error)
+                self.problems["pictures_without_detection"] += isinstance(error, NothingDetectedError)
+                self.problems["pictures_left_out"] += 1
                 rank_zero_warn(f"Skipped {name}: {error}")
                 continue
             self.problems.update(boxes.notes)
@@ -86,9 +88,10 @@ class PictureScenes:
         if not self.scenes:
             first, reason = next(iter(self.failed.items()))
             raise DataError(f"none of {len(self.failed)} pictures can be used; the first, {first!r}: {reason}")
+        objects = [len(scene.boxes) for scene in self.scenes.values()]
         rank_zero_info(
-            f"predicting on {len(self.scenes)} of {len(self.names)} pictures with "
-            f"{sum(len(scene.boxes) for scene in self.scenes.values())} objects; "
+            f"predicting on {len(self.scenes)} of {len(self.names)} pictures with {sum(objects)} objects "
+            f"({min(objects)} to {max(objects)} a picture); "
             f"problems: {problem_list(self.known_problems())}"
         )
 

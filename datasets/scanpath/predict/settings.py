@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vision_suite.detectors.boxes import check_min_score
 from vision_suite.errors import ConfigError
 
 
@@ -50,6 +51,7 @@ class PictureSettings:
             )
         if self.detector and self.grid:
             raise ConfigError("detector with grid: detected objects stand freely, so leave --data.grid out")
+        check_min_score(self.min_score)
         if self.queries and not self.detector:
             raise ConfigError("queries without a detector: give --data.detector MODEL")
         if self.grid is not None and min(self.grid) < 1:
@@ -57,6 +59,12 @@ class PictureSettings:
         named = [name for name in ("target", "target_box", "target_crop") if getattr(self, name) is not None]
         if len(named) > 1:
             raise ConfigError(f"{' and '.join(named)} are both given: name the target in one way")
+        for name in ("inputs", "boxes", "detector", "target", "target_crop", "text_encoder"):
+            value = getattr(self, name)
+            if value is not None and not str(value).strip():
+                raise ConfigError(f"{name}={value!r} is empty: leave it out, or give a value")
+        if self.target_box is not None and self.target_box < 0:
+            raise ConfigError(f"target_box={self.target_box}: boxes are numbered from 0")
         if self.target is not None and not (self.boxes or self.detector):
             raise ConfigError("a target by word needs labels: give --data.boxes or --data.detector, or a target_box")
         if self.text_encoder and self.target is None:

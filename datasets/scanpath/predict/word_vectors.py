@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 from torch import Tensor
 
+from vision_suite.detectors.hub import hub_address, hub_is_off, why_unreachable, without_network
 from vision_suite.errors import DataError, MissingDependencyError
 
 PROMPT = "a photo of a {}"
@@ -15,7 +18,7 @@ def word_vector(model: str, word: str) -> Tensor:
     """(F,) float32 text embedding of "a photo of a <word>".
 
     Args:
-        model: ``<model>[/<weights>]`` of open_clip, the one of the network's appearance.
+        model: ``<model>[/<weights>]`` of open_clip, the one of the network's appearance; weights are a name or a file.
         word: Word of the target.
 
     Raises:
@@ -27,12 +30,19 @@ def word_vector(model: str, word: str) -> Tensor:
     except ModuleNotFoundError as error:
         raise MissingDependencyError(f"text_encoder={model!r}", "open_clip_torch") from error
     name, _, weights = model.partition("/")
+    off = "HF_HUB_OFFLINE is set" if hub_is_off() else why_unreachable(hub_address())
     try:
-        network = open_clip.create_model(name, pretrained=weights or DEFAULT_WEIGHTS).eval()
-        tokens = open_clip.get_tokenizer(name)([PROMPT.format(word)])
+        # Weights that were loaded before are in the cache; without the network nothing else can be had.
+        with contextlib.nullcontext() if off is None else without_network():
+            network = open_clip.create_model(name, pretrained=weights or DEFAULT_WEIGHTS).eval()
+            tokens = open_clip.get_tokenizer(name)([PROMPT.format(word)])
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise DataError(f"text_encoder={model!r} cannot be loaded ({reason}): check its name and the network") from None
+        network_state = "" if off is None else f"; {hub_address()} cannot be used: {off}"
+        raise DataError(
+            f"text_encoder={model!r} cannot be loaded ({reason}{network_state}): check its name and the network, or "
+            "give a file of weights, <model>/FILE"
+        ) from None
     with torch.inference_mode():
         vector: Tensor = network.encode_text(tokens)[0].float()
     return vector.clone()

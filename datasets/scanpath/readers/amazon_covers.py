@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_suite.datasets.files import finite, read_json
+from vision_suite.datasets.files import read_json
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.geometry import grid_boxes, overlap
 from vision_suite.datasets.scanpath.paths import PathBuilder
 from vision_suite.datasets.scanpath.records import ScanpathSet, check_scene
+from vision_suite.datasets.scanpath.values import number
 from vision_suite.errors import DataError
 from vision_suite.types import Condition, Scene, Trial
 from vision_suite.types.arrays import Floats32
@@ -43,7 +44,7 @@ def read_amazon_covers(folder: Path, rule: AssignRule | None = None) -> Scanpath
         DataError: A file is missing or malformed, or a mask does not show 84 covers.
     """
     path = _annotations(folder)
-    contents = read_json(path)
+    contents = read_json(path, unique=True)
     if not isinstance(contents, dict) or not contents:
         raise DataError(f"{str(path)!r} holds no collages: a JSON object by picture name is needed")
     root = path.parent
@@ -89,9 +90,9 @@ def read_amazon_covers(folder: Path, rule: AssignRule | None = None) -> Scanpath
                 raise DataError(
                     f"{str(path)!r}: subject {subject} of collage {name!r} has a fixation that is no [x, y]"
                 )
-            found = builder.from_pixels(
-                scenes[name], [finite(point[0]) for point in points], [finite(point[1]) for point in points]
-            )
+            where = f"{str(path)!r}: subject {subject} of collage {name!r}"
+            x, y = ([number(point[side], where, "coordinate") for point in points] for side in (0, 1))
+            found = builder.from_pixels(scenes[name], x, y, where=where)
             if found is None:
                 continue
             image = str(crop) if crop.is_file() else ""
@@ -101,7 +102,7 @@ def read_amazon_covers(folder: Path, rule: AssignRule | None = None) -> Scanpath
         "boxes": "outlines of masks" if masks.is_dir() else f"uniform {ROWS} x {COLUMNS} grid: the masks are absent",
         "pictures": "absent: grey crops" if not any(scene.image for scene in scenes.values()) else "present",
     }
-    return ScanpathSet("amazon_covers", root, scenes, trials, builder.problems, builder.rules, notes)
+    return builder.scanpath_set("amazon_covers", root, scenes, trials, notes)
 
 
 def mask_boxes(path: Path) -> Floats32:

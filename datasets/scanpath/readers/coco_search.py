@@ -19,6 +19,8 @@ from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.geometry import letterbox, overlap
 from vision_suite.datasets.scanpath.paths import PathBuilder
 from vision_suite.datasets.scanpath.records import ScanpathSet, check_scene
+from vision_suite.datasets.scanpath.times import FileUnit, Unit, file_unit
+from vision_suite.datasets.scanpath.values import number
 from vision_suite.errors import DataError
 from vision_suite.types import Condition, Scene, Trial
 
@@ -32,6 +34,9 @@ CONDITIONS = {"present": Condition.PRESENT, "absent": Condition.ABSENT, "freevie
 SUBSETS = {"validation": "valid", "val": "valid"}
 RULE = AssignRule("smallest_box")
 
+MILLISECONDS = FileUnit("ms", "as the set is published")
+WHERE, UNIT = "\0where", "\0unit"  # keys that a record gets here: its place for messages, and its file's unit
+
 CocoLayout = Literal["coco_search18", "coco_freeview"]
 
 
@@ -42,6 +47,7 @@ def read_coco_scanpaths(
     instances: list[str] | None = None,
     images: str = "images",
     rule: AssignRule = RULE,
+    duration_unit: Unit | None = None,
 ) -> ScanpathSet:
     """Read fixation files and COCO's instances.
 
@@ -57,6 +63,7 @@ def read_coco_scanpaths(
         instances: COCO instance files relative to it; by default every ``instances*.json``, also in annotations/.
         images: Folder of the pictures relative to it, flat or with COCO's or the task's sub-folders.
         rule: Rule from pixels to objects.
+        duration_unit: Unit of the durations, where it is not that of the published files.
 
     Raises:
         DataError: A file is missing or malformed, a picture is in no instance file, or the boxes of the two do not
@@ -65,19 +72,13 @@ def read_coco_scanpaths(
     fixation_files = _files(folder, files, "*fixations*.json", "fixation")
     instance_files = _files(folder, instances, "instances*.json", "COCO instance")
     records: list[JsonObject] = []
+    units: dict[str, str] = {}
     for path in fixation_files:
-        contents = read_json(path)
-        if not isinstance(contents, list) or not all(isinstance(entry, dict) for entry in contents):
-            raise DataError(f"{str(path)!r} is no list of trials: COCO-Search18's format is needed")
-        records += contents
-    if missing := next(
-        (key for key in ("name", "subject", "condition", "X", "Y") for r in records if key not in r), ""
-    ):
-        raise DataError(f"{', '.join(p.name for p in fixation_files)}: a trial has no {missing!r}")
-    for record in records:
-        for key in ("X", "Y", "T", "bbox"):
-            if not isinstance(record.get(key, []), list) and not (record[key] is None and key in ("T", "bbox")):
-                raise DataError(f"a trial on {record['name']!r} has {key}={record[key]!r} where a list is expected")
+        own = _records(path)
+        times = [number(value, record[WHERE], "duration") for record in own for value in record.get("T") or ()]
+        unit = file_unit(times, repr(str(path)), MILLISECONDS, duration_unit) or MILLISECONDS
+        units |= {path.name: str(unit)} if times else {}
+        records += [{**record, UNIT: unit.unit} for record in own]
     builder = PathBuilder(rule, drop_outside=True, first_to_middle=True)
     names = sorted({str(record["name"]) for record in records})
     scenes = _scenes(instance_files, names, _pictures(folder / images), builder.problems)
@@ -96,12 +97,28 @@ def read_coco_scanpaths(
     trials.sort(key=lambda trial: (trial.scene, trial.task, int(trial.condition), trial.subject))
     notes: dict[str, object] = {
         "screen": list(SCREEN),
+        "duration_unit": units,
         "boxes": f"COCO instances, no crowd, sides of {SMALLEST:g} pixels or more, the {MOST_OBJECTS} largest",
         "first_fixation": "given: the middle of the screen"
         + (", left out where it is on no object" if rule.unassigned == "drop" else ""),
         "pictures": f"{sum(bool(scene.image) for scene in scenes.values())} of {len(scenes)} present, else grey crops",
     }
-    return ScanpathSet(layout, folder, scenes, trials, builder.problems, builder.rules, notes)
+    return builder.scanpath_set(layout, folder, scenes, trials, notes)
+
+
+def _records(path: Path) -> list[JsonObject]:
+    """Trials of a fixation file, each with its place for messages."""
+    contents = read_json(path)
+    if not isinstance(contents, list) or not all(isinstance(entry, dict) for entry in contents):
+        raise DataError(f"{str(path)!r} is no list of trials: COCO-Search18's format is needed")
+    for index, record in enumerate(contents):
+        where = f"{str(path)!r} trial {index + 1}"
+        if missing := [key for key in ("name", "subject", "condition", "X", "Y") if key not in record]:
+            raise DataError(f"{where} has no {missing[0]!r}")
+        for key in ("X", "Y", "T", "bbox"):
+            if not isinstance(record.get(key, []), list) and not (record[key] is None and key in ("T", "bbox")):
+                raise DataError(f"{where} on {record['name']!r} has {key}={record[key]!r:.60} where a list is expected")
+    return [{**record, WHERE: f"{str(path)!r} trial {index + 1}"} for index, record in enumerate(contents)]
 
 
 def _once(records: list[JsonObject], problems: Counter[str]) -> list[JsonObject]:
@@ -156,12 +173,10 @@ def _trial(record: JsonObject, scenes: dict[str, Scene], builder: PathBuilder, b
         targets = ()
     if "length" in record and finite(record["length"]) != len(record["X"]):
         problems["trials_of_other_length_than_stated"] += 1
-    found = builder.from_pixels(
-        scene,
-        [finite(value) for value in record["X"]],
-        [finite(value) for value in record["Y"]],
-        [finite(value) for value in record["T"]] if record.get("T") is not None else None,
-    )
+    where = f"{record[WHERE]} on {scene.name!r}"
+    x, y = ([number(value, where, "coordinate") for value in record[key]] for key in ("X", "Y"))
+    times = None if record.get("T") is None else [number(value, where, "duration") for value in record["T"]]
+    found = builder.from_pixels(scene, x, y, times, unit=record[UNIT], where=where)
     if found is None:
         return None
     subset = str(record.get("split", ""))

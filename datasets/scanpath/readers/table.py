@@ -1,18 +1,21 @@
 """Scanpaths of your own: scenes and trials as JSON lines, or boxes and fixations as CSV.
 
 JSON lines. ``scenes.jsonl``: ``image`` (path or name), ``width``, ``height`` (pixels; read from the picture if left
-out), ``boxes`` [[x1, y1, x2, y2], ...], and if wanted ``labels`` [...], ``grid`` [rows, columns] (boxes then stand row
-by row), ``features`` (.npy file of N vectors), ``fold`` (whole number), ``picture`` (false: there is none).
+out), ``boxes`` [[x1, y1, x2, y2], ...] in pixels (neither x, y, width, height nor shares of the picture), and if
+wanted ``labels`` [...], ``grid`` [rows, columns] (boxes then stand row by row), ``features`` (.npy file of N vectors),
+``fold`` (whole number), ``picture`` (false: there is none).
 ``trials.jsonl``: ``image``, ``subject``, and ``fixations`` [[x, y], ...] or [[x, y, duration], ...]; if wanted
 ``objects`` [...] (numbers from 0, -2 for the background; then no rule assigns them), ``task``, ``condition`` (present,
-absent or free), ``target`` (number or list of numbers), ``target_object`` (the one to copy as the target token; by
-default the only target), ``target_image``, ``target_features`` (.npy file of one vector), ``given``, ``terminated``,
-``subset``.
+absent or free), ``target`` (number, label of one object, or list of them), ``target_object`` (the one to copy as the
+target token; by default the only target), ``target_image``, ``target_features`` (.npy file of one vector), ``given``,
+``terminated``, ``subset``, ``duration_unit`` (s, ms or us), ``trial`` (name of the viewing).
 
-CSV. ``boxes.csv``: ``image,x1,y1,x2,y2`` and if wanted ``label,width,height``. ``fixations.csv``, one row per fixation
-in order: ``image,subject,x,y`` and if wanted ``duration,trial,task,condition,target,object,subset`` (targets separated
-by blanks). Paths are relative to the folder. Durations are seconds or milliseconds; a median of 10 or more means the
-latter.
+CSV. ``boxes.csv``: ``image,x1,y1,x2,y2`` and if wanted ``label,width,height``, the size of the picture.
+``fixations.csv``, one row per fixation in order: ``image,subject,x,y`` and if wanted
+``duration,trial,task,condition,target,object,subset`` (targets are numbers separated by blanks, or a label), and
+``index`` or ``time``, by which the rows of a trial are sorted. Two viewings of a picture by one subject need ``trial``.
+Paths are relative to the folder. Durations have one unit in the whole file: ``duration_s``, ``duration_ms`` and
+``duration_us`` name it, else the median of all durations tells it.
 """
 
 from __future__ import annotations
@@ -20,31 +23,38 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
-import numpy as np
-
-from vision_suite.datasets.files import JsonObject, finite, read_json_lines, read_table
-from vision_suite.datasets.pictures.images import open_picture
+from vision_suite.datasets.files import JsonObject, read_json_lines
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.paths import PathBuilder
-from vision_suite.datasets.scanpath.records import ScanpathSet, check_scene
+from vision_suite.datasets.scanpath.readers.table_csv import ROWS, box_rows, fixation_rows, unread_columns
+from vision_suite.datasets.scanpath.readers.table_scenes import SCENE_KEYS, inside, scene_of
+from vision_suite.datasets.scanpath.records import ScanpathSet
+from vision_suite.datasets.scanpath.times import FileUnit, Unit, file_unit
+from vision_suite.datasets.scanpath.values import flag, list_of, number, text, whole_number
 from vision_suite.errors import DataError
 from vision_suite.types import Condition, Scene, Trial
 
 CONDITIONS = {"present": Condition.PRESENT, "absent": Condition.ABSENT, "free": Condition.FREE}
 RULE = AssignRule("smallest_box")
 SCENES, TRIALS, BOXES, FIXATIONS = "scenes.jsonl", "trials.jsonl", "boxes.csv", "fixations.csv"
+TRIAL_KEYS = (
+    "image", "subject", "fixations", "objects", "task", "condition", "target", "target_object", "target_image",
+    "target_features", "given", "terminated", "subset", "duration_unit", "trial",
+)  # fmt: skip
 
 
-def read_scanpath_table(folder: Path, rule: AssignRule = RULE) -> ScanpathSet:
+def read_scanpath_table(folder: Path, rule: AssignRule = RULE, duration_unit: Unit | None = None) -> ScanpathSet:
     """Read a folder in one of the two forms.
 
-    Trials in unknown scenes, and present trials without a target, are errors; everything else that is wrong with
-    single fixations is corrected or left out, and counted.
+    Trials in unknown scenes, present trials without a target, and values of a wrong kind are errors; everything else
+    that is wrong with single fixations is corrected or left out, and counted.
 
     Args:
         folder: The data set's folder.
         rule: Rule from pixels to objects, where the file does not name them.
+        duration_unit: Unit of the durations, where the file does not name it.
 
     Raises:
         DataError: A file is missing or malformed.
@@ -53,163 +63,209 @@ def read_scanpath_table(folder: Path, rule: AssignRule = RULE) -> ScanpathSet:
     if not lines and not (folder / BOXES).is_file():
         raise DataError(f"{str(folder)!r} holds neither {SCENES} with {TRIALS} nor {BOXES} with {FIXATIONS}: write one")
     builder = PathBuilder(rule, drop_outside=rule.kind == "smallest_box")
-    scene_rows = read_json_lines(folder / SCENES) if lines else box_rows(folder / BOXES)
-    trial_rows = read_json_lines(folder / TRIALS) if lines else _fixations(folder / FIXATIONS)
+    path = folder / (TRIALS if lines else FIXATIONS)
+    if lines:
+        scene_rows, trial_rows = read_json_lines(folder / SCENES), read_json_lines(path)
+        warnings = [
+            *_unread(scene_rows, SCENE_KEYS, repr(str(folder / SCENES))),
+            *_unread(trial_rows, TRIAL_KEYS, repr(str(path))),
+        ]
+    else:
+        scene_rows, unread = box_rows(folder / BOXES)
+        trial_rows, warnings = fixation_rows(path, builder.problems)
+        warnings = [*unread, *warnings]
     scenes: dict[str, Scene] = {}
-    for number, row in enumerate(scene_rows, start=1):
-        scene = _scene(folder / (SCENES if lines else BOXES), number, row)
+    for count, row in enumerate(scene_rows, start=1):
+        scene = scene_of(folder / (SCENES if lines else BOXES), count, row, builder.problems)
         if scene.name in scenes:
             raise DataError(f"{str(folder)!r}: scene {scene.name!r} is described twice")
         scenes[scene.name] = scene
+    places = [_place(path, count, row) for count, row in enumerate(trial_rows, start=1)]
+    paths = [_fixations(where, row) for where, row in zip(places, trial_rows, strict=True)]
+    times = [fixation[2] for path_ in paths for fixation in path_ if len(fixation) == 3]
+    unit = file_unit(times, repr(str(path)), _stated(places, trial_rows, lines), duration_unit)
     trials = []
-    for number, row in enumerate(trial_rows, start=1):
-        trial = _trial(folder, number, row, scenes, builder)
+    known: dict[str, str] = {}
+    for where, row, fixations in zip(places, trial_rows, paths, strict=True):
+        content = repr([row.get(key) for key in TRIAL_KEYS])
+        if content in known:
+            builder.problems["trials_read_twice"] += 1
+            continue
+        known[content] = where
+        trial = _trial(where, folder, row, fixations, scenes, builder, "s" if unit is None else unit.unit)
         if trial is not None:
             trials.append(trial)
     notes: dict[str, object] = {
-        "pictures": f"{sum(bool(s.image) for s in scenes.values())} of {len(scenes)} present, else grey crops"
+        "pictures": f"{sum(bool(s.image) for s in scenes.values())} of {len(scenes)} present, else grey crops",
+        **({} if unit is None else {"duration_unit": {path.name: str(unit)}}),
     }
-    return ScanpathSet("table", folder, scenes, trials, builder.problems, builder.rules, notes)
+    found = builder.scanpath_set("table", folder, scenes, trials, notes)
+    found.warnings += warnings
+    return found
 
 
-def _scene(path: Path, number: int, row: JsonObject) -> Scene:
-    folder, where = path.parent, f"{str(path)!r} scene {number}"
-    try:
-        name = str(row["image"])
-        boxes = np.array(row["boxes"], dtype=np.float32).reshape(-1, 4)
-        labels = tuple(str(label) for label in row.get("labels") or [""] * len(boxes))
-        grid = None if row.get("grid") is None else (int(row["grid"][0]), int(row["grid"][1]))
-        fold = int(row.get("fold", -1))
-        size = (float(row.get("width") or "nan"), float(row.get("height") or "nan"))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+def _unread(rows: Sequence[JsonObject], known: Sequence[str], where: str) -> list[str]:
+    return unread_columns(list(dict.fromkeys(key for row in rows for key in row)), known, where)
+
+
+def _place(path: Path, count: int, row: JsonObject) -> str:
+    """Name of a trial for messages: its row, or the table and the picture where it has several rows."""
+    return f"table {str(path)!r}" if ROWS in row else f"{str(path)!r} trial {count}"
+
+
+def _stated(places: Sequence[str], rows: Sequence[JsonObject], lines: bool) -> FileUnit | None:
+    """The unit that the rows state.
+
+    Raises:
+        DataError: It is none, or another one in other rows.
+    """
+    values = [row.get("duration_unit") for row in rows]
+    stated = {
+        value if value is None or isinstance(value, str) else repr(value): where
+        for where, value in zip(places, values, strict=True)
+    }
+    if not any(stated):
+        return None
+    for word, where in stated.items():
+        if word not in get_args(Unit):
+            raise DataError(f"{where} has duration_unit {word!r}: write s, ms or us, the same in each row of the file")
+    if len(stated) > 1:
         raise DataError(
-            f"{where} lacks or garbles {error}: image and boxes [[x1, y1, x2, y2], ...] are needed"
-        ) from None
-    picture = folder / name
-    has_picture = bool(row.get("picture", True)) and picture.is_file()
-    if not (math.isfinite(size[0]) and math.isfinite(size[1])):
-        if not has_picture:
-            raise DataError(f"{where}: picture {name!r} is missing, so give width and height")
-        opened = open_picture(str(picture))
-        size = (float(opened.width), float(opened.height))
-    outside = (boxes[:, 2:] <= 0).any(axis=1) | (boxes[:, :2] >= np.array(size)).any(axis=1)
-    if outside.any():
-        box = boxes[outside.argmax()].tolist()
-        raise DataError(f"{where}: box {box} lies outside the picture of {size[0]:g} x {size[1]:g} pixels: correct it")
-    features = _inside(folder, row.get("features"), where)
-    image = str(picture) if has_picture else ""
-    return check_scene(Scene(name, size, boxes, labels, image, grid=grid, features=features, fold=fold))
+            f"{places[0].split(' trial ')[0]}: duration_unit is {' and '.join(map(str, stated))}: one a file"
+        )
+    unit: Unit = next(known for known in get_args(Unit) if known in stated)
+    basis = "by duration_unit in the file" if lines else f"by the name of the column duration_{unit}"
+    return FileUnit(unit, basis)
+
+
+def _fixations(where: str, row: JsonObject) -> list[list[float]]:
+    """Fixations of a trial as numbers, NaN where missing.
+
+    Raises:
+        DataError: They are no list of [x, y] or [x, y, duration].
+    """
+    rows, found = row.get(ROWS), []
+    given = row.get("fixations")
+    if given is not None and not isinstance(given, list):
+        raise DataError(f"{where} has fixations {given!r:.60}: write a list of [x, y] or [x, y, duration]")
+    for index, fixation in enumerate(given or ()):
+        place = f"{where} row {rows[index]}" if rows else f"{where} fixation {index + 1}"
+        if not isinstance(fixation, list) or len(fixation) not in (2, 3):
+            raise DataError(f"{place} {fixation!r:.60} is neither [x, y] nor [x, y, duration]")
+        found.append(
+            [number(value, place, what) for value, what in zip(fixation, ("x", "y", "duration"), strict=False)]
+        )
+    return found
 
 
 def _trial(
-    folder: Path, number: int, row: JsonObject, scenes: Mapping[str, Scene], builder: PathBuilder
+    where: str,
+    folder: Path,
+    row: JsonObject,
+    fixations: list[list[float]],
+    scenes: Mapping[str, Scene],
+    builder: PathBuilder,
+    unit: Unit,
 ) -> Trial | None:
-    where = f"{str(folder)!r} trial {number}"
-    scene = scenes.get(str(row.get("image", "")))
+    name = row.get("image", "")
+    scene = scenes.get(name) if isinstance(name, str) else None
+    rows = row.get(ROWS, ())
+    if rows:
+        where = f"{where} rows from {rows[0]}" if len(rows) > 1 else f"{where} row {rows[0]}"
     if scene is None:
-        raise DataError(f"{where} is on {row.get('image')!r}, which no scene describes")
-    word = str(row.get("condition") or "present")
-    if word not in CONDITIONS:
+        raise DataError(f"{where} is on {name!r:.100}, which no scene describes")
+    word = row.get("condition") or "present"
+    if not isinstance(word, str) or word not in CONDITIONS:
         raise DataError(f"{where} has condition {word!r}: choose of {', '.join(CONDITIONS)}")
     condition = CONDITIONS[word]
     try:
-        given = row.get("target")
-        targets = () if given is None else tuple(_whole(n) for n in (given if isinstance(given, list) else [given]))
-        fixations = [[finite(value) for value in fixation] for fixation in row.get("fixations") or ()]
-        target = _whole(row.get("target_object", targets[0] if len(targets) == 1 else -1))
-        objects = None if row.get("objects") is None else [_whole(n) for n in row["objects"]]
-        first = _whole(row.get("given", 0))
-    except (TypeError, ValueError) as error:
+        targets = _targets(row.get("target"), scene)
+        target = whole_number(row.get("target_object", targets[0] if len(targets) == 1 else -1), "target_object")
+        objects = None
+        if row.get("objects") is not None:
+            objects = [whole_number(n, "object") for n in list_of(row["objects"], "objects")]
+        first = whole_number(row.get("given", 0), "given")
+        terminated = flag(row.get("terminated", True), "terminated")
+        subject, task, subset = (text(row.get(key), key) for key in ("subject", "task", "subset"))
+    except ValueError as error:
         raise DataError(f"{where} is garbled: {error}") from None
-    if any(len(fixation) not in (2, 3) for fixation in fixations):
-        raise DataError(f"{where} has a fixation that is neither [x, y] nor [x, y, duration]")
     if condition is Condition.PRESENT and not targets:
         raise DataError(f"{where} has no target: name its objects, or say condition absent or free")
     if min(targets, default=0) < 0 or target < -1:
         raise DataError(f"{where} has target {min(*targets, target)}: objects are numbered from 0")
+    if max(*targets, target, -1) >= len(scene.boxes):
+        raise DataError(
+            f"{where} has target {max(*targets, target)}, but {scene.name!r} has objects 0 to {len(scene.boxes) - 1}"
+        )
     if first < 0:
         raise DataError(f"{where} has given={first}: it is the number of first fixations that are given")
     x, y = [f[0] for f in fixations], [f[1] for f in fixations]
     times = [f[2] if len(f) == 3 else math.nan for f in fixations] if any(len(f) == 3 for f in fixations) else None
+    place = where.split(" row")[0] if rows else where
     if objects is None:
-        found = builder.from_pixels(scene, x, y, times)
+        found = builder.from_pixels(scene, x, y, times, unit=unit, where=place, rows=rows)
     else:
-        found = builder.from_objects(scene, objects, x if fixations else None, y if fixations else None, times)
+        no = not fixations
+        found = builder.from_objects(
+            scene, objects, None if no else x, None if no else y, times, unit=unit, where=place, rows=rows
+        )
     if found is None:
         return None
     return found.trial(
         scene.name,
-        str(row.get("subject", "")),
-        str(row.get("task") or ""),
+        subject,
+        task,
         condition,
         targets,
         target,
         given=first,
-        terminated=bool(row.get("terminated", True)),
-        subset=str(row.get("subset") or ""),
-        target_image=_inside(folder, row.get("target_image"), where),
-        target_features=_inside(folder, row.get("target_features"), where),
+        terminated=terminated,
+        subset=subset,
+        target_image=inside(folder, row.get("target_image"), where),
+        target_features=inside(folder, row.get("target_features"), where),
     )
 
 
-def _whole(value: float | str) -> int:
-    """A whole number, also as text.
+def _targets(given: object, scene: Scene) -> tuple[int, ...]:
+    """Objects that a trial names as targets: numbers, or the label of an object.
+
+    Args:
+        given: A number, a label, or a list of them; numbers may stand in one text with blanks between them.
+        scene: Scene of the trial.
 
     Raises:
-        ValueError: It is another number.
-        TypeError: It is none.
+        ValueError: A label belongs to no object, to several, or could be a number as well.
     """
-    if isinstance(value, float) and not value.is_integer():
-        raise ValueError(f"{value} is no whole number")
-    return int(value)
+    if given is None or given == "":
+        return ()
+    found: list[int] = []
+    for one in given if isinstance(given, list) else [given]:
+        labelled = [n for n, label in enumerate(scene.labels) if isinstance(one, str) and _plain(label) == _plain(one)]
+        parts = one.split() if isinstance(one, str) else [one]
+        try:
+            numbers = [whole_number(part, "target") for part in parts]
+        except ValueError:
+            if not isinstance(one, str):
+                raise
+            numbers = []
+        if labelled and numbers and labelled != numbers:
+            raise ValueError(
+                f"target {one!r} is the label of object {labelled[0]} and the number of another of {scene.name!r}: "
+                "rename the label"
+            )
+        if len(labelled) > 1:
+            raise ValueError(
+                f"target {one!r} is the label of {len(labelled)} objects of {scene.name!r}: give their numbers, "
+                f"{' '.join(map(str, labelled))} if all count as found"
+            )
+        if not labelled and not numbers:
+            known = ", ".join(sorted({label for label in scene.labels if label})) or "none"
+            raise ValueError(
+                f"target {one!r} is neither a whole number nor a label of {scene.name!r} (labels: {known:.200})"
+            )
+        found += labelled or numbers
+    return tuple(found)
 
 
-def _inside(folder: Path, name: object, where: str) -> str:
-    """The path of a file that a row names, empty where it names none."""
-    if not name:
-        return ""
-    if not (folder / str(name)).is_file():
-        raise DataError(f"{where} names {str(name)!r}, which is missing in {str(folder)!r}")
-    return str(folder / str(name))
-
-
-def box_rows(path: Path) -> list[JsonObject]:
-    """Rows of boxes as one row per scene."""
-    scenes: dict[str, JsonObject] = {}
-    for row in read_table(path, ("image", "x1", "y1", "x2", "y2")):
-        scene = scenes.setdefault(row["image"], {"image": row["image"], "boxes": [], "labels": []})
-        scene["boxes"].append([finite(row[side]) for side in ("x1", "y1", "x2", "y2")])
-        scene["labels"].append(row.get("label", ""))
-        for side in ("width", "height"):
-            if row.get(side):
-                scene[side] = finite(row[side])
-    return list(scenes.values())
-
-
-def _fixations(path: Path) -> list[JsonObject]:
-    """Rows of fixations as one row per trial: image, subject, trial and task together tell one from another."""
-    trials: dict[Sequence[str], JsonObject] = {}
-    first: dict[Sequence[str], dict[str, str]] = {}
-    for row in read_table(path, ("image", "subject", "x", "y")):
-        key = tuple(row.get(name, "") for name in ("image", "subject", "trial", "task"))
-        trial = trials.get(key)
-        first.setdefault(key, row)
-        if trial is None:
-            facts: JsonObject = {
-                name: row[name] for name in ("image", "subject", "task", "condition", "subset") if name in row
-            }
-            trial = trials[key] = {**facts, "fixations": []}
-            if row.get("target"):
-                trial["target"] = row["target"].split()
-            if "object" in row:
-                trial["objects"] = []
-        for name in ("target", "condition", "subset"):
-            if row.get(name) and row[name] != first[key][name]:
-                raise DataError(
-                    f"table {str(path)!r}: {name} is {first[key][name]!r} and {row[name]!r} in rows of one trial of "
-                    f"subject {row['subject']!r} on {row['image']!r}: repeat it, or tell trials apart by a column trial"
-                )
-        trial["fixations"].append([row["x"], row["y"], *([row["duration"]] if "duration" in row else [])])
-        if "object" in row:
-            trial["objects"].append(row["object"])
-    return list(trials.values())
+def _plain(label: str) -> str:
+    return " ".join(label.split()).casefold()

@@ -1,4 +1,4 @@
-"""``vision-suite data list|prepare|verify``: real sets that need no account and no download page."""
+"""``vision-suite data``: real sets that need no account and no download page, and recordings of eye trackers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from vision_suite.cli import scanpath_import
 from vision_suite.cli.light_parser import LightParser
 from vision_suite.datasets.prepare import catalog
 from vision_suite.datasets.prepare.fetch import data_dir
@@ -13,18 +14,20 @@ from vision_suite.faults import CHECK_FAILED, DONE
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one of the three actions; 1 if ``verify`` finds a problem."""
+    """Run one of the actions; 1 if ``verify`` finds a problem."""
     arguments = _parser().parse_args(argv)
     if arguments.action == "list":
         return _list()
     if arguments.action == "prepare":
         return _prepare(arguments)
+    if arguments.action == scanpath_import.NAME:
+        return scanpath_import.run(arguments)
     return _verify(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = LightParser(prog="vision-suite data", description="Real data sets, prepared by a command.")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list|prepare|verify")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|prepare|verify|import-scanpaths")
     actions.add_parser("list", help="what can be prepared, and what is")
     prepare = actions.add_parser("prepare", help="fetch, check and convert a set; at once if it is there")
     prepare.add_argument("name", help="a name of 'vision-suite data list'")
@@ -37,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     verify = actions.add_parser("verify", help="recount and recheck every file of a prepared set")
     verify.add_argument("name", help="a name of 'vision-suite data list'")
     verify.add_argument("--quiet", action="store_true", help="no progress bars")
+    scanpath_import.add_parser(actions)
     return parser
 
 

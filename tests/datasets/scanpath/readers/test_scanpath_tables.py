@@ -55,7 +55,7 @@ def test_tables_name_objects_and_conditions(tmp_path):
         ({"image": "s0.png", "fixations": [[1]], "target": 0}, r"neither \[x, y\] nor \[x, y, duration\]"),
         ({"image": "s0.png", "fixations": [[1, 2]], "target": -1}, "has target -1: objects are numbered from 0"),
         ({"image": "s0.png", "fixations": [[1, 2]], "target": "cup"}, "is garbled"),
-        ({"image": "s0.png", "fixations": [[1, 2]], "target": 1.5}, "is garbled: 1.5 is no whole number"),
+        ({"image": "s0.png", "fixations": [[1, 2]], "target": 1.5}, "is garbled: target 1.5 is no whole number"),
         ({"image": "s0.png", "fixations": [[1, 2]], "target": 0, "target_object": -5}, "has target -5"),
         ({"image": "s0.png", "fixations": [[1, 2]], "target": 0, "given": -1}, "has given=-1"),
         ({"image": "s0.png", "condition": "asleep"}, "condition 'asleep': choose of present, absent, free"),
@@ -83,7 +83,7 @@ def test_broken_tables_are_one_line(tmp_path):
     (tmp_path / "scenes.jsonl").write_text(
         '{"image": "s0.png", "width": 40, "height": 30, "boxes": [[0, 0, 1, 1], [40, 0, 50, 1]]}\n'
     )
-    with pytest.raises(DataError, match=r"scene 1: box \[40.0, .*\] lies outside the picture of 40 x 30 pixels"):
+    with pytest.raises(DataError, match=r"scene 1: box 1 \[40.0, .*\] lies outside the picture of 40 x 30 pixels"):
         read_scanpath_table(tmp_path)
     (tmp_path / "scenes.jsonl").write_text("[]\n")
     with pytest.raises(DataError, match="row 1 is not a JSON object"):

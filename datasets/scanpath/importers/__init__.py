@@ -1,0 +1,1 @@
+"""Recordings of eye trackers, converted to the plain table of `vision_suite.datasets.scanpath.readers.table`."""
