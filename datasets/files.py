@@ -18,7 +18,7 @@ def finite(value: Any) -> float:
     """A number of a file, NaN for what is none: empty, ``.`` (EyeLink), text, infinity."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return math.nan
     return number if math.isfinite(number) else math.nan
 
@@ -55,17 +55,39 @@ def read_lines(path: Path) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
+def parse_json(text: str) -> Any:
+    """The contents of a JSON text.
+
+    Raises:
+        ValueError: It is not JSON, is nested too deeply, or has a key twice in one object: each reader would take
+            another of the values.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_without_twins)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> JsonObject:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twin = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"one object has the key {twin[:60]!r} twice: remove one")
+    return found
+
+
 def read_json(path: Path) -> Any:
     """The contents of a JSON file.
 
     Raises:
-        DataError: It is missing or not JSON.
+        DataError: It is missing or not JSON, or has a key twice in one object.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return parse_json(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"{str(path)!r} is missing: unpack the data set completely") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{str(path)!r} is not JSON ({error}): copy it again") from None
 
 
@@ -78,8 +100,8 @@ def read_json_lines(path: Path) -> list[JsonObject]:
     rows = []
     for number, line in enumerate(read_lines(path), start=1):
         try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+            row = parse_json(line)
+        except ValueError as error:
             raise DataError(f"{str(path)!r} row {number} is not JSON: {error}") from None
         if not isinstance(row, dict):
             raise DataError(f"{str(path)!r} row {number} is not a JSON object")
@@ -97,7 +119,7 @@ def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     Raises:
         DataError: The file is missing, malformed or empty, or lacks a column.
     """
-    return table_rows(path, csv.reader(read_lines(path)), required)
+    return table_rows(path, csv.reader(read_lines(path), strict=True), required)
 
 
 def table_rows(path: Path, lines: Iterable[list[str]], required: Sequence[str]) -> list[dict[str, str]]:
@@ -109,10 +131,16 @@ def table_rows(path: Path, lines: Iterable[list[str]], required: Sequence[str]) 
         required: Columns that must be there; other columns are handed on too.
 
     Raises:
-        DataError: A column is missing, a row is longer than the header, or there is no row.
+        DataError: A column is missing or there twice, a row is longer than the header, there is no row, or the file is
+            no table.
     """
-    header, *body = [*lines] or [[]]
+    try:
+        header, *body = [*lines] or [[]]
+    except csv.Error as error:
+        raise DataError(f"table {str(path)!r} is malformed ({error}): copy it again") from None
     names = [name.strip() for name in header]
+    if twins := [name for name in dict.fromkeys(names) if name and names.count(name) > 1]:
+        raise DataError(f"table {str(path)!r} has the column {twins[0]!r} twice: remove one")
     if missing := [name for name in required if name not in names]:
         raise DataError(f"table {str(path)!r} has no column {missing[0]!r}: it has {', '.join(names) or 'none'}")
     rows = []

@@ -206,6 +206,16 @@ class LitBase(pl.LightningModule):
         if self.operating_point:
             checkpoint["operating_point"] = plain_containers(self.operating_point)
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load weights; an error names the checkpoint that they are from."""
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            path = None if self._trainer is None else self._trainer.ckpt_path
+            if path is not None:
+                error.add_note(f"the checkpoint is {path}")
+            raise
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Compare the data with the checkpoint's, and the settings of a resumed run.
 
@@ -218,9 +228,7 @@ class LitBase(pl.LightningModule):
             restore(checkpoint)  # where Lightning finds no state of its class
         point = checkpoint.get("operating_point", {})
         if not isinstance(point, dict):
-            raise CheckpointError(
-                f"operating_point is {type(point).__name__}, not a mapping: write it again"
-            )
+            raise CheckpointError(f"operating_point is {type(point).__name__}, not a mapping: write it again")
         self.operating_point = dict(point)
         self._saved_plan = self._position = None
         if self._trainer is None or self._trainer.state.fn != TrainerFn.FITTING:

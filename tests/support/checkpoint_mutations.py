@@ -66,7 +66,9 @@ def state_mutations(data: bytes, draw: random.Random) -> Iterator[Callable[[], M
 
     yield lambda: changed("nan", tensor(nan), plain=True)
     yield lambda: changed("shape", tensor(lambda value: value.reshape(-1)[:-1]), plain=True)
-    yield lambda: changed("dtype", tensor(lambda value: value.to(draw.choice([torch.int8, torch.bool, torch.complex64]))))
+    yield lambda: changed(
+        "dtype", tensor(lambda value: value.to(draw.choice([torch.int8, torch.bool, torch.complex64])))
+    )
     yield lambda: changed("sparse", tensor(lambda value: value.to_sparse()))
     yield lambda: changed("no_tensor", tensor(lambda value: draw.choice(ODD)))
     yield lambda: changed("huge_view", tensor(lambda value: value.reshape(-1)[:1].expand(2**31)))

@@ -18,7 +18,18 @@ HUGE = {
     "png": mutations.huge_png, "jpeg": mutations.huge_jpeg, "tiff": mutations.huge_tiff, "mp4": mutations.huge_boxes,
     "npy": mutations.huge_npy, "vectors": mutations.huge_npy,
 }  # fmt: skip
-WORDS = ("mkv", "tiff", "npz", "pt", "h5", "mat", "ckpt", "export", "weights", "safetensors")  # formats of sizes and contents
+WORDS = (
+    "mkv",
+    "tiff",
+    "npz",
+    "pt",
+    "h5",
+    "mat",
+    "ckpt",
+    "export",
+    "weights",
+    "safetensors",
+)  # formats of sizes and contents
 STRUCTURES = {
     "json": mutations.json_mutations, "csv": mutations.csv_mutations, "yaml": mutations.yaml_mutations,
     "state": state_mutations,

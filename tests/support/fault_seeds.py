@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from synthetic_tad import Action, write_feature_set, write_video
 from vision_suite.checkpoints.files import write
 from vision_suite.datasets.emoji.build import digest_of_folder
 from vision_suite.datasets.emoji.plan import load_plan
+from vision_suite.datasets.prepare.archives import sha256_of
 from vision_suite.datasets.scanpath.onestop_recipe import RECIPE as ONESTOP
 
 SIZE = [32, 16]
@@ -28,6 +30,8 @@ OAT = {
     "embed_dim": 32, "ff_dim": 48, "encoder_layers": 1, "decoder_layers": 1, "dropout": 0.0, "samples": 1,
     "resamples": 10, "appearance": "table", "position": "gauss_hermite",
 }  # fmt: skip
+CROPS = {"objects": "crops", "crop_size": [32, 32]}
+OAT_OF_CROPS = {**OAT, "appearance": "cnn", "crop_size": [32, 32]}
 PICTURES = {"image_size": SIZE, "batch_size": 4, "num_workers": 0, "cache": "memory"}
 MARKET = {"root": "market", "dataset": "market_folder", "num_instances": 2, **PICTURES}
 ROWS = {"num_cells": 8, "batch_size": 2, "cache": "memory", "num_workers": 0}
@@ -43,7 +47,7 @@ class Seed:
     """A valid file and the command that reads it.
 
     Attributes:
-        kind: Name of the kind; `place` has a folder of the name of its ``home``.
+        kind: Name of the kind.
         home: Working folder, below the place of all.
         file: The file that is mutated, relative to the working folder.
         argv: Command.
@@ -102,25 +106,36 @@ SEEDS = [
 ]
 
 
-def build(root: Path) -> None:
-    """Write every working folder below a root."""
-    for suffix, home in ((".jpg", "jpeg"), (".png", "png")):
-        write_market(root / home / "market", train_ids=2, test_ids=2, cameras=2, shots=1, suffix=suffix, manifest=True)
-        _run(root / home, "toy_method.LitToy", {"width": 6}, "ReIDData", MARKET)
+def build(root: Path, homes: Collection[str] | None = None) -> None:
+    """Write working folders below a root: some, or all of them."""
+    makers = {
+        "jpeg": _market, "png": _market, "tiff": _list, "list": _list, "video": _videos, "lines": _lines,
+        "tables": _tables, "collages": _collages, "prepared": _prepared, "cars": _cars,
+        **dict.fromkeys(("rows", "scores", "npz", "pt", "rows_csv", "h5"), _rows),
+    }  # fmt: skip
+    for home, make in makers.items():
+        if homes is None or home in homes:
+            (root / home).mkdir(parents=True)
+            make(root / home)
+
+
+def _market(folder: Path) -> None:
+    suffix = {"jpeg": ".jpg", "png": ".png"}[folder.name]
+    write_market(folder / "market", train_ids=2, test_ids=2, cameras=2, shots=1, suffix=suffix, manifest=True)
+    _run(folder, "toy_method.LitToy", {"width": 6}, "ReIDData", MARKET)
     data = {"class_path": "vision_suite.datasets.reid.data.ReIDData", "init_args": MARKET}
-    (root / "jpeg/data.yaml").write_text(yaml.safe_dump(data))
-    for home, suffix in (("tiff", ".tiff"), ("list", ".png")):
-        _list(root / home, suffix)
-        of_list = {**MARKET, "dataset": "manifest", "root": "list.csv"}
-        _run(root / home, "LitDCAL" if home == "list" else "toy_method.LitToy", DCAL if home == "list" else {}, "ReIDData", of_list)
+    (folder / "data.yaml").write_text(yaml.safe_dump(data))
+
+
+def _videos(folder: Path) -> None:
     for name in ("a.mp4", "b.mkv"):
-        write_video(root / "video/videos" / name, [Action("circle", 0, 1)], 3.0, fps=8)
-    _rows(root)
-    _scanpaths(root)
-    _prepared(root / "prepared/cache")
-    write_cars(root / "cars/cars")
+        write_video(folder / "videos" / name, [Action("circle", 0, 1)], 3.0, fps=8)
+
+
+def _cars(folder: Path) -> None:
+    write_cars(folder / "cars")
     cars = {"root": "cars", "dataset": "stanford_cars", "check_counts": False, **PICTURES}
-    _run(root / "cars", "LitDCAL", {**DCAL, "task": "fgvc"}, "FGVCData", cars)
+    _run(folder, "LitDCAL", {**DCAL, "task": "fgvc"}, "FGVCData", cars)
 
 
 def _run(folder: Path, model: str, network: dict, data: str, given: dict) -> None:
@@ -131,13 +146,13 @@ def _run(folder: Path, model: str, network: dict, data: str, given: dict) -> Non
         "model": {"class_path": model, "init_args": network},
         "data": {"class_path": data, "init_args": given},
     }
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.yaml").write_text(yaml.safe_dump(config))
 
 
-def _list(folder: Path, suffix: str) -> None:
+def _list(folder: Path) -> None:
     """A manifest of pictures with plain names."""
-    (folder / "pictures").mkdir(parents=True)
+    suffix = ".tiff" if folder.name == "tiff" else ".png"
+    (folder / "pictures").mkdir()
     rows = ["path,id,camera,split"]
     splits = [("train", 1), ("train", 3), ("query", 2), ("query", 4), ("gallery", 2), ("gallery", 4)]
     for number, (split, identity) in enumerate([(s, i) for s, i in splits for _ in range(2)]):
@@ -145,68 +160,72 @@ def _list(folder: Path, suffix: str) -> None:
         draw(identity, number % 2, number, (32, 16)).save(folder / name)
         rows.append(f"{name},{identity},{1 + number % 2},{split}")
     (folder / "list.csv").write_text("\n".join(rows) + "\n")
+    model = ("toy_method.LitToy", {}) if suffix == ".tiff" else ("LitDCAL", DCAL)
+    _run(folder, *model, "ReIDData", {**MARKET, "dataset": "manifest", "root": "list.csv"})
 
 
-def _rows(root: Path) -> None:
-    """Sets of features in every format."""
+def _rows(folder: Path) -> None:
+    """A set of features in the format that the folder is called after."""
     import h5py
 
-    model = {"tiou": [0.3, 0.5]}
-    for home in ("rows", "scores", "npz", "pt", "rows_csv", "h5"):
-        folder = root / home
-        write_feature_set(folder, videos=4, rows=24)
-        more = {"features": ["features.h5"]} if home == "h5" else {}
-        more |= {"class_scores": "scores.json"} if home == "scores" else {}
-        _run(folder, "LitCSA", model, "TADData", {"root": ".", **ROWS, **more})
-        scores = {"results": {f"clip{n:02d}": [0.25 + n / 10, 0.5] for n in range(4)}, "class": ["circle", "square"]}
-        (folder / "scores.json").write_text(json.dumps(scores))
-        for path in sorted((folder / "features").glob("*.npy")):
-            values = np.load(path)
-            if home == "npz":
-                np.savez(path.with_suffix(".npz"), feats=values)
-            elif home == "pt":
-                torch.save(torch.from_numpy(values), path.with_suffix(".pt"))
-            elif home == "rows_csv":
-                header = ",".join(f"f{n}" for n in range(values.shape[1]))
-                np.savetxt(path.with_suffix(".csv"), values, "%.6g", ",", header=header, comments="")
-            elif home == "h5":
-                with h5py.File(folder / "features.h5", "a") as file:
-                    file[path.stem] = values
-                shutil.copy(folder / "features/features.json", folder / "features.json")
-            else:
-                continue
-            path.unlink()
+    home = folder.name
+    write_feature_set(folder, videos=4, rows=24)
+    more = {"features": ["features.h5"]} if home == "h5" else {}
+    more |= {"class_scores": "scores.json"} if home == "scores" else {}
+    _run(folder, "LitCSA", {"tiou": [0.3, 0.5]}, "TADData", {"root": ".", **ROWS, **more})
+    scores = {"results": {f"clip{n:02d}": [0.25 + n / 10, 0.5] for n in range(4)}, "class": ["circle", "square"]}
+    (folder / "scores.json").write_text(json.dumps(scores))
+    if home == "h5":
+        shutil.copy(folder / "features/features.json", folder / "features.json")
+    for path in sorted((folder / "features").glob("*.npy")) if home not in ("rows", "scores") else ():
+        values = np.load(path)
+        if home == "npz":
+            np.savez(path.with_suffix(".npz"), feats=values)
+        elif home == "pt":
+            torch.save(torch.from_numpy(values), path.with_suffix(".pt"))
+        elif home == "rows_csv":
+            header = ",".join(f"f{n}" for n in range(values.shape[1]))
+            np.savetxt(path.with_suffix(".csv"), values, "%.6g", ",", header=header, comments="")
+        else:
+            with h5py.File(folder / "features.h5", "a") as file:
+                file[path.stem] = values
+        path.unlink()
 
 
-def _scanpaths(root: Path) -> None:
-    table(root / "lines")
-    table(root / "tables")
-    amazon(root / "collages", collages=5, subjects=2, masks=False)
-    _run(root / "lines", "LitOAT", OAT, "ScanpathData", {"dataset": "table", "root": ".", "split": "official", **SCENES})
+def _lines(folder: Path) -> None:
+    table(folder)
+    _run(folder, "LitOAT", OAT, "ScanpathData", {"dataset": "table", "root": ".", "split": "official", **SCENES})
+
+
+def _tables(folder: Path) -> None:
+    """The scenes and trials of `_lines` as two tables."""
+    table(folder, features=False, targets=False)
     boxes, fixations = ["image,x1,y1,x2,y2,label,width,height"], ["image,subject,x,y,duration,task,target,subset"]
-    for line in (root / "lines/scenes.jsonl").read_text().splitlines():
+    for line in (folder / "scenes.jsonl").read_text().splitlines():
         row = json.loads(line)
         for box, label in zip(row["boxes"], row["labels"], strict=True):
             boxes.append(",".join(map(str, [row["image"], *box, label, row["width"], row["height"]])))
-    for line in (root / "lines/trials.jsonl").read_text().splitlines():
+    for line in (folder / "trials.jsonl").read_text().splitlines():
         row = json.loads(line)
         for x, y, seconds in row["fixations"]:
             facts = [row["image"], row["subject"], x, y, seconds, row["task"], row["target"], row["subset"]]
             fixations.append(",".join(map(str, facts)))
-    (root / "tables/boxes.csv").write_text("\n".join(boxes) + "\n")
-    (root / "tables/fixations.csv").write_text("\n".join(fixations) + "\n")
+    for name, lines in (("boxes.csv", boxes), ("fixations.csv", fixations)):
+        (folder / name).write_text("\n".join(lines) + "\n")
     for name in ("scenes.jsonl", "trials.jsonl"):
-        (root / "tables" / name).unlink()
-    crops = {"objects": "crops", "crop_size": [32, 32]}
-    small = {**OAT, "appearance": "cnn", "crop_size": [32, 32]}
-    of_tables = {"dataset": "table", "root": ".", "split": "official", **crops, **SCENES}
-    _run(root / "tables", "LitOAT", small, "ScanpathData", of_tables)
-    of_collages = {"dataset": "amazon_covers", "root": ".", **crops, **SCENES}
-    _run(root / "collages", "LitOAT", small, "ScanpathData", of_collages)
+        (folder / name).unlink()
+    given = {"dataset": "table", "root": ".", "split": "official", **CROPS, **SCENES}
+    _run(folder, "LitOAT", OAT_OF_CROPS, "ScanpathData", given)
 
 
-def _prepared(cache: Path) -> None:
+def _collages(folder: Path) -> None:
+    amazon(folder, collages=5, subjects=2)
+    _run(folder, "LitOAT", OAT_OF_CROPS, "ScanpathData", {"dataset": "amazon_covers", "root": ".", **CROPS, **SCENES})
+
+
+def _prepared(folder: Path) -> None:
     """Two prepared sets of a few files, with true manifests."""
+    cache = folder / "cache"
     mini = cache / "onestop-mini"
     mini.mkdir(parents=True)
     (mini / "scenes.jsonl").write_text('{"image": "a.png"}\n')
@@ -219,8 +238,6 @@ def _prepared(cache: Path) -> None:
     record = {"checksums": {"query": digest_of_folder(part / "query", {})}}
     (part / "MANIFEST.json").write_text(json.dumps(record, indent=1))
     (emoji / "names.csv").write_text("name\n")
-    from vision_suite.datasets.prepare.archives import sha256_of
-
     manifest = {
         "rule_version": plan.rule_version,
         "sources": plan.sources(),

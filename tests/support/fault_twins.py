@@ -110,7 +110,7 @@ def _yaml(path: Path) -> bytes:
             return _unique([(self.construct_object(k, True), self.construct_object(v, True)) for k, v in node.value])
 
     Unique.add_constructor("tag:yaml.org,2002:map", Unique.construct_mapping)
-    return yaml.safe_dump(yaml.load(path.read_bytes().decode("utf-8-sig"), Unique), default_flow_style=True).encode()  # noqa: S506
+    return yaml.safe_dump(yaml.load(path.read_bytes().decode("utf-8-sig"), Unique), default_flow_style=True).encode()
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

@@ -178,7 +178,9 @@ def csv_mutations(data: bytes, draw: Draw) -> Iterator[Callable[[], Mutated]]:
 
     def cell(how: str, value: Callable[[str], str], numbers: bool, plain: bool = False) -> Mutated:
         table = [list(row) for row in rows]
-        places = [(r, c) for r in range(1, len(table)) for c, old in enumerate(table[r]) if _numeric(old) or not numbers]
+        places = [
+            (r, c) for r in range(1, len(table)) for c, old in enumerate(table[r]) if _numeric(old) or not numbers
+        ]
         r, c = draw.choice(places)
         table[r][c] = value(table[r][c])
         return written(how, table, plain)
@@ -193,13 +195,14 @@ def csv_mutations(data: bytes, draw: Draw) -> Iterator[Callable[[], Mutated]]:
         order[first], order[second] = order[second], order[first]
         return order
 
-    all_but = list(range(len(rows[0])))
+    every = list(range(len(rows[0])))
+    chosen = draw.choice(every)
     yield lambda: written("semicolons", rows, plain=True, delimiter=";")
     yield lambda: written("tabs", rows, plain=True, delimiter="\t")
     yield lambda: columns("columns_moved", swapped(), header=True)
     yield lambda: columns("columns_swapped", swapped(), header=False)
-    yield lambda: columns("column_dropped", [c for c in all_but if c != draw.choice(all_but)], header=True)
-    yield lambda: columns("column_twice", [*all_but, draw.choice(all_but)], header=True)
+    yield lambda: columns("column_dropped", [c for c in every if c != chosen], header=True)
+    yield lambda: columns("column_twice", [*every, chosen], header=True)
     yield lambda: cell("number", lambda _: str(draw.choice(EXTREME)), numbers=True)
     yield lambda: cell("nan", lambda _: draw.choice(["nan", "inf", "-inf"]), numbers=True, plain=True)
     yield lambda: cell("text", lambda _: draw.choice(["x", "1,5", "0x10", "--", "١٢"]), numbers=True, plain=True)
