@@ -18,7 +18,7 @@ def finite(value: Any) -> float:
     """A number of a file, NaN for what is none: empty, ``.`` (EyeLink), text, infinity."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return math.nan
     return number if math.isfinite(number) else math.nan
 
@@ -64,30 +64,39 @@ def numbered_lines(path: Path) -> list[tuple[int, str]]:
     return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
 
 
-def read_json(path: Path, *, unique: bool = False) -> Any:
-    """The contents of a JSON file.
-
-    Args:
-        path: The file.
-        unique: Refuse an object that has a key twice; JSON keeps the last one without a word.
+def parse_json(text: str) -> Any:
+    """The contents of a JSON text.
 
     Raises:
-        DataError: It is missing or not JSON, or has a key twice.
+        ValueError: It is not JSON, is nested too deeply, or has a key twice in one object: each reader would take
+            another of the values.
     """
-
-    def pairs(found: list[tuple[str, Any]]) -> JsonObject:
-        values = dict(found)
-        if unique and len(values) < len(found):
-            names = [name for name, _ in found]
-            double = next(name for number, name in enumerate(names) if name in names[:number])
-            raise DataError(f"{str(path)!r} has {double!r} twice in one object: give each its own name")
-        return values
-
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=pairs)
+        return json.loads(text, object_pairs_hook=_without_twins)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> JsonObject:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twin = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it has {twin[:60]!r} twice in one object: remove one")
+    return found
+
+
+def read_json(path: Path) -> Any:
+    """The contents of a JSON file.
+
+    Raises:
+        DataError: It is missing or not JSON, or has a key twice in one object.
+    """
+    try:
+        return parse_json(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"{str(path)!r} is missing: unpack the data set completely") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{str(path)!r} is not JSON ({error}): copy it again") from None
 
 
@@ -100,8 +109,8 @@ def read_json_lines(path: Path) -> list[JsonObject]:
     rows = []
     for number, line in enumerate(read_lines(path), start=1):
         try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+            row = parse_json(line)
+        except ValueError as error:
             raise DataError(f"{str(path)!r} row {number} is not JSON: {error}") from None
         if not isinstance(row, dict):
             raise DataError(f"{str(path)!r} row {number} is not a JSON object")
@@ -119,7 +128,7 @@ def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     Raises:
         DataError: The file is missing, malformed or empty, or lacks a column.
     """
-    return table_rows(path, csv.reader(read_lines(path)), required)
+    return table_rows(path, csv.reader(read_lines(path), strict=True), required)
 
 
 def table_rows(path: Path, lines: Iterable[list[str]], required: Sequence[str]) -> list[dict[str, str]]:
@@ -131,10 +140,16 @@ def table_rows(path: Path, lines: Iterable[list[str]], required: Sequence[str]) 
         required: Columns that must be there; other columns are handed on too.
 
     Raises:
-        DataError: A column is missing, a row is longer than the header, or there is no row.
+        DataError: A column is missing or there twice, a row is longer than the header, there is no row, or the file is
+            no table.
     """
-    header, *body = [*lines] or [[]]
+    try:
+        header, *body = [*lines] or [[]]
+    except csv.Error as error:
+        raise DataError(f"table {str(path)!r} is malformed ({error}): copy it again") from None
     names = [name.strip() for name in header]
+    if twins := [name for name in dict.fromkeys(names) if name and names.count(name) > 1]:
+        raise DataError(f"table {str(path)!r} has the column {twins[0]!r} twice: remove one")
     if missing := [name for name in required if name not in names]:
         raise DataError(f"table {str(path)!r} has no column {missing[0]!r}: it has {', '.join(names) or 'none'}")
     rows = []

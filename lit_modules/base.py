@@ -206,6 +206,16 @@ class LitBase(pl.LightningModule):
         if self.operating_point:
             checkpoint["operating_point"] = plain_containers(self.operating_point)
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load weights; an error names the checkpoint that they are from."""
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            path = None if self._trainer is None else self._trainer.ckpt_path
+            if path is not None:
+                error.add_note(f"the checkpoint is {path}")
+            raise
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Compare the data with the checkpoint's, and the settings of a resumed run.
 

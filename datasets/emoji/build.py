@@ -49,6 +49,7 @@ from vision_suite.datasets.prepare.fetch import fetch_members
 from vision_suite.errors import DataError
 
 PICTURES = "pictures"
+LONGEST_NAME = 255  # bytes
 
 
 def why_not_ready(folder: Path, plan: Plan) -> str | None:
@@ -93,7 +94,7 @@ def verify(folder: Path, plan: Plan, progress: Progress) -> VerifyReport:
     total = sum(len(record["checksums"]) for record in manifest["parts"].values())
     for part, record in manifest["parts"].items():
         own = folder / part / MANIFEST
-        if part != PICTURES and (not own.is_file() or own.read_text(encoding="utf-8") != as_json(record)):
+        if part != PICTURES and (not own.is_file() or own.read_bytes() != as_json(record).encode()):
             problems.append(f"{part}/{MANIFEST}: missing or different from what {MANIFEST} says")
         for name, expected in record["checksums"].items():
             path = folder / part / name
@@ -115,12 +116,18 @@ def _load(folder: Path) -> dict[str, Any]:
     keys = {"rule_version", "sources", "identities", "tables", "parts"}
     manifest = load_manifest(folder, keys, "vision-suite data prepare emoji-reid")
     try:
-        if not all("checksums" in record for record in manifest["parts"].values()):
-            raise ValueError("checksums are missing")
-        dict(manifest["tables"])
-    except (ValueError, TypeError, AttributeError) as error:
+        names = [*manifest["tables"], *manifest["parts"]]
+        for record in manifest["parts"].values():
+            names += record["checksums"]
+            if not all({"files", "sha256"} <= set(expected) for expected in record["checksums"].values()):
+                raise ValueError("a checksum lacks files or sha256")
+        if any("\0" in name or len(name.encode()) > LONGEST_NAME for name in names):
+            raise ValueError("a name that no file has")
+        manifest["identities"]["sha256"]
+        manifest["tables"].items()
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{folder / MANIFEST} cannot be read ({error}): delete the folder and prepare it again"
+            f"{folder / MANIFEST} cannot be read ({error!r}): delete the folder and prepare it again"
         ) from None
     return manifest
 

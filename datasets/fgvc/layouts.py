@@ -6,14 +6,13 @@ CUB-200-2011 (Wah et al., 2011), Stanford Cars (Krause et al., 3dRR 2013), FGVC-
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from vision_suite.datasets.files import read_lines
+from vision_suite.datasets.files import parse_json, read_lines
 from vision_suite.datasets.pictures.manifest import read_manifest
 from vision_suite.datasets.pictures.matfile import read_mat, read_structs
 from vision_suite.datasets.pictures.records import Listing, Record, find_folder, list_pictures, note_passed_over
@@ -39,9 +38,9 @@ def read_cub_folder(root: Path) -> Listing:
     path = listing.root / "MANIFEST.json"
     if path.is_file():
         try:
-            counts = json.loads(path.read_text(encoding="utf-8"))["counts"]
+            counts = parse_json(path.read_text(encoding="utf-8-sig"))["counts"]
             listing.expected = {half: (int(counts[half]["images"]), None) for half in ("train", "test")}
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise DataError(f"{str(path)!r} is not a manifest with counts ({error!r}): prepare it again") from None
     return listing
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypedDict, cast
 
+from vision_suite.datasets.files import parse_json
 from vision_suite.datasets.prepare.archives import sha256_of
 from vision_suite.datasets.prepare.fetch import Archive, building, data_dir, locked
 from vision_suite.errors import ConfigError, DataError
@@ -19,6 +20,7 @@ from vision_suite.types import Progress as Progress
 logger = logging.getLogger(__name__)
 MANIFEST = "MANIFEST.json"
 ATTRIBUTION = "ATTRIBUTION.txt"
+LONGEST = 200  # letters of a name in a message
 
 
 class ManifestSource(TypedDict):
@@ -215,12 +217,15 @@ def load_manifest(folder: Path, keys: set[str], command: str) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if not keys <= set(manifest):
+        manifest = parse_json(path.read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict) or not keys <= set(manifest):
             raise ValueError("keys are missing")
+        checksums = manifest.get("checksums", {})
+        if not isinstance(checksums, dict) or not all(isinstance(each, str) for each in checksums.values()):
+            raise ValueError("checksums are not text by file")
     except FileNotFoundError:
         raise DataError(f"{folder} holds no {MANIFEST}: run `{command}`") from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise DataError(f"{path} cannot be read ({error}): delete the folder and prepare it again") from None
     return dict(manifest)
 
@@ -253,8 +258,21 @@ def prepare_once(target: Path, why_not_ready: Callable[[Path], str | None], buil
 
 def missing_file(folder: Path, manifest: Manifest) -> str | None:
     """A line on the first file of a manifest's ``checksums`` that is not there; None if all are."""
-    missing = [name for name in manifest["checksums"] if not (folder / name).is_file()]
-    return f"{missing[0]} is missing" if missing else None
+    missing = [name for name in manifest["checksums"] if not is_file(folder / name)]
+    return f"{_shown(missing[0])} is missing" if missing else None
+
+
+def _shown(name: str) -> str:
+    """A name of a file as it can be printed."""
+    return name[:LONGEST].encode(errors="backslashreplace").decode()
+
+
+def is_file(path: Path) -> bool:
+    """True for a file; false also for a name that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return False
 
 
 def changed_files(folder: Path, manifest: Manifest, progress: Progress) -> list[str]:
@@ -262,8 +280,8 @@ def changed_files(folder: Path, manifest: Manifest, progress: Progress) -> list[
     checksums = manifest["checksums"]
     problems = []
     for done, (name, expected) in enumerate(checksums.items()):
-        if not (folder / name).is_file() or sha256_of(folder / name) != expected:
-            problems.append(f"{name}: missing or changed")
+        if not is_file(folder / name) or sha256_of(folder / name) != expected:
+            problems.append(f"{_shown(name)}: missing or changed")
         progress("checking", done + 1, len(checksums))
     return problems
 

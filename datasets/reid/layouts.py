@@ -6,10 +6,10 @@ counted, because protocols ignore them for every query. Distractors (identity 0 
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
+from vision_suite.datasets.files import parse_json
 from vision_suite.datasets.pictures.manifest import read_manifest
 from vision_suite.datasets.pictures.records import Listing, Record, find_folder, list_pictures, note_passed_over
 from vision_suite.errors import DataError
@@ -94,9 +94,9 @@ def _manifest_counts(path: Path) -> dict[str, tuple[int | None, int | None]]:
     if not path.is_file():
         return {}
     try:
-        counts = json.loads(path.read_text(encoding="utf-8"))["counts"]
+        counts = parse_json(path.read_text(encoding="utf-8-sig"))["counts"]
         return {str(name): (int(c["images"]), int(c["identities"])) for name, c in counts.items()}
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DataError(
             f"{str(path)!r} is not a manifest with counts ({error!r}): prepare the data set again"
         ) from None

@@ -171,8 +171,9 @@ def read_vectors(path: str, dimensions: int) -> np.ndarray:
         values = np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
     except FileNotFoundError:
         raise DataError(f"vectors {path!r} are missing: make them, or pass --data.objects crops") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"vectors {path!r} cannot be read: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # damaged bytes make NumPy's reader fail in any way
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(f"vectors {path!r} cannot be read ({type(error).__name__}: {reason})") from None
     if values.ndim != dimensions or not np.isfinite(values).all():
         raise DataError(f"vectors {path!r} have shape {values.shape}: {dimensions} dimensions and finite are needed")
     return values

@@ -7,9 +7,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from vision_suite.datasets.files import read_lines
+from vision_suite.datasets.files import parse_json, read_lines
 from vision_suite.datasets.tad.entries import Action as Action
 from vision_suite.datasets.tad.entries import EntryReader
 from vision_suite.datasets.tad.entries import Video as Video
@@ -125,20 +124,11 @@ def write_annotations(path: Path, videos: Sequence[Video]) -> None:
 
 def _load(path: Path) -> dict[str, object]:
     """The database of an annotation file."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            double = next(name for name in found if names.count(name) > 1)
-            raise DataError(f"annotation file {str(path)!r} has {double!r} twice in one object: delete one")
-        return found
-
     if not path.is_file():
         raise DataError(f"annotation file {str(path)!r} is missing or no file: give the right --data.annotations")
     try:
-        contents = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        contents = parse_json(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
         raise DataError(f"annotation file {str(path)!r} is not JSON ({error}): copy it again") from None
     database = contents.get("database") if isinstance(contents, dict) else None
     if not isinstance(database, dict) or not database:

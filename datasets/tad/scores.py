@@ -85,8 +85,9 @@ def write_scores(path: Path, scores: dict[str, Floats32], classes: Sequence[str]
 def _untrimmed_net(path: Path, videos: Sequence[str], classes: Sequence[str]) -> dict[str, Floats32]:
     try:
         table = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"class scores {str(path)!r} cannot be read ({error})") from None
+    except Exception as error:  # damaged bytes make NumPy's reader fail in any way
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(f"class scores {str(path)!r} cannot be read ({type(error).__name__}: {reason})") from None
     if table.dtype.kind not in "iuf":
         raise DataError(f"class scores {str(path)!r} hold values of type {table.dtype}: real numbers are needed")
     if table.ndim != 2 or table.shape[1] < max(THUMOS_CLASSES):

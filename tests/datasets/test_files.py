@@ -67,3 +67,35 @@ def test_tables(tmp_path):
         path.write_text(contents)
         with pytest.raises(DataError, match=message):
             read_table(path, ("a",))
+
+
+def test_json_with_a_key_twice_is_refused(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"videos": [{"start": 1, "end": 2, "start": 3}]}')
+    with pytest.raises(DataError, match="has the key 'start' twice: remove one"):
+        read_json(path)
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": 1}\n{"a": 1, "a": 1}\n')
+    with pytest.raises(DataError, match="row 2 is not JSON: one object has the key 'a' twice"):
+        read_json_lines(path)
+
+
+def test_a_number_beyond_all_floats_is_none():
+    assert math.isnan(finite(10**400))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a,b,a\n1,2,3\n", "has the column 'a' twice: remove one"),
+        ("a,b\n1," + "9" * 200_000 + "\n", "is malformed (field larger than field limit"),
+        ('a,b\n1,"2\n3,4\n', "is malformed (unexpected end of data)"),
+    ],
+)
+def test_tables_with_two_meanings_are_refused(tmp_path, text, line):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(DataError) as error:
+        read_table(path, ("a",))
+    assert line in str(error.value)
+    assert "a.csv" in str(error.value)

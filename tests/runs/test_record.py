@@ -75,7 +75,7 @@ def test_runs_of_earlier_versions(tmp_path):
     assert read_run(tmp_path).checkpoints() == [last]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '{"command": "fi'])
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"command": "fi', "[" * 100_000])
 def test_a_torn_record_counts_as_missing(tmp_path, text):
     RunFile(tmp_path, record(epoch=1), "")
     (tmp_path / "run-2.json").write_text(text)

@@ -162,6 +162,15 @@ def test_any_cut_is_one_line(form, tmp_path):
             read_weights(path)
 
 
+def test_a_view_that_repeats_one_value_takes_no_memory(tmp_path):
+    huge = torch.full((1,), 2.0).expand(2**40, 3)
+    torch.save({"head.bias": torch.full((1, 3), 2.0).expand(5, 3), "huge": huge}, tmp_path / "views")
+    assert read_weights(tmp_path / "views").tensors["huge"].shape == (2**40, 3)
+    torch.save({"huge": torch.full((1,), torch.nan).expand(2**40, 3)}, tmp_path / "views")
+    with pytest.raises(CheckpointError, match="huge holds values that are not finite"):
+        read_weights(tmp_path / "views")
+
+
 def test_the_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert doctest.testmod(start) == doctest.TestResults(failed=0, attempted=5)

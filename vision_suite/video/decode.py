@@ -246,6 +246,8 @@ def _container_end(container: InputContainer) -> float | None:
 def _picture(frame: VideoFrame, short_side: int | None) -> Frame:
     """A decoded frame as RGB, scaled, and turned and mirrored as its container says."""
     width, height = frame.width, frame.height
+    if frame.is_corrupt:  # FFmpeg fills up what it could not decode
+        raise ValueError("a frame cannot be decoded whole")
     if short_side is not None:
         scale = short_side / min(width, height)
         width, height = max(1, round(width * scale)), max(1, round(height * scale))

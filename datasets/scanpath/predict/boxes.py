@@ -67,7 +67,7 @@ def read_boxes(file: str) -> dict[str, ObjectBoxes]:
             for row in rows
         }
     else:
-        contents = read_json(path, unique=True)
+        contents = read_json(path)
     if not isinstance(contents, dict) or not all(isinstance(rows, list) for rows in contents.values()):
         raise DataError(f"boxes {file!r} do not map pictures to lists of boxes: write {{'desk.jpg': [[...], ...]}}")
     found = {str(name): boxes_of(rows, f"boxes {file!r} of {name!r}") for name, rows in contents.items()}

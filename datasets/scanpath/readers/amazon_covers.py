@@ -44,7 +44,7 @@ def read_amazon_covers(folder: Path, rule: AssignRule | None = None) -> Scanpath
         DataError: A file is missing or malformed, or a mask does not show 84 covers.
     """
     path = _annotations(folder)
-    contents = read_json(path, unique=True)
+    contents = read_json(path)
     if not isinstance(contents, dict) or not contents:
         raise DataError(f"{str(path)!r} holds no collages: a JSON object by picture name is needed")
     root = path.parent
