@@ -188,7 +188,9 @@ class _Walk:
                 self.open.add(event.anchor)
         elif isinstance(event, yaml.ScalarEvent):
             if event.value == "None" and not event.style and event.implicit[0]:
-                raise ConfigError(f"{self._at(line)}: {path or 'None'}{'=None' if path else ''}: write null for no value")
+                raise ConfigError(
+                    f"{self._at(line)}: {path or 'None'}{'=None' if path else ''}: write null for no value"
+                )
             self._leaf(path, line)
 
     def _count(self, event: yaml.NodeEvent, line: int) -> None:
@@ -224,7 +226,9 @@ class _Walk:
         if "<<" in path or not path:
             return
         if path in self.leaves:
-            raise ConfigError(f"{self._at(line)}: {path} is given twice{self._first(self.leaves[path])}: keep one of them")
+            raise ConfigError(
+                f"{self._at(line)}: {path} is given twice{self._first(self.leaves[path])}: keep one of them"
+            )
         self.leaves[path] = line
 
     def _first(self, line: int) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_suite.cli.configs import is_inline, resolve, resolve_part
+from vision_suite.cli.hints import did_you_mean
 from vision_suite.cli.trainer.classes import import_named, present_path
 from vision_suite.cli.trainer.vocabulary import BASES, class_settings, find_class
 from vision_suite.errors import ConfigError
@@ -24,7 +25,18 @@ FILE_ENDINGS = (".yaml", ".yml", ".json")
 # Flags that take a packaged part by its bare name, and the folder of _base that holds the part.
 PART_FLAGS = {"--trainer": "trainer", "--model": "model", "--data": "data", "--trainer.logger": "logger"}
 # Settings that may be the path of a file that holds them; records of a model or a datamodule may be too.
-SECTIONS = ("", "model", "data", "trainer", "trainer.logger", "trainer.callbacks", "trainer.strategy", "trainer.profiler")
+SECTIONS = (
+    "",
+    "model",
+    "data",
+    "trainer",
+    "trainer.logger",
+    "trainer.callbacks",
+    "trainer.strategy",
+    "trainer.profiler",
+)
+ROOT = ("trainer", "model", "data", "seed_everything", "ckpt_path", "init_from", "weights_only", "verbose",
+        "return_predictions", *("fit", "validate", "test", "predict"))  # fmt: skip
 COMMANDS = ("fit", "validate", "test", "predict")
 IsSection = Callable[[str], bool]
 
@@ -122,6 +134,13 @@ def insert_config(argv: Sequence[str], config: str) -> list[str]:
     """Add a configuration behind the last ``-c`` (or behind the command): it beats files, flags after it beat it."""
     index = max((option.stop for option in options(argv) if option.is_config), default=1)
     return [*argv[:index], f"--config={config}", *argv[index:]]
+
+
+def without_value(argv: Sequence[str]) -> str | None:
+    """The first flag without a value among those that need one, None if there is none."""
+    switches = (*HELP_FLAGS, PRINT_FLAG)
+    bare = [option.flag for option in options(argv) if option.value is None and option.flag not in switches]
+    return next((flag for flag in bare if not flag.endswith(".help")), None)
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:
@@ -252,6 +271,12 @@ def _check_root(contents: Any, path: Path) -> None:
         kind = "a list" if isinstance(contents, list) else f"only {str(contents)[:40]!r}"
         raise ConfigError(f"{path}:1: {kind}, but a configuration is a mapping of sections: trainer, model and data")
     for name in contents:
+        section = str(name).partition(".")[0]
+        # The parser passes over a section without a setting, whatever its name.
+        if contents[name] in ({}, None) and section not in ROOT:
+            raise ConfigError(
+                f"{path}:{_line_of(str(name), path)}: unknown section '{name}'{did_you_mean(section, ROOT)}"
+            )
         if name in COMMANDS and isinstance(contents[name], dict):
             raise ConfigError(
                 f"{path}:{_line_of(f'{name}:', path)}: '{name}' is a command: write trainer, model and data at the "
@@ -267,7 +292,9 @@ def _line_of(word: str, path: Path) -> int:
     return next((number for number, line in enumerate(lines, start=1) if word in line), 1)
 
 
-def _below(prefix: str, value: object, above: tuple[Path, ...], source: str, is_section: IsSection) -> Iterator[Setting]:
+def _below(
+    prefix: str, value: object, above: tuple[Path, ...], source: str, is_section: IsSection
+) -> Iterator[Setting]:
     """The settings under a value; a section may be the path of another file, relative to the one that names it."""
     if isinstance(value, dict):
         for name, inner in value.items():

@@ -7,7 +7,7 @@ the mistake. A text that no rule knows is shortened, never dropped.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from vision_suite.cli.hints import did_you_mean
@@ -54,6 +54,34 @@ def explain(text: str, known: Vocabulary) -> str:
     return flat if len(flat) <= LONGEST else flat[:LONGEST] + " ..."
 
 
+def name_whole_keys(error: Exception, settings: Mapping[str, Mapping[str, object]]) -> None:
+    """Let an error of a constructor, which knows its own arguments only, name the whole dotted key of a setting.
+
+    Args:
+        error: Error whose message may begin with the name of a setting.
+        settings: Settings of each section by name.
+    """
+    match = re.match(r"(?P<name>[a-z]\w*)(?:\.\w+)*(?:=| has )", str(error))
+    sections = [section for section, names in settings.items() if match is not None and match["name"] in names]
+    if len(sections) == 1:
+        error.args = (f"--{sections[0]}.{error}", *error.args[1:])
+
+
+def refused_by_class(text: str) -> str | None:
+    """Reason why a class refused its arguments while it was built; None for another text.
+
+    Args:
+        text: Message of the parser, which lists the errors of all types it tried.
+    """
+    if not text.startswith("Does not validate against any of the Union"):
+        return None
+    found = re.search(r"Errors:\s*- (?P<first>.+?)(?=\n\s*- Expected|\n\s*- Not a|\Z)", text, re.DOTALL)
+    if found is None:
+        return None
+    line = [line.strip() for line in found["first"].splitlines() if line.strip()]
+    return " ".join(line)[-LONGEST:] if line else None
+
+
 def _required(text: str, known: Vocabulary) -> LineFinding | None:
     match = re.search(r"arguments are required: (.+)", text)
     if match is None:
@@ -75,7 +103,8 @@ def _unknown_setting(text: str, known: Vocabulary) -> LineFinding | None:
     match = re.search(
         r"Option '(?P<option>[^']+)' is not accepted"
         r"|unrecognized arguments: (?P<flag>.+)"
-        r"|(?:Group|Key) '(?P<group>[^']+)' does not accept (?:option|nested key) '(?P<member>[^']+)'",
+        r"|(?:Group|Key) '(?P<group>[^']+)' does not accept (?:option|nested key) '(?P<member>[^']+)'"
+        r"|Subcommand '[^']+' does not accept option '(?P<whole>[^']+)'",
         text,
     )
     if match is None:
@@ -85,6 +114,8 @@ def _unknown_setting(text: str, known: Vocabulary) -> LineFinding | None:
         if not word.startswith("--"):
             return match.start(), _without_dashes(word, match["flag"].strip().split()[1:], known)
         key = word.split("=", 1)[0].lstrip("-")
+    elif match["whole"] is not None:
+        key = match["whole"]
     elif match["member"] is not None:
         key = f"{match['group']}.{match['member']}"
     else:
@@ -136,7 +167,10 @@ def _wrong_value(text: str, known: Vocabulary) -> LineFinding | None:
     if match is None:
         return None
     key, value = _key(text[: match.start()], whole=True), match["value"].strip()
-    return match.start(), f"--{key} {value}: expected {_kind([match['kind']])}{_brackets(value, match['kind'])}"
+    return (
+        match.start(),
+        f"--{key} {'null' if value == 'None' else value}: expected {_kind([match['kind']])}{_brackets(value, match['kind'])}",
+    )
 
 
 def _no_type_fits(text: str) -> str | None:
@@ -145,7 +179,7 @@ def _no_type_fits(text: str) -> str | None:
     if value is None or not kinds or all("NoneType" in kind for kind in kinds):
         return None
     given = value.group(1).strip()
-    return f"--{_key(text)} {given}: expected {_kind(kinds)}{_brackets(given, ' '.join(kinds))}"
+    return f"--{_key(text[: value.start()], whole=True)} {given}: expected {_kind(kinds)}{_brackets(given, ' '.join(kinds))}"
 
 
 def _brackets(value: str, kinds: str) -> str:
@@ -155,7 +189,8 @@ def _brackets(value: str, kinds: str) -> str:
     inner = value.strip("'\"").strip()
     if inner.startswith("(") and inner.endswith(")"):
         return f", written [{inner[1:-1].strip().rstrip(',')}]"
-    return f", written [{inner}]" if "," in inner and not inner.startswith("{") else ""
+    text = "str" in kinds.replace("string", "") and "," not in inner
+    return "" if text or inner.startswith("{") else f", written [{inner}]"
 
 
 def _missing_file(text: str) -> str | None:

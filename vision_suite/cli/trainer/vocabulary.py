@@ -88,12 +88,22 @@ def find_class(name: str, base: type[Base]) -> type[Base] | None:
     return found if isinstance(found, type) and issubclass(found, base) else None
 
 
-@cache
 def class_settings(owner: type) -> list[str]:
     """The settings of a class, dotted where nested, inherited ones included."""
+    return list(class_defaults(owner))
+
+
+@cache
+def class_defaults(owner: type) -> dict[str, Any]:
+    """Defaults of the settings of a class by name, dotted where nested, inherited ones included."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(owner, "it", fail_untyped=False)
-    return [key.removeprefix("it.") for key in flat_keys(parser.get_defaults(skip_validation=True))]
+    found = vars(parser.get_defaults(skip_validation=True).as_flat())
+    return {
+        key.replace(".init_args", "").removeprefix("it."): value
+        for key, value in found.items()
+        if not key.endswith("class_path")
+    }
 
 
 def check_types(owner: type, settings: Mapping[str, Any]) -> None:
