@@ -4,7 +4,12 @@ import multiprocessing
 import os
 import socket
 
-PRELOAD = ["vision_suite.lit_modules.dcal", "vision_suite.datasets.reid.data", "vision_suite.callbacks.ema"]
+PRELOAD = [
+    "vision_suite.lit_modules.dcal",
+    "vision_suite.datasets.reid.data",
+    "vision_suite.callbacks.ema",
+    "vision_suite.cli.commands.train",
+]
 
 
 def _enter(env, function, args, kwargs):
