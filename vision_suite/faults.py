@@ -127,13 +127,15 @@ def free_memory() -> int:
     with contextlib.suppress(OSError, ValueError):
         group = Path("/sys/fs/cgroup")
         found.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    with contextlib.suppress(ImportError, OSError, ValueError, IndexError):
+    with contextlib.suppress(ImportError, OSError, ValueError, KeyError):
         import resource  # not on Windows
 
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        if limit != resource.RLIM_INFINITY:
-            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-            found.append(limit - pages * resource.getpagesize())
+        rows = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        used = {row.split()[0]: 1024 * int(row.split()[1]) for row in rows if row.startswith(("VmSize:", "VmData:"))}
+        for kind, name in ((resource.RLIMIT_AS, "VmSize:"), (resource.RLIMIT_DATA, "VmData:")):
+            limit = resource.getrlimit(kind)[0]
+            if limit != resource.RLIM_INFINITY:
+                found.append(limit - used[name])
     return max(0, min(found, default=2**63 - 1))
 
 

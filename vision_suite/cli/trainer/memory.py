@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -19,16 +19,17 @@ from torch.utils._pytree import tree_iter
 from vision_suite.datasets.base import BaseData
 from vision_suite.errors import ConfigError
 from vision_suite.faults import free_memory
+from vision_suite.types.data import Stage
 
-MOST_TENSORS = 30_000  # the largest networks have a few thousand
+MOST_TENSORS = 10_000  # the largest networks have a few thousand
 
 
 class TooLarge(Exception):
-    """The network does not fit; carries the bytes that are needed at least."""
+    """The network does not fit; carries the bytes that are needed at least, and the number of tensors."""
 
-    def __init__(self, needed: int) -> None:
-        super().__init__(needed)
-        self.needed = needed
+    def __init__(self, needed: int, count: int) -> None:
+        super().__init__(needed, count)
+        self.needed, self.count = needed, count
 
 
 class _Sizes(TorchDispatchMode):
@@ -57,7 +58,7 @@ class _Sizes(TorchDispatchMode):
             self.count += len(sizes)
         largest = max([self.needed, *sizes])
         if largest > self.limit or self.count > MOST_TENSORS:
-            raise TooLarge(largest)
+            raise TooLarge(largest, self.count)
         return result
 
 
@@ -80,7 +81,9 @@ def check_network(make: Callable[[], object], name: str, settings: Mapping[str, 
         ConfigError: It needs more than is free; the message names the bytes and the largest settings.
     """
     free = free_memory()
-    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    # Drawing nothing, so that the network itself gets the same first weights.
+    torch_state, python_state = torch.get_rng_state(), random.getstate()
+    numpy_state = np.random.get_state()  # noqa: NPY002  (of code that uses it)
     try:
         with warnings.catch_warnings(), torch.device("meta"), _Sizes(free):
             warnings.simplefilter("ignore")  # the real constructor warns again
@@ -88,13 +91,14 @@ def check_network(make: Callable[[], object], name: str, settings: Mapping[str, 
     except Exception as error:
         large = error if isinstance(error, TooLarge) else error.__cause__ or error.__context__
         if isinstance(large, TooLarge):
+            more = f"more than {MOST_TENSORS:,} tensors and " if large.count > MOST_TENSORS else ""
             raise ConfigError(
-                f"{name} needs at least {large.needed:,} bytes of memory, and {free:,} bytes are free: lower "
+                f"{name} needs {more}at least {large.needed:,} bytes of memory ({free:,} bytes are free): lower "
                 f"{largest_settings('model', settings)}"
             ) from None
     finally:
         torch.set_rng_state(torch_state)
-        np.random.set_state(numpy_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
         random.setstate(python_state)
 
 
@@ -110,7 +114,8 @@ def check_batches(data: BaseData, settings: Mapping[str, Any], training: bool) -
         ConfigError: A batch needs more than is free.
     """
     batch = data.batch_size if training else data.eval_batch_size
-    needed, free = batch * data.item_bytes, free_memory()
+    items = data.size("fit") if training else max(data.size(stage) for stage in get_args(Stage))
+    needed, free = min(batch, max(items, 1)) * data.item_bytes, free_memory()
     if needed > free:
         which = "batch_size" if training else "eval_batch_size"
         raise ConfigError(
@@ -129,17 +134,19 @@ def with_largest_settings(error: Exception, settings: Mapping[str, Mapping[str, 
 
 def largest_settings(section: str, settings: Mapping[str, Any], count: int = 3) -> str:
     """The largest whole numbers among settings, as flags."""
-    found = sorted(_whole(settings), key=lambda pair: -pair[1])[:count]
-    return ", ".join(f"--{section}.{key}={value}" for key, value in found)
+    found = sorted(_whole(settings), key=lambda each: -each[1])[:count]
+    small = found[0][1] / 1e4 if found else 0
+    return ", ".join(f"--{section}.{key}={value}" for key, largest, value in found if largest >= small)
 
 
-def _whole(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, int]]:
-    """Whole numbers with their dotted keys; of a list the largest."""
-    found: list[tuple[str, int]] = []
+def _whole(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, int, Any]]:
+    """Whole numbers with their dotted keys, the largest one of a list, and the value as it is."""
+    found: list[tuple[str, int, Any]] = []
     for name, value in settings.items():
         inner = vars(value) if hasattr(value, "__dataclass_fields__") else value
         if isinstance(inner, Mapping):
             found += _whole(inner, f"{prefix}{name}.")
         numbers = [each for each in (value if isinstance(value, list | tuple) else [value]) if type(each) is int]
-        found += [(f"{prefix}{name}", max(numbers))] if numbers and name != "seed" else []
+        shown = list(value) if isinstance(value, tuple) else value
+        found += [(f"{prefix}{name}", max(numbers), shown)] if numbers and name != "seed" else []
     return found

@@ -124,7 +124,8 @@ def _unknown_setting(text: str, known: Vocabulary) -> LineFinding | None:
     if owner:
         name = owner[-1].rsplit(".", 1)[-1]
         whole = _joined(_key(text[: match.start()]), key)
-        return match.start(), f"--{whole}: {name} has no setting '{key}'{did_you_mean(key, known.settings(owner[-1]))}"
+        hint = did_you_mean(key, known.settings(owner[-1]))
+        return match.start(), f"--{whole}: {name} has no setting '{key}'{hint}"
     return match.start(), f"unknown setting '{key}'{did_you_mean(key, known.flags())}"
 
 
@@ -167,9 +168,10 @@ def _wrong_value(text: str, known: Vocabulary) -> LineFinding | None:
     if match is None:
         return None
     key, value = _key(text[: match.start()], whole=True), match["value"].strip()
+    value = "null" if value == "None" else value
     return (
         match.start(),
-        f"--{key} {'null' if value == 'None' else value}: expected {_kind([match['kind']])}{_brackets(value, match['kind'])}",
+        f"--{key} {value}: expected {_kind([match['kind']])}{_brackets(value, match['kind'])}",
     )
 
 
@@ -179,7 +181,8 @@ def _no_type_fits(text: str) -> str | None:
     if value is None or not kinds or all("NoneType" in kind for kind in kinds):
         return None
     given = value.group(1).strip()
-    return f"--{_key(text[: value.start()], whole=True)} {given}: expected {_kind(kinds)}{_brackets(given, ' '.join(kinds))}"
+    key, form = _key(text[: value.start()], whole=True), _brackets(given, " ".join(kinds))
+    return f"--{key} {given}: expected {_kind(kinds)}{form}"
 
 
 def _brackets(value: str, kinds: str) -> str:

@@ -32,8 +32,18 @@ SMALLEST: dict[str, tuple[float, str]] = {
 SIZES = ("size", "width", "dim", "depth", "heads", "layers", "cells", "instances")  # last words of names
 
 
+def check_seed(seed: object) -> None:
+    """Refuse a seed that NumPy cannot take.
+
+    Raises:
+        ConfigError: It is negative or too large.
+    """
+    if isinstance(seed, int) and not isinstance(seed, bool) and not 0 <= seed <= LARGEST_SEED:
+        raise ConfigError(f"--seed_everything={seed}: give a whole number from 0 to {LARGEST_SEED}")
+
+
 def check_ranges(section: Namespace, command: str, classes: Mapping[str, type | None]) -> None:
-    """Refuse numbers of the trainer, the data, the model and the seed that no run can have.
+    """Refuse numbers of the trainer, the data and the model that no run can have.
 
     Args:
         section: Configuration of the command.
@@ -43,9 +53,6 @@ def check_ranges(section: Namespace, command: str, classes: Mapping[str, type | 
     Raises:
         ConfigError: One line names the setting, its value and the values allowed.
     """
-    seed = section.get("seed_everything")
-    if isinstance(seed, int) and not isinstance(seed, bool) and not 0 <= seed <= LARGEST_SEED:
-        raise ConfigError(f"--seed_everything={seed}: give a whole number from 0 to {LARGEST_SEED}")
     _check_trainer(section.trainer, command)
     for name in ("data", "model"):
         settings = section[name].get("init_args") or Namespace()
@@ -66,8 +73,8 @@ def check_loggers(trainer: Namespace) -> None:
         log_model = logger.init_args.get("log_model")
         if logger.init_args.get("offline") and log_model:
             raise ConfigError(
-                f"--trainer.logger.log_model={str(log_model).lower()} uploads checkpoints, and the logger is offline: leave "
-                "log_model out, or use --trainer.logger wandb"
+                f"--trainer.logger.log_model={str(log_model).lower()} uploads checkpoints, and the logger is offline: "
+                "leave log_model out, or use --trainer.logger wandb"
             )
 
 

@@ -39,8 +39,8 @@ from vision_suite.cli.trainer.monitors import BestCheckpoint, MonitorCheck
 from vision_suite.cli.trainer.old_names import renamed_arguments
 from vision_suite.cli.trainer.processes import with_own_parts
 from vision_suite.cli.trainer.progress import NothingLeft, nothing_left
+from vision_suite.cli.trainer.ranges import check_loggers, check_ranges, check_seed
 from vision_suite.cli.trainer.restore import check_fits, differences, inline, refuse_other_fact
-from vision_suite.cli.trainer.ranges import check_loggers, check_ranges
 from vision_suite.cli.trainer.resume import RUNS, Start
 from vision_suite.cli.trainer.runs import CSV_LOGGER, place_loggers, run_folder
 from vision_suite.cli.trainer.tasks import check_task
@@ -73,7 +73,10 @@ class SuiteCLI(LightningCLI):
         self.start = start
         self.argv = renamed_arguments(start.argv)
         self.given = start.typed
-        self.links = Links(list(arguments.settings(start.argv)))
+        settings = list(arguments.settings(start.argv))
+        self.links = Links(settings)
+        chosen = [each.value for each in settings if each.key == "model.task"]
+        check_task(self.links.classes["model"], self.links.classes["data"], chosen[-1] if chosen else None)
         self.own_callbacks = list(callbacks)
         self.saved: Saved | None = None
         self.told: list[str] = []
@@ -173,6 +176,7 @@ class SuiteCLI(LightningCLI):
             names = ParserNames(self._subcommand_parsers[self.argv[0]])
             bare = arguments.without_value(self.argv) if "expected one argument" in str(error) else None
             raise ConfigError(explain(str(error), names) if bare is None else f"{bare}: no value is given") from error
+        check_seed(self.section.get("seed_everything"))
 
     def _parse_ckpt_path(self) -> None:
         """Let the checkpoint's settings beat files and defaults, and flags beat the checkpoint.
@@ -222,7 +226,6 @@ class SuiteCLI(LightningCLI):
         The mistakes are a value for a setting that the data decides, and pictures of another size than the network's.
         """
         check_ranges(self.section, self.config.subcommand, self.links.classes)
-        check_task(self.links.classes["model"], self.links.classes["data"], self._settings("model"))
         check_loggers(self.section.trainer)
         for name in self.links.names:
             source = self.given.get(f"model.{name}")
