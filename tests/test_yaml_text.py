@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vision_suite.errors import ConfigError
-from vision_suite.yaml_text import DEEPEST, LARGEST, MOST, NotYaml, load_yaml, read_yaml
+from vision_suite.yaml_text import DEEPEST, LARGEST, MOST, load_yaml, read_yaml
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)
@@ -52,9 +52,13 @@ def test_null_quotes_merges_and_numbers_stay_what_they_are():
     }  # fmt: skip
 
 
+# Without a dot: 'a.b' beside a mapping 'a' with the key 'b' is one setting in two spellings.
+NAMES = st.text(min_size=1, max_size=8).filter(
+    lambda name: "." not in name and name not in ("init_args", "dict_kwargs")
+)
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text().filter(lambda text: text != "None"),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(min_size=1, max_size=8), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4),
     max_leaves=20,
 )
 
@@ -62,14 +66,7 @@ plain = st.recursive(
 @given(plain)
 def test_what_a_safe_dumper_writes_is_read_back(value):
     text = yaml.safe_dump(value, allow_unicode=True)
-    try:
-        found = load_yaml(text, "f")
-    except NotYaml:
-        raise
-    except ConfigError as error:  # keys such as 'a.b' beside a mapping a with the key b
-        assert "given twice" in str(error)
-        return
-    assert found == value
+    assert load_yaml(text, "f") == value
 
 
 @given(st.text(max_size=200))
