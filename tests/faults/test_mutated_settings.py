@@ -55,7 +55,7 @@ def misspelt(rng):
 def wrong_type(rng):
     number = rng.random() < 0.7
     key = rng.choice(NUMBERS if number else ["model.optim.lr", "data.image_size", "model.optim.betas"])
-    value = rng.choice(["many", "{a: 1}", "1.5.2", "[[1]]", "1e", "0x", "\u0663\u0664"])
+    value = rng.choice(["many", "{a: 1}", "1.5.2", "[[1]]", "1e", "0x"])
     return Case((f"--{key}={value}",))
 
 
@@ -145,7 +145,8 @@ def merged(rng):
 def wrong_class(rng):
     section = rng.choice(["model", "data", "trainer.logger", "trainer.callbacks+"])
     path = rng.choice(["torch.nn.Linear", "os.system", "no.such.Class", "LitNothing", "vision_suite.LitDCAL", "1",
-                       "a b", "collections.OrderedDict", "..", "vision_suite.errors.ConfigError", "model.yaml"])  # fmt: skip
+                       "a b", "collections.OrderedDict", "..", "vision_suite.errors.ConfigError",
+                       "model.yaml"])  # fmt: skip
     return Case((f"--{section}={path}",))
 
 
@@ -175,8 +176,9 @@ def right(rng):
     """Values that look odd and are right."""
     key, value, shown = rng.choice([
         ("trainer.max_epochs", "3", 3), ("model.optim.lr", "1e-3", 0.001), ("data.seed", "null", None),
-        ("data.image_size", "[64, 32]", [64, 32]), ("data.root", "a.yaml", "a.yaml"), 
-        ("data.root", "my.json", "my.json"), ("trainer.max_time", "~", None), ("model.optim.betas", "[0.5, 0.6]", [0.5, 0.6]),
+        ("data.image_size", "[64, 32]", [64, 32]), ("data.root", "a.yaml", "a.yaml"),
+        ("data.root", "my.json", "my.json"), ("trainer.max_time", "~", None),
+        ("model.optim.betas", "[0.5, 0.6]", [0.5, 0.6]),
     ])  # fmt: skip
     files = {"my.json": b'{"a": 1, "a": 2}', "a.yaml": b"[\n"}
     return Case((f"--{key}={value}", "--print_config"), files, ("ok",), (key, shown))

@@ -159,7 +159,7 @@ def _unknown_class(text: str, known: Vocabulary) -> LineFinding | None:
     if given.endswith((".yaml", ".yml", ".json")):
         return match.start(), f"--{key} {given}: no such file"
     names, parts = known.classes(key), known.parts(key)
-    kind = "class or part" if parts else "class"
+    kind = "class or part" if parts and not given[:1].isupper() else "class"
     return match.start(), f"--{key} {given}: no such {kind}{did_you_mean(given, [*names, *parts]) or _listed(names)}"
 
 

@@ -102,9 +102,8 @@ def _check_trainer(trainer: Namespace, command: str) -> None:
 
 def _check_length(trainer: Namespace) -> None:
     """Refuse a training without a batch, or of contradictory length."""
-    if trainer.get("limit_train_batches") == 0 or trainer.get("max_steps") == 0:
-        name = "max_steps" if trainer.get("max_steps") == 0 else "limit_train_batches"
-        raise ConfigError(f"--trainer.{name}={trainer[name]}: nothing would be trained: give more, or leave it out")
+    if trainer.get("max_steps") == 0:
+        raise ConfigError("--trainer.max_steps=0: nothing would be trained: give more, or leave it out")
     for unit in ("epochs", "steps"):
         least, most = trainer.get(f"min_{unit}"), trainer.get(f"max_{unit}")
         if least is not None and most is not None and 0 <= most < least:
