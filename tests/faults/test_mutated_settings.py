@@ -228,7 +228,22 @@ def judge(number, folder):
         for part in made.prints[0].split("."):
             value = value["init_args"][part] if part in value.get("init_args", ()) else value[part]
         wrong = "" if value == made.prints[1] else f"{made.prints[0]} is {value!r}, not {made.prints[1]!r}"
+    if not wrong and ended.end == "ok" and name in ("truncated", "flipped"):
+        lost = lost_settings(made.files["x.yaml"], yaml.safe_load(ended.out))
+        wrong = f"taken, but without {lost}" if lost else ""
     return name, ended, wrong and f"case {number} ({name}): {wrong}\n{ended}"
+
+
+def lost_settings(raw, printed):
+    """Settings of a configuration file that the printed configuration does not show, by PyYAML's own reading."""
+
+    def below(given, found, path):
+        if isinstance(given, dict):
+            inner = found if isinstance(found, dict) else {}
+            return [each for key, value in given.items() for each in below(value, inner.get(key, ...), [*path, key])]
+        return [] if given in (found, None) or str(given) in str(found) else [".".join(map(str, path))]
+
+    return below(yaml.safe_load(raw), printed, [])
 
 
 @pytest.fixture(scope="module")

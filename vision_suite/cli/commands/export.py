@@ -166,7 +166,9 @@ def _find_class(named: str | None, model: str | None, path: Path) -> type[LitBas
         if wanted == f"{each.__module__}.{each.__qualname__}" or (ours and name == each.__name__):
             return each
     where = f"{path} was saved by" if named is not None else "--model"
-    raise CheckpointError(f"{where} {wanted}, which is no model of the suite{did_you_mean(wanted, names)}")
+    raise CheckpointError(
+        f"{where} {wanted}, which is no model of the suite{did_you_mean(wanted if name in names else name, names)}"
+    )
 
 
 def _preprocessing(stored: dict[str, Any], given: Any, path: Path) -> dict[str, Any]:

@@ -186,7 +186,7 @@ def _no_type_fits(text: str) -> str | None:
 
 
 def _brackets(value: str, kinds: str) -> str:
-    """How to write a list that is given in Python's round brackets, or without any."""
+    """Form of a list that is given in Python's round brackets, or without any."""
     if not re.search(r"tuple|list|List|Sequence|Iterable", kinds) or re.match(r"^\s*['\"]?\[", value):
         return ""
     inner = value.strip("'\"").strip()

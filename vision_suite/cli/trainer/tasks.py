@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from traceback import walk_tb
-from typing import Any, get_args, get_type_hints
+from typing import get_args, get_type_hints
 
 from vision_suite.cli.trainer.vocabulary import class_defaults
 from vision_suite.datasets.base import BaseData
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.lit_modules.base import LitBase
-from vision_suite.types import FGVCBatch, ReIDBatch, ScanpathBatch, TADBatch
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
-BATCHES: dict[Any, str] = {ReIDBatch: "reid", FGVCBatch: "fgvc", TADBatch: "tad", ScanpathBatch: "scanpath"}
+TYPES = "vision_suite.types"
+# Tasks by names of the batches in `vision_suite.types`, none of which is imported for it.
+BATCHES = {"ReIDBatch": "reid", "FGVCBatch": "fgvc", "TADBatch": "tad", "ScanpathBatch": "scanpath"}
 
 
 def check_task(model: type[LitBase] | None, data: type[BaseData] | None, chosen: object) -> None:
@@ -55,7 +56,8 @@ def tasks_of(model: type[LitBase]) -> set[str]:
         hint = get_type_hints(model.training_step).get("batch")
     except (NameError, TypeError):  # an annotation of a plug-in that only a type checker can read
         return set()
-    return {task for kind, task in BATCHES.items() if any(kind is each for each in (hint, *get_args(hint)))}
+    kinds = [each for each in (hint, *get_args(hint)) if str(getattr(each, "__module__", "")).startswith(TYPES)]
+    return {BATCHES[each.__name__] for each in kinds if each.__name__ in BATCHES}
 
 
 def of_other_task(error: BaseException) -> DataError | None:
