@@ -18,7 +18,7 @@ from vision_suite.datasets.facts import differences, is_plain, other_values, unt
 from vision_suite.datasets.loading import BatchLoader
 from vision_suite.datasets.samplers import EpochBatchSampler, ShardedBatchSampler
 from vision_suite.datasets.saved import MISSING, SavedPreprocessing, check_state, data_state
-from vision_suite.errors import CheckpointError
+from vision_suite.errors import CheckpointError, ConfigError
 from vision_suite.types.data import Stage as Stage
 
 
@@ -43,17 +43,21 @@ class BaseData(LightningDataModule, ABC):
         class_names: Name of each class, empty if the data set has none.
         protocol: Facts about the data that a reader of the metrics must know.
         items: Word for the members of the data, in the plural.
+        task: Word of the task (``reid``, ``fgvc``, ``tad``, ``scanpath``), which the command line compares with the
+            model's; empty if the class tells none.
     """
 
     facts: ClassVar[tuple[str, ...]] = ()
     class_facts: ClassVar[frozenset[str]] = frozenset()
     free_facts: ClassVar[frozenset[str]] = frozenset()
     items = "items"
+    task: ClassVar[str] = ""
     adopts = True
     warn: Callable[[str], None] = staticmethod(rank_zero_warn)
 
     def __init__(self, *, batch_size: int, eval_batch_size: int, num_workers: int, seed: int | None) -> None:
         super().__init__()
+        check_loader(batch_size, eval_batch_size, num_workers, seed)
         self.class_names: list[str] = []
         self.protocol: dict[str, Any] = {}
         self.batch_size = batch_size
@@ -77,6 +81,11 @@ class BaseData(LightningDataModule, ABC):
     @abstractmethod
     def size(self, stage: Stage) -> int:
         """Number of items in a stage's list."""
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one item in a batch, as far as the settings tell; 0 where they do not."""
+        return 0
 
     @property
     @abstractmethod
@@ -281,6 +290,18 @@ class BaseData(LightningDataModule, ABC):
         changed = [f"{name} was {old}, is {now.get(name)}" for name, old in stored.items() if now.get(name) != old]
         if changed:
             self.warn(f"The resumed run does not continue the interrupted one exactly: {'; '.join(changed)}")
+
+
+def check_loader(batch_size: int, eval_batch_size: int, num_workers: int, seed: int | None) -> None:
+    """Refuse sizes of batches, numbers of workers and seeds that no loader can have.
+
+    Raises:
+        ConfigError: One is out of range.
+    """
+    for name, value, least in (("batch_size", batch_size, 1), ("eval_batch_size", eval_batch_size, 1),
+                               ("num_workers", num_workers, 0), ("seed", 0 if seed is None else seed, 0)):  # fmt: skip
+        if value < least:
+            raise ConfigError(f"{name}={value}: give {least} or more")
 
 
 def stages_of(function: str) -> list[Stage]:

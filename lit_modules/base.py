@@ -30,6 +30,7 @@ from vision_suite.renamed import RENAMED, renamed_class
 from vision_suite.types import Report
 from vision_suite.types.curves import CurvePanel
 from vision_suite.types.data import Data, EvaluationStage
+from vision_suite.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from vision_suite.weights import Initialised
@@ -129,6 +130,8 @@ class LitBase(pl.LightningModule):
         **settings: Any,
     ) -> Self:
         """Build a module from a checkpoint, as Lightning does, also from one that holds settings under old names."""
+        if hparams_file is not None:
+            read_yaml(Path(hparams_file))  # Lightning reads it without a bound
         if hparams_file is None and weights_only is not False:
             checkpoint_path, settings = with_renamed_settings(checkpoint_path, settings, renamed_class(cls))
         loaded: Self = super().load_from_checkpoint(
@@ -171,6 +174,18 @@ class LitBase(pl.LightningModule):
     def panels(self) -> Sequence[CurvePanel]:
         """Panels of ``training.png``, the main score first; what is logged besides is drawn under its own name."""
         return ()
+
+    @property
+    def main_score(self) -> tuple[str, Literal["min", "max"]] | None:
+        """Score of the validation that ``--ckpt_path best`` means, and its better end; None if the module has none.
+
+        It is the first one of `panels`: a share is better the higher it is, anything else the lower.
+        """
+        panel = next(iter(self.panels), None)
+        name = None if panel is None else next(iter(panel.curves), None)
+        if panel is None or name is None or not name.startswith("val/"):
+            return None
+        return name, "max" if panel.share else "min"
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule for the whole run.

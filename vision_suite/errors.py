@@ -45,6 +45,10 @@ class MissingDependencyError(SuiteError, ModuleNotFoundError):
         super().__init__(f"{feature} needs the package {package}: pip install {target}")
 
 
+class MemoryShortError(SuiteError, MemoryError):
+    """The network and its batches do not fit into the memory of this machine or its GPU."""
+
+
 class StorageError(SuiteError, OSError):
     """A file cannot be written or read: the disk is full, read-only or closed to this user. See `storage_error`."""
 

@@ -23,6 +23,7 @@ from vision_suite.errors import (
     STORAGE,
     CheckpointError,
     ConfigError,
+    MemoryShortError,
     StorageError,
     SuiteError,
     TrainingError,
@@ -37,7 +38,12 @@ BY_SIGNAL = 128  # plus the number of the signal
 
 STDERR = Path("/dev/stderr")
 ATTEMPTS = 16  # processes of a group may fail at once
+LONGEST_REASON = 200
 CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
+MEMORY = re.compile(
+    r"can't allocate memory|out of memory|DataLoader worker .* is killed by signal: Killed", re.IGNORECASE
+)
+OPTIMISER = re.compile(r"^Invalid (beta|learning rate|weight_decay|momentum|epsilon|gradient accumulation)")
 ANOMALY = "returned nan values in its"  # what torch's detection of anomalies says
 
 
@@ -55,7 +61,7 @@ def explained(error: BaseException) -> SuiteError | None:
     """The suite's own words for an error: itself, a disk that is full or closed, or a known one of a library."""
     if isinstance(error, SuiteError):
         return error
-    return _storage(error) or of_library(error)
+    return _storage(error) or of_library(error) or _memory(error)
 
 
 def of_library(error: BaseException) -> SuiteError | None:
@@ -64,6 +70,10 @@ def of_library(error: BaseException) -> SuiteError | None:
     # By name, because this file is free of Lightning.
     if any(kind.__name__ == "MisconfigurationException" for kind in type(error).__mro__):
         return ConfigError(text)
+    if isinstance(error, ValueError) and OPTIMISER.match(text):
+        return ConfigError(f"the optimiser refuses its settings ({text}): correct --model.optim")
+    if isinstance(error, ValueError | RuntimeError) and _is_raised_by_lightning(error):
+        return ConfigError(" ".join(text.split()))
     if not isinstance(error, RuntimeError):
         return None
     if ANOMALY in text:
@@ -76,6 +86,57 @@ def of_library(error: BaseException) -> SuiteError | None:
             f"{_shortened(text)}: the checkpoint is of another network; repeat the settings of its config.yaml"
         )
     return None
+
+
+def _is_raised_by_lightning(error: BaseException) -> bool:
+    """True for Lightning's own check of an argument, such as ``val_check_interval``."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and any(
+        f"/pytorch_lightning/{part}/" in frames[-1].filename.replace("\\", "/")
+        for part in ("trainer", "loops", "callbacks", "utilities")
+    )
+
+
+def _memory(error: BaseException) -> MemoryShortError | None:
+    """The error that explains a lack of memory, of this machine or of its GPU; None if an error is something else."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryShortError):
+        return error
+    if not isinstance(error, MemoryError) and not (isinstance(error, RuntimeError) and MEMORY.search(text)):
+        return None
+    told = re.search(
+        r"you tried to allocate (\d+) bytes|(Tried to allocate [\d.]+ \w+)|(Unable to allocate [\d.]+ \w+)", text
+    )
+    if told is None:
+        reason = text[:LONGEST_REASON] or type(error).__name__
+    else:
+        reason = f"{int(told[1]):,} bytes needed" if told[1] else told[0]
+    free = "" if "CUDA" in text else f", {free_memory():,} bytes are free"
+    return MemoryShortError(
+        f"out of memory ({reason}{free}): lower --data.batch_size or --data.eval_batch_size, the size of the items, or "
+        "the size of the model"
+    )
+
+
+def free_memory() -> int:
+    """Bytes of memory that this process can still get; the limits of a container and of the process count."""
+    found: list[int] = []
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    with contextlib.suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        found.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    with contextlib.suppress(ImportError, OSError, ValueError, KeyError):
+        import resource  # not on Windows
+
+        rows = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        used = {row.split()[0]: 1024 * int(row.split()[1]) for row in rows if row.startswith(("VmSize:", "VmData:"))}
+        for kind, name in ((resource.RLIMIT_AS, "VmSize:"), (resource.RLIMIT_DATA, "VmData:")):
+            limit = resource.getrlimit(kind)[0]
+            if limit != resource.RLIM_INFINITY:
+                found.append(limit - used[name])
+    return max(0, min(found, default=2**63 - 1))
 
 
 def mark_end(error: Exception) -> None:

@@ -73,6 +73,11 @@ class OptimConfig:
             check_number(f"optim.decay_factors.{part}", times, low=0)
         if not 0 < self.lr < math.inf or not 0 <= self.warmup < math.inf:
             raise ConfigError(f"optim.lr={self.lr} must be above 0 and optim.warmup={self.warmup} not below")
+        for name in ("weight_decay", "bias_lr_factor", "momentum", "warmup_lr", "min_lr", "gamma"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"optim.{name}={getattr(self, name)}: give 0 or more")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"optim.betas={list(self.betas)}: give two numbers from 0 to below 1")
         if (self.schedule == "step") != bool(self.milestones) or list(self.milestones) != sorted(set(self.milestones)):
             raise ConfigError(
                 f"optim.milestones={list(self.milestones)} with schedule={self.schedule!r}: schedule=step needs "

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vision_suite.datasets.prepare.fetch import Archive
+from vision_suite.yaml_text import read_yaml
 
 DEFAULT_PLAN = Path(__file__).with_name("emoji_reid.yaml")
 
@@ -93,7 +92,7 @@ class Plan:
 
 def load_plan(path: Path = DEFAULT_PLAN) -> Plan:
     """Read the plan of this package (or that of a test, in the same form)."""
-    table = yaml.safe_load(path.read_text(encoding="utf-8"))
+    table = read_yaml(path)
     pictures = table["pictures"]
     return Plan(
         rule_version=table["rule_version"],

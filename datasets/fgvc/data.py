@@ -38,6 +38,7 @@ class FGVCData(PictureData):
     random crop of 448, here with a flip as in TransFG; the centre crop in evaluation.
     """
 
+    task = "fgvc"
     class_facts = frozenset({"num_classes"})
 
     def __init__(

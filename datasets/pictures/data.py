@@ -234,6 +234,11 @@ class PictureData(BaseData):
     def _fact_content(self, name: str) -> Any:
         return self._labels.get(name, super()._fact_content(name))
 
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of a picture's values in 32 bits."""
+        return 4 * 3 * self.image_size[0] * self.image_size[1]
+
     def size(self, stage: Stage) -> int:
         """Number of pictures in a stage's list."""
         return len(self._records[stage])

@@ -45,6 +45,7 @@ class ReIDData(PictureData):
     The defaults are TransReID's recipe for persons (He et al., ICCV 2021), which DCAL follows.
     """
 
+    task = "reid"
     free_facts = frozenset({"num_classes"})  # a network is evaluated on other identities than it was trained on
 
     def __init__(

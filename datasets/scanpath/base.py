@@ -31,6 +31,7 @@ class ScanpathBase(BaseData):
     free_facts = frozenset({"num_classes", "num_positions", "max_length"})
     num_classes = in_channels = num_positions = max_length = 0
     items = "trials"
+    task = "scanpath"
     appearance: ObjectAppearance
 
     def __init__(self, *, batch_size: int, eval_batch_size: int, num_workers: int, seed: int | None) -> None:

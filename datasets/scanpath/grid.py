@@ -109,6 +109,7 @@ class GridScanpathData(BaseData):
     facts = ("num_classes", "in_channels", "num_positions", "max_length")
     free_facts = frozenset({"num_classes", "num_positions", "max_length"})
     items = "trials"
+    task = "scanpath"
 
     def __init__(
         self,

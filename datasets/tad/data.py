@@ -49,6 +49,7 @@ class TADData(BaseData):
     free_facts = frozenset({"num_cells"})  # preprocessing, which tells it already
     num_classes = in_channels = 0
     items = "sequences"
+    task = "tad"
 
     def __init__(
         self,
@@ -218,6 +219,11 @@ class TADData(BaseData):
         if name != "in_channels" or not self.in_channels:
             return super()._fact_content(name)
         return {"width": self.in_channels, "features": self.protocol["features"], "sampling": asdict(self.info)}
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of a sequence's features in 32 bits."""
+        return 4 * max(1, self.in_channels) * self.num_cells
 
     def size(self, stage: Stage) -> int:
         """Number of sequences in a stage's list, known after `setup`."""

@@ -79,9 +79,17 @@ def test_memory_is_mended_by_a_smaller_batch(end):
         pass
 
     status, line = end(raising(OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")))
-    assert status == 70
-    assert "lower --data.batch_size" in line
-    assert "out of memory, MemoryError" in end(raising(MemoryError()))[1]
+    assert status == 2
+    assert line.startswith("error: out of memory (Tried to allocate 2 GiB): lower --data.batch_size")
+    status, line = end(raising(MemoryError("Unable to allocate 8.0 TiB for an array")))
+    assert (status, line.startswith("error: out of memory (Unable to allocate 8.0 TiB, ")) == (2, True)
+    error = RuntimeError(
+        "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 12000 bytes."
+    )
+    assert "out of memory (12,000 bytes needed, " in end(raising(error))[1]
+    assert "out of memory (MemoryError, " in end(raising(MemoryError()))[1]
+    error = RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. ")
+    assert end(raising(error))[0] == 2
     assert "unexpected RecursionError" in end(raising(RecursionError("too deep")))[1]
 
 

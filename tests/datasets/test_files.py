@@ -72,11 +72,11 @@ def test_tables(tmp_path):
 def test_json_with_a_key_twice_is_refused(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"videos": [{"start": 1, "end": 2, "start": 3}]}')
-    with pytest.raises(DataError, match="has the key 'start' twice: remove one"):
+    with pytest.raises(DataError, match="has 'start' twice in one object: remove one"):
         read_json(path)
     path = tmp_path / "a.jsonl"
     path.write_text('{"a": 1}\n{"a": 1, "a": 1}\n')
-    with pytest.raises(DataError, match="row 2 is not JSON: one object has the key 'a' twice"):
+    with pytest.raises(DataError, match="row 2 is not JSON: it has 'a' twice in one object"):
         read_json_lines(path)
 
 

@@ -72,10 +72,15 @@ def resolve_part(section: str, value: str) -> str:
     if value.replace("_", "").isalnum() and part.is_file():
         return str(part)
     if section == "trainer" and not is_inline(value) and not Path(value).is_file():
-        names = sorted(path.stem for path in folder.glob("*.yaml"))
+        names = part_names(section)
         hint = did_you_mean(value, names) or f": choose one of {', '.join(names)}"
         raise ConfigError(f"--trainer {value}: no such file and no part of that name{hint}")
     return value
+
+
+def part_names(section: str) -> list[str]:
+    """Names of the packaged parts of a section, such as ``cpu`` of the trainer."""
+    return sorted(path.stem for path in (configs_folder() / PARTS / section).glob("*.yaml"))
 
 
 def experiment_of(files: Sequence[str], read: Sequence[str]) -> Experiment:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import sysconfig
 import traceback
@@ -27,7 +26,6 @@ from vision_suite.faults import (
 PIPE_CLOSED = BY_SIGNAL + 13  # SIGPIPE, which Windows does not name
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # in Lightning's order
 LONGEST = 500
-MEMORY = re.compile(r"can't allocate memory|out of memory", re.IGNORECASE)
 
 
 def run(command: Callable[[], int], program: bool = False) -> int:
@@ -123,8 +121,6 @@ def _unforeseen(error: Exception) -> str:
     text = " ".join(str(error).split())
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
     named = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and MEMORY.search(str(error))):
-        return f"out of memory, {named}{_origin(error)}: lower --data.batch_size or the size of the model"
     return f"unexpected {named}{_origin(error)}: this is a fault of the program"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, names: Iterable[str], count: int = 3) -> list[str]:
-    """Find the names most like a word, best first.
+    """Find the names most like a word, best first; the word itself is none of them.
 
     A name is compared whole and by its last part (after ``/`` or ``.``), ignoring case.
 
@@ -21,7 +21,7 @@ def nearest(word: str, names: Iterable[str], count: int = 3) -> list[str]:
         forms = {name, name.rsplit("/", 1)[-1], name.rsplit(".", 1)[-1]}
         return max(difflib.SequenceMatcher(None, word.lower(), form.lower()).ratio() for form in forms)
 
-    scored = sorted(((likeness(name), name) for name in set(names)), key=lambda pair: (-pair[0], pair[1]))
+    scored = sorted(((likeness(name), name) for name in set(names) - {word}), key=lambda pair: (-pair[0], pair[1]))
     return [name for score, name in scored[:count] if score >= 0.5]
 
 

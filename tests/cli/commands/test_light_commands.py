@@ -21,6 +21,11 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"vision-suite {__version__}\n"
 
 
+def test_a_hint_never_offers_the_word_itself():
+    assert nearest("cpu", ["cpu", "cpus"]) == ["cpus"]
+    assert did_you_mean("trainer.max_epochs", ["trainer.max_epochs"]) == ""
+
+
 def test_an_unknown_command_brings_the_nearest(capsys):
     assert main(["fti"]) == 2
     assert "unknown command 'fti': did you mean 'fit'" in capsys.readouterr().err
@@ -51,6 +56,10 @@ def test_data_list_shows_sets_and_states(capsys, monkeypatch, tmp_path):
         (["data", "verify", "emoji-reid"], "does not exist"),
         (["data", "lst"], "invalid choice: 'lst'"),
         (["data"], "required"),
+        (["data", "prepare", "emoji-reid", "--image_size", "-3"], "'-3' is no whole number from 1"),
+        (["data", "prepare", "emoji-reid", "--workers", "100000000"], "is no whole number from 1 to 65536"),
+        (["export", "--format", "onnx", "--ckpt_path", "x", "--batch", "0"], "'0' is no whole number from 1"),
+        (["export", "--format", "onnx", "--ckpt_path", "x", "--tolerance", "nan"], "'nan' is no number above 0"),
         (["configs", "--long"], "unrecognized arguments: --long"),
         (["doctor", "now"], "unrecognized arguments: now"),
     ],

@@ -285,3 +285,24 @@ def test_detected_anomalies_are_one_line(toy, capsys):
     assert "returned nan values" in line
     assert "lower the rate (--model.optim.lr); train/loss_ce is nan" in line
     assert not list(FIRST_RUN.glob("error*.log"))
+
+
+def test_best_is_the_best_validation_by_default(toy, capsys, monkeypatch):
+    from toy_method import LitToy
+
+    from vision_suite.types.curves import CurvePanel
+
+    write_market(Path("market"), train_ids=4, test_ids=2, val_ids=2)
+    monkeypatch.setattr(LitToy, "panels", (CurvePanel("Norm", {"val/norm": "norm"}, share=True),))
+    argv = ["fit", "-c", toy, "--data.root=market", "--data.validation=holdout", "--data.val_fraction=0.5"]
+    assert main([*argv, "--trainer.max_epochs=3"]) == 0
+    record = json.loads((FIRST_RUN / "run.json").read_text())
+    assert record["best"] == "checkpoints/best.ckpt"
+    assert main(["test", "-c", toy, "--ckpt_path", "best"]) == 0
+    assert "checkpoints/best.ckpt" in capsys.readouterr().out
+
+
+def test_best_without_a_validation_is_one_line(toy, capsys):
+    assert main(["fit", "-c", toy]) == 0
+    line = fails(capsys, "test", "-c", toy, "--ckpt_path", "best")
+    assert "has no monitored checkpoint, as a run without a validation split" in line

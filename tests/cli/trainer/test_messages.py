@@ -14,6 +14,9 @@ class Known:
     def classes(self, key):
         return ["LitDCAL"] if key == "model" else []
 
+    def parts(self, key):
+        return ["dcal_reid_deit_s"] if key == "model" else []
+
     def settings(self, class_path):
         return ["width", "optim.lr"]
 
@@ -29,12 +32,23 @@ class Known:
         ("the following arguments are required: fit.data, fit.model", "nothing given for --model and --data: name a"),
         ("the following arguments are required: fit.data", "nothing given for --data: name a"),
         (
-            "Parser key 'model':\n - given class_path 'a.B':\n   Group 'optim' does not accept option 'lrr'",
-            "B has no setting 'optim.lrr': did you mean 'optim.lr'?",
+            "Parser key \"model\":\n - given class_path 'a.B':\n   Group 'optim' does not accept option 'lrr'",
+            "--model.optim.lrr: B has no setting 'optim.lrr': did you mean 'optim.lr'?",
         ),
         (
             'Parser key "model":\n  - Expected a dot import path string: LitDCA\n',
             "--model LitDCA: no such class: did you",
+        ),
+        (
+            'Parser key "model":\n  - Expected a dot import path string: dcal_reid\n',
+            "--model dcal_reid: no such class or part",
+        ),
+        ("Subcommand 'fit' does not accept option 'trainer.max_epoch'", "unknown setting 'trainer.max_epoch': did you"),
+        ("unrecognized arguments: trainer.max_epochs=3", "'trainer.max_epochs=3' stands without '--': write --trainer"),
+        ("unrecognized arguments: x.yaml", "'x.yaml' belongs to no flag: name a configuration with -c x.yaml"),
+        (
+            'Parser key "data":\n  Parser key "image_size":\n  Expected a <class \'tuple\'>. Got value: (64, 64)',
+            "--data.image_size (64, 64): expected tuple, written [64, 64]",
         ),
         ("Parser key \"config\": File does not exist: '/a/b.yaml'", "--config /a/b.yaml: no such file"),
     ],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vision_suite.cli import scanpath_import
-from vision_suite.cli.light_parser import LightParser
+from vision_suite.cli.light_parser import LightParser, count
 from vision_suite.datasets.prepare import catalog
 from vision_suite.datasets.prepare.fetch import data_dir
 from vision_suite.faults import CHECK_FAILED, DONE
@@ -34,8 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument(
         "--source", type=Path, help="archive, folder of archives or unpacked package, instead of a fetch"
     )
-    prepare.add_argument("--image_size", type=int, help="side of the pictures in pixels (default: the set's own)")
-    prepare.add_argument("--workers", type=int, help="processes that draw pictures (default: one a core)")
+    prepare.add_argument("--image_size", type=count, help="side of the pictures in pixels (default: the set's own)")
+    prepare.add_argument("--workers", type=count, help="processes that draw pictures (default: one a core)")
     prepare.add_argument("--quiet", action="store_true", help="no progress bars")
     verify = actions.add_parser("verify", help="recount and recheck every file of a prepared set")
     verify.add_argument("name", help="a name of 'vision-suite data list'")

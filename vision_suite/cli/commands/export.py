@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import vision_suite
 from vision_suite.cli.hints import did_you_mean
-from vision_suite.cli.light_parser import LightParser
+from vision_suite.cli.light_parser import LightParser, count, positive
 from vision_suite.errors import CheckpointError, ConfigError
 from vision_suite.renamed import with_new_names
 
@@ -61,13 +61,13 @@ def _parser() -> LightParser:
     parser.add_argument("--ckpt_path", type=Path, required=True, help="checkpoint of a run")
     parser.add_argument("--format", choices=["torch_export", "onnx"], required=True, help="format of the file")
     parser.add_argument("--output", type=Path, help="file to write; by default beside the checkpoint")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 2, 5], help="batch sizes to compare")
-    parser.add_argument("--tolerance", type=float, default=1e-4, help="largest relative difference allowed")
+    parser.add_argument("--batch", type=count, nargs="+", default=[1, 2, 5], help="batch sizes to compare")
+    parser.add_argument("--tolerance", type=positive, default=1e-4, help="largest relative difference allowed")
     parser.add_argument("--model", help="class of the model, if the checkpoint does not name it")
     instead = "instead of the checkpoint's, or where it has none"
     parser.add_argument("--mean", type=float, nargs=3, help=f"mean per channel, {instead}")
-    parser.add_argument("--std", type=float, nargs=3, help=f"standard deviation per channel, {instead}")
-    parser.add_argument("--resize", type=int, nargs=2, help=f"height and width to resize to, {instead}")
+    parser.add_argument("--std", type=positive, nargs=3, help=f"standard deviation per channel, {instead}")
+    parser.add_argument("--resize", type=count, nargs=2, help=f"height and width to resize to, {instead}")
     parser.add_argument("--interpolation", choices=["bicubic", "bilinear"], help=f"filter for resizing, {instead}")
     return parser
 
@@ -166,7 +166,9 @@ def _find_class(named: str | None, model: str | None, path: Path) -> type[LitBas
         if wanted == f"{each.__module__}.{each.__qualname__}" or (ours and name == each.__name__):
             return each
     where = f"{path} was saved by" if named is not None else "--model"
-    raise CheckpointError(f"{where} {wanted}, which is no model of the suite{did_you_mean(name, names)}")
+    raise CheckpointError(
+        f"{where} {wanted}, which is no model of the suite{did_you_mean(wanted if name in names else name, names)}"
+    )
 
 
 def _preprocessing(stored: dict[str, Any], given: Any, path: Path) -> dict[str, Any]:

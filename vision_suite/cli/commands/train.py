@@ -21,6 +21,7 @@ from vision_suite.cli.trainer.progress import NothingLeft
 from vision_suite.cli.trainer.resume import prepare
 from vision_suite.cli.trainer.slurm import requeue
 from vision_suite.cli.trainer.suite_cli import SuiteCLI
+from vision_suite.cli.trainer.tasks import of_other_task
 from vision_suite.cli.trainer.vocabulary import BASES
 from vision_suite.errors import Stopped
 from vision_suite.faults import of_library
@@ -82,7 +83,7 @@ def run(argv: Sequence[str]) -> SuiteCLI:
             requeue(stopped)
         raise
     except Exception as error:
-        known = of_library(error)
+        known = of_library(error) or of_other_task(error)
         if known is None:
             raise
         raise known from error

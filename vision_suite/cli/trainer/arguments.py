@@ -6,16 +6,17 @@ here; the caller warns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vision_suite.cli.configs import is_inline, resolve, resolve_part
-from vision_suite.cli.trainer.classes import present_path
+from vision_suite.cli.hints import did_you_mean
+from vision_suite.cli.trainer.classes import import_named, present_path
+from vision_suite.cli.trainer.vocabulary import BASES, class_settings, find_class
 from vision_suite.errors import ConfigError
+from vision_suite.yaml_text import NotYaml, load_yaml, read_yaml
 
 CONFIG_FLAGS = ("-c", "--config")
 HELP_FLAGS = ("-h", "--help")
@@ -23,6 +24,21 @@ PRINT_FLAG = "--print_config"
 FILE_ENDINGS = (".yaml", ".yml", ".json")
 # Flags that take a packaged part by its bare name, and the folder of _base that holds the part.
 PART_FLAGS = {"--trainer": "trainer", "--model": "model", "--data": "data", "--trainer.logger": "logger"}
+# Settings that may be the path of a file that holds them; records of a model or a datamodule may be too.
+SECTIONS = (
+    "",
+    "model",
+    "data",
+    "trainer",
+    "trainer.logger",
+    "trainer.callbacks",
+    "trainer.strategy",
+    "trainer.profiler",
+)
+ROOT = ("trainer", "model", "data", "seed_everything", "ckpt_path", "init_from", "weights_only", "verbose",
+        "return_predictions", *("fit", "validate", "test", "predict"))  # fmt: skip
+COMMANDS = ("fit", "validate", "test", "predict")
+IsSection = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -120,6 +136,13 @@ def insert_config(argv: Sequence[str], config: str) -> list[str]:
     return [*argv[:index], f"--config={config}", *argv[index:]]
 
 
+def without_value(argv: Sequence[str]) -> str | None:
+    """The first flag without a value among those that need one, None if there is none."""
+    switches = (*HELP_FLAGS, PRINT_FLAG)
+    bare = [option.flag for option in options(argv) if option.value is None and option.flag not in switches]
+    return next((flag for flag in bare if not flag.endswith(".help")), None)
+
+
 def asks_for_help(argv: Sequence[str]) -> bool:
     """True if a flag asks for the help of the command, which lists all classes."""
     return any(option.flag in HELP_FLAGS for option in options(argv))
@@ -134,25 +157,64 @@ def settings(argv: Sequence[str]) -> Iterator[Setting]:
     """Every setting that flags and files give, in the order of the parser: a later one wins.
 
     Raises:
-        ConfigError: A file is not YAML.
+        ConfigError: A file is not YAML or gives a setting twice, a section names itself, or a value is ``None``.
     """
+    return _settings(argv, _Records(argv))
+
+
+def _settings(argv: Sequence[str], is_section: IsSection) -> Iterator[Setting]:
     for option in options(argv):
         if option.is_config and option.value is not None:
             if is_inline(option.value):
-                yield from _below("", _loaded(option.value), Path(), option.flag)
+                yield from _below("", _loaded(option.value, option.flag), (), option.flag, is_section)
             else:
-                yield from _in_file("", Path(option.value))
+                yield from _in_file("", Path(option.value), (), is_section)
         elif option.flag.startswith("--"):
             key = _plain_key(option.flag[2:].removesuffix("+"))
-            value = None if option.value is None else _loaded(option.value)
+            if option.value is not None and option.value.strip() == "None":
+                raise ConfigError(f"--{key}={option.value.strip()}: write null for no value")
+            value = None if option.value is None else _loaded(option.value, option.flag)
             yield Setting(key, value, option.flag)
-            yield from _below(key, value, Path(), option.flag)
+            yield from _below(key, value, (), option.flag, is_section)
+
+
+class _Records:
+    """Tells which settings may be the path of a file: sections, and the records of the chosen classes.
+
+    A file name is the plain value of every other setting, as in ``--data.annotations mine.json``.
+
+    Args:
+        argv: Argument list.
+    """
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self._argv = argv
+        self._records: dict[str, set[str]] = {}
+
+    def __call__(self, key: str) -> bool:
+        """Tell it of a dotted key."""
+        section, _, name = key.partition(".")
+        if key in SECTIONS or section not in ("model", "data"):
+            return key in SECTIONS
+        if section not in self._records:
+            self._records[section] = self._of(section)
+        return name in self._records[section]
+
+    def _of(self, section: str) -> set[str]:
+        """Names of the settings of the section's class that have settings of their own."""
+        named = class_named(list(_settings(self._argv, SECTIONS.__contains__)), section)
+        import_named([named] if named is not None else [])
+        owner = None if named is None else find_class(named, BASES[section])
+        dotted = [] if owner is None else class_settings(owner)
+        return {key.rpartition(".")[0] for key in dotted}
 
 
 def files_of(configs: Sequence[str]) -> list[str]:
     """Every file that some configurations are made of, parts too."""
-    found = (setting.source for config in configs if not is_inline(config) for setting in _in_file("", Path(config)))
-    return list(dict.fromkeys([*(config for config in configs if not is_inline(config)), *found]))
+    named = [config for config in configs if not is_inline(config)]
+    is_section = _Records([f"--config={config}" for config in named])
+    found = (setting.source for config in named for setting in _in_file("", Path(config), (), is_section))
+    return list(dict.fromkeys([*named, *found]))
 
 
 def class_named(given: Sequence[Setting], section: str) -> str | None:
@@ -167,38 +229,85 @@ def _plain_key(key: str) -> str:
     return ".".join(part for part in key.split(".") if part not in ("init_args", "dict_kwargs"))
 
 
-def _loaded(text: str) -> Any:
-    """Text as YAML, or unchanged when it is none: the parser reports the mistake."""
+def _loaded(text: str, flag: str) -> Any:
+    """Text of a flag as YAML, or unchanged when it is none: the parser reports the mistake.
+
+    Raises:
+        ConfigError: It is YAML that gives a setting twice, is too large, or holds ``None``.
+    """
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return load_yaml(text, flag, _plain_key(flag.lstrip("-")) if flag not in CONFIG_FLAGS else "")
+    except NotYaml:
         return text
 
 
-def _in_file(prefix: str, path: Path) -> Iterator[Setting]:
-    """The settings that a configuration file gives; a section that is no file is left to the parser."""
+def _in_file(prefix: str, path: Path, above: tuple[Path, ...], is_section: IsSection) -> Iterator[Setting]:
+    """The settings that a configuration file gives; a section that is no file is left to the parser.
+
+    Args:
+        prefix: Dotted key of the section that the file stands for.
+        path: File.
+        above: Files that name it, outermost first.
+        is_section: Tells whether a dotted key may be the path of a file.
+    """
     if not path.is_file():
         return
-    try:
-        contents = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).replace('"<unicode string>"', str(path)).split())
-        raise ConfigError(f"{path} is not YAML ({reason})") from error
-    yield from _below(prefix, contents, path.parent, str(path))
+    if any(path.samefile(each) for each in above):
+        last, circle = above[-1], " -> ".join(str(each) for each in [*above, path])
+        raise ConfigError(f"{last}:{_line_of(path.name, last)}: the file names itself ({circle}): write {prefix} out")
+    contents = read_yaml(path, prefix)
+    if contents is None:
+        raise ConfigError(f"{path}:1: empty: write settings into it, or leave it out")
+    if not prefix:
+        _check_root(contents, path)
+    elif isinstance(contents, list) and prefix in ("model", "data", "trainer"):
+        raise ConfigError(f"{path}:1: a list, but {prefix} is a mapping of settings, 'name: value'")
+    yield from _below(prefix, contents, (*above, path), str(path), is_section)
 
 
-def _below(prefix: str, value: object, folder: Path, source: str) -> Iterator[Setting]:
+def _check_root(contents: Any, path: Path) -> None:
+    """Refuse a configuration whose root is no mapping of sections."""
+    if not isinstance(contents, dict):
+        kind = "a list" if isinstance(contents, list) else f"only {str(contents)[:40]!r}"
+        raise ConfigError(f"{path}:1: {kind}, but a configuration is a mapping of sections: trainer, model and data")
+    for name in contents:
+        section = str(name).partition(".")[0]
+        # The parser passes over a section without a setting, whatever its name.
+        if contents[name] in ({}, None) and section not in ROOT:
+            raise ConfigError(
+                f"{path}:{_line_of(str(name), path)}: unknown section '{name}'{did_you_mean(section, ROOT)}"
+            )
+        if name in COMMANDS and isinstance(contents[name], dict):
+            raise ConfigError(
+                f"{path}:{_line_of(f'{name}:', path)}: '{name}' is a command: write trainer, model and data at the "
+                f"root of the file, without '{name}:'"
+            )
+        if not isinstance(name, str):
+            raise ConfigError(f"{path}:{_line_of(str(name), path)}: the key {name!r} is not a name")
+
+
+def _line_of(word: str, path: Path) -> int:
+    """Number of the first line of a file that holds a word."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((number for number, line in enumerate(lines, start=1) if word in line), 1)
+
+
+def _below(
+    prefix: str, value: object, above: tuple[Path, ...], source: str, is_section: IsSection
+) -> Iterator[Setting]:
     """The settings under a value; a section may be the path of another file, relative to the one that names it."""
     if isinstance(value, dict):
         for name, inner in value.items():
             key = _plain_key(f"{prefix}.{name}" if prefix else str(name))
             if key != prefix:
                 yield Setting(key, inner, source)
-            yield from _below(key, inner, folder, source)
+            yield from _below(key, inner, above, source, is_section)
     elif isinstance(value, list):
         for member in value:
             yield Setting(prefix, member, source)
             if isinstance(member, dict):
-                yield from _below(prefix, member, folder, source)
+                yield from _below(prefix, member, above, source, is_section)
     elif isinstance(value, str) and value.endswith(FILE_ENDINGS):
-        yield from _in_file(prefix, folder / value)
+        file = (above[-1].parent if above else Path()) / value
+        if file.is_file() and is_section(prefix):
+            yield from _in_file(prefix, file, above, is_section)

@@ -107,7 +107,10 @@ def best_of(run: Run) -> Path:
                 best = Path(state["best_model_path"])
                 break
         else:
-            raise CheckpointError(f"--ckpt_path best: {run.folder} has no monitored checkpoint: use --ckpt_path last")
+            raise CheckpointError(
+                f"--ckpt_path best: {run.folder} has no monitored checkpoint, as a run without a validation split "
+                "or of a model without a main score: use --ckpt_path last"
+            )
     # A run's folder may have been moved since; its checkpoints stay side by side.
     best = best if best.is_file() else run.folder / CHECKPOINTS / best.name
     if not best.is_file():

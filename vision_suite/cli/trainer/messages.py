@@ -7,7 +7,7 @@ the mistake. A text that no rule knows is shortened, never dropped.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from vision_suite.cli.hints import did_you_mean
@@ -24,6 +24,9 @@ class Vocabulary(Protocol):
 
     def classes(self, key: str) -> list[str]:
         """Names of the classes that fit a key, such as ``model`` or ``trainer.callbacks``."""
+
+    def parts(self, key: str) -> list[str]:
+        """Names of the parts in ``configs/_base`` that a key takes."""
 
     def settings(self, class_path: str) -> list[str]:
         """The settings of a class, dotted where nested."""
@@ -51,11 +54,45 @@ def explain(text: str, known: Vocabulary) -> str:
     return flat if len(flat) <= LONGEST else flat[:LONGEST] + " ..."
 
 
+def name_whole_keys(error: Exception, settings: Mapping[str, Mapping[str, object]]) -> None:
+    """Let an error of a constructor, which knows its own arguments only, name the whole dotted key of a setting.
+
+    Args:
+        error: Error whose message may begin with the name of a setting.
+        settings: Settings of each section by name.
+    """
+    match = re.match(r"(?P<name>[a-z]\w*)(?:\.\w+)*(?:=| has )", str(error))
+    sections = [section for section, names in settings.items() if match is not None and match["name"] in names]
+    if len(sections) == 1:
+        error.args = (f"--{sections[0]}.{error}", *error.args[1:])
+
+
+def refused_by_class(text: str) -> str | None:
+    """Reason why a class refused its arguments while it was built; None for another text.
+
+    Args:
+        text: Message of the parser, which lists the errors of all types it tried.
+    """
+    if not text.startswith("Does not validate against any of the Union"):
+        return None
+    found = re.search(r"Errors:\s*- (?P<first>.+?)(?=\n\s*- Expected|\n\s*- Not a|\Z)", text, re.DOTALL)
+    if found is None:
+        return None
+    line = [line.strip() for line in found["first"].splitlines() if line.strip()]
+    return " ".join(line)[-LONGEST:] if line else None
+
+
 def _required(text: str, known: Vocabulary) -> LineFinding | None:
     match = re.search(r"arguments are required: (.+)", text)
     if match is None:
         return None
-    missing = sorted({name.strip().split(".", 1)[-1] for name in match.group(1).split(",")}, reverse=True)
+    names = [name.strip().split(".", 1)[-1] for name in match.group(1).split(",")]
+    owner = [name.rsplit(".", 1)[-1] for name in re.findall(r"class_path '([^']+)'", text[: match.start()])]
+    if owner:
+        key = _key(text[: match.start()])
+        whole = " and ".join(f"--{_joined(key, name)}" for name in names)
+        return match.start(), f"{owner[-1]} needs {whole}, and nothing is given for it"
+    missing = sorted(set(names), reverse=True)
     return match.start(), (
         f"nothing given for {' and '.join('--' + name for name in missing)}: name a configuration, for example "
         "-c dcal/emoji_reid ('vision-suite configs' lists them)"
@@ -66,13 +103,19 @@ def _unknown_setting(text: str, known: Vocabulary) -> LineFinding | None:
     match = re.search(
         r"Option '(?P<option>[^']+)' is not accepted"
         r"|unrecognized arguments: (?P<flag>.+)"
-        r"|(?:Group|Key) '(?P<group>[^']+)' does not accept (?:option|nested key) '(?P<member>[^']+)'",
+        r"|(?:Group|Key) '(?P<group>[^']+)' does not accept (?:option|nested key) '(?P<member>[^']+)'"
+        r"|Subcommand '[^']+' does not accept option '(?P<whole>[^']+)'",
         text,
     )
     if match is None:
         return None
     if match["flag"] is not None:
-        key = re.split(r"[= ]", match["flag"].strip(), maxsplit=1)[0].lstrip("-")
+        word = match["flag"].strip().split()[0]
+        if not word.startswith("--"):
+            return match.start(), _without_dashes(word, match["flag"].strip().split()[1:], known)
+        key = word.split("=", 1)[0].lstrip("-")
+    elif match["whole"] is not None:
+        key = match["whole"]
     elif match["member"] is not None:
         key = f"{match['group']}.{match['member']}"
     else:
@@ -80,8 +123,23 @@ def _unknown_setting(text: str, known: Vocabulary) -> LineFinding | None:
     owner = re.findall(r"class_path '([^']+)'", text[: match.start()])
     if owner:
         name = owner[-1].rsplit(".", 1)[-1]
-        return match.start(), f"{name} has no setting '{key}'{did_you_mean(key, known.settings(owner[-1]))}"
+        whole = _joined(_key(text[: match.start()]), key)
+        hint = did_you_mean(key, known.settings(owner[-1]))
+        return match.start(), f"--{whole}: {name} has no setting '{key}'{hint}"
     return match.start(), f"unknown setting '{key}'{did_you_mean(key, known.flags())}"
+
+
+def _without_dashes(word: str, following: list[str], known: Vocabulary) -> str:
+    """A word that belongs to no flag: a setting without its dashes, or a configuration without ``-c``."""
+    key, equals, value = word.lstrip("-").partition("=")
+    value = value if equals else (following or ["VALUE"])[0]
+    flags = known.flags()
+    if key in flags or key.partition(".")[0] in ("model", "data", "trainer"):
+        near = "" if key in flags or not key.startswith("trainer.") else did_you_mean(key, flags)
+        return f"'{word}' stands without '--': write --{key}={value}{near.replace(': did', ', or did')}"
+    if key.endswith((".yaml", ".yml", ".json")) or "/" in key:
+        return f"'{word}' belongs to no flag: name a configuration with -c {word}"
+    return f"'{word}' belongs to no flag, and a setting is written --name=value{did_you_mean(key, flags)}"
 
 
 def _unknown_class(text: str, known: Vocabulary) -> LineFinding | None:
@@ -100,16 +158,21 @@ def _unknown_class(text: str, known: Vocabulary) -> LineFinding | None:
     given = match["short"] or (re.findall(r"class_path '([^']+)'", text) or [match["attribute"] or match["module"]])[-1]
     if given.endswith((".yaml", ".yml", ".json")):
         return match.start(), f"--{key} {given}: no such file"
-    names = known.classes(key)
-    return match.start(), f"--{key} {given}: no such class{did_you_mean(given, names) or _listed(names)}"
+    names, parts = known.classes(key), known.parts(key)
+    kind = "class or part" if parts and not given[:1].isupper() else "class"
+    return match.start(), f"--{key} {given}: no such {kind}{did_you_mean(given, [*names, *parts]) or _listed(names)}"
 
 
 def _wrong_value(text: str, known: Vocabulary) -> LineFinding | None:
     match = re.search(r"Expected an? (?P<kind>.+?)\. Got value: (?P<value>.*)", text)
     if match is None:
         return None
-    key = _key(text[: match.start()], whole=True)
-    return match.start(), f"--{key} {match['value'].strip()}: expected {_kind([match['kind']])}"
+    key, value = _key(text[: match.start()], whole=True), match["value"].strip()
+    value = "null" if value == "None" else value
+    return (
+        match.start(),
+        f"--{key} {value}: expected {_kind([match['kind']])}{_brackets(value, match['kind'])}",
+    )
 
 
 def _no_type_fits(text: str) -> str | None:
@@ -117,7 +180,20 @@ def _no_type_fits(text: str) -> str | None:
     value = re.search(r"Given value: (.*)", text)
     if value is None or not kinds or all("NoneType" in kind for kind in kinds):
         return None
-    return f"--{_key(text)} {value.group(1).strip()}: expected {_kind(kinds)}"
+    given = value.group(1).strip()
+    key, form = _key(text[: value.start()], whole=True), _brackets(given, " ".join(kinds))
+    return f"--{key} {given}: expected {_kind(kinds)}{form}"
+
+
+def _brackets(value: str, kinds: str) -> str:
+    """Form of a list that is given in Python's round brackets, or without any."""
+    if not re.search(r"tuple|list|List|Sequence|Iterable", kinds) or re.match(r"^\s*['\"]?\[", value):
+        return ""
+    inner = value.strip("'\"").strip()
+    if inner.startswith("(") and inner.endswith(")"):
+        return f", written [{inner[1:-1].strip().rstrip(',')}]"
+    text = "str" in kinds.replace("string", "") and "," not in inner
+    return "" if text or inner.startswith("{") else f", written [{inner}]"
 
 
 def _missing_file(text: str) -> str | None:
@@ -129,6 +205,11 @@ def _key(text: str, whole: bool = False) -> str:
     """The setting that a message is about: the outermost one, or the whole path down to the innermost."""
     keys = re.findall(r'Parser key "([^"]+)"', text)
     return ".".join(keys if whole else keys[:1])
+
+
+def _joined(section: str, key: str) -> str:
+    """The whole dotted key of a setting of a section."""
+    return f"{section}.{key}" if section and not key.startswith(f"{section}.") else key
 
 
 def _kind(kinds: Iterable[str]) -> str:

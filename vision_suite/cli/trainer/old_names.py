@@ -20,6 +20,7 @@ from vision_suite.cli.trainer.classes import PACKAGE
 from vision_suite.cli.trainer.vocabulary import find_class
 from vision_suite.lit_modules.base import LitBase
 from vision_suite.renamed import RENAMED, given_twice, new_name, renamed_class, with_new_names
+from vision_suite.yaml_text import NotYaml, load_yaml, read_yaml
 
 SPELLING = ("init_args", "dict_kwargs")
 FILES = (".yaml", ".yml", ".json")
@@ -163,15 +164,15 @@ def _read(value: object, folder: Path, *, whole: bool = False) -> tuple[Any, Pat
     if not (whole or value.endswith(FILES)) or not path.is_file():
         return value, folder
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")), path.parent
-    except (yaml.YAMLError, UnicodeDecodeError):
+        return read_yaml(path), path.parent
+    except NotYaml:
         return value, folder
 
 
 def _loaded(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return load_yaml(text, "value")
+    except NotYaml:
         return text
 
 

@@ -16,7 +16,7 @@ import yaml
 from jsonargparse import Namespace, get_loader, set_loader
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import Checkpoint, ProgressBar
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from vision_suite import __version__
@@ -33,20 +33,24 @@ from vision_suite.cli.trainer import arguments, init_from
 from vision_suite.cli.trainer.checkpoint import Saved, saved
 from vision_suite.cli.trainer.classes import with_present_paths
 from vision_suite.cli.trainer.lines import say, warn
-from vision_suite.cli.trainer.links import Links, OwnLinks
-from vision_suite.cli.trainer.messages import explain
+from vision_suite.cli.trainer.links import CheckedData, Links, OwnLinks
+from vision_suite.cli.trainer.memory import with_largest_settings
+from vision_suite.cli.trainer.messages import explain, name_whole_keys, refused_by_class
+from vision_suite.cli.trainer.monitors import BestCheckpoint, MonitorCheck
 from vision_suite.cli.trainer.old_names import renamed_arguments
 from vision_suite.cli.trainer.processes import with_own_parts
 from vision_suite.cli.trainer.progress import NothingLeft, nothing_left
+from vision_suite.cli.trainer.ranges import check_loggers, check_ranges, check_seed
 from vision_suite.cli.trainer.restore import check_fits, differences, inline, refuse_other_fact
 from vision_suite.cli.trainer.resume import RUNS, Start
 from vision_suite.cli.trainer.runs import CSV_LOGGER, place_loggers, run_folder
+from vision_suite.cli.trainer.tasks import check_task
 from vision_suite.cli.trainer.vocabulary import ParserNames
 from vision_suite.datasets.base import BaseData
 from vision_suite.datasets.facts import same
 from vision_suite.datasets.saved import other_preprocessing
-from vision_suite.errors import CheckpointError, ConfigError, SuiteError
-from vision_suite.faults import is_foreseen, write_log
+from vision_suite.errors import CheckpointError, ConfigError, MemoryShortError, SuiteError
+from vision_suite.faults import explained, is_foreseen, write_log
 from vision_suite.lit_modules.base import LitBase
 from vision_suite.runs.folders import occupy, release
 
@@ -70,7 +74,10 @@ class SuiteCLI(LightningCLI):
         self.start = start
         self.argv = renamed_arguments(start.argv)
         self.given = start.typed
-        self.links = Links(list(arguments.settings(start.argv)))
+        settings = list(arguments.settings(start.argv))
+        self.links = Links(settings)
+        chosen = [each.value for each in settings if each.key == "model.task"]
+        check_task(self.links.classes["model"], self.links.classes["data"], chosen[-1] if chosen else None)
         self.own_callbacks = list(callbacks)
         self.saved: Saved | None = None
         self.told: list[str] = []
@@ -109,6 +116,7 @@ class SuiteCLI(LightningCLI):
             )
         except BaseException as error:
             self._leave_folder(error)
+            self._complete(error)
             raise
         finally:
             self._unlock()
@@ -117,6 +125,21 @@ class SuiteCLI(LightningCLI):
         """Let other processes train in the run's folder."""
         if self.lock is not None:
             self.lock.close()
+
+    def _complete(self, error: BaseException) -> None:
+        """Let an error name whole dotted keys, and one of memory the largest settings."""
+        if not isinstance(error, Exception) or "config" not in vars(self):
+            return
+        settings = {name: self._settings(name) for name in ("model", "data")}
+        if isinstance(error, ConfigError):
+            name_whole_keys(error, settings)
+        elif isinstance(explained(error), MemoryShortError):
+            with_largest_settings(error, settings)
+
+    def _settings(self, name: str) -> dict[str, Any]:
+        """Arguments of the constructor of the model or the data, in plain containers."""
+        init_args = self.section[name].get("init_args") if self.section.get(name) else None
+        return init_args.as_dict() if init_args is not None else {}
 
     def _leave_folder(self, error: BaseException) -> None:
         """Remove the run's folder if the run never began; leave the traceback of an unforeseen error in it."""
@@ -153,7 +176,9 @@ class SuiteCLI(LightningCLI):
             self.config = parser.parse_args(self.argv)
         except ArgumentError as error:
             names = ParserNames(self._subcommand_parsers[self.argv[0]])
-            raise ConfigError(explain(str(error), names)) from error
+            bare = arguments.without_value(self.argv) if "expected one argument" in str(error) else None
+            raise ConfigError(explain(str(error), names) if bare is None else f"{bare}: no value is given") from error
+        check_seed(self.section.get("seed_everything"))
 
     def _parse_ckpt_path(self) -> None:
         """Let the checkpoint's settings beat files and defaults, and flags beat the checkpoint.
@@ -202,6 +227,8 @@ class SuiteCLI(LightningCLI):
 
         The mistakes are a value for a setting that the data decides, and pictures of another size than the network's.
         """
+        check_ranges(self.section, self.config.subcommand, self.links.classes)
+        check_loggers(self.section.trainer)
         for name in self.links.names:
             source = self.given.get(f"model.{name}")
             if source is not None:
@@ -232,6 +259,8 @@ class SuiteCLI(LightningCLI):
         except ValueError as error:
             if isinstance(error.__cause__, SuiteError) and not isinstance(error, SuiteError):
                 raise error.__cause__ from None
+            if not isinstance(error, SuiteError) and (line := refused_by_class(str(error))) is not None:
+                raise ConfigError(line) from error
             raise
 
     def after_instantiate_classes(self) -> None:
@@ -269,14 +298,19 @@ class SuiteCLI(LightningCLI):
         if config["enable_progress_bar"] is not False and not any(issubclass(each, ProgressBar) for each in classes):
             callbacks.append(progress())
         if self.subcommand == "fit":
+            config["callbacks"].insert(1, MonitorCheck())
             callbacks.append(ResumedOptimizers())
+            score = self.model.main_score
+            monitored = any(isinstance(each, ModelCheckpoint) and each.monitor for each in configured)
+            if score is not None and not monitored and config["enable_checkpointing"] is not False:
+                callbacks.append(BestCheckpoint(*score))
         if self.subcommand == "fit" and config["enable_checkpointing"] is not False:
             callbacks += [LastCheckpoint(), SaveBeforeStop()]
         elif self.subcommand != "fit" and not any(isinstance(callback, Checkpoint) for callback in configured):
             config["enable_checkpointing"] = False  # else Lightning adds a checkpoint and warns of its folder
         try:
             trainer = with_own_parts(super()._instantiate_trainer(config, callbacks))
-        except (ValueError, MisconfigurationException) as error:
+        except (TypeError, ValueError, MisconfigurationException) as error:
             raise ConfigError(f"trainer: {error}") from error
         use_suite_files(trainer)
         return trainer
@@ -284,7 +318,7 @@ class SuiteCLI(LightningCLI):
     def _add_instantiators(self) -> None:
         """Record hyper-parameters as Lightning does, but only those linked values that the class takes."""
         self.parser.add_instantiator(OwnLinks(cli=self, key="model"), LitBase, subclasses=True)
-        self.parser.add_instantiator(OwnLinks(cli=self, key="data"), BaseData, subclasses=True)
+        self.parser.add_instantiator(CheckedData(cli=self, key="data"), BaseData, subclasses=True)
 
     def _linked(self, name: str) -> Callable[[Value], Value]:
         """The function that computes a linked setting from the datamodule's fact."""

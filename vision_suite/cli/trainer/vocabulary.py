@@ -6,12 +6,14 @@ import importlib
 import inspect
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers import Logger
 
+from vision_suite.cli.configs import part_names
 from vision_suite.cli.trainer import classes
 from vision_suite.cli.trainer.messages import explain
 from vision_suite.datasets.base import BaseData
@@ -44,6 +46,10 @@ class ParserNames:
     def classes(self, key: str) -> list[str]:
         """Names of the classes that fit a key; none for a key that takes no class."""
         return class_names(BASES[key]) if key in BASES else []
+
+    def parts(self, key: str) -> list[str]:
+        """Names of the parts in ``configs/_base`` that a key takes."""
+        return part_names(key.rpartition(".")[2]) if key in ("trainer", "model", "data", "trainer.logger") else []
 
     def settings(self, class_path: str) -> list[str]:
         """The settings of a class, dotted where nested."""
@@ -84,9 +90,20 @@ def find_class(name: str, base: type[Base]) -> type[Base] | None:
 
 def class_settings(owner: type) -> list[str]:
     """The settings of a class, dotted where nested, inherited ones included."""
+    return list(class_defaults(owner))
+
+
+@cache
+def class_defaults(owner: type) -> dict[str, Any]:
+    """Defaults of the settings of a class by name, dotted where nested, inherited ones included."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(owner, "it", fail_untyped=False)
-    return [key.removeprefix("it.") for key in flat_keys(parser.get_defaults(skip_validation=True))]
+    found = vars(parser.get_defaults(skip_validation=True).as_flat())
+    return {
+        key.replace(".init_args", "").removeprefix("it."): value
+        for key, value in found.items()
+        if not key.endswith("class_path")
+    }
 
 
 def check_types(owner: type, settings: Mapping[str, Any]) -> None:

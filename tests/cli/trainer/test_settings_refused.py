@@ -1,0 +1,175 @@
+"""Settings that are refused in one line before anything is built, and those beside them that are taken."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from one_line import fails
+from torch import nn
+
+from vision_suite.cli import main
+from vision_suite.cli.trainer import arguments, memory
+from vision_suite.cli.trainer.messages import name_whole_keys
+from vision_suite.cli.trainer.tasks import check_task, of_other_task, tasks_of
+from vision_suite.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--data.root=None"], "--data.root=None: write null for no value"),
+        (["--model.init_args.optim.lr", "None"], "--model.optim.lr=None: write null"),
+        (["--model.optim={'name': 'adam', 'lr': None}"], "model.optim.lr=None: write null"),
+        (["--model.optim={lr: 1, lr: 2}"], "model.optim.lr is given twice"),
+        (["--model.optim.lrr=1"], "--model.optim.lrr: LitToy has no setting 'optim.lrr': did you mean 'optim.lr'"),
+        (["--data.augment.hflipp=1"], "--data.augment.hflipp: ReIDData has no setting"),
+        (["--data.image_size=(64, 64)"], "expected tuple, written [64, 64]"),
+        (["--model.optim.betas=0.9,0.99"], "expected tuple, written [0.9,0.99]"),
+        (["--model.optim.betas=[2, 3]"], "--model.optim.betas=[2.0, 3.0]: give two numbers"),
+        (["--model.optim.weight_decay=-1"], "--model.optim.weight_decay=-1.0: give 0 or more"),
+        (["trainer.max_epochs=2"], "'trainer.max_epochs=2' stands without '--': write --trainer.max_epochs=2"),
+        (["model.width", "3"], "write --model.width=3"),
+        (["max_epochs", "2"], "did you mean 'trainer.max_epochs'"),
+        (["toy.yaml"], "name a configuration with -c toy.yaml"),
+        (["--model=dcal_reid_deit_x"], "no such class or part: did you mean 'dcal_reid_deit_b'"),
+        (["--data=market150"], "no such class or part: did you mean 'market1501'"),
+        (["--trainer.logger=wandb_offlin"], "did you mean 'wandb_offline'"),
+        (["--model.widht"], "--model.widht: no value is given"),
+        (
+            ["--trainer.logger=wandb_offline", "--trainer.logger.log_model=all"],
+            "--trainer.logger.log_model=all uploads",
+        ),
+        (["--seed_everything=-1"], "--seed_everything=-1: give a whole number from 0 to 4294967295"),
+        (["--data.num_workers=-1"], "--data.num_workers=-1: give 0 to 256 workers"),
+        (["--data.eval_batch_size=0"], "--data.eval_batch_size=0: give 1 or more"),
+        (["--data.image_size=[-1, 5]"], "--data.image_size=-1: give 1 or more"),
+        (["--data.seed=-1"], "--data.seed=-1: give a whole number from 0"),
+        (["--model.width=0"], "--model.width=0: give 1 or more"),
+        (["--trainer.devices=1000"], "--trainer.devices=1000: on this machine's CPU give 1 to "),
+        (["--trainer.devices=[0, 1]"], "--trainer.devices=[0, 1]: on this machine's CPU give 1 to "),
+        (["--trainer.accumulate_grad_batches=0"], "--trainer.accumulate_grad_batches=0: give 1 or more"),
+        (["--trainer.gradient_clip_val=-1"], "--trainer.gradient_clip_val=-1: give 0 or more"),
+        (["--trainer.check_val_every_n_epoch=0"], "--trainer.check_val_every_n_epoch=0: give 1 or more"),
+        (["--trainer.val_check_interval=0"], "--trainer.val_check_interval=0: give a share"),
+        (["--trainer.max_steps=0"], "--trainer.max_steps=0: nothing would be trained"),
+        (["--trainer.limit_train_batches=1.5"], "--trainer.limit_train_batches=1.5: give a share from 0.0 to 1.0"),
+        (["--trainer.min_epochs=5"], "--trainer.min_epochs=5 is above --trainer.max_epochs=1"),
+        (["--model.width=1000000000000"], "LitToy needs at least 12,000,000,000,000 bytes of memory ("),
+        (["--data.image_size=[1000000, 1000000]"], "lower --data.image_size=[1000000, 1000000]"),
+        (["--model=LitOAT"], "LitOAT is a model of the task scanpath, but ReIDData gives data of the task reid"),
+        (["--model=LitDCAL", "--model.task=fgvc"], "--model.task=fgvc, but ReIDData gives data of the task reid"),
+        (["--model=LitRecognizer"], "LitRecognizer is a model of the task tad, but ReIDData"),
+    ],
+)
+def test_a_flag_is_one_line_with_its_whole_key(toy, capsys, flags, line):
+    assert line in fails(capsys, "fit", "-c", toy, *flags)
+    assert not Path("runs").exists() or not list(Path("runs").rglob("run.json"))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "x.yaml:1: empty"),
+        ("- 1\n", "x.yaml:1: a list, but a configuration is a mapping"),
+        ("hello\n", "x.yaml:1: only 'hello'"),
+        ("# note\nfit:\n  trainer: {max_epochs: 3}\n", "x.yaml:2: 'fit' is a command"),
+        ("traner: {}\n", "x.yaml:1: unknown section 'traner': did you mean 'trainer'"),
+        ("trainer:\n  max_epoch: 1\n", "unknown setting 'trainer.max_epoch': did you mean 'trainer.max_epochs'"),
+        ("trainer: {}\nmodel: x.yaml\n", "x.yaml:2: the file names itself (x.yaml -> x.yaml): write model out"),
+        ("model: part.yaml\n", "part.yaml:3: model.optim.name=None: write null"),
+        ("trainer:\n  max_epochs: 1\n  max_epochs: 2\n", "x.yaml:3: trainer.max_epochs is given twice"),
+        ("model: {init_args: {optim: twice.yaml}}\n", "twice.yaml:2: model.optim.lr is given twice"),
+        ("model: {init_args: {optim: {lr: big}}}\n", "--model.optim.lr big: expected float"),
+    ],
+)
+def test_a_file_is_one_line_with_file_and_line(toy, capsys, text, line):
+    Path("x.yaml").write_text(text)
+    Path("part.yaml").write_text("class_path: LitToy\ninit_args:\n  optim: {name: None}\n")
+    Path("twice.yaml").write_text("lr: 1\nlr: 2\n")
+    assert line in fails(capsys, "fit", "-c", toy, "-c", "x.yaml")
+
+
+def test_a_file_name_is_a_plain_value_except_where_a_section_stands(toy, capsys):
+    """A data set's JSON is neither read as settings nor checked as such."""
+    Path("mine.json").write_text('{"root": 1, "root": 2}')
+    Path("optim.yaml").write_text("name: sgd\nlr: 0.5\n")
+    given = list(arguments.settings(["fit", "-c", toy, "--data.root=mine.json", "--model.optim=optim.yaml"]))
+    values = {each.key: (each.value, each.source) for each in given}
+    assert values["data.root"] == ("mine.json", "--data.root")
+    assert values["model.optim.lr"] == (0.5, "optim.yaml")
+    assert "mine.json' does not hold bounding_box_train" in fails(capsys, "fit", "-c", toy, "--data.root=mine.json")
+
+
+def test_null_and_quoted_words_are_taken(toy):
+    Path("x.yaml").write_text("trainer: {max_time: ~, profiler: null}\n")
+    assert main(["fit", "-c", toy, "-c", "x.yaml", "--trainer.fast_dev_run=true", "--data.seed=null"]) == 0
+
+
+def test_a_monitored_metric_must_exist(toy, capsys):
+    stopping = ["fit", "-c", toy, "--trainer.callbacks+=EarlyStopping"]
+    line = fails(capsys, *stopping, "--trainer.callbacks.monitor=train/los")
+    assert "EarlyStopping monitors 'train/los', which nothing logs: did you mean 'train/loss'" in line
+    assert "but the run has no validation" in fails(capsys, *stopping, "--trainer.callbacks.monitor=val/mAP")
+    keeping = ["fit", "-c", toy, "--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.monitor=train/nothing"]
+    assert "ModelCheckpoint monitors 'train/nothing'" in fails(capsys, *keeping)
+
+
+class Deep(nn.Module):
+    def __init__(self, width=4, depth=2):
+        super().__init__()
+        self.first = torch.rand(3)
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+
+
+def test_a_network_is_estimated_without_memory_or_random_numbers(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda: 1000)
+    state = torch.get_rng_state()
+    memory.check_network(Deep, "Deep", {})
+    assert torch.equal(torch.get_rng_state(), state)
+    settings = {"width": 100_000_000, "depth": 2, "heads": 3}
+    with pytest.raises(ConfigError, match=r"at least 40,000,000,000,000,012 bytes.*lower --model.width=100000000$"):
+        memory.check_network(lambda: Deep(width=100_000_000), "Deep", settings)
+    monkeypatch.setattr(memory, "free_memory", lambda: 10**15)
+    with pytest.raises(ConfigError, match=r"more than 10,000 tensors.*--model.depth=100000000$"):
+        memory.check_network(lambda: Deep(depth=100_000_000), "Deep", {"width": 4, "depth": 100_000_000})
+
+
+def test_a_constructor_that_reads_values_is_left_alone():
+    memory.check_network(lambda: torch.ones(2).tolist(), "Reader", {})
+
+
+def test_tasks_are_told_by_annotations_and_compared_where_both_tell_one():
+    from toy_method import LitToy
+
+    from vision_suite.datasets.reid import ReIDData
+    from vision_suite.datasets.tad import TADData
+    from vision_suite.lit_modules.base import LitBase
+    from vision_suite.lit_modules.dcal import LitDCAL
+
+    class LitPlain(LitBase):
+        def training_step(self, batch, batch_idx):
+            return batch["identity"]
+
+    assert tasks_of(LitToy) == {"reid"}
+    assert tasks_of(LitDCAL) == {"reid", "fgvc"}
+    assert tasks_of(LitPlain) == set()
+    check_task(LitPlain, TADData, None)
+    check_task(LitToy, ReIDData, None)
+    with pytest.raises(ConfigError, match="LitToy is a model of the task reid, but TADData gives data of the task tad"):
+        check_task(LitToy, TADData, None)
+    with pytest.raises(ConfigError, match=r"task=fgvc, but ReIDData gives data of the task reid"):
+        check_task(LitDCAL, ReIDData, "fgvc")
+    try:
+        LitPlain.training_step(object.__new__(LitPlain), {"features": 1, "valid": 2}, 0)
+    except KeyError as error:
+        line = str(of_other_task(error))
+    assert line.startswith("LitPlain reads 'identity' of a batch, and the batches of the data hold features, valid")
+
+
+def test_whole_keys_are_named_where_one_section_has_the_setting():
+    error = ConfigError("optim.lr=-1 must be above 0")
+    name_whole_keys(error, {"model": {"optim": {}}, "data": {"root": 1}})
+    assert str(error) == "--model.optim.lr=-1 must be above 0"
+    error = ConfigError("image_size=3 is odd")
+    name_whole_keys(error, {"model": {"image_size": 1}, "data": {"image_size": 1}})
+    assert str(error) == "image_size=3 is odd"
