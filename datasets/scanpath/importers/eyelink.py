@@ -190,7 +190,7 @@ class _Reader:
         return self.screens.get("GAZE_COORDS") or self.screens.get("DISPLAY_COORDS")
 
     def recording(self, subject: str, eye: Eye | None, picture: str | None) -> Recording:
-        """What was found, of one eye."""
+        """The views and counts of one eye."""
         where = f"recording {str(self.path)!r}"
         if not self.trials:
             raise DataError(

@@ -57,6 +57,20 @@ def find_pictures(folder: Path) -> dict[str, Path]:
     return found
 
 
+def file_of(pictures: Mapping[str, Path], name: str) -> Path | None:
+    """File of a picture that a recording names, also without its ending; None if there is none.
+
+    Raises:
+        DataError: The name could be that of several pictures.
+    """
+    if name in pictures:
+        return pictures[name]
+    found = [path for known, path in pictures.items() if Path(known).stem == name]
+    if len(found) > 1:
+        raise DataError(f"{name!r} could be {str(found[0])!r} or {str(found[1])!r}: keep one of them")
+    return found[0] if found else None
+
+
 def read_place(text: str) -> str | Place:
     """The place of all pictures that a user gives: ``fill``, ``centre``, or left, top, width and height.
 

@@ -81,7 +81,7 @@ class View:
 
 @dataclass
 class Recording:
-    """What an importer found in some files.
+    """Content of some files as an importer found it.
 
     Attributes:
         views: Viewings in order.

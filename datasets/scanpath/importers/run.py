@@ -14,7 +14,15 @@ from typing import Literal, get_args
 from vision_suite.datasets.scanpath.importers.events import read_events
 from vision_suite.datasets.scanpath.importers.eyelink import Eye, read_asc
 from vision_suite.datasets.scanpath.importers.eyelink_report import read_report
-from vision_suite.datasets.scanpath.importers.pictures import Origin, Shown, find_pictures, objects_of, read_place, show
+from vision_suite.datasets.scanpath.importers.pictures import (
+    Origin,
+    Shown,
+    file_of,
+    find_pictures,
+    objects_of,
+    read_place,
+    show,
+)
 from vision_suite.datasets.scanpath.importers.recording import Place, Recording, View
 from vision_suite.datasets.scanpath.importers.tobii import read_tobii
 from vision_suite.datasets.scanpath.predict.boxes import read_boxes
@@ -214,12 +222,15 @@ def _rows(
         if not view.fixations:
             counts["trials_without_fixation"] += 1
             continue
-        counts["pictures_missing_in_images"] += settings.images is not None and view.picture not in pictures
-        shown = show(view, pictures.get(view.picture), place, recording.screen)
-        if view.picture in pictures:
-            images[view.picture] = pictures[view.picture]
-        own = objects_of(view.picture, shown, view.areas, given, settings.grid)
-        name = f"{PICTURES}/{view.picture}"
+        file = file_of(pictures, view.picture)
+        picture = view.picture if file is None else file.name
+        if file is not None:
+            images[picture] = file
+        elif settings.images is not None:
+            counts["trials_whose_picture_is_not_in_images"] += 1
+        shown = show(view, file, place, recording.screen)
+        own = objects_of(picture, shown, view.areas, given, settings.grid)
+        name = f"{PICTURES}/{picture}"
         if objects.setdefault(name, own) != own or sizes.setdefault(name, shown).size != shown.size:
             raise DataError(
                 f"picture {view.picture!r} has other objects or another size in trial {view.trial!r} of subject "

@@ -80,6 +80,7 @@ def test_a_trial_is_not_read_in_a_unit_of_its_own(tmp_path):
     write_trials(tmp_path, [0.3, 0.25, 0.2, 0.2], duration_unit="ms")
     with pytest.raises(DataError, match="no fixations have: give the right unit"):
         read_scanpath_table(tmp_path)
+    table(tmp_path)
     write_trials(tmp_path, [300000, 250000, 200000, 200000])
     micro = read_scanpath_table(tmp_path)
     np.testing.assert_allclose(micro.trials[0].duration, 0.3, rtol=1e-6)

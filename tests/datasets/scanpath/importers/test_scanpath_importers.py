@@ -188,6 +188,13 @@ def test_exports_of_tobii(tmp_path):
         "rows_without_gaze": 16,
     }
     assert about["recording"]["time_unit"] == "ms (by the header)"
+    picture(tmp_path / "images" / "desk.jpg", (800, 400))
+    bare = [(media.removesuffix(".png"), *rest) for media, *rest in events]
+    named, about = convert(tmp_path, "n.tsv", tobii(bare), tracker="tobii", images=tmp_path / "images", grid=(1, 2))
+    assert (fixations(named)[0]["image"], fixations(named)[0]["x"]) == ("pictures/desk.jpg", "400.0"), (
+        "as large as shown"
+    )
+    assert about["left_out"]["trials_whose_picture_is_not_in_images"] == 1
     micro = tobii(events).replace("duration [ms]", "duration [μs]").replace("\t200\t", "\t200000\t")
     again, _ = convert(tmp_path, "u.tsv", micro.replace("\t350\t", "\t350000\t"), tracker="tobii", grid=(1, 2))
     assert fixations(again)[0]["duration_ms"] == "200.0"
