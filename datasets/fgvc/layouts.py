@@ -85,7 +85,7 @@ def _table(path: Path) -> dict[str, str]:
     table: dict[str, str] = {}
     for number, line in enumerate(read_lines(path), start=1):
         key, _, rest = line.strip().partition(" ")
-        key = str(int(key)) if key.isdigit() else key
+        key = str(int(key)) if key.isdecimal() else key
         if not rest.strip():
             raise DataError(f"{str(path)!r} line {number}: {line!r} has one column, two are needed")
         if key in table:
@@ -243,4 +243,4 @@ def read_fgvc_manifest(path: Path) -> Listing:
 
 def _class_order(names: set[str]) -> Sequence[str]:
     """Sorted names; whole numbers by value, so that class 10 comes after class 9."""
-    return sorted(names, key=int) if all(name.isdigit() for name in names) else sorted(names)
+    return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)

@@ -140,7 +140,7 @@ def _vehicleid_list(path: Path, folder: Path) -> list[Record]:
     records = []
     for number, line in enumerate(read_lines(path), start=1):
         fields = line.split()
-        if len(fields) != 2 or not fields[1].isdigit():
+        if len(fields) != 2 or not fields[1].isdecimal():
             raise DataError(f"{str(path)!r} line {number}: {line!r} is not PICTURE IDENTITY")
         name = fields[0] if fields[0].lower().endswith(".jpg") else f"{fields[0]}.jpg"
         records.append(Record(str(folder / name), int(fields[1])))

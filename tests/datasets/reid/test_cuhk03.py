@@ -1,7 +1,9 @@
 """CUHK03's container and folders on generated files."""
 
+import h5py
 import numpy as np
 import pytest
+from scipy.io import loadmat, savemat
 from synthetic import draw, write_market
 from synthetic_sets import write_cuhk03
 
@@ -88,3 +90,38 @@ def test_missing_list_and_broken_container(tmp_path):
     (root / "cuhk03_release" / "cuhk-03.mat").write_bytes(b"not a container")
     with pytest.raises(DataError, match=r"MATLAB 7\.3"):
         read_cuhk03(root, boxes="detected", split="classic", trial=0)
+
+
+def test_containers_of_something_else_are_one_line(tmp_path):
+    root = write_cuhk03(tmp_path)
+    container = root / "cuhk03_release" / "cuhk-03.mat"
+    with h5py.File(container, "a") as file:
+        cells = file["#refs#"]
+        for place, pixels in {
+            "detected_0_1_0": np.zeros((1, 5, 5), np.uint8),
+            "detected_0_1_1": np.zeros((3, 5, 5), np.float32),
+            "detected_0_1_2": np.zeros((3, 0, 5), np.uint8),
+        }.items():
+            del cells[place]
+            cell = cells.create_dataset(f"{place}_other", data=pixels)
+            cells["detected0"][int(place[-1]), 1] = cell.ref
+        del file["testsets"]
+    addresses = [f"{container}::detected/1/2/{picture}" for picture in (1, 2, 3, 4)]
+    bad = check_pictures(addresses, workers=1)
+    assert [one.path for one in bad] == addresses[:3]
+    assert {one.reason for one in bad} == {"an empty cell of the container, or no RGB picture of 8 bits"}
+    with pytest.raises(DataError, match=r"cuhk-03\.mat' is damaged or no container of CUHK03"):
+        read_cuhk03(root, boxes="detected", split="classic", trial=0)
+
+
+def test_a_list_that_names_pictures_beyond_its_files(tmp_path):
+    root = write_cuhk03(tmp_path)
+    path = root / "cuhk03_new_protocol_config_detected.mat"
+    table = {name: value for name, value in loadmat(path).items() if not name.startswith("__")}
+    for name, value in (("query_idx", np.array([0, 2])), ("gallery_idx", np.array([999])), ("labels", np.array([1]))):
+        savemat(path, {**table, name: value})
+        with pytest.raises(DataError, match=r"config_detected\.mat' names pictures that are not among its \d+ files"):
+            new(root)
+    savemat(path, {**table, "labels": np.array(["a"] * 3, dtype=object)})
+    with pytest.raises(DataError, match="labels or numbers of pictures that are not whole"):
+        new(root)
