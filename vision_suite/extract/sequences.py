@@ -139,6 +139,7 @@ def extract_sequences(
     store = Store(target, extractor)
     written = present = width = 0
     failed: dict[str, str] = {}
+    constant: list[str] = []
     for done, path in enumerate(files):
         progress("extracting", done, len(files))
         if store.has(path.stem):
@@ -153,14 +154,24 @@ def extract_sequences(
         if rows.shape[1] != width_in:
             failed[path.stem] = f"rows have width {rows.shape[1]}, those that the recogniser reads {width_in}"
             continue
+        if (rows == rows[0]).all():
+            constant.append(path.stem)
         rows = prepare.rows(rows)
         semantics = network.semantics(torch.from_numpy(rows.T.copy())[None])[0].T.numpy()
+        if not np.isfinite(semantics).all():
+            failed[path.stem] = "the recogniser gives values that are not finite: check the features and its checkpoint"
+            continue
         count = max(len(semantics) // stride, 1)
         pooled = np.stack([part.mean(axis=0) for part in np.array_split(semantics[: count * stride], count)])
         padded = pad_channels(pooled)
         store.write(path.stem, padded)
         written, width = written + 1, padded.shape[1]
     progress("extracting", len(files), len(files))
+    if constant:
+        rank_zero_warn(
+            f"{len(constant)} of {len(files)} sequences in {source} hold the same row all the time, or zeros (first: "
+            f"{constant[0]!r}): check them"
+        )
     step, resized = stride * every, info.resized or any(prepare.changes_length(path) for path in files)
     write_info(
         target,
