@@ -268,7 +268,7 @@ def _listing(location: Path) -> dict[str, list[str]]:
 
 
 def _others(location: Path) -> FolderFiles:
-    """What else lies in a folder of features; metadata and hidden notes of an extraction belong there."""
+    """Other files in a folder of features, without metadata and hidden notes of an extraction, which belong there."""
     other = folder_files(location, SUFFIXES, deep=False).passed_over
     kept = {
         kind: [path for path in paths if path.suffix != ".json" and not path.name.startswith(".")]
