@@ -218,7 +218,9 @@ class LitBase(pl.LightningModule):
             restore(checkpoint)  # where Lightning finds no state of its class
         point = checkpoint.get("operating_point", {})
         if not isinstance(point, dict):
-            raise CheckpointError(f"operating_point is {type(point).__name__}, not a mapping: write it again")
+            raise CheckpointError(
+                f"operating_point is {type(point).__name__}, not a mapping: write it again"
+            )
         self.operating_point = dict(point)
         self._saved_plan = self._position = None
         if self._trainer is None or self._trainer.state.fn != TrainerFn.FITTING:
