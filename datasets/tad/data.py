@@ -257,7 +257,9 @@ class TADData(BaseData):
             self._windows[name] = self._cut(name, rows)
         if stage == "fit":  # evaluations tell them in the report
             self._findings.tell(self.warn)
-            sizes = f"{self.size('fit')} sequences of {self.num_cells} cells x {self.in_channels} channels"
+            empty = self.protocol["training_sequences"]["without_action"]
+            shown = f" ({empty} without an action)" if empty else ""
+            sizes = f"{self.size('fit')} sequences{shown} of {self.num_cells} cells x {self.in_channels} channels"
             rank_zero_info(summary_of(self.protocol, f"{self.num_classes} classes; training on {sizes}"))
 
     def predict_dataloader(self) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -48,7 +48,7 @@ class FeatureSource:
             if _is_container(location) and not list(location.parent.glob(location.name)):
                 raise DataError(f"no feature file fits {str(location)!r}: give the right --data.features")
         self._listed = [_listing(location) for location in self.locations]
-        others = [_others(location) for location in self.locations if not _is_container(location)]
+        others = [feature_files(location) for location in self.locations if not _is_container(location)]
         self.number_passed_over = sum(one.number_passed_over for one in others)
         self.passed_over = "; ".join(filter(None, (one.note() for one in others)))
 
@@ -110,6 +110,18 @@ class FeatureSource:
                 f"features {addresses[0]!r} have shape {out.shape}, but {self.channels} columns are expected{turned}"
             )
         return out
+
+
+def feature_files(folder: Path, endings: Collection[str] = SUFFIXES) -> FolderFiles:
+    """Files of features in a folder, and others without metadata and hidden notes, which belong to an extraction.
+
+    Args:
+        folder: The folder, which is not searched deeper.
+        endings: Endings of features.
+    """
+    found = folder_files(folder, endings, deep=False)
+    other = {kind: paths for kind, paths in found.passed_over.items() if kind not in ("hidden", ".json")}
+    return FolderFiles(found.files, other)
 
 
 def read_rows(address: str) -> Floats32:
@@ -262,19 +274,9 @@ def _listing(location: Path) -> dict[str, list[str]]:
             except (OSError, RuntimeError) as error:
                 raise DataError(f"feature file {str(path)!r} cannot be read ({error}): copy it again") from None
         return found
-    for path in folder_files(location, SUFFIXES, deep=False).files:
+    for path in feature_files(location).files:
         found.setdefault(path.stem.removeprefix("v_"), []).append(str(path))
     return found
-
-
-def _others(location: Path) -> FolderFiles:
-    """What else lies in a folder of features; metadata and hidden notes of an extraction belong there."""
-    other = folder_files(location, SUFFIXES, deep=False).passed_over
-    kept = {
-        kind: [path for path in paths if path.suffix != ".json" and not path.name.startswith(".")]
-        for kind, paths in other.items()
-    }
-    return FolderFiles([], {kind: paths for kind, paths in kept.items() if paths})
 
 
 def _find(name: str, listed: Mapping[str, list[str]]) -> str | None:

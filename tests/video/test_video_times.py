@@ -69,7 +69,7 @@ def test_a_cut_shows_after_a_late_start_too(tmp_path):
         path = write(tmp_path / f"a.{suffix}", 100, options={"movflags": "faststart"} if suffix == "mp4" else None)
         contents = path.read_bytes()
         path.write_bytes(contents[: len(contents) * 2 // 3])
-        with pytest.raises(DataError, match="was cut off: it announces 3.00 s|is damaged behind [12]"):
+        with pytest.raises(DataError, match=r"was cut off: it announces 3.00 s|is damaged behind [12]"):
             list(timed_frames(path))
 
 

@@ -12,17 +12,18 @@ import torch
 from pytorch_lightning.utilities import rank_zero_warn
 
 from vision_suite.datasets.saved import MISSING, SavedPreprocessing, data_state
-from vision_suite.datasets.tad.features import read_rows, resize_rows
+from vision_suite.datasets.tad.features import feature_files, read_rows, resize_rows
 from vision_suite.datasets.tad.sampling import FeatureInfo, other_times, read_info, write_info
 from vision_suite.datasets.tad.settings import stored_settings
 from vision_suite.errors import CheckpointError, DataError
 from vision_suite.layers.grouped import pad_channels
-from vision_suite.listing import FolderFiles, folder_files
 from vision_suite.models.csa.recognizer import SequenceRecognizer
 from vision_suite.types import Progress
 from vision_suite.types.arrays import Floats32
 from vision_suite.video.files import refuse_same_names
 from vision_suite.video.store import Extracted, Store, checksum
+
+ENDINGS = (".npy",)
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,6 @@ def recognizer_from(contents: dict[str, object], path: Path) -> SequenceRecogniz
     return network.eval()
 
 
-def passed_over(source: Path) -> str:
-    """Names and numbers of files in a folder of features that are not read; metadata and hidden notes belong there."""
-    other = folder_files(source, (".npy",), deep=False).passed_over
-    return FolderFiles([], {kind: paths for kind, paths in other.items() if kind not in ("hidden", ".json")}).note()
-
-
 @torch.inference_mode()
 def extract_sequences(
     network: SequenceRecognizer,
@@ -124,11 +119,10 @@ def extract_sequences(
         DataError: The source holds no features, or the target holds others.
     """
     info = read_info(source)
-    files = folder_files(source, (".npy",), deep=False).files
+    found = feature_files(source, ENDINGS)
+    files = found.files
     if not files:
-        raise DataError(
-            f"{source} holds no .npy features" + (f" but {other}" if (other := passed_over(source)) else "")
-        )
+        raise DataError(f"{source} holds no .npy features" + (f" but {found.note()}" if found.note() else ""))
     refuse_same_names(files)
     if prepare.sampling is not None and (other := other_times(prepare.sampling, info)):
         rank_zero_warn(f"the recogniser was trained on rows of {other[0]}, those of {source} have {other[1]}")
@@ -139,6 +133,7 @@ def extract_sequences(
     store = Store(target, extractor)
     written = present = width = 0
     failed: dict[str, str] = {}
+    constant: list[str] = []
     for done, path in enumerate(files):
         progress("extracting", done, len(files))
         if store.has(path.stem):
@@ -153,14 +148,24 @@ def extract_sequences(
         if rows.shape[1] != width_in:
             failed[path.stem] = f"rows have width {rows.shape[1]}, those that the recogniser reads {width_in}"
             continue
+        if (rows == rows[0]).all():
+            constant.append(path.stem)
         rows = prepare.rows(rows)
         semantics = network.semantics(torch.from_numpy(rows.T.copy())[None])[0].T.numpy()
+        if not np.isfinite(semantics).all():
+            failed[path.stem] = "the recogniser gives values that are not finite: check the features and its checkpoint"
+            continue
         count = max(len(semantics) // stride, 1)
         pooled = np.stack([part.mean(axis=0) for part in np.array_split(semantics[: count * stride], count)])
         padded = pad_channels(pooled)
         store.write(path.stem, padded)
         written, width = written + 1, padded.shape[1]
     progress("extracting", len(files), len(files))
+    if constant:
+        rank_zero_warn(
+            f"{len(constant)} of {len(files)} sequences in {source} hold the same row all the time, or zeros (first: "
+            f"{constant[0]!r}): check them"
+        )
     step, resized = stride * every, info.resized or any(prepare.changes_length(path) for path in files)
     write_info(
         target,

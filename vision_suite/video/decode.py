@@ -185,7 +185,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def _words(error: Exception) -> str:
-    """What an error says, with its class, in one line."""
+    """Class and text of an error, in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
 
 

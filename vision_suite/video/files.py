@@ -34,15 +34,14 @@ def list_videos(inputs: str) -> FolderFiles:
 
 
 def refuse_same_names(paths: Sequence[Path]) -> None:
-    """Refuse videos that would write to the same file.
+    """Refuse files whose results would have the same name.
 
     Raises:
-        DataError: Two have the same name without folder and ending.
+        DataError: Two have the same name without folder, ending and ``v_``.
     """
     seen: dict[str, Path] = {}
     for path in paths:
-        other = seen.setdefault(path.stem, path)
+        name = path.stem.removeprefix("v_")
+        other = seen.setdefault(name, path)
         if other is not path:
-            raise DataError(
-                f"two videos are called {path.stem!r} ({other} and {path}): rename one, results are stored by name"
-            )
+            raise DataError(f"two videos are called {name!r} ({other} and {path}): rename one, results go by name")

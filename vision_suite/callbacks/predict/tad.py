@@ -113,6 +113,7 @@ class DetectionWriter(BaseWriter[TADData]):
             "seconds": round(sum(entry["seconds"] for entry in found.values()), 3),
             "windows": sum(entry["windows"] for entry in found.values()),
             "failed": failed,
+            "files_passed_over": data.files.passed_over if data.files is not None else 0,
             "not_reached": len(data.videos("predict")) - len(found) - len(failed),
             "timelines": len(list(self.pictures.glob("*.png"))),
         }

@@ -74,7 +74,8 @@ def _videos(options: argparse.Namespace, progress: Callable[[str, int, int], Non
 def _sequences(options: argparse.Namespace, progress: Callable[[str, int, int], None]) -> Done:
     from vision_suite.checkpoints.files import read
     from vision_suite.datasets.roots import resolve_root
-    from vision_suite.extract.sequences import SequenceInput, extract_sequences, passed_over, recognizer_from
+    from vision_suite.datasets.tad.features import feature_files
+    from vision_suite.extract.sequences import ENDINGS, SequenceInput, extract_sequences, recognizer_from
 
     if options.checkpoint is None:
         raise ConfigError("--sequences needs --checkpoint, a checkpoint of LitRecognizer")
@@ -84,4 +85,4 @@ def _sequences(options: argparse.Namespace, progress: Callable[[str, int, int], 
     network, prepare = recognizer_from(contents, options.checkpoint), SequenceInput.of(contents)
     source, origin = resolve_root(str(options.sequences)), str(options.checkpoint)
     done = extract_sequences(network, source, options.output, options.stride, origin, progress, prepare)
-    return done.written, done.present, done.failed, passed_over(source)
+    return done.written, done.present, done.failed, feature_files(source, ENDINGS).note()
