@@ -32,7 +32,7 @@ class TooLarge(Exception):
         self.needed, self.count = needed, count
 
 
-class _Sizes(TorchDispatchMode):
+class _Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the tensors that are made from nothing, and looks at the size of each result.
 
     Args:
@@ -40,7 +40,7 @@ class _Sizes(TorchDispatchMode):
     """
 
     def __init__(self, limit: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.limit, self.needed, self.count = limit, 0, 0
 
     def __torch_dispatch__(
