@@ -77,7 +77,7 @@ BAD = [
     {"max_epochs": -2}, {"max_steps": 0}, {"min_epochs": 5}, {"check_val_every_n_epoch": 0}, {"log_every_n_steps": 0},
     {"accumulate_grad_batches": 0}, {"gradient_clip_val": -1}, {"gradient_clip_val": float("nan")}, {"num_nodes": 0},
     {"val_check_interval": 0}, {"val_check_interval": 2.5}, {"limit_val_batches": -1}, {"overfit_batches": 1.5},
-    {"devices": 0}, {"devices": -1}, {"devices": "(0, 1)"}, {"devices": [0, 1]}, {"accelerator": "auto", "devices": 1000},
+    {"devices": 0}, {"devices": -1}, {"devices": "(0, 1)"}, {"devices": [0, 1]}, {"devices": 1000},
 ]  # fmt: skip
 
 
