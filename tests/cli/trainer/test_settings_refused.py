@@ -51,7 +51,10 @@ MORE = [
     (["--model=LitRecognizer"], "LitRecognizer is a model of the task tad, but ReIDData"),
     (["--data.num_instances=3"], "--data.num_instances=3 does not divide batch_size=4"),
     (["--trainer.val_check_interval=100"], "must be less than or equal to the number of the training batches (6)"),
-    (["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.mode=best"], "mode"),
+    (
+        ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=x", "--trainer.callbacks.mode=best"],
+        "got best",
+    ),
 ]
 
 
@@ -114,9 +117,11 @@ def test_numbers_of_data_and_model_are_refused_by_name(key, value, fine):
         found[head] = as_namespace({"init_args": number})
         return found
 
-    check_ranges(given(fine), "fit", {})
+    from toy_method import LitToy
+
+    check_ranges(given(fine), "fit", {"model": LitToy})
     with pytest.raises(ConfigError, match=f"^--{key}="):
-        check_ranges(given(value), "fit", {})
+        check_ranges(given(value), "fit", {"model": LitToy})
 
 
 @pytest.mark.parametrize(
