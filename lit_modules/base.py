@@ -130,7 +130,7 @@ class LitBase(pl.LightningModule):
         **settings: Any,
     ) -> Self:
         """Build a module from a checkpoint, as Lightning does, also from one that holds settings under old names."""
-        if hparams_file is not None:
+        if hparams_file is not None and Path(hparams_file).suffix in (".yaml", ".yml"):
             read_yaml(Path(hparams_file))  # Lightning reads it without a bound
         if hparams_file is None and weights_only is not False:
             checkpoint_path, settings = with_renamed_settings(checkpoint_path, settings, renamed_class(cls))

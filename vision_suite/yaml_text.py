@@ -153,7 +153,7 @@ class _Walk:
         """
         documents = 0
         for event in yaml.parse(text, Loader=_Loader):
-            line = event.start_mark.line + 1
+            line = 1 if event.start_mark is None else event.start_mark.line + 1
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
@@ -199,7 +199,7 @@ class _Walk:
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in self.open:
                 raise ConfigError(f"{self._at(line)}: *{event.anchor} holds itself")
-            size = self.sizes.get(event.anchor, 1)
+            size = self.sizes.get(str(event.anchor), 1)
         elif isinstance(event, yaml.ScalarEvent) and event.anchor is not None:
             self.sizes[event.anchor] = 1
         self.total += size

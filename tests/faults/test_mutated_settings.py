@@ -16,7 +16,7 @@ import yaml
 from command import write_toy
 
 CASES = 150
-SAMPLE = 20  # of them in every test run
+SAMPLE = 16  # of them in every test run, one of each kind
 SEED = 20261129
 MEMORY = 3 * 2**30
 
@@ -241,6 +241,8 @@ def lost_settings(raw, printed):
         if isinstance(given, dict):
             inner = found if isinstance(found, dict) else {}
             return [each for key, value in given.items() for each in below(value, inner.get(key, ...), [*path, key])]
+        if path[-1:] == ["class_path"]:  # modules move between versions, and class names stay
+            given = str(given).rpartition(".")[2]
         return [] if given in (found, None) or str(given) in str(found) else [".".join(map(str, path))]
 
     return below(yaml.safe_load(raw), printed, [])

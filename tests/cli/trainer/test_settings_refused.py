@@ -4,66 +4,124 @@ from pathlib import Path
 
 import pytest
 import torch
+from jsonargparse import dict_to_namespace as as_namespace
 from one_line import fails
 from torch import nn
 
 from vision_suite.cli import main
 from vision_suite.cli.trainer import arguments, memory
 from vision_suite.cli.trainer.messages import name_whole_keys
+from vision_suite.cli.trainer.ranges import check_ranges
 from vision_suite.cli.trainer.tasks import check_task, of_other_task, tasks_of
 from vision_suite.errors import ConfigError
 
+# Refused before the parser is built, in milliseconds.
+EARLY = [
+    (["--data.root=None"], "--data.root=None: write null for no value"),
+    (["--model.init_args.optim.lr", "None"], "--model.optim.lr=None: write null"),
+    (["--model.optim={'name': 'adam', 'lr': None}"], "model.optim.lr=None: write null"),
+    (["--model.optim={lr: 1, lr: 2}"], "model.optim.lr is given twice"),
+    (["--model=LitOAT"], "LitOAT is a model of the task scanpath, but ReIDData gives data of the task reid"),
+    (["--model=LitDCAL", "--model.task=fgvc"], "--model.task=fgvc, but ReIDData gives data of the task reid"),
+]
+# Refused by the parser, or when the classes are built: half a second each.
+LATE = [
+    (["--model.optim.lrr=1"], "--model.optim.lrr: LitToy has no setting 'optim.lrr': did you mean 'optim.lr'"),
+    (["--model.optim.betas=(0.5, 0.9)"], "--model.optim.betas (0.5, 0.9): expected tuple, written [0.5, 0.9]"),
+    (["model.width", "3"], "'model.width' stands without '--': write --model.width=3"),
+    (["--data=market150"], "no such class or part: did you mean 'market1501'"),
+    (["--seed_everything=-1"], "--seed_everything=-1: give a whole number from 0 to 4294967295"),
+    (["--trainer.devices=1000"], "--trainer.devices=1000: on this machine's CPU give 1 to "),
+    (["--trainer.logger=wandb_offline", "--trainer.logger.log_model=all"], "log_model=all uploads"),
+    (["--model.width=1000000000000"], "LitToy needs at least 12,000,000,000,000 bytes of memory ("),
+]
+MORE = [
+    (["--data.augment.hflipp=1"], "--data.augment.hflipp: ReIDData has no setting"),
+    (["--data.image_size=(64, 64)"], "expected tuple, written [64, 64]"),
+    (["--model.optim.betas=0.9,0.99"], "expected tuple, written [0.9,0.99]"),
+    (["--model.optim.betas=[2, 3]"], "--model.optim.betas=[2.0, 3.0]: give two numbers"),
+    (["--model.optim.weight_decay=-1"], "--model.optim.weight_decay=-1.0: give 0 or more"),
+    (["trainer.max_epochs=2"], "'trainer.max_epochs=2' stands without '--': write --trainer.max_epochs=2"),
+    (["max_epochs", "2"], "did you mean 'trainer.max_epochs'"),
+    (["toy.yaml"], "name a configuration with -c toy.yaml"),
+    (["--model=dcal_reid_deit_x"], "no such class or part: did you mean 'dcal_reid_deit_b'"),
+    (["--trainer.logger=wandb_offlin"], "did you mean 'wandb_offline'"),
+    (["--model.widht"], "--model.widht: no value is given"),
+    (["--data.image_size=[1000000, 1000000]"], "lower --data.image_size=[1000000, 1000000]"),
+    (["--model=LitRecognizer"], "LitRecognizer is a model of the task tad, but ReIDData"),
+    (["--data.num_instances=3"], "--data.num_instances=3 does not divide batch_size=4"),
+    (["--trainer.val_check_interval=100"], "must be less than or equal to the number of the training batches (6)"),
+    (
+        ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=x", "--trainer.callbacks.mode=best"],
+        "got best",
+    ),
+]
 
-@pytest.mark.parametrize(
-    ("flags", "line"),
-    [
-        (["--data.root=None"], "--data.root=None: write null for no value"),
-        (["--model.init_args.optim.lr", "None"], "--model.optim.lr=None: write null"),
-        (["--model.optim={'name': 'adam', 'lr': None}"], "model.optim.lr=None: write null"),
-        (["--model.optim={lr: 1, lr: 2}"], "model.optim.lr is given twice"),
-        (["--model.optim.lrr=1"], "--model.optim.lrr: LitToy has no setting 'optim.lrr': did you mean 'optim.lr'"),
-        (["--data.augment.hflipp=1"], "--data.augment.hflipp: ReIDData has no setting"),
-        (["--data.image_size=(64, 64)"], "expected tuple, written [64, 64]"),
-        (["--model.optim.betas=0.9,0.99"], "expected tuple, written [0.9,0.99]"),
-        (["--model.optim.betas=[2, 3]"], "--model.optim.betas=[2.0, 3.0]: give two numbers"),
-        (["--model.optim.weight_decay=-1"], "--model.optim.weight_decay=-1.0: give 0 or more"),
-        (["trainer.max_epochs=2"], "'trainer.max_epochs=2' stands without '--': write --trainer.max_epochs=2"),
-        (["model.width", "3"], "write --model.width=3"),
-        (["max_epochs", "2"], "did you mean 'trainer.max_epochs'"),
-        (["toy.yaml"], "name a configuration with -c toy.yaml"),
-        (["--model=dcal_reid_deit_x"], "no such class or part: did you mean 'dcal_reid_deit_b'"),
-        (["--data=market150"], "no such class or part: did you mean 'market1501'"),
-        (["--trainer.logger=wandb_offlin"], "did you mean 'wandb_offline'"),
-        (["--model.widht"], "--model.widht: no value is given"),
-        (
-            ["--trainer.logger=wandb_offline", "--trainer.logger.log_model=all"],
-            "--trainer.logger.log_model=all uploads",
-        ),
-        (["--seed_everything=-1"], "--seed_everything=-1: give a whole number from 0 to 4294967295"),
-        (["--data.num_workers=-1"], "--data.num_workers=-1: give 0 to 256 workers"),
-        (["--data.eval_batch_size=0"], "--data.eval_batch_size=0: give 1 or more"),
-        (["--data.image_size=[-1, 5]"], "--data.image_size=-1: give 1 or more"),
-        (["--data.seed=-1"], "--data.seed=-1: give a whole number from 0"),
-        (["--model.width=0"], "--model.width=0: give 1 or more"),
-        (["--trainer.devices=1000"], "--trainer.devices=1000: on this machine's CPU give 1 to "),
-        (["--trainer.devices=[0, 1]"], "--trainer.devices=[0, 1]: on this machine's CPU give 1 to "),
-        (["--trainer.accumulate_grad_batches=0"], "--trainer.accumulate_grad_batches=0: give 1 or more"),
-        (["--trainer.gradient_clip_val=-1"], "--trainer.gradient_clip_val=-1: give 0 or more"),
-        (["--trainer.check_val_every_n_epoch=0"], "--trainer.check_val_every_n_epoch=0: give 1 or more"),
-        (["--trainer.val_check_interval=0"], "--trainer.val_check_interval=0: give a share"),
-        (["--trainer.max_steps=0"], "--trainer.max_steps=0: nothing would be trained"),
-        (["--trainer.limit_train_batches=1.5"], "--trainer.limit_train_batches=1.5: give a share from 0.0 to 1.0"),
-        (["--trainer.min_epochs=5"], "--trainer.min_epochs=5 is above --trainer.max_epochs=1"),
-        (["--model.width=1000000000000"], "LitToy needs at least 12,000,000,000,000 bytes of memory ("),
-        (["--data.image_size=[1000000, 1000000]"], "lower --data.image_size=[1000000, 1000000]"),
-        (["--model=LitOAT"], "LitOAT is a model of the task scanpath, but ReIDData gives data of the task reid"),
-        (["--model=LitDCAL", "--model.task=fgvc"], "--model.task=fgvc, but ReIDData gives data of the task reid"),
-        (["--model=LitRecognizer"], "LitRecognizer is a model of the task tad, but ReIDData"),
-    ],
-)
+
+@pytest.mark.parametrize(("flags", "line"), [*EARLY, *LATE])
 def test_a_flag_is_one_line_with_its_whole_key(toy, capsys, flags, line):
     assert line in fails(capsys, "fit", "-c", toy, *flags)
     assert not Path("runs").exists() or not list(Path("runs").rglob("run.json"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("flags", "line"), MORE)
+def test_more_flags(toy, capsys, flags, line):
+    assert line in fails(capsys, "fit", "-c", toy, *flags)
+
+
+TRAINER = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "limit_val_batches": None, "logger": False}
+GOOD = [
+    {"max_epochs": -1}, {"gradient_clip_val": 0}, {"val_check_interval": 0.5}, {"val_check_interval": 7},
+    {"limit_train_batches": 0}, {"limit_val_batches": 1.0}, {"devices": "auto"}, {"num_sanity_val_steps": -1},
+    {"accelerator": "gpu", "devices": [0, 1]}, {"accumulate_grad_batches": 10**9},
+]  # fmt: skip
+BAD = [
+    {"max_epochs": -2}, {"max_steps": 0}, {"min_epochs": 5}, {"check_val_every_n_epoch": 0}, {"log_every_n_steps": 0},
+    {"accumulate_grad_batches": 0}, {"gradient_clip_val": -1}, {"gradient_clip_val": float("nan")}, {"num_nodes": 0},
+    {"val_check_interval": 0}, {"val_check_interval": 2.5}, {"limit_val_batches": -1}, {"overfit_batches": 1.5},
+    {"devices": 0}, {"devices": -1}, {"devices": "(0, 1)"}, {"devices": [0, 1]}, {"devices": 1000},
+]  # fmt: skip
+
+
+def section(**trainer):
+    return as_namespace({"trainer": {**TRAINER, **trainer}, "data": {"init_args": {}}, "model": {"init_args": {}}})
+
+
+@pytest.mark.parametrize("trainer", GOOD)
+def test_numbers_of_the_trainer_within_range_are_taken(trainer):
+    check_ranges(section(**trainer), "fit", {})
+
+
+@pytest.mark.parametrize("trainer", BAD)
+def test_numbers_of_the_trainer_out_of_range_are_refused_by_name(trainer):
+    name = next(name for name in reversed(trainer))
+    with pytest.raises(ConfigError, match=f"^--trainer.{name}="):
+        check_ranges(section(**trainer), "fit", {})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fine"),
+    [
+        ("data.batch_size", 0, 1), ("data.eval_batch_size", -4, 4), ("data.num_workers", -1, 0),
+        ("data.num_workers", 10**8, 8), ("data.seed", -1, 0), ("data.image_size", [-1, 5], [1, 5]),
+        ("model.width", 0, 1), ("model.encoder_layers", -1, 2), ("model.optim.batch_size", 0, 1),
+    ],
+)  # fmt: skip
+def test_numbers_of_data_and_model_are_refused_by_name(key, value, fine):
+    def given(number):
+        found = section()
+        head, *rest = key.split(".")
+        for part in reversed(rest):
+            number = {part: number}
+        found[head] = as_namespace({"init_args": number})
+        return found
+
+    from toy_method import LitToy
+
+    check_ranges(given(fine), "fit", {"model": LitToy})
+    with pytest.raises(ConfigError, match=f"^--{key}="):
+        check_ranges(given(value), "fit", {"model": LitToy})
 
 
 @pytest.mark.parametrize(
@@ -74,12 +132,10 @@ def test_a_flag_is_one_line_with_its_whole_key(toy, capsys, flags, line):
         ("hello\n", "x.yaml:1: only 'hello'"),
         ("# note\nfit:\n  trainer: {max_epochs: 3}\n", "x.yaml:2: 'fit' is a command"),
         ("traner: {}\n", "x.yaml:1: unknown section 'traner': did you mean 'trainer'"),
-        ("trainer:\n  max_epoch: 1\n", "unknown setting 'trainer.max_epoch': did you mean 'trainer.max_epochs'"),
         ("trainer: {}\nmodel: x.yaml\n", "x.yaml:2: the file names itself (x.yaml -> x.yaml): write model out"),
         ("model: part.yaml\n", "part.yaml:3: model.optim.name=None: write null"),
         ("trainer:\n  max_epochs: 1\n  max_epochs: 2\n", "x.yaml:3: trainer.max_epochs is given twice"),
         ("model: {init_args: {optim: twice.yaml}}\n", "twice.yaml:2: model.optim.lr is given twice"),
-        ("model: {init_args: {optim: {lr: big}}}\n", "--model.optim.lr big: expected float"),
     ],
 )
 def test_a_file_is_one_line_with_file_and_line(toy, capsys, text, line):

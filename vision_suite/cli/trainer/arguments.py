@@ -204,7 +204,7 @@ class _Records:
         """Names of the settings of the section's class that have settings of their own."""
         named = class_named(list(_settings(self._argv, SECTIONS.__contains__)), section)
         import_named([named] if named is not None else [])
-        owner = None if named is None else find_class(named, BASES[section])
+        owner: type | None = None if named is None else find_class(named, BASES[section])
         dotted = [] if owner is None else class_settings(owner)
         return {key.rpartition(".")[0] for key in dotted}
 

@@ -22,6 +22,7 @@ from vision_suite.faults import free_memory
 from vision_suite.types.data import Stage
 
 MOST_TENSORS = 10_000  # the largest networks have a few thousand
+BYTES_OF_ORDER = 64  # of an item: its number in an array, and in the list of a batch
 
 
 class TooLarge(Exception):
@@ -32,7 +33,7 @@ class TooLarge(Exception):
         self.needed, self.count = needed, count
 
 
-class _Sizes(TorchDispatchMode):
+class _Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the tensors that are made from nothing, and looks at the size of each result.
 
     Args:
@@ -40,7 +41,7 @@ class _Sizes(TorchDispatchMode):
     """
 
     def __init__(self, limit: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.limit, self.needed, self.count = limit, 0, 0
 
     def __torch_dispatch__(
@@ -115,7 +116,13 @@ def check_batches(data: BaseData, settings: Mapping[str, Any], training: bool) -
     """
     batch = data.batch_size if training else data.eval_batch_size
     items = data.size("fit") if training else max(data.size(stage) for stage in get_args(Stage))
-    needed, free = min(batch, max(items, 1)) * data.item_bytes, free_memory()
+    needed, free = items * BYTES_OF_ORDER, free_memory()
+    if needed > free:
+        raise ConfigError(
+            f"the order of {items:,} {data.items} needs {needed:,} bytes of memory, and {free:,} bytes are free: lower "
+            f"{largest_settings('data', settings)}"
+        )
+    needed = min(batch, max(items, 1)) * data.item_bytes
     if needed > free:
         which = "batch_size" if training else "eval_batch_size"
         raise ConfigError(

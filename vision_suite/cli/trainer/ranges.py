@@ -55,8 +55,8 @@ def check_ranges(section: Namespace, command: str, classes: Mapping[str, type | 
     """
     _check_trainer(section.trainer, command)
     for name in ("data", "model"):
-        settings = section[name].get("init_args") or Namespace()
-        for key, value in _numbers(settings.as_dict()):
+        settings = section[name].get("init_args")
+        for key, value in _numbers({} if settings is None else settings.as_dict()):
             _check_setting(f"{name}.{key}", value, _default(classes.get(name), key))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from traceback import walk_tb
-from typing import get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 from vision_suite.cli.trainer.vocabulary import class_defaults
 from vision_suite.datasets.base import BaseData
@@ -36,7 +36,7 @@ def check_task(model: type[LitBase] | None, data: type[BaseData] | None, chosen:
     if model is None or data is None or not task:
         return
     tasks = tasks_of(model)
-    chosen = class_defaults(model).get("task") if chosen is None else chosen
+    chosen = class_defaults(cast("type", model)).get("task") if chosen is None else chosen
     if isinstance(chosen, str) and chosen in BATCHES.values():
         if chosen != task:
             raise ConfigError(
@@ -68,13 +68,16 @@ def of_other_task(error: BaseException) -> DataError | None:
     Args:
         error: Error that ended a run.
     """
-    if isinstance(error, AttributeError) and isinstance(error.obj, BaseData):
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    own = bool(frames) and isinstance(frames[-1].f_locals.get("self"), BaseData)  # a fault of the datamodule itself
+    if isinstance(error, AttributeError) and isinstance(error.obj, BaseData) and not own:
         name = type(error.obj).__name__
         return DataError(f"the model reads {error.name} of {name}, which has none: choose data of the model's task")
     if not isinstance(error, KeyError) or not error.args:
         return None
-    for frame, _ in walk_tb(error.__traceback__):
-        batch, owner = frame.f_locals.get("batch"), frame.f_locals.get("self")
+    for frame in frames:
+        batch: Any = frame.f_locals.get("batch")
+        owner = frame.f_locals.get("self")
         step = frame.f_code.co_name in STEPS and isinstance(owner, LitBase) and isinstance(batch, Mapping)
         if step and error.args[0] not in batch:
             return DataError(
