@@ -8,6 +8,7 @@ in one step, and additions wait for each other, so a killed process or two at on
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -298,15 +299,7 @@ class GalleryStore:
                 raise storage_error(error, self.folder) from error
             raise
         with lock:
-            try:
-                import fcntl
-
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            except ImportError:  # Windows
-                pass
-            except OSError as error:
-                if error.errno not in UNSUPPORTED:
-                    raise
+            _wait_for(lock)
             yield
 
     def _damaged(self, reason: str) -> DataError:
@@ -325,6 +318,19 @@ def checkpoint_of(trainer: Trainer) -> dict[str, str]:
     if not path.is_file():
         raise ConfigError(f"gallery_store needs a local checkpoint: copy {path} to this machine")
     return {"path": str(path), "sha256": _checksum(path)}
+
+
+def _wait_for(lock: TextIO) -> None:
+    """Lock a file until it is closed, as soon as no other process has."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED | {errno.ENOLCK}:
+            raise
 
 
 def _checksum(path: str | Path) -> str:

@@ -166,6 +166,10 @@ def thresholds_for(
     Raises:
         CheckpointError: The operating point is damaged.
         ConfigError: The validation split cannot tell so small a rate.
+
+    Example:
+        >>> thresholds_for({}, Search(fpr=0.01))[0] is None
+        True
     """
     if KEY not in point:
         return None, ["the checkpoint has no operating point (written without validation, or by an earlier version)"]

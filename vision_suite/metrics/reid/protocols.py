@@ -207,7 +207,14 @@ def _drawn_galleries(pictures: EvaluatedPictures, draws: int, seed: int) -> Iter
 
 
 def protocol_facts(test: RetrievalTest, protocol: Protocol, ap: APConvention, num_valid: int) -> dict[str, object]:
-    """Facts of a test that a reader of its numbers must know, as plain values."""
+    """Facts of a test that a reader of its numbers must know, as plain values.
+
+    Example:
+        >>> tags = np.array([[0, 7, 0, Role.QUERY], [1, 7, 1, Role.GALLERY]])  # index, identity, camera, role
+        >>> [test] = retrieval_tests(EvaluatedPictures.collect([torch.eye(2)], tags), "market", draws=1, seed=0)
+        >>> protocol_facts(test, "market", "rect", num_valid=1)["num_gallery"]
+        1
+    """
     queries, gallery = test.truth.shape
     return {
         "protocol": protocol,

@@ -227,6 +227,11 @@ def check_rerank_pictures(k1: int, k2: int, total: int) -> None:
 
     Raises:
         ConfigError: There are fewer.
+
+    Example:
+        >>> check_rerank_pictures(k1=20, k2=6, total=10)
+        Traceback (most recent call last):
+        vision_suite.errors.ConfigError: re-ranking with k1=20, k2=6 needs 21 pictures in query and gallery together ...
     """
     if max(k1 + 1, k2) > total:
         raise ConfigError(
