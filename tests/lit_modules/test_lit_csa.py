@@ -117,7 +117,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(root, tmp_path):
 
 
 def test_thresholds_of_the_validation_split_make_the_short_lists(root, tmp_path):
-    """Chosen in validation, kept in the checkpoint, scored in testing, and used by predict; told where there are none."""
+    """Chosen in validation, kept in the checkpoint, scored in testing, used by predict; told where there are none."""
     module, split = lit(max_duration=10), data(root)
     keep = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
     trainer(tmp_path, 2, enable_checkpointing=True, callbacks=[keep]).fit(module, split)
