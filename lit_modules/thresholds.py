@@ -17,7 +17,7 @@ def check_tiou(tiou: Sequence[float]) -> tuple[float, ...]:
         >>> check_tiou([0.5, 0.75])
         (0.5, 0.75)
     """
-    if not isinstance(tiou, Sequence) or isinstance(tiou, str) or not len(tiou):
+    if not isinstance(tiou, list | tuple) or not tiou:
         raise ConfigError(f"tiou={tiou!r} must be a list of at least one threshold, such as [0.5, 0.75, 0.95]")
     for value in tiou:
         check_number("tiou", value, above=0, high=1)

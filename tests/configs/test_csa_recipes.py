@@ -117,7 +117,7 @@ def test_hosts_differ_from_csa_in_one_setting():
 
 
 # T, D, batch; rate, epochs at it, epochs; sigma, least score, kept; factor on the encoder's weight decay:
-# OpenTAD, commit cd0ca96, configs/{bmn,gtad}/{thumos,anet}_*.py. BMN's ActivityNet recipe on CUHK's 100 rows has T = 100.
+# OpenTAD, commit cd0ca96, configs/{bmn,gtad}/{thumos,anet}_*.py; BMN on the 100 rows of CUHK has T = 100.
 OPENTAD = {
     "thumos14_tsn_bmn": (128, 64, 16, 1e-4, 5, 8, 0.3, 1e-4, 200, 10.0),
     "thumos14_i3d_bmn": (128, 64, 16, 1e-4, 5, 8, 0.3, 1e-4, 200, 10.0),

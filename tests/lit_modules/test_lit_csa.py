@@ -117,7 +117,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(root, tmp_path):
 
 
 def test_thresholds_of_the_validation_split_make_the_short_lists(root, tmp_path):
-    """Chosen in validation, kept in the checkpoint, scored in testing, and used by predict; told where there are none."""
+    """Chosen in validation, kept in the checkpoint, scored in testing, used by predict; told where there are none."""
     module, split = lit(max_duration=10), data(root)
     keep = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
     trainer(tmp_path, 2, enable_checkpointing=True, callbacks=[keep]).fit(module, split)
@@ -163,7 +163,7 @@ def test_weights_that_are_not_finite_are_refused_in_testing(root, tmp_path):
     [
         (ACTIVITYNET, ["0.5", "0.75", "0.95"]),
         (THUMOS, ["0.3", "0.4", "0.5", "0.6", "0.7"]),
-        ((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), ["0.1", "0.3", "0.4", "0.6", "0.7"]),
+        ((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), ["0.1", "0.3", "0.4", "0.5", "0.7"]),
     ],
 )
 def test_the_table_shows_the_thresholds_that_papers_show(tiou, shown):

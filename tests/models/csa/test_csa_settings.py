@@ -1,4 +1,4 @@
-"""Settings of detectors outside their range are one line at construction, and logits that are not finite are refused."""
+"""Settings of detectors outside their range are one line; logits that are not finite are refused."""
 
 import numpy as np
 import pytest

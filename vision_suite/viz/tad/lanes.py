@@ -17,7 +17,7 @@ THINNEST = 2.0  # pixels of a bar
 
 @dataclass(frozen=True)
 class Item:
-    """What a bar shows.
+    """Contents of a bar.
 
     Attributes:
         start: Seconds.

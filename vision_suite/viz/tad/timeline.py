@@ -105,12 +105,11 @@ def _row(
     lanes: int,
 ) -> tuple[float, Callable[[Axes], None]]:
     """Height in inches of a row of bars, and the function that draws it; paler with lower score where there are any."""
-    items = [
-        Item(
-            *entry["segment"], canvas.printable(str(entry["label"])), "" if scores is None else f"{scores[number]:.2f}"
-        )
-        for number, entry in enumerate(entries)
-    ]
+    items = []
+    for number, entry in enumerate(entries):
+        start, end = entry["segment"]
+        score = "" if scores is None else f"{scores[number]:.2f}"
+        items.append(Item(start, end, canvas.printable(str(entry["label"])), score))
     placed, left = place(items, duration, ROW * DPI, canvas.font(_pixels(LABEL_SIZE)), lanes)
     used = max((bar.lane for bar in placed), default=0) + 1
     strongest = max(scores, default=1.0) or 1.0 if scores is not None else 1.0
