@@ -278,12 +278,40 @@ def test_crops_that_the_network_cannot_read(tmp_path):
         ({"scores": ("sequence_score", "beauty")}, "scores='beauty' is not known: choose one of sequence_score"),
         ({"temperature": 0.0}, "temperature above 0"),
         ({"duration_weight": -1.0}, "a weight of 0 or more"),
+        ({"temperature": float("nan")}, "temperature=nan"),
+        ({"temperature": float("inf")}, "temperature=inf"),
+        ({"duration_weight": float("nan")}, "duration_weight=nan"),
+        ({"max_length": 2.5}, "max_length=2.5 is no whole number"),
+        ({"num_positions": -3}, "num_positions=-3"),
+        ({"in_channels": -2}, "feature_dim=-2"),
+        ({"scores": ()}, "give one score or more"),
+        ({"num_heads": 5}, "embed_dim=32 must be a multiple of num_heads=5"),
+        ({"ff_dim": 2.5}, "ff_dim=2.5 must be a whole number, 1 or more"),
+        ({"dropout": float("nan")}, "dropout=nan"),
+        ({"sigma": float("nan")}, "sigma=nan must be a finite number above 0"),
+        ({"sigma": 500.0}, "sigma=500 is too wide for a table of 4 positions"),
+        ({"position": "gauss_hermite", "flag_step": 0}, "flag_step=0 must be a whole number, 1 or more"),
+        ({"appearance": "cnn", "crop_size": (150,)}, "crop_size="),
         ({"resamples": 0}, "resamples=0"),
     ],
 )
 def test_settings_out_of_range(settings, match):
     with pytest.raises(ConfigError, match=match):
         lit(**settings)
+
+
+def test_inputs_that_say_nothing_are_warned_of(tmp_path):
+    """One class without noise: every object looks alike, in every scene."""
+    module, split = lit(samples=2), grid(rule={"classes": 1, "noise": 0.0})
+    with pytest.warns(UserWarning, match="144 of 144 appearance features are equal"):
+        trainer(tmp_path, callbacks=[ReportWriter(queries=1)]).test(module, split, verbose=False)
+    stored = json.loads(next(tmp_path.rglob("metrics.json")).read_text())["protocol"]
+    assert stored["warnings"] == module.report.protocol["warnings"]
+    assert stored["warnings"][0].startswith("144 of 144 appearance features are equal")
+    assert stored["pairs_without_score"]["model"]["sequence_score"] == {"without": 0, "pairs": 24}
+    usual = lit(samples=2)
+    trainer(tmp_path).test(usual, grid(), verbose=False)
+    assert not any("features" in line for line in usual.report.protocol["warnings"])
 
 
 def test_free_places_from_the_command_line(tmp_path, monkeypatch):

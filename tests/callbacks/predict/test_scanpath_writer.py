@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import yaml
 from PIL import Image
 from synthetic_desks import draw_desk, write_desk_set
 
+from vision_suite.callbacks.predict import scanpath as writer_module
 from vision_suite.callbacks.predict.base import AutoWriter
 from vision_suite.callbacks.predict.scanpath import ScanpathWriter, entry_of
 from vision_suite.cli import main
@@ -86,6 +88,23 @@ def test_durations_and_repeats(tmp_path):
     assert counts["overlays"] == 1, "the data bring their own writer"
     _, part, counts = predict(tmp_path, small(), grid(), **auto)
     assert (len(part), counts["not_reached"]) == (2, 3)
+
+
+@pytest.mark.parametrize(("task", "words"), [("", "search for object "), ("class 1", "search for class 1")])
+def test_the_heading_is_that_of_the_report(tmp_path, monkeypatch, task, words):
+    """The condition decides, as in the pictures of a test."""
+    titles, data = [], grid(1)
+    trials = [replace(trial, task=task, targets=()) for trial in data.trials("predict")]
+    monkeypatch.setattr(data, "trials", lambda stage: trials)
+
+    def draw(*_, title, **__):
+        titles.append(title)
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr(writer_module, "prediction_picture", draw)
+    predict(tmp_path, small(), data, callbacks=[ScanpathWriter(overlays=1)])
+    assert titles[0].split(": ")[1].startswith(words)
+    assert "not there" not in titles[0], "no box is named, but the target is present"
 
 
 def test_a_single_row_is_split_too():

@@ -3,19 +3,21 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 from stub_method import LitStub
 
+from vision_suite.callbacks.report import scanpath as view_module
 from vision_suite.callbacks.report.base import Shown, view_of
 from vision_suite.callbacks.report.scanpath import ScanpathView
 from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.datasets.scanpath.data import ScanpathData
 from vision_suite.metrics.scanpath import Scanpath
 from vision_suite.metrics.scanpath.report.build import scanpath_report
-from vision_suite.types import BACKGROUND
+from vision_suite.types import BACKGROUND, Condition
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +157,37 @@ def test_what_the_model_held_impossible_shows(data):
         json.loads(ScanpathView().files(bare)["scanpaths.json"])["trials"][0]["human"]["step_log_probs"].count(None)
         == 1
     )
+
+
+def test_a_search_without_a_word_is_headed_as_a_search(data, monkeypatch):
+    trials = [replace(trial, task="") for trial in data.trials("test")]
+    assert {trial.condition for trial in trials} == {Condition.PRESENT}
+    made = scanpath_report(trials, data.scenes("test"), [[]] * len(trials), resamples=10, baseline_samples=1)
+    titles = []
+    for name in ("scanpath_picture", "heat_maps"):
+        monkeypatch.setattr(view_module, name, lambda *_, title, **__: titles.append(title))
+    ScanpathView().pictures(made, data, "test", "t", Shown(2, 1, 0))
+    assert len(titles) == 4
+    assert all(title.endswith(": search for object 3") for title in titles), titles
+    free = [replace(trial, condition=Condition.FREE, targets=(), target=-1) for trial in trials]
+    made = scanpath_report(free, data.scenes("test"), [[]] * len(trials), resamples=10, baseline_samples=1)
+    titles.clear()
+    ScanpathView().pictures(made, data, "test", "t", Shown(2, 1, 0))
+    assert all(title.endswith(": free viewing") for title in titles), titles
+
+
+def test_heat_maps_are_of_one_search(data):
+    """Two targets without a word in one scene are two stimuli."""
+    trials = [replace(t, task="", targets=(n % 2,), target=n % 2) for n, t in enumerate(data.trials("test"))]
+    made = scanpath_report(trials, data.scenes("test"), [[]] * len(trials), resamples=10, baseline_samples=1)
+    people, _ = view_module._fixations(made, made.trials[0])
+    assert len(people[2]) == trials[0].length
+
+
+def test_the_note_says_over_how_many_pairs_a_mean_is(report):
+    missing, pairs = report.protocol["pairs_without_score"]["model"]["multimatch_duration"].values()
+    assert 0 < missing <= pairs
+    assert f"MultiMatch duration over {pairs - missing} of {pairs}" in ScanpathView().note(report)
 
 
 def test_examples_are_of_different_scenes(data, report):

@@ -225,6 +225,11 @@ def test_impossible_wishes_are_refused():
         greedy(model, batch, 1)
     with pytest.raises(ConfigError, match="temperature=inf"):
         sample(model, batch, 4, temperature=math.inf)
+    with pytest.raises(ConfigError, match="temperature=nan"):
+        sample(model, batch, 4, temperature=math.nan)
+    for power in (math.nan, math.inf, -1):
+        with pytest.raises(ConfigError, match="length_power="):
+            beam_search(model, batch, 4, 2, length_power=power)
     batch["given"][:] = 6
     with pytest.raises(DataError, match="given counts more"):
         greedy(model, batch, 9)

@@ -91,8 +91,13 @@ def test_the_spread_is_fitted():
     assert found.scale == pytest.approx((0.3, 0.15), abs=0.02)
     with pytest.raises(DataError, match="too few"):
         fit_spread(xy, BOXES, torch.full_like(sequence, -1))
-    with pytest.raises(ConfigError, match="scale"):
-        Spread(scale=(0.0, 1.0))
+    for scale in ((0.0, 1.0), (math.nan, 1.0), (math.inf, 1.0), (1.0,)):
+        with pytest.raises(ConfigError, match="scale"):
+            Spread(scale=scale)
+    with pytest.raises(ConfigError, match="offset"):
+        Spread(offset=(math.nan, 0.0))
+    with pytest.raises(DataError, match="image_size="):
+        pixel_map(torch.ones(1, 1, 2), BOXES[:1, :1], torch.tensor([[0.0, 10.0]]), (2, 2))
 
 
 def test_swapping_objects_exchanges_their_places():

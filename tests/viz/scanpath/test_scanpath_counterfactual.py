@@ -33,6 +33,8 @@ def test_the_heading_has_the_change_and_its_error(monkeypatch):
     assert said["title"] == "Cup moved: expected search time -2.50 ± 0.50 fixations"
     assert said["names"][0].startswith("before: target found after 5.00 ± 0.30")
     assert said["columns"] == 2
+    counterfactual_picture(search(1, 5.0, 0.3), search(0, 2.5, 0.4), title="Cup moved", error=0.12)
+    assert said["title"] == "Cup moved: expected search time -2.50 ± 0.12 fixations", "of paired paths"
 
 
 def test_only_the_moved_target_differs_between_the_panels():
@@ -61,7 +63,7 @@ def test_the_documented_example_runs():
     names = {}
     torch.manual_seed(0)
     exec(compile(block, str(DOCUMENT), "exec"), names)
-    assert names["change"].shape == (4,)
+    assert names["change"].shape == names["error"].shape == (4,)
     assert torch.isfinite(names["change"]).all()
     before, after = names["before"], names["after"]
     assert torch.equal(names["change"], after.steps - before.steps)

@@ -1,11 +1,14 @@
 """Pictures of scanpaths: sizes, colours where something happens, and cases with nothing to divide by."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from vision_suite.errors import ConfigError
 from vision_suite.viz.scanpath.panels import gaussian_map, heat_maps, scanpath_picture
 from vision_suite.viz.scanpath.scores import behaviour_bars, film, hit_curves
 from vision_suite.viz.scanpath.stage import (
@@ -17,6 +20,7 @@ from vision_suite.viz.scanpath.stage import (
     Backdrop,
     Gaze,
     background,
+    beyond_the_edge,
     circle_radii,
     draw_path,
 )
@@ -67,6 +71,47 @@ def test_circles_stand_where_people_looked_and_never_outside_the_panel():
     beyond = background(SCENE)
     draw_path(beyond, SCENE, Gaze(np.array([[-500.0, 5000.0]]), "", MODEL), 5)
     assert like(beyond, MODEL).sum() == pytest.approx(like(over, MODEL).sum(), rel=0.1)
+
+
+def test_scenes_without_a_picture_show_the_classes_of_their_objects():
+    bare = np.asarray(background(SCENE))
+    named = Backdrop(SCENE.size, BOXES, labels=("class 0", "class 1", "", "class 0"))
+    written = np.asarray(background(named))
+    changed = (bare != written).any(axis=2)
+    corners = (BOXES * SCENE.scale + MARGIN).round().astype(int)
+    cells = [written[y1:y2, x1:x2].astype(int) for x1, y1, x2, y2 in corners]
+    marks = [changed[y1:y2, x1:x2] for x1, y1, x2, y2 in corners]
+    assert sum(mark.sum() for mark in marks) == changed.sum(), "inside the boxes only"
+    assert [bool(mark.any()) for mark in marks] == [True, True, False, True]
+    height, width = (min(mark.shape[axis] for mark in marks) for axis in (0, 1))
+    for mark in marks:
+        rows, columns = np.nonzero(mark)
+        if len(rows):
+            assert rows.max() < height / 4, "in the upper left, away from circles in the middle"
+            assert columns.max() < width / 2
+    text = [cell[4:24, 4:60] for cell in cells]
+    assert np.array_equal(text[0], text[3]), "one class, one word"
+    assert not np.array_equal(text[0], text[1])
+    # Over a picture the objects speak for themselves.
+    photo = Image.new("RGB", (200, 200), "white")
+    shown = [np.asarray(background(replace(scene, picture=photo))) for scene in (SCENE, named)]
+    assert np.array_equal(*shown)
+    # Boxes too low for a letter have none, and long words are cut to their boxes.
+    flat = np.array([[0, 0, 100, 2], [100, 0, 200, 100]], dtype=float)
+    cut = (np.asarray(background(Backdrop((200.0, 200.0), flat, labels=("cup", "x" * 99))))
+           != np.asarray(background(Backdrop((200.0, 200.0), flat)))).any(axis=2)  # fmt: skip
+    assert cut.any()
+    assert np.nonzero(cut)[1].min() > MARGIN + 100 * SCENE.scale
+    assert np.nonzero(cut)[1].max() < MARGIN + 200 * SCENE.scale
+
+
+def test_fixations_beyond_the_edge_are_counted_in_the_heading():
+    assert (
+        beyond_the_edge(SCENE, np.array([[0, 0], [200, 200], [201, 5], [-1, 9], [np.nan, 1]])) == ", 2 beyond the edge"
+    )
+    assert beyond_the_edge(SCENE, np.empty((0, 2))) == ""
+    with pytest.raises(ConfigError, match="sigma=0"):
+        heat_maps(SCENE, [("people", HUMAN, np.array([[50.0, 50.0]]))], title="t", sigma=0)
 
 
 def test_a_circle_never_hides_the_number_of_another():

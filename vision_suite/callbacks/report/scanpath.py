@@ -82,6 +82,7 @@ class ScanpathView(ReportView[ScanpathReport]):
         words["counts"] = "; ".join(
             f"{PREDICTORS[name]} {row['paths']} paths, {row['short']} short, {row['empty']} empty, "
             f"{row['unterminated']} unterminated"
+            + (f", {row['empty_pairs']} pairs of two empty parts, which count as equal" if row["empty_pairs"] else "")
             for name, row in report.counts.items()
             if name in ("model", "mode", "human")
         )

@@ -42,8 +42,7 @@ def outside(xy: Floats, size: npt.ArrayLike) -> Bools:
         >>> outside(np.array([(0, 0), (320, 10), (321, 10), (5, -1)]), (320, 240)).tolist()
         [False, False, True, True]
     """
-    found: Bools = ((xy < 0) | (xy > np.asarray(size))).any(axis=1)
-    return found
+    return np.asarray(((xy < 0) | (xy > np.asarray(size))).any(axis=1))
 
 
 def are_shares(xy: Floats, size: npt.ArrayLike) -> bool:

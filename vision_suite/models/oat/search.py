@@ -1,7 +1,7 @@
 """Search times by sampled paths: how many fixations until a target, and how a changed scene changes that.
 
 Path k of a scene draws the same random numbers before and after a change (common random numbers), so the two paths of a
-pair are compared with each other, which takes much of the sampling noise out of the difference.
+pair are compared with each other: as far as they agree, no sampling noise is left in the difference.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class ReportRow:
         values: Scores by name.
         intervals: Ends of bootstrap intervals by score.
         pairs: Number of compared pairs, and of those without a score, by score.
-        counts: Numbers of paths, and of short, empty and unterminated ones.
+        counts: Numbers of paths, of short, empty and unterminated ones, and of compared pairs of two empty parts.
         hits: (3, K) curve of `hit_curve`, None without a target.
     """
 
@@ -110,6 +110,8 @@ def predictor_row(test: Evaluation, paths: GroupedPaths, forced: ForcedScores | 
 def _compared(test: Evaluation, paths: GroupedPaths, comparison: Comparison) -> ReportRow:
     """A row with the scores of pairs, and counts."""
     row = ReportRow(counts=_counts(test, paths))
+    lengths = np.array([len(path) for path in comparison.paths], dtype=np.int64)
+    row.counts["empty_pairs"] = int((lengths[comparison.pairs].max(axis=1, initial=0) == 0).sum())
     for label, values in comparison.scores(test.scores, SETTINGS).items():
         mean = balanced_mean(comparison.means(values), resamples=test.resamples, seed=test.seed)
         name = label.replace("/", "_")

@@ -118,8 +118,11 @@ def same_stimulus(one: TrialRecord, other: TrialRecord) -> bool:
         >>> same_stimulus(records[0], records[1]), same_stimulus(records[1], records[2])
         (False, True)
     """
-    keys = ("scene", "condition", "task", "target", "targets")
-    return all(one[key] == other[key] for key in keys)
+    first, second = (
+        (record["scene"], record["condition"], record["task"], record["target"], record["targets"])
+        for record in (one, other)
+    )
+    return first == second
 
 
 def trial_record(
