@@ -27,6 +27,7 @@ _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BI
 # Everything Pillow lets through for damaged files: found by feeding it truncated and altered PNG and JPEG files.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 _PROGRESS_SECONDS = 10.0
+PIXELS_OF_A_BYTE = 1000  # a JPEG of one colour holds some 60, with the shortest codes 170, as a progressive one 340
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,21 @@ def open_picture(address: str) -> Image.Image:
 
             return Image.fromarray(read_picture(address))
         with Image.open(address) as image:
+            _check_fullness(image, address)
             image.load()
             return to_rgb(image)
     except _UNREADABLE as error:
         raise DataError(f"picture {address!r} cannot be read: {_reason(error)}") from None
+
+
+def _check_fullness(image: Image.Image, path: str) -> None:
+    """Refuse a JPEG file with so few bytes that most of its pixels would be filled up as grey.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if image.format == "JPEG" and image.width * image.height > PIXELS_OF_A_BYTE * os.path.getsize(path):
+        raise ValueError(f"its {os.path.getsize(path)} bytes cannot hold {image.width} x {image.height} pixels")
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,7 @@ def check_pictures(paths: Sequence[str], workers: int) -> list[BadPicture]:
             open_picture(path)
             return
         with Image.open(path) as image:
+            _check_fullness(image, path)
             image.draft("RGB", (1, 1))
             image.load()
 
