@@ -222,11 +222,23 @@ class LitBase(pl.LightningModule):
             checkpoint["operating_point"] = plain_containers(self.operating_point)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load weights; an error names the checkpoint that they are from."""
+        """Load weights; an error names the checkpoint that they are from.
+
+        Raises:
+            CheckpointError: One holds whole or complex numbers where the network takes floating-point ones.
+        """
+        path = None if self._trainer is None else self._trainer.ckpt_path
+        for name, own in self.state_dict().items():
+            given = state_dict.get(name)
+            if isinstance(given, Tensor) and own.is_floating_point() and not given.is_floating_point():
+                kind = str(given.dtype).removeprefix("torch.")
+                raise CheckpointError(
+                    f"{path or 'the checkpoint'}: {name} holds {kind} values, and the network takes floating-point "
+                    "ones: use another checkpoint"
+                )
         try:
             return super().load_state_dict(state_dict, strict, assign)
         except RuntimeError as error:
-            path = None if self._trainer is None else self._trainer.ckpt_path
             if path is not None:
                 error.add_note(f"the checkpoint is {path}")
             raise
@@ -243,9 +255,7 @@ class LitBase(pl.LightningModule):
             restore(checkpoint)  # where Lightning finds no state of its class
         point = checkpoint.get("operating_point", {})
         if not isinstance(point, dict):
-            raise CheckpointError(
-                f"operating_point is {type(point).__name__}, not a mapping: write it again"
-            )
+            raise CheckpointError(f"operating_point is {type(point).__name__}, not a mapping: write it again")
         self.operating_point = dict(point)
         self._saved_plan = self._position = None
         if self._trainer is None or self._trainer.state.fn != TrainerFn.FITTING:

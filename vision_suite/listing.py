@@ -62,9 +62,7 @@ def folder_files(folder: Path, endings: Collection[str], *, deep: bool = True) -
     seen: set[tuple[int, int]] = set()  # a link to a folder above would never end
 
     def refuse(error: OSError) -> None:
-        raise DataError(
-            f"folder {str(error.filename)!r} cannot be listed ({error.strerror}): check its name"
-        )
+        raise DataError(f"folder {str(error.filename)!r} cannot be listed ({error.strerror}): check its name")
 
     for where, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         status = os.stat(where)

@@ -47,6 +47,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _BITS, _PHOTOMETRIC = 258, 262  # TIFF tags
+PIXELS_OF_A_BYTE = 1000  # a JPEG of one colour holds some 60, with the shortest codes 170, as a progressive one 340
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,21 @@ def open_picture(address: str) -> Image.Image:
 
             return Image.fromarray(read_picture(address))
         with Image.open(address) as image:
+            _check_fullness(image, address)
             image.load()
             return to_rgb(image)
     except _UNREADABLE as error:
         raise DataError(f"picture {address!r} cannot be read: {_reason(error)}") from None
+
+
+def _check_fullness(image: Image.Image, path: str) -> None:
+    """Refuse a JPEG file with so few bytes that most of its pixels would be filled up as grey.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if image.format == "JPEG" and image.width * image.height > PIXELS_OF_A_BYTE * os.path.getsize(path):
+        raise ValueError(f"its {os.path.getsize(path)} bytes cannot hold {image.width} x {image.height} pixels")
 
 
 @dataclass(frozen=True)
@@ -168,6 +180,7 @@ def check_pictures(paths: Sequence[str], workers: int) -> list[BadPicture]:
             open_picture(path)
             return
         with Image.open(path) as image:
+            _check_fullness(image, path)
             image.draft("RGB", (1, 1))
             image.load()
             to_rgb(image)  # values without a known scale are found here too

@@ -36,7 +36,10 @@ class ManifestRow:
         """
         text = self.values.get(column, "")
         try:
-            return int(text) if text else -1
+            value = int(text) if text else -1
+            if not -(2**63) <= value < 2**63:
+                raise ValueError("no integer of 64 bits")
+            return value
         except ValueError:
             raise DataError(f"{str(manifest)!r} line {self.line}: {column}={text!r} is not a whole number") from None
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_warn
 
+from vision_suite.datasets.files import parse_json
 from vision_suite.drafts import write_whole
 from vision_suite.errors import ConfigError, DataError
 
@@ -75,13 +76,13 @@ def read_info(folder: Path) -> FeatureInfo:
     """
     path = folder / METADATA
     try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
+        contents = parse_json(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(
             f"{str(path)!r} is missing, so the time of each feature is unknown: write it, such as {EXAMPLE}; or give "
             "--data.sampling"
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise DataError(f"{str(path)!r} is not usable metadata ({error}): write {EXAMPLE}") from None
     if not isinstance(contents, dict):
         raise DataError(f"{str(path)!r} is not usable metadata: write {EXAMPLE}")

@@ -52,6 +52,9 @@ CONTENTS = {
     "state_dict is a list": (changed(state_dict=[1]), MAIN, "state_dict is of type list, not a dict"),
     "state_dict holds a number": (at(3, "state_dict", "head.bias"), MAIN, "state_dict['head.bias'] is of type int"),
     "state_dict of another network": (at(torch.ones(7), "state_dict", "head.bias"), MAIN, ""),
+    "weights are not finite": (
+        at(torch.tensor([1.0, torch.nan]), "state_dict", "head.bias"), MAIN, "state_dict['head.bias'] holds values that"
+    ),
     "settings are a list": (changed(hyper_parameters=["width"]), MAIN, "hyper_parameters is of type list, not a dict"),
     "settings with a number as name": (at(1, "hyper_parameters", 5), MAIN, "a name in hyper_parameters is of type int"),
     "settings of a wrong type": (at("wide", "hyper_parameters", "width"), MAIN, ""),

@@ -12,7 +12,7 @@ from vision_suite.datasets.fgvc.layouts import read_cub_folder
 from vision_suite.datasets.reid.layouts import read_market_folder
 from vision_suite.datasets.scanpath.scenes import read_vectors
 from vision_suite.datasets.tad.scores import read_scores
-from vision_suite.errors import DataError
+from vision_suite.errors import CheckpointError, DataError
 
 
 def array_with(header):
@@ -74,3 +74,7 @@ def test_an_error_of_weights_names_their_checkpoint():
     with pytest.raises(RuntimeError) as error:
         module.load_state_dict({"stranger": torch.ones(1)})
     assert error.value.__notes__ == ["the checkpoint is mine.ckpt"]
+    whole = {name: value.to(torch.int8) for name, value in module.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"^mine.ckpt: hidden.weight holds int8 values"):
+        module.load_state_dict(whole)
+    module.load_state_dict({name: value.half() for name, value in module.state_dict().items()})

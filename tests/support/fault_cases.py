@@ -51,9 +51,9 @@ class Case:
         draw = random.Random(f"{SEED}/{self}")
         data = (root / self.seed.home / self.seed.file).read_bytes()
         other = draw.choice([seed for seed in SEEDS if seed.kind != self.seed.kind])
-        donor = (root / other.home / other.file).read_bytes()
+        donor = root / other.home / other.file
         makers = [lambda change=change: Mutated(change.__name__, change(data, draw)) for change in mutations.BYTES]
-        makers.append(lambda: Mutated("spliced", mutations.spliced(data, donor, draw)))
+        makers.append(lambda: Mutated("spliced", mutations.spliced(data, donor.read_bytes(), draw)))
         if self.seed.kind in HUGE:
             makers.append(lambda: Mutated("huge", HUGE[self.seed.kind](data, draw)))
         if self.seed.kind in WORDS:

@@ -68,6 +68,7 @@ class Seed:
         return {path.name, path.stem, *self.names}
 
 
+CHANGED = ("missing or changed", "files instead of", "a file was changed")
 PICTURE = "0002_c1s1_000100_00"
 TEST, VALIDATE = ("test", "-c", "run.yaml"), ("validate", "-c", "run.yaml")
 ONE_MORE = ("--trainer.max_epochs", "2")
@@ -84,8 +85,10 @@ SEEDS = [
     Seed("collages", "collages", "Amazon.json", VALIDATE, "json"),
     Seed("scenes", "lines", "scenes.jsonl", VALIDATE, "json", ("scene",)),
     Seed("trials", "lines", "trials.jsonl", VALIDATE, "json", ("trial",)),
-    Seed("manifest", "prepared", "cache/onestop-mini/MANIFEST.json", ("data", "verify", "onestop-mini"), "json"),
-    Seed("parts", "prepared", "cache/emoji-reid-64/MANIFEST.json", ("data", "verify", "emoji-reid"), "json"),
+    Seed(
+        "manifest", "prepared", "cache/onestop-mini/MANIFEST.json", ("data", "verify", "onestop-mini"), "json", CHANGED
+    ),
+    Seed("parts", "prepared", "cache/emoji-reid-64/MANIFEST.json", ("data", "verify", "emoji-reid"), "json", CHANGED),
     Seed("counts", "jpeg", "market/MANIFEST.json", TEST, "json", ("Market folders",)),
     Seed("list", "list", "list.csv", TEST, "csv"),
     Seed("fixations", "tables", "fixations.csv", VALIDATE, "csv", ("boxes.csv", "trial")),

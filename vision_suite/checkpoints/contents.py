@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -51,6 +52,11 @@ def check_contents(contents: object, path: Path) -> None:
     for name, value in contents["state_dict"].items():
         if not isinstance(name, str) or not (isinstance(value, Tensor) or name.endswith("_extra_state")):
             raise _wrong(f"state_dict[{name!r}]", value, "a tensor", path)
+        if isinstance(value, Tensor) and not is_finite(value):
+            raise CheckpointError(
+                f"{path}: state_dict[{name!r}] holds values that are not finite, and every figure would be: use "
+                "another checkpoint"
+            )
     if VERSION not in contents:
         raise CheckpointError(f"{path}: not a checkpoint of a run (it has no {VERSION}): {weights}")
     if _version(contents[VERSION]) is None:
@@ -66,6 +72,19 @@ def check_contents(contents: object, path: Path) -> None:
         _expect(state, Mapping, "the state of a callback", path)
     if contents.get("loops") is not None:
         _check_loops(contents["loops"], contents[VERSION], path)
+
+
+def is_finite(value: Tensor) -> bool:
+    """True if a tensor holds finite values only; sparse and quantised ones, which no network here has, are passed over.
+
+    Each stored value is looked at once, however often a view repeats it.
+    """
+    if value.layout is not torch.strided or value.is_quantized or not value.is_floating_point():
+        return True
+    for dimension, stride in enumerate(value.stride()):
+        if stride == 0:
+            value = value.narrow(dimension, 0, min(1, value.shape[dimension]))
+    return bool(value.isfinite().all())
 
 
 def check_resumable(contents: Mapping[str, Any], path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vision_suite.checkpoints import files
+from vision_suite.checkpoints.contents import is_finite
 from vision_suite.errors import CheckpointError
 
 # Keys under which training code stores the network's tensors, the averaged weights before the raw ones.
@@ -55,21 +56,13 @@ def read_weights(path: str | Path) -> WeightsFile:
     odd = [name for name, value in tensors.items() if value.layout is not torch.strided or value.is_quantized]
     if odd:
         raise CheckpointError(f"{path}: {odd[0]} is sparse or quantised: give the file of the plain weights")
-    broken = [name for name, value in tensors.items() if value.is_floating_point() and not _is_finite(value)]
+    broken = [name for name, value in tensors.items() if not is_finite(value)]
     if broken:
         raise CheckpointError(f"{path}: {broken[0]} holds values that are not finite: use another file")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     settings = contents.get("hyper_parameters")
     return WeightsFile(path, digest, tensors, settings if isinstance(settings, Mapping) else {})
-
-
-def _is_finite(value: Tensor) -> bool:
-    """True if all values are finite; each stored one is looked at once, however often a view repeats it."""
-    for dimension, stride in enumerate(value.stride()):
-        if stride == 0:
-            value = value.narrow(dimension, 0, min(1, value.shape[dimension]))
-    return bool(value.isfinite().all())
 
 
 def _contents(path: Path) -> Mapping[str, Any]:
