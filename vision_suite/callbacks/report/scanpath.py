@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -189,8 +190,12 @@ def _cell(score: str, row: dict[str, float]) -> str:
 
 def _missing(row: dict[str, tuple[int, int]]) -> str:
     """Number of pairs in the mean of each score that some have none of."""
-    parts = [f"{_label(score)} over {pairs - without} of {pairs}" for score, (pairs, without) in row.items() if without]
-    return f" (means over the pairs with a score: {', '.join(parts)})" if parts else ""
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for score, (pairs, without) in row.items():
+        if without:
+            alike[f"{pairs - without} of {pairs}"].append(_label(score))
+    parts = [f"{', '.join(labels)} over {words}" for words, labels in alike.items()]
+    return f" (means over the pairs with a score: {'; '.join(parts)})" if parts else ""
 
 
 def _chosen(trials: Sequence[TrialRecord], shown: Shown) -> list[int]:

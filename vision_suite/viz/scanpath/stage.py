@@ -233,7 +233,7 @@ def _write_labels(draw: ImageDraw.ImageDraw, corners: Floats, labels: tuple[str,
     for (box, label), (width, height) in zip(named, rooms, strict=True):
         if size <= height:
             text = canvas.fit_text(label, face, int(width))
-            draw.text((float(box[0]) + PAD, float(box[1]) + PAD), text, fill=canvas.FAINT, font=face)
+            draw.text((float(box[0]) + PAD, float(box[1]) + PAD), text, fill=canvas.INK, font=face)
 
 
 def _inside(box: Floats) -> tuple[float, float, float, float]:
