@@ -159,7 +159,7 @@ def read_reid_manifest(path: Path) -> Listing:
     """
     rows = read_manifest(path, required=("id",))
     names = {row.values["id"] for row in rows}
-    numeric = all(re.fullmatch(r"-?\d+", name) for name in names)
+    numeric = all(re.fullmatch(r"-?\d{1,18}", name) for name in names)  # longer ones are names: 64 bits hold no more
     number = {name: int(name) if numeric else position for position, name in enumerate(sorted(names))}
     listing = Listing("manifest", path.parent, {})
     listing.identities = {} if numeric else {position: name for name, position in number.items()}

@@ -298,7 +298,7 @@ def written(folder: Path) -> Written:
         else:
             figures[path.name] = text
     for path in sorted(folder.glob("out/*.npy")):
-        figures[path.name] = np.load(path).round(3).tolist()
+        figures[path.name] = np.load(path)
     for path in sorted(folder.glob("*.pt2")):
         figures[path.name] = path.stat().st_size > 0
     return Written(figures, notes)
