@@ -1,12 +1,15 @@
 """Lines about a run: the network, one line an epoch, the result, and none of the small talk of libraries."""
 
 import re
+import warnings
 
 import pytest
 from pytorch_lightning.callbacks import TQDMProgressBar
 
 from vision_suite.callbacks.progress import Bar, ProgressLines, _count, _duration, progress
 from vision_suite.cli.commands.train import run
+from vision_suite.cli.trainer import lines as lines_module
+from vision_suite.cli.trainer.lines import plain_warnings
 
 
 @pytest.fixture
@@ -80,3 +83,12 @@ def test_durations(seconds, words):
 )
 def test_counts(number, words):
     assert _count(number) == words
+
+
+def test_warnings_of_the_suite_are_lines_and_others_keep_their_place(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", lambda message, category, filename, *_: f"{filename}: {message}")
+    plain_warnings()
+    plain_warnings()  # the second one changes nothing
+    own = lines_module.__file__
+    assert warnings.formatwarning(UserWarning("no unit"), UserWarning, own, 3) == "vision-suite: warning: no unit\n"
+    assert warnings.formatwarning(UserWarning("old"), UserWarning, "/lib/torch.py", 3) == "/lib/torch.py: old"

@@ -153,7 +153,8 @@ def metrics_record(report: Report, task: str, stage: str, data: Mapping[str, obj
         stage: ``test`` or ``validate``.
         data: Protocol of the datamodule, kept apart under ``data``.
     """
-    own = {key: value for key, value in report.protocol.items() if key not in data}
+    # The report's warnings include those of the data.
+    own = {key: value for key, value in report.protocol.items() if key not in data or key == "warnings"}
     return {
         "stage": stage,
         "task": task,

@@ -14,7 +14,7 @@ from vision_suite.callbacks.progress import RunLines
 from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.cli.trainer import arguments
 from vision_suite.cli.trainer.classes import check_modules, import_everything, import_named
-from vision_suite.cli.trainer.lines import say, warn
+from vision_suite.cli.trainer.lines import plain_warnings, say, warn
 from vision_suite.cli.trainer.plugins import import_plugins
 from vision_suite.cli.trainer.processes import join
 from vision_suite.cli.trainer.progress import NothingLeft
@@ -101,6 +101,7 @@ def _calm(command: str) -> None:
     """Hide messages that the user can do nothing about, or that the suite's own lines tell."""
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
         logging.getLogger(name).addFilter(_is_worth_telling)
+    plain_warnings()
     hidden = [*NOISE]
     if command != "fit":
         # Callbacks of training have nothing to restore when evaluating.
