@@ -11,7 +11,7 @@ OPERATORS := .venv/.operators
 .PHONY: help install demo test test-long lint types sanitize emulate cuda clean
 
 help:
-	@echo "make demo      prepare real pictures, train, test and predict (about 10 minutes; FAST=1 for a few steps)"
+	@echo "make demo      prepare real pictures, train, test and predict (8 to 12 minutes; FAST=1 for a few steps)"
 	@echo "make test      the test suite"
 	@echo "make test-long the long tests, such as training killed at random moments (SEED=n for other moments)"
 	@echo "make lint      ruff: rules and format"

@@ -28,7 +28,7 @@ OTHER_COMMANDS = {
     "features": "turn video files, or sequences, into features with their times",
     "export": "write a checkpoint as torch.export or ONNX and compare the outputs",
     "doctor": "check this machine: versions, compiler, GPU, optional packages, data cache",
-    "demo": "prepare data, train, test and predict on real pictures in a few minutes",
+    "demo": "prepare data, train, test and predict on real pictures in about ten minutes",
 }
 
 
