@@ -57,7 +57,8 @@ NAMES = st.text(min_size=1, max_size=8).filter(
     lambda name: "." not in name and name not in ("init_args", "dict_kwargs")
 )
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text().filter(lambda text: text != "None"),
+    # PyYAML's writer loses the line break of Unicode's first block inside quotes.
+    st.none() | st.booleans() | st.integers() | st.text().filter(lambda text: text != "None" and "\x85" not in text),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4),
     max_leaves=20,
 )

@@ -291,7 +291,7 @@ def test_bad_checkpoints_are_one_line(damage, reid_run, tmp_path, capsys, monkey
     ("arguments", "message"),
     [
         (["--output", "net.onnx"], "ends in .pt2"),
-        (["--batch", "0"], "at least one picture"),
+        (["--batch", "0"], "argument --batch: '0' is no whole number from 1 to 65536"),
         (["--format", "tensorrt"], "tensorrt"),
         (["--colour", "red"], "--colour"),
     ],
@@ -325,7 +325,7 @@ def test_flags_that_beat_the_checkpoint_are_named(reid_run, tmp_path, capsys):
         "mean=[0.1, 0.2, 0.3] from your flag, [0.4, 0.5, 0.6] in the checkpoint",
     ]
     assert command(reid_run[0], "torch_export", tmp_path / "net.pt2", "--std", "1", "0", "1") == 2
-    assert "--std 1.0 0.0 1.0: must be finite numbers" in capsys.readouterr().err
+    assert "argument --std: '0' is no number above 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ class ProgressLines(ProgressBar):
     def _tell(self, line: str) -> None:
         self._told = time.monotonic()
         if self._on:
-            print(line, flush=True)
+            self.print(line, flush=True)
 
 
 class RunLines(Callback):

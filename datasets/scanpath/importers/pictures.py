@@ -23,7 +23,7 @@ ON_SCREEN = ("fill", "centre")
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownPicture:
     """A picture as it was shown: its size in its own pixels, and how these lie on the screen.
 
     Attributes:
@@ -91,7 +91,7 @@ def read_place(text: str) -> str | Place:
     return Place(left, top, width, height)
 
 
-def show(view: View, picture: Path | None, place: str | Place | None, screen: Size | None) -> Shown:
+def show(view: View, picture: Path | None, place: str | Place | None, screen: Size | None) -> ShownPicture:
     """Size and place of the picture of a viewing.
 
     Args:
@@ -134,12 +134,12 @@ def show(view: View, picture: Path | None, place: str | Place | None, screen: Si
     left, top = rectangle.left, rectangle.top
     if rectangle.by_middle:
         left, top = left - width / 2, top - height / 2
-    return Shown(size, left, top, (width / size[0], height / size[1]))
+    return ShownPicture(size, left, top, (width / size[0], height / size[1]))
 
 
 def objects_of(
     name: str,
-    shown: Shown,
+    shown: ShownPicture,
     areas: Sequence[Area],
     boxes: Mapping[str, ObjectBoxes] | None,
     grid: tuple[int, int] | None,

@@ -16,7 +16,7 @@ from vision_suite.datasets.scanpath.importers.eyelink import Eye, read_asc
 from vision_suite.datasets.scanpath.importers.eyelink_report import read_report
 from vision_suite.datasets.scanpath.importers.pictures import (
     Origin,
-    Shown,
+    ShownPicture,
     file_of,
     find_pictures,
     objects_of,
@@ -216,7 +216,7 @@ def _rows(
     counts = recording.counts
     rows: list[dict[str, object]] = []
     objects: dict[str, list[tuple[float, float, float, float, str]]] = {}
-    sizes: dict[str, Shown] = {}
+    sizes: dict[str, ShownPicture] = {}
     images: dict[str, Path] = {}
     for view in recording.views:
         if not view.fixations:

@@ -83,7 +83,8 @@ def test_pip_downloads_without_dependencies(tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
     download_pip("pkg", "2.0", out)
-    assert (out / "arguments").read_text() == f"-m pip download --no-deps --quiet --dest {out} pkg==2.0\n"
+    flags = "--no-deps --quiet --retries=1 --timeout=10"
+    assert (out / "arguments").read_text() == f"-m pip download {flags} --dest {out} pkg==2.0\n"
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,6 @@ def main(argv: Sequence[str]) -> int:
     output: Path = given.output or checkpoint.with_suffix(suffix)
     if output.suffix != suffix:
         raise ConfigError(f"--output {output}: a {given.format} file ends in {suffix}")
-    if min(given.batch) < 1:
-        raise ConfigError(f"--batch {' '.join(map(str, given.batch))}: a batch has at least one picture")
     network, metadata = load_network(checkpoint, given.model)
     stored = metadata["preprocessing"]
     metadata["preprocessing"] = whole = _preprocessing(stored, given, checkpoint)

@@ -50,6 +50,12 @@ def one_label_a_span(found: Sequence[Detection]) -> list[Detection]:
 
     Of two detections of any labels that share more than half of the shorter one's length the better one stays. One that
     shares less gives way: it is cut where the better one begins or ends, and dropped if less than half of it is left.
+
+    Example:
+        >>> run = {"segment": [0.0, 10.0], "score": 0.9, "label": "run"}
+        >>> walk, jump = ({"segment": [a, b], "score": 0.5, "label": "walk"} for a, b in ((2.0, 6.0), (8.0, 20.0)))
+        >>> [(entry["label"], entry["segment"]) for entry in one_label_a_span([run, walk, jump])]
+        [('run', [0.0, 10.0]), ('walk', [10.0, 20.0])]
     """
     segments = np.array([entry["segment"] for entry in found], dtype=np.float64).reshape(-1, 2)
     starts, ends = segments.T
@@ -146,6 +152,9 @@ def check_point(point: Mapping[str, Any]) -> None:
 
     Raises:
         CheckpointError: A threshold is missing or no finite number.
+
+    Example:
+        >>> check_point({"shared": 0.3, "classes": {"run": 0.5}})
     """
     classes = point.get("classes") if point else {}
     values = [point.get("shared"), *classes.values()] if point and isinstance(classes, Mapping) else []
@@ -158,7 +167,12 @@ def check_point(point: Mapping[str, Any]) -> None:
 
 
 def described(point: Mapping[str, Any]) -> str:
-    """The rule of a short list in words."""
+    """The rule of a short list in words.
+
+    Example:
+        >>> described({"shared": 0.3, "classes": {"run": 0.5}})
+        'thresholds of the validation split (1 classes have their own, the others 0.3)'
+    """
     if not point:
         return (
             f"scores down to {DEFAULT_SHARE:g} of the video's best: the checkpoint has no thresholds, as no validation "

@@ -86,7 +86,15 @@ def mean_average_precision(
 
 
 def scored(truth: AnnotatedSegments, found: PredictedSegments, thresholds: Floats) -> DetectionScores:
-    """The result of `mean_average_precision` for tables that are read already, without warnings."""
+    """The result of `mean_average_precision` for tables that are read already, without warnings.
+
+    Example:
+        >>> truth = read_truth({"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}})
+        >>> entries = [{"segment": [0, 9], "label": "run", "score": 0.8}]
+        >>> found = read_found({"results": {"v": entries}}, truth, labels=True)
+        >>> scored(truth, found, np.array([0.5, 0.95]))["mAP"].tolist()
+        [1.0, 0.0]
+    """
     taken = matched(truth, found, thresholds)
     ap = np.zeros((len(thresholds), len(truth.classes)))
     positives = np.bincount(truth.label, minlength=len(truth.classes))
@@ -194,6 +202,12 @@ def recalled(truth: AnnotatedSegments, found: PredictedSegments, max_avg: float,
 
     Raises:
         DataError: There is no proposal for any annotated video.
+
+    Example:
+        >>> truth = read_truth({"database": {"v": {"annotations": [{"segment": [0, 10], "label": "run"}]}}})
+        >>> found = read_found({"results": {"v": [{"segment": [0, 9], "score": 0.8}]}}, truth, labels=False)
+        >>> recalled(truth, found, 1.0, np.array([0.5]))["recall"][0, -1].item()
+        1.0
     """
     annotated = np.unique(truth.video)
     known = np.isin(found.video, annotated)
