@@ -183,7 +183,8 @@ class PictureData(StagedPictures):
         """
         if self._inputs.store_folder:
             self._records["predict"] = self._inputs.use_store(self.trainer, self.preprocessing)
-            self._check("predict", "predict")
+            with torch.inference_mode(False):  # of the trainer; threads could not fill tensors made in it
+                self._check("predict", "predict")
         return super().predict_dataloader()
 
     def _without(self, stage: str, bad: Sequence[BadPicture]) -> Tensor:
