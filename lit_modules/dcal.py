@@ -9,7 +9,7 @@ from typing import Any, cast
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, check_number
 from vision_suite.lit_modules.base import SPLITS, EvalStage, LitBase, PerStage
 from vision_suite.lit_modules.settings import BranchLossConfig, RetrievalConfig, TripletConfig
 from vision_suite.losses.multi_branch import MultiBranchLoss
@@ -65,6 +65,7 @@ class LitDCAL(LitBase):
         loss = as_record(BranchLossConfig, loss, "loss")
         triplet = as_record(TripletConfig, triplet, "triplet")
         retrieval = as_record(RetrievalConfig, retrieval, "retrieval")
+        check_number("fpr", fpr, above=0, below=1)
         self.model = DCAL(num_classes, task=task, **network)
         branches = ["sa", *(["glca"] if self.model.glca is not None else [])]
         self.loss = MultiBranchLoss(
