@@ -9,6 +9,7 @@ from typing import Any, cast
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
+from vision_suite.errors import ConfigError, check_number
 from vision_suite.lit_modules.base import SPLITS, EvalStage, LitBase, PerStage
 from vision_suite.lit_modules.settings import BranchLossConfig, RetrievalConfig, TripletConfig
 from vision_suite.losses.multi_branch import MultiBranchLoss
@@ -64,6 +65,7 @@ class LitDCAL(LitBase):
         loss = as_record(BranchLossConfig, loss, "loss")
         triplet = as_record(TripletConfig, triplet, "triplet")
         retrieval = as_record(RetrievalConfig, retrieval, "retrieval")
+        check_number("fpr", fpr, above=0, below=1)
         self.model = DCAL(num_classes, task=task, **network)
         branches = ["sa", *(["glca"] if self.model.glca is not None else [])]
         self.loss = MultiBranchLoss(
@@ -197,7 +199,10 @@ class LitDCAL(LitBase):
         self._check_numbers("test")
         metric, search = self.metrics["test"], self.search
         if isinstance(metric, ReIDMetric) and search is not None:
-            found, self._notes = thresholds_for(self.operating_point, search, self._step)
+            try:
+                found, self._notes = thresholds_for(self.operating_point, search, self._step)
+            except ConfigError as error:  # a rate too small for the validation, which the test's own curve may tell
+                found, self._notes = None, [str(error)]
             metric.thresholds = None if found is None else (found.accept, found.reject)
 
     def make_report(self, stage: EvalStage) -> ClassificationReport | RetrievalReport:

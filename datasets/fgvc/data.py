@@ -12,9 +12,10 @@ from torch import Tensor
 
 from vision_suite.datasets.fgvc import layouts
 from vision_suite.datasets.loading import Cache
-from vision_suite.datasets.pictures.data import PictureData, Validation
+from vision_suite.datasets.pictures.data import PictureData
 from vision_suite.datasets.pictures.images import Interpolation
 from vision_suite.datasets.pictures.records import Listing, Record
+from vision_suite.datasets.pictures.stages import Validation
 from vision_suite.datasets.pictures.transforms import CROP_AND_FLIP, Augment
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.datasets.samplers import ShuffledBatchSampler

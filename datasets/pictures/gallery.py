@@ -9,69 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
-import os
 import uuid
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
 
-from vision_suite.datasets.pictures.images import CONTAINER
+from vision_suite.datasets.pictures.gallery_plan import Plan, StoredPicture, file_checksum, plan_additions
 from vision_suite.drafts import UNSUPPORTED, replacing, write_whole
 from vision_suite.errors import STORAGE, ConfigError, DataError, storage_error
-from vision_suite.video.store import checksum
-
-if TYPE_CHECKING:
-    from pytorch_lightning import Trainer
 
 FORMAT = 1
 INDEX = "gallery.json"
 CHUNK = 4096  # rows copied at once
 Features = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class StoredPicture:
-    """A picture of the store.
-
-    Attributes:
-        sha256: Checksum of the file, which tells pictures apart.
-        size: Bytes of the file. With the same size and time a file is taken to be unchanged and is not read.
-        mtime_ns: Time of its last change.
-        row: Row of its feature, counted over all files of features.
-    """
-
-    sha256: str
-    size: int
-    mtime_ns: int
-    row: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Use that a run makes of the pictures it was given.
-
-    Attributes:
-        new: Paths whose features must be computed.
-        found: Checksum, size and time of each picture that was read, by path.
-        known: Number of pictures that are in the store under their path.
-        replaced: Number of new pictures whose path is in the store with other contents.
-        copies: Number of pictures whose contents are in the store under another path that is still there.
-        moved: Paths in the store that are gone, by the path where the same contents are now.
-    """
-
-    new: list[str]
-    found: dict[str, tuple[str, int, int]] = field(repr=False)
-    known: int = 0
-    replaced: int = 0
-    copies: int = 0
-    moved: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 class GalleryStore:
@@ -110,37 +65,7 @@ class GalleryStore:
         Raises:
             ConfigError: A picture lies in a container file.
         """
-        by_contents: dict[str, list[str]] = defaultdict(list)
-        for path, picture in self._pictures.items():
-            by_contents[picture.sha256].append(path)
-        new: list[str] = []
-        found: dict[str, tuple[str, int, int]] = {}
-        moved: dict[str, str] = {}
-        known = replaced = copies = 0
-        for path in dict.fromkeys(map(os.path.abspath, paths)):
-            if CONTAINER in path:
-                raise ConfigError(f"gallery_store takes picture files, not parts of a container such as {path!r}")
-            stored = self._pictures.get(path)
-            try:
-                status = os.stat(path)
-                if stored is not None and (stored.size, stored.mtime_ns) == (status.st_size, status.st_mtime_ns):
-                    known += 1
-                    continue
-                found[path] = (_checksum(path), status.st_size, status.st_mtime_ns)
-            except OSError:
-                new.append(path)  # the check of the pictures tells why it cannot be read
-                continue
-            if stored is not None and stored.sha256 == found[path][0]:
-                known += 1
-            elif found[path][0] in by_contents:
-                gone = [each for each in by_contents[found[path][0]] if not os.path.exists(each)]
-                gone = [each for each in gone if each not in moved.values()]
-                copies += not gone
-                moved |= {path: gone[0]} if gone else {}
-            else:
-                replaced += stored is not None
-                new.append(path)
-        self.plan = Plan(new, found, known, replaced, copies, moved)
+        self.plan = plan_additions(self._pictures, paths)
         return self.plan
 
     def add(self, paths: Sequence[str], features: Features) -> int:
@@ -212,7 +137,7 @@ class GalleryStore:
         """One file of features, verified."""
         path = self.folder / piece["file"]
         try:
-            if _checksum(path) != piece["sha256"]:
+            if file_checksum(path) != piece["sha256"]:
                 raise self._damaged(f"{piece['file']} has other contents than when it was written")
             values: Features = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
@@ -286,7 +211,7 @@ class GalleryStore:
                 np.save(file, np.ascontiguousarray(features, dtype=np.float32), allow_pickle=False)
         except OSError as error:
             raise storage_error(error, path, features.nbytes) from error
-        return {"file": path.name, "rows": len(features), "sha256": _checksum(path)}
+        return {"file": path.name, "rows": len(features), "sha256": file_checksum(path)}
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -306,20 +231,6 @@ class GalleryStore:
         return DataError(f"gallery_store {str(self.folder)!r} is damaged: {reason}: remove the folder to make it again")
 
 
-def checkpoint_of(trainer: Trainer) -> dict[str, str]:
-    """Path and SHA-256 of the checkpoint of a run; of the weights in memory where it has none.
-
-    Raises:
-        ConfigError: The checkpoint is no local file.
-    """
-    if trainer.ckpt_path is None:
-        return {"path": "weights in memory", "sha256": checksum(trainer.lightning_module.state_dict())}
-    path = Path(trainer.ckpt_path)
-    if not path.is_file():
-        raise ConfigError(f"gallery_store needs a local checkpoint: copy {path} to this machine")
-    return {"path": str(path), "sha256": _checksum(path)}
-
-
 def _wait_for(lock: TextIO) -> None:
     """Lock a file until it is closed, as soon as no other process has."""
     try:
@@ -331,8 +242,3 @@ def _wait_for(lock: TextIO) -> None:
     except OSError as error:
         if error.errno not in UNSUPPORTED | {errno.ENOLCK}:
             raise
-
-
-def _checksum(path: str | Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -122,12 +122,25 @@ def open_picture(address: str) -> Image.Image:
             from vision_suite.datasets.pictures.containers import read_picture
 
             return Image.fromarray(read_picture(address))
-        with Image.open(address) as image:
-            _check_fullness(image, address)
+        with _open(address) as image:
             image.load()
             return to_rgb(image)
     except _UNREADABLE as error:
         raise DataError(f"picture {address!r} cannot be read: {_reason(error)}") from None
+
+
+def _open(path: str) -> Image.Image:
+    """A picture whose header is read and whose pixels are not."""
+    image = Image.open(path)
+    if isinstance(image, TiffImageFile):
+        # Pillow 13 maps files into memory by their name, and mixes up the sides of those that it turns by 90 degrees.
+        image.filename = ""
+    try:
+        _check_fullness(image, path)
+    except ValueError:
+        image.close()
+        raise
+    return image
 
 
 def _check_fullness(image: Image.Image, path: str) -> None:
@@ -179,8 +192,7 @@ def check_pictures(paths: Sequence[str], workers: int) -> list[BadPicture]:
         if CONTAINER in path:
             open_picture(path)
             return
-        with Image.open(path) as image:
-            _check_fullness(image, path)
+        with _open(path) as image:
             image.draft("RGB", (1, 1))
             image.load()
             to_rgb(image)  # values without a known scale are found here too

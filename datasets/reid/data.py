@@ -14,9 +14,10 @@ from torch import Tensor
 from vision_suite.datasets.base import Stage
 from vision_suite.datasets.facts import listed
 from vision_suite.datasets.loading import Cache
-from vision_suite.datasets.pictures.data import PictureData, Validation
+from vision_suite.datasets.pictures.data import PictureData
 from vision_suite.datasets.pictures.images import Interpolation
 from vision_suite.datasets.pictures.records import Listing, Record, relabel
+from vision_suite.datasets.pictures.stages import Validation
 from vision_suite.datasets.pictures.transforms import TRANSREID, Augment
 from vision_suite.datasets.reid import layouts, lists
 from vision_suite.datasets.reid.cuhk03 import BoxSource, read_cuhk03

@@ -71,13 +71,13 @@ def gallery_strip(rows: Sequence[RankedRow], *, title: str = "", subtitle: str =
         raise ValueError("a gallery strip needs at least one row")
     shown = [item for row in rows for item in (row.query, *row.entries)]
     width, height = canvas.tile_size([item.picture for item in shown], side)
-    column = max(width + 2 * FRAME, 104)
+    decided = any(item.decision is not None for item in shown)
+    column = max(width + 2 * FRAME, 124 if decided else 104)  # for the distance and the word
     line = TEXT + 5
     row_height = line + 4 + height + 2 * FRAME + 4 + 2 * line + 2 * GAP
     entries = max(len(row.entries) for row in rows)
     left = MARGIN + column + 3 * GAP
     truth = any(item.match is not None for item in shown)
-    decided = any(item.decision is not None for item in shown)
     total = max(left + entries * (column + GAP) - GAP + MARGIN, 560)
     key = canvas.heading_height(title, subtitle)
     top = key + (24 if truth or decided else 0) + (8 if title else 0)
@@ -204,7 +204,10 @@ def roc_curve(
     lowest = float(curve["fpr"][shown].min())
     if point is not None:
         at = max(point[0], lowest / 2)  # no false positive at all has no place on this axis
-        axes.plot(100 * at, 100 * point[1], "o", color=canvas.CURVES[1], markersize=9, zorder=4, label=label)
+        label += "" if point[0] else ", no false positive"
+        axes.plot(
+            100 * at, 100 * point[1], "o", color=canvas.CURVES[1], markersize=9, zorder=4, clip_on=False, label=label
+        )
         axes.axvline(100 * at, color=canvas.CURVES[1], linestyle="--", linewidth=1)
         axes.legend(loc="lower right", frameon=True, framealpha=0.95, edgecolor="#dee2e6", fontsize=9.5)
         lowest = min(lowest, at)

@@ -220,6 +220,21 @@ def test_unreadable_pictures_are_skipped_and_counted(place):
     assert summary["gallery_store"]["added"] == 1
 
 
+def test_pictures_in_memory_give_the_same_lists(place):
+    _, _, plain = predict(place, place / "in", place / "gal", place / "store")
+    _, summary, lists = predict(place, place / "in", place / "gal", place / "other", cache="memory")
+    assert (summary["gallery_store"]["added"], lists) == (5, plain)
+
+
+def test_neighbours_are_counted_without_unreadable_pictures(place):
+    (place / "gal" / "photo 01.png").write_bytes(b"no picture")
+    model = LitPixels(Search(0.1, Expansion(5, 3.0)))
+    for store in (None, place / "store"):
+        with pytest.warns(UserWarning, match="Skipped"), pytest.raises(ConfigError, match="k=5 and 4 gallery pictures"):
+            predict(place, place / "in", place / "gal", store, model=model, on_bad_image="skip")
+        assert model.seen == 0
+
+
 @pytest.mark.parametrize(("lost", "word"), [("in", "predict_inputs"), ("gal", "predict_gallery")])
 def test_the_search_is_not_turned_round_where_one_side_is_unreadable(place, lost, word):
     for path in (place / lost).iterdir():

@@ -53,6 +53,21 @@ def test_pictures_are_upright_as_viewers_show_them(tmp_path, suffix):
         assert torch.equal(pictures[rows[0]], read(path))
 
 
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_tiff_of_any_mode_is_upright(tmp_path, mode, compression):
+    """Those that are not compressed are read from memory by Pillow, by another way."""
+    grey = Image.fromarray(GREY)
+    whole = Image.fromarray(GREY.astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
+    for orientation, shown in SHOWN.items():
+        exif = Image.Exif()
+        exif[274] = orientation
+        path = str(tmp_path / f"{orientation}.tif")
+        whole.save(path, exif=exif, compression=compression)
+        np.testing.assert_array_equal(np.asarray(open_picture(path)), shown(np.stack([GREY] * 3, -1)))
+        assert check_pictures([path], workers=1) == []
+
+
 def test_an_orientation_that_says_nothing_leaves_the_picture(tmp_path):
     for number, value in enumerate((0, 9, 65535)):
         exif = Image.Exif()

@@ -86,7 +86,7 @@ class PredictionWriter(BaseWriter[PictureData]):
         """Find the thresholds of the decisions, and open this process's part."""
         search = getattr(module, "search", None)  # of modules for re-identification
         self._thresholds, self._no_decision, self._search = None, "", search or Search(fpr=0.5)
-        self._search.expansion.check(data.gallery_size or data.size("predict") - 1)
+        self._search.expansion.check(data.gallery_size)
         if search is not None:
             self._choose(module, search)
         self._part = PartWriter(self.parts / f"rank-{trainer.global_rank}")
