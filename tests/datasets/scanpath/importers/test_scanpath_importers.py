@@ -220,6 +220,16 @@ def test_exports_of_tobii(tmp_path):
         convert(tmp_path, "v.tsv", tobii(events).replace("Fixation point X", "Gaze point X"), tracker="tobii")
 
 
+def test_units_in_headers_of_tobii(tmp_path):
+    """Newer exports write a unit behind the one of the name, and times in microseconds where asked to."""
+    events = [("desk.png", "Fixation", 1, 217000, "640", "512"), ("desk.png", "Fixation", 2, 180000, "300,5", "400")]
+    text = tobii(events).replace("[DACSpx]", "(DACSpx) [DACS px]").replace("duration [ms]", "duration [μs]")
+    output, about = convert(tmp_path, "t.tsv", text, "utf-16", tracker="tobii", grid=(1, 2))
+    found = [(row["x"], row["y"], row["duration_ms"]) for row in fixations(output)]
+    assert found == [("200.0", "100.0", "217.0"), ("30.25", "44.0", "180.0")]
+    assert about["recording"]["time_unit"] == "μs (by the header)"
+
+
 def test_events_of_pymovements(tmp_path):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(

@@ -102,6 +102,16 @@ def test_two_viewings_are_not_joined(tmp_path, header, rows, message):
         read(tmp_path, rows, "image,subject,x,y,target" + header)
 
 
+def test_hidden_files_of_coco_are_passed_over(tmp_path):
+    picture(coco(tmp_path) / "images" / "train" / "000000000001.jpg", (640, 480))
+    for name in ("images/.trash/000000000001.jpg", "images/train/._000000000001.jpg", "._x_fixations.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    found = read_coco_scanpaths(tmp_path, "coco_search18")
+    assert found.scenes["000000000001.jpg"].image == str(tmp_path / "images/train/000000000001.jpg")
+    assert found.notes["files_passed_over"] == "2 hidden (.trash, ._000000000001.jpg)"
+
+
 def test_rows_of_several_trials_may_be_mixed(tmp_path):
     """Sorted by the index, or by one clock of two subjects, no trial is two viewings."""
     boxes = BOXES + "t,0,0,100,100,cup,400,200\n"
