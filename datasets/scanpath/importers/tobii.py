@@ -116,7 +116,7 @@ def _views(
     counts["rows_without_gaze"] += len(rows) - len(numbered)
     views: list[View] = []
     shows: Counter[tuple[str, str]] = Counter()
-    seen: set[tuple[str, str, str]] = set()
+    seen: set[tuple[str, ...]] = set()
     for (subject, session, name), run in itertools.groupby(
         numbered, key=lambda pair: (pair[1][who], pair[1][recording], pair[1][shown])
     ):
@@ -125,7 +125,7 @@ def _views(
         for count, row in samples:
             if row[kind].lower() == "fixation":
                 fixations[row[number_of]].append((count, row))
-            elif (key := (session, row[kind], row[number_of])) not in seen:
+            elif (key := (subject, session, row[kind], row[number_of])) not in seen:
                 seen.add(key)
                 counts[f"events_{row[kind].lower().replace(' ', '_')}"] += 1
         if not name:
@@ -140,7 +140,7 @@ def _views(
         place, size = _shown(samples, names, where)
         view = View(subject, trial, Path(name.replace("\\", "/")).name, place=place, size=size)
         for index, own in fixations.items():
-            if (key := (session, "Fixation", index)) in seen:
+            if (key := (subject, session, "Fixation", index)) in seen:
                 counts["fixations_that_go_on_from_another_picture"] += 1
                 continue
             seen.add(key)

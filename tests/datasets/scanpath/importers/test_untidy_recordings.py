@@ -34,6 +34,15 @@ def test_units_in_headers_of_tobii(tmp_path):
     assert about["recording"]["time_unit"] == "μs (by the header)"
 
 
+def test_participants_with_recordings_of_one_name(tmp_path):
+    """Fixations of the second one have the numbers of the first one's."""
+    events = [("desk.png", "Fixation", 1, 217, "640", "512"), ("desk.png", "Fixation", 2, 180, "300", "400")]
+    second = tobii(events, participant="P02").split("\n", 1)[1]
+    output, about = convert(tmp_path, "t.tsv", tobii(events) + second, tracker="tobii", grid=(1, 2))
+    assert [row["subject"] for row in fixations(output)] == ["P01", "P01", "P02", "P02"]
+    assert "fixations_that_go_on_from_another_picture" not in about["left_out"]
+
+
 def test_both_eyes_are_not_one_path(tmp_path):
     rows = [("s1", 1, "a.png", x, 60, 150, t) for t in (100, 300) for x in (50.0, 58.0)]
     lines = report([*rows, ("s1", 2, "b.png", 20, 60, 150, 100)]).splitlines()
