@@ -20,6 +20,7 @@ from vision_suite.types.arrays import Floats32, Ints
 
 GIVEN = "given_by_the_file"
 FEW = 3  # fixations that may all be near the corner of the picture
+SMALLEST = 2  # pixels of a side; in such a picture shares are pixels
 MANY_OUTSIDE = 0.1  # share of the fixations outside their picture that deserves a warning
 
 
@@ -259,7 +260,9 @@ class PathBuilder:
     def _outside(self, xy: npt.NDArray[np.floating], scene: Scene, where: str) -> npt.NDArray[np.bool_]:
         """(L,) True for fixations outside the scene, which are counted."""
         outside = np.asarray(((xy < 0) | (xy > np.array(scene.size))).any(axis=1))
-        shares = int(((xy >= 0) & (xy <= 1)).all(axis=1).sum())
+        # Whole numbers are the picture's corner, as of trackers that write a lost gaze as (0, 0).
+        within = ((xy >= 0) & (xy <= 1)).all(axis=1)
+        shares = int(within.sum()) if max(scene.size) > SMALLEST and (xy[within] % 1 > 0).any() else 0
         if len(xy) >= FEW and shares == len(xy):
             raise DataError(f"{where}: {_shares(len(xy))}")
         self.places += Counter(fixations=len(xy), outside=int(outside.sum()), within_0_to_1=shares)

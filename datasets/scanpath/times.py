@@ -61,7 +61,11 @@ def duration_column(columns: Collection[str], names: Sequence[str], file: str) -
 
 
 def file_unit(
-    durations: npt.ArrayLike, file: str, stated: FileUnit | None = None, asked: Unit | None = None
+    durations: npt.ArrayLike,
+    file: str,
+    stated: FileUnit | None = None,
+    asked: Unit | None = None,
+    flag: str = "--data.duration_unit",
 ) -> FileUnit | None:
     """The unit of a file, None if it has no duration.
 
@@ -70,6 +74,7 @@ def file_unit(
         file: The file, for messages.
         stated: Unit that the file or its layout states.
         asked: Unit that the user gives.
+        flag: Setting by which the user gives it, for messages.
 
     Raises:
         DataError: The file and the user contradict each other, or the median duration has none of the units.
@@ -81,13 +86,13 @@ def file_unit(
     median = float(np.median(values))
     if asked is not None:
         if stated is not None and stated.basis.startswith("by the name") and stated.unit != asked:
-            raise DataError(f"{file} has durations in {stated}, but --data.duration_unit is {asked}: correct one")
-        stated = FileUnit(asked, "by --data.duration_unit")
+            raise DataError(f"{file} has durations in {stated}, but {flag} is {asked}: correct one")
+        stated = FileUnit(asked, f"by {flag}")
     if stated is not None:
         if median / PER_SECOND[stated.unit] < SHORTEST_MEDIAN:
             raise DataError(
                 f"{file}: durations in {stated} have the median {median:g} {stated.unit}, which no fixations have: "
-                "give the right unit by --data.duration_unit s, ms or us"
+                f"give the right unit by {flag} s, ms or us"
             )
         return stated
     for unit, factor in PER_SECOND.items():
@@ -95,7 +100,7 @@ def file_unit(
             return FileUnit(unit, f"by the median {median:g} of {len(values)} durations of the file")
     raise DataError(
         f"{file}: durations have the median {median:g}, which tells no unit (fixations last 0.02 to 2 s): give "
-        "--data.duration_unit s, ms or us, or name the column duration_ms"
+        f"{flag} s, ms or us, or name the column duration_ms"
     )
 
 

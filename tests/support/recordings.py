@@ -1,5 +1,9 @@
 """Small generated recordings in the formats of eye trackers: one line of each kind that the importers must know."""
 
+import csv
+
+from vision_suite.datasets.scanpath.importers.run import ImportSettings, import_scanpaths
+
 # A picture of 400 x 200 pixels, shown twice as large in the middle of a screen of 1280 x 1024.
 ASC_HEAD = """** CONVERTED FROM made.edf
 ** TYPE: EDF_FILE BINARY EVENT SAMPLE TAGGED
@@ -78,3 +82,18 @@ def tobii(events, *, participant="P01", samples=3):
         rows.append((time, "Mouse", *who, *shown, kind, duration, index, "1", "1", ""))
         lines += ["\t".join(map(str, row)) for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def fixations(folder):
+    """Rows of a set's fixations."""
+    with (folder / "fixations.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def convert(tmp_path, name, text, encoding="utf-8", **settings):
+    """Folder of the set of a recording with that text, and what import.json says."""
+    path = tmp_path / name
+    path.write_bytes(text.encode(encoding))
+    output = tmp_path / f"set of {name}"
+    about = import_scanpaths([path], output, ImportSettings(**settings))
+    return output, about

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vision_suite.datasets.scanpath.importers.eyelink_report import PICTURE, views_of
-from vision_suite.datasets.scanpath.importers.recording import Recording
+from vision_suite.datasets.scanpath.importers.eyelink_report import PICTURE, of_one_eye, views_of
+from vision_suite.datasets.scanpath.importers.recording import Eye, Recording
 from vision_suite.datasets.scanpath.importers.sheets import Row, column_of, column_or_none, decimal, read_sheet
 from vision_suite.errors import DataError, MissingDependencyError
 
@@ -29,6 +29,7 @@ def read_events(
     subject: str | None = None,
     trial: str | None = None,
     picture: str | None = None,
+    eye: Eye | None = None,
 ) -> Recording:
     """Read a file or a frame of events.
 
@@ -38,6 +39,7 @@ def read_events(
         subject: Column of the observer.
         trial: Column of the trial.
         picture: Column of the picture.
+        eye: Eye to take of viewings with fixations of both; by default the right one.
 
     Raises:
         DataError: A column is missing or malformed, or there is no fixation.
@@ -71,13 +73,6 @@ def read_events(
     for row in rows:
         row["\0subject"] = row[who] if who is not None else name
         row["\0trial"] = row[viewed] if viewed is not None else row[shown]
-    runs = [key for key, _ in itertools.groupby((row["\0subject"], row[shown]) for row in rows)]
-    if viewed is None and len(runs) > len(set(runs)):
-        double = next(key for index, key in enumerate(runs) if key in runs[:index])
-        raise DataError(
-            f"{where}: subject {double[0]!r} looks at {double[1]!r} twice, and no column tells the viewings apart: "
-            "name one by --trial"
-        )
     columns = {
         "subject": "\0subject",
         "trial": "\0trial",
@@ -86,11 +81,17 @@ def read_events(
         "y": "\0y",
         "duration": "\0duration",
     }
+    eyes = column_or_none(rows[0], ("eye", "eyes"))
+    own, found.facts["eye"] = of_one_eye(rows, columns, eyes, eye, where, found.counts)
+    runs = [key for key, _ in itertools.groupby((row["\0subject"], row[shown]) for row in own.values())]
+    if viewed is None and len(runs) > len(set(runs)):
+        double = next(key for index, key in enumerate(runs) if key in runs[:index])
+        raise DataError(
+            f"{where}: subject {double[0]!r} looks at {double[1]!r} twice, and no column tells the viewings apart: "
+            "name one by --trial"
+        )
     order = column_or_none(rows[0], ("onset",))
-    found.views = views_of(rows, columns, order, where, found.counts)
-    found.facts["eye"] = "as detected" + (
-        f": {', '.join(sorted({r['eye'] for r in rows}))}" if "eye" in rows[0] else ""
-    )
+    found.views = views_of(own, columns, order, where, found.counts)
     found.facts["coordinates"] = "pixels of the screen, location of each event"
     found.facts["time_unit"] = "ms, as pymovements keeps times"
     found.facts["trials"] = f"by {who or 'the name of the file'}, {viewed or shown} and {shown}"

@@ -12,15 +12,20 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from vision_suite.datasets.files import finite
-from vision_suite.datasets.scanpath.importers.recording import Area, Fixation, Place, Recording, View, fixation_or_none
+from vision_suite.datasets.scanpath.importers.recording import (
+    Area,
+    Eye,
+    Fixation,
+    Place,
+    Recording,
+    View,
+    fixation_or_none,
+)
 from vision_suite.datasets.scanpath.importers.sheets import read_text
 from vision_suite.datasets.scanpath.values import number
 from vision_suite.errors import DataError
-
-Eye = Literal["left", "right"]
 
 _EYES: dict[str, Eye] = {"L": "left", "R": "right"}
 _OFFSET = re.compile(r"-?\d+\s+(?=\S)")  # of a message that was sent before or after the event that it names
@@ -48,6 +53,7 @@ class Screen:
     """
 
     def __init__(self, left: float, top: float, right: float, bottom: float) -> None:
+        self.bounds = (left, top, right, bottom)
         self.left, self.top, self.direction = left, top, 1 if bottom >= top else -1
         self.size = (right - left + 1, abs(bottom - top) + 1)
 
@@ -60,6 +66,7 @@ class Screen:
 class _Trial:
     name: str
     start: float
+    screen: Screen | None
     shown: float = -math.inf
     fixations: dict[Eye, list[Fixation]] = field(default_factory=lambda: defaultdict(list))
     pictures: dict[str, Place | None] = field(default_factory=dict)
@@ -90,7 +97,8 @@ def read_asc(
         DataError: The file is no recording in gaze coordinates, has no trial or fixation, or is malformed.
     """
     reader = _Reader(path, trial_message, start_message)
-    for line_number, line in enumerate(read_text(path).splitlines(), start=1):
+    # str.splitlines would also break lines at signs of old code pages, such as the ellipsis.
+    for line_number, line in enumerate(re.split(r"\r\n?|\n", read_text(path)), start=1):
         reader.line(line_number, line)
     return reader.recording(subject, eye, picture)
 
@@ -100,6 +108,7 @@ class _Reader:
         self.path, self.trial_message, self.start_message = path, trial_message, start_message
         self.counts: Counter[str] = Counter()
         self.screens: dict[str, Screen] = {}
+        self.begun: dict[str, bool] = {}  # by eye, whether a fixation without an end began within a trial
         self.trials: list[_Trial] = []
         self.current: _Trial | None = None
         self.ended: set[int] = set()
@@ -113,8 +122,12 @@ class _Reader:
             return
         if words[0] == "MSG" and len(words) > 2:
             self._message(line.split(None, 2)[2], number(words[1], where, "time"), where)
+        elif words[0] == "SFIX" and len(words) > 1:
+            self.counts["fixations_without_end"] += self.begun.get(words[1], False)
+            self.begun[words[1]] = self.current is not None
         elif words[0] == "EFIX":
             self._fixation(words, where)
+            self.begun.pop(words[1], None)
         elif words[0] == "EBLINK":
             self.counts["blinks"] += self.current is not None
         elif words[0] == "EVENTS" and "GAZE" not in words:
@@ -138,13 +151,15 @@ class _Reader:
     def _message(self, text: str, time: float, where: str) -> None:
         if found := _COORDS.match(text):
             self.screens[found[1]] = Screen(*(number(side, where, found[1]) for side in found.groups()[1:]))
+            if self.current is not None:
+                self.current.screen = self._screen()
             return
         if offset := _OFFSET.match(text):
             text = text[offset.end() :]
-        word, _, rest = text.partition(" ")
+        word, rest = [*text.split(None, 1), ""][:2]
         if word == self.trial_message:
             shown = -math.inf if self.start_message is None else math.inf
-            self.current = _Trial(rest.strip() or str(len(self.trials) + 1), time, shown)
+            self.current = _Trial(rest.strip() or str(len(self.trials) + 1), time, self._screen(), shown)
             self.trials.append(self.current)
         elif self.current is None:
             return
@@ -198,7 +213,11 @@ class _Reader:
             )
         if not self.fixations:
             raise DataError(f"{where} has no fixations (EFIX lines): convert it with events, edf2asc without -s")
-        screen = self._screen()
+        self.counts["fixations_without_end"] += sum(self.begun.values())
+        for trial in self.trials:
+            trial.screen = trial.screen or self._screen()
+        screens = {trial.screen.bounds: trial.screen for trial in self.trials if trial.screen is not None}
+        screen = next(iter(screens.values())) if len(screens) == 1 else None
         if len(self.screens) == 2 and len({one.size for one in self.screens.values()}) == 2:
             self.counts["recordings_with_two_screen_sizes"] += 1
         found = Recording([], None if screen is None else screen.size, self.counts)
@@ -208,10 +227,12 @@ class _Reader:
             raise DataError(f"{where} has fixations of the {' and '.join(sorted(eyes))} eye only: leave --eye out")
         words = "only one recorded" if len(eyes) == 1 else "both recorded" + ("" if eye else "; --eye chooses")
         found.facts["eye"] = f"{taken} ({words})"
-        origin = "" if screen is None else f" from ({screen.left:g}, {screen.top:g})"
-        found.facts["coordinates"] = f"pixels of the screen{origin}, " + (
-            "GAZE_COORDS" if "GAZE_COORDS" in self.screens else "DISPLAY_COORDS" if screen else "no screen described"
+        origin = " and ".join(f"({one.left:g}, {one.top:g})" for one in screens.values())
+        found.facts["coordinates"] = f"pixels of the screen{' from ' if origin else ''}{origin}, " + (
+            "GAZE_COORDS" if "GAZE_COORDS" in self.screens else "DISPLAY_COORDS" if screens else "no screen described"
         )
+        if len(screens) > 1:  # of several sizes none is that of the recording; each trial has its own
+            found.facts["screens"] = " and ".join(f"{one.size[0]:g} x {one.size[1]:g}" for one in screens.values())
         found.facts["time_unit"] = "ms, as EyeLink writes"
         end = "TRIAL_RESULT" if self.ended else f"the next {self.trial_message}"
         found.facts["trials"] = f"from {self.start_message or self.trial_message} to {end}"
@@ -221,15 +242,13 @@ class _Reader:
                 self.counts["trials_cut_off"] += 1
                 self.counts["fixations_of_trials_cut_off"] += len(trial.fixations[taken])
                 continue
-            view = self._view(trial, subject, index + 1, taken, picture, screen)
+            view = self._view(trial, subject, index + 1, taken, picture)
             if view is not None:
                 found.views.append(view)
         return found
 
-    def _view(
-        self, trial: _Trial, subject: str, count: int, eye: Eye, picture: str | None, screen: Screen | None
-    ) -> View | None:
-        pictures = trial.pictures
+    def _view(self, trial: _Trial, subject: str, count: int, eye: Eye, picture: str | None) -> View | None:
+        pictures, screen = trial.pictures, trial.screen
         if picture is not None:
             name = Path(trial.variables.get(picture, "").replace("\\", "/")).name
             pictures = {name: pictures.get(name)} if name else {}

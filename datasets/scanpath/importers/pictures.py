@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,14 +44,20 @@ class ShownPicture:
         return (x - self.left) / self.scale[0], (y - self.top) / self.scale[1]
 
 
-def find_pictures(folder: Path) -> dict[str, Path]:
+def find_pictures(folder: Path, counts: Counter[str]) -> dict[str, Path]:
     """Pictures below a folder by file name.
+
+    Args:
+        folder: The folder.
+        counts: Counter of what is left out; files of the folder that are passed over are counted.
 
     Raises:
         DataError: The folder is missing, or two pictures have one name.
     """
     found: dict[str, Path] = {}
-    for path in folder_files(folder, PICTURE_SUFFIXES).files:
+    listed = folder_files(folder, PICTURE_SUFFIXES)
+    counts["files_of_images_passed_over"] += listed.number_passed_over
+    for path in listed.files:
         if path.name in found:
             raise DataError(f"pictures {str(found[path.name])!r} and {str(path)!r} have one name: give one folder")
         found[path.name] = path
@@ -143,6 +150,7 @@ def objects_of(
     areas: Sequence[Area],
     boxes: Mapping[str, ObjectBoxes] | None,
     grid: tuple[int, int] | None,
+    counts: Counter[str],
 ) -> list[tuple[float, float, float, float, str]]:
     """Boxes of a picture in its own pixels: those of a file, else cells of a grid, else the recording's areas.
 
@@ -152,6 +160,7 @@ def objects_of(
         areas: Interest areas of the recording, in pixels of the screen.
         boxes: Boxes of a file by picture.
         grid: Rows and columns.
+        counts: Counter of what is left out; areas that lie nowhere on the picture are counted.
 
     Raises:
         DataError: The file has no boxes of the picture.
@@ -164,4 +173,8 @@ def objects_of(
     if grid is not None:
         cells = grid_boxes(*grid, cell=(shown.size[0] / grid[1], shown.size[1] / grid[0]))
         return [(*map(float, box), "") for box in cells]  # type: ignore[misc]
-    return [(*shown.xy(area.x1, area.y1), *shown.xy(area.x2, area.y2), area.label) for area in areas]
+    own = [(*shown.xy(area.x1, area.y1), *shown.xy(area.x2, area.y2), area.label) for area in areas]
+    width, height = shown.size
+    inside = [area for area in own if area[2] > 0 and area[3] > 0 and area[0] < width and area[1] < height]
+    counts["interest_areas_outside_the_picture"] += len(own) - len(inside)
+    return inside

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from vision_suite.errors import DataError
+
+Eye = Literal["left", "right"]
 
 
 class Fixation(NamedTuple):

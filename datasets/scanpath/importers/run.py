@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from vision_suite.datasets.scanpath.importers.events import read_events
-from vision_suite.datasets.scanpath.importers.eyelink import Eye, read_asc
+from vision_suite.datasets.scanpath.importers.eyelink import read_asc
 from vision_suite.datasets.scanpath.importers.eyelink_report import read_report
 from vision_suite.datasets.scanpath.importers.pictures import (
     Origin,
@@ -23,7 +23,7 @@ from vision_suite.datasets.scanpath.importers.pictures import (
     read_place,
     show,
 )
-from vision_suite.datasets.scanpath.importers.recording import Place, Recording, View
+from vision_suite.datasets.scanpath.importers.recording import Eye, Place, Recording, View
 from vision_suite.datasets.scanpath.importers.tobii import read_tobii
 from vision_suite.datasets.scanpath.predict.boxes import read_boxes
 from vision_suite.datasets.scanpath.readers.table import BOXES, FIXATIONS
@@ -83,7 +83,7 @@ class ImportSettings:
         check_choice("origin", self.origin, get_args(Origin))
         asc = self.tracker == "eyelink"
         for name, value, useful in (
-            ("eye", self.eye, asc),
+            ("eye", self.eye, self.tracker != "tobii"),
             ("trial-message", None if self.trial_message == "TRIALID" else self.trial_message, asc),
             ("start-message", self.start_message, asc),
             ("trial", self.trial, self.tracker in ("eyelink-report", "pymovements")),
@@ -128,7 +128,8 @@ def import_scanpaths(sources: Sequence[object], output: Path, settings: ImportSe
     for number, source in enumerate(sources, start=1):
         recording.add(_read(source, number, settings))
     times: Floats = _durations(recording)
-    unit = file_unit(times, "the recordings", FileUnit("ms", recording.facts["time_unit"]), settings.duration_unit)
+    stated = FileUnit("ms", recording.facts["time_unit"])
+    unit = file_unit(times, "the recordings", stated, settings.duration_unit, "--duration-unit")
     factor = {"s": 1000.0, "ms": 1.0, "us": 0.001}["ms" if unit is None else unit.unit]
     rows, boxes, images = _rows(recording, place, settings, factor)
     if not rows:
@@ -161,7 +162,8 @@ def _read(source: object, number: int, settings: ImportSettings) -> Recording:
     tracker = settings.tracker
     if tracker == "pymovements":
         name = source.stem if isinstance(source, Path) else f"frame {number}"
-        found = read_events(source, name, subject=settings.subject, trial=settings.trial, picture=settings.picture)
+        columns = {"subject": settings.subject, "trial": settings.trial, "picture": settings.picture}
+        found = read_events(source, name, eye=settings.eye, **columns)
         return _from_origin(found, settings)
     if not isinstance(source, Path):
         raise ConfigError(f"a recording of {tracker} is a file, not a {type(source).__name__}")
@@ -175,7 +177,8 @@ def _read(source: object, number: int, settings: ImportSettings) -> Recording:
             start_message=settings.start_message,
         )
     if tracker == "eyelink-report":
-        return read_report(source, subject=settings.subject, picture=settings.picture, trial=settings.trial)
+        columns = {"subject": settings.subject, "trial": settings.trial, "picture": settings.picture}
+        return read_report(source, eye=settings.eye, **columns)
     return read_tobii(source, media=settings.picture)
 
 
@@ -211,9 +214,9 @@ def _rows(
                 f"{recording.screen[0]:g}x{recording.screen[1]:g}: leave it out"
             )
         recording.screen = settings.screen
-    pictures = {} if settings.images is None else find_pictures(settings.images)
-    given = None if settings.boxes is None else read_boxes(str(settings.boxes))
     counts = recording.counts
+    pictures = {} if settings.images is None else find_pictures(settings.images, counts)
+    given = None if settings.boxes is None else read_boxes(str(settings.boxes))
     rows: list[dict[str, object]] = []
     objects: dict[str, list[tuple[float, float, float, float, str]]] = {}
     sizes: dict[str, ShownPicture] = {}
@@ -229,7 +232,7 @@ def _rows(
         elif settings.images is not None:
             counts["trials_whose_picture_is_not_in_images"] += 1
         shown = show(view, file, place, recording.screen)
-        own = objects_of(picture, shown, view.areas, given, settings.grid)
+        own = objects_of(picture, shown, view.areas, given, settings.grid, counts)
         name = f"{PICTURES}/{picture}"
         if objects.setdefault(name, own) != own or sizes.setdefault(name, shown).size != shown.size:
             raise DataError(

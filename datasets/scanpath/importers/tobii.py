@@ -2,7 +2,7 @@
 
 A fixation is the run of rows with one "Eye movement type index"; its place is "Fixation point X / Y" in pixels of the
 screen, its duration "Gaze event duration" in milliseconds. "Presented Media" names the picture and its place on the
-screen. Columns may carry their unit, ``[ms]`` or ``(DACSpx)``.
+screen. Columns may carry their unit, ``[ms]`` or ``(DACSpx)``, also twice: ``(DACSpx) [DACS px]``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vision_suite.datasets.scanpath.importers.recording import Place, Recording,
 from vision_suite.datasets.scanpath.importers.sheets import Row, decimal, read_sheet
 from vision_suite.errors import DataError
 
-_UNIT = re.compile(r"\s*[\[(]([^\])]*)[\])]\s*$")
+_UNITS = re.compile(r"(?:\s*[\[(][^\])]*[\])])*\s*$")
 MILLISECONDS = {"": 1.0, "ms": 1.0, "s": 1000.0, "us": 0.001, "µs": 0.001, "μs": 0.001}
 NEEDED = {
     "participant name": "the participant",
@@ -76,10 +76,10 @@ def _columns(row: Row) -> dict[str, tuple[str, str]]:
     """
     found: dict[str, tuple[str, str]] = {}
     for column in row:
-        unit = _UNIT.search(column)
-        name = _UNIT.sub("", column).strip().lower()
+        name = _UNITS.sub("", column).strip().lower()
+        units = re.findall(r"[\[(]([^\])]*)", column[len(name) :])
         if name not in found or found[name][1].startswith("MCS"):
-            found[name] = (column, unit[1].strip() if unit else "")
+            found[name] = (column, units[-1].strip() if units else "")
     return found
 
 
@@ -116,7 +116,7 @@ def _views(
     counts["rows_without_gaze"] += len(rows) - len(numbered)
     views: list[View] = []
     shows: Counter[tuple[str, str]] = Counter()
-    seen: set[tuple[str, str, str]] = set()
+    seen: set[tuple[str, ...]] = set()
     for (subject, session, name), run in itertools.groupby(
         numbered, key=lambda pair: (pair[1][who], pair[1][recording], pair[1][shown])
     ):
@@ -125,7 +125,7 @@ def _views(
         for count, row in samples:
             if row[kind].lower() == "fixation":
                 fixations[row[number_of]].append((count, row))
-            elif (key := (session, row[kind], row[number_of])) not in seen:
+            elif (key := (subject, session, row[kind], row[number_of])) not in seen:
                 seen.add(key)
                 counts[f"events_{row[kind].lower().replace(' ', '_')}"] += 1
         if not name:
@@ -140,7 +140,7 @@ def _views(
         place, size = _shown(samples, names, where)
         view = View(subject, trial, Path(name.replace("\\", "/")).name, place=place, size=size)
         for index, own in fixations.items():
-            if (key := (session, "Fixation", index)) in seen:
+            if (key := (subject, session, "Fixation", index)) in seen:
                 counts["fixations_that_go_on_from_another_picture"] += 1
                 continue
             seen.add(key)

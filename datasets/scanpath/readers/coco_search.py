@@ -22,6 +22,7 @@ from vision_suite.datasets.scanpath.records import ScanpathSet, check_scene
 from vision_suite.datasets.scanpath.times import FileUnit, Unit, file_unit
 from vision_suite.datasets.scanpath.values import number
 from vision_suite.errors import DataError
+from vision_suite.listing import folder_files
 from vision_suite.types import Condition, Scene, Trial
 
 SCREEN = (1680, 1050)
@@ -81,7 +82,8 @@ def read_coco_scanpaths(
         records += [{**record, UNIT: unit.unit} for record in own]
     builder = PathBuilder(rule, drop_outside=True, first_to_middle=True)
     names = sorted({str(record["name"]) for record in records})
-    scenes = _scenes(instance_files, names, _pictures(folder / images), builder.problems)
+    pictures, passed_over = _pictures(folder / images)
+    scenes = _scenes(instance_files, names, pictures, builder.problems)
     trials = []
     boxes = [0, 0]
     for record in _once(records, builder.problems):
@@ -103,6 +105,8 @@ def read_coco_scanpaths(
         + (", left out where it is on no object" if rule.unassigned == "drop" else ""),
         "pictures": f"{sum(bool(scene.image) for scene in scenes.values())} of {len(scenes)} present, else grey crops",
     }
+    if passed_over:
+        notes["files_passed_over"] = passed_over
     return builder.scanpath_set(layout, folder, scenes, trials, notes)
 
 
@@ -235,15 +239,19 @@ def _scenes(files: list[Path], names: list[str], pictures: dict[str, str], probl
     return scenes
 
 
-def _pictures(folder: Path) -> dict[str, str]:
-    """Pictures by file name, wherever below a folder they lie."""
-    return {path.name: str(path) for path in sorted(folder.rglob("*.jpg"))} if folder.is_dir() else {}
+def _pictures(folder: Path) -> tuple[dict[str, str], str]:
+    """Pictures by file name, wherever below a folder they lie, and words about what is passed over."""
+    if not folder.is_dir():
+        return {}, ""
+    listed = folder_files(folder, (".jpg",))
+    return {path.name: str(path) for path in listed.files}, listed.note()
 
 
 def _files(folder: Path, given: list[str] | None, pattern: str, kind: str) -> list[Path]:
     if given is not None:
         return [folder / name for name in given]
-    found = sorted([*folder.glob(pattern), *folder.glob(f"annotations/{pattern}")])
+    matching = [*folder.glob(pattern), *folder.glob(f"annotations/{pattern}")]
+    found = sorted(path for path in matching if not path.name.startswith("."))
     if not found:
         raise DataError(f"{str(folder)!r} holds no {kind} file ({pattern}): point --data.root at the data set")
     return found

@@ -29,10 +29,12 @@ class Viewing:
     Attributes:
         rows: The rows by their number in the file.
         apart: Number of the first row that follows rows of another trial, 0 for none.
+        subject_apart: The same, of another trial of the same subject.
     """
 
     rows: dict[int, dict[str, str]] = field(default_factory=dict)
     apart: int = 0
+    subject_apart: int = 0
 
 
 def unread_columns(names: Sequence[str], known: Sequence[str], where: str) -> list[str]:
@@ -95,13 +97,17 @@ def fixation_rows(path: Path, problems: Counter[str]) -> tuple[list[JsonObject],
     order = next((name for name in (*INDEX, *TIME) if name in columns), None)
     viewings: dict[tuple[str, ...], Viewing] = {}
     last: tuple[str, ...] = ()
+    lasts: dict[str, tuple[str, ...]] = {}  # by subject
     for row_number, row in enumerate(table, start=2):
         key = tuple(row.get(name, "") for name in ("image", "subject", "trial", "task"))
         viewing = viewings.setdefault(key, Viewing())
         if viewing.rows and key != last and not viewing.apart:
             viewing.apart = row_number
+        if viewing.rows and key != lasts[row["subject"]] and not viewing.subject_apart:
+            viewing.subject_apart = row_number
         viewing.rows[row_number] = row
-        last = key
+        last = lasts[row["subject"]] = key
+    clocks = set() if order is None else _one_clock(where, table, order)
     trials = []
     for viewing in viewings.values():
         _check_same(where, viewing)
@@ -113,6 +119,13 @@ def fixation_rows(path: Path, problems: Counter[str]) -> tuple[list[JsonObject],
                     "fixations of one by a column index"
                 )
         else:
+            apart = viewing.subject_apart
+            if apart and viewing.rows[apart]["subject"] in clocks and not row_has(viewing, "trial"):
+                raise DataError(
+                    f"{where} rows {next(iter(viewing.rows))} and {apart}: {_who(viewing)} comes back to the picture "
+                    f"after another one ({order} goes on through all rows of the subject): tell two viewings apart by "
+                    "a column trial"
+                )
             _sort(where, viewing, order, problems)
         first = next(iter(viewing.rows.values()))
         trial: JsonObject = {name: first[name] for name in ("image", "subject", "task", "condition", "subset", "trial")
@@ -129,6 +142,18 @@ def fixation_rows(path: Path, problems: Counter[str]) -> tuple[list[JsonObject],
         trial[ROWS] = list(viewing.rows)
         trials.append(trial)
     return trials, unread_columns(columns, [*FIXATION_COLUMNS, timed or TIMES[0], *INDEX, *TIME], where)
+
+
+def _one_clock(where: str, table: Sequence[dict[str, str]], order: str) -> set[str]:
+    """Subjects through all of whose rows the order grows, as the time of a whole recording does."""
+    last: dict[str, float] = {}
+    broken = set()
+    for row_number, row in enumerate(table, start=2):
+        value = number(row[order], f"{where} row {row_number}", order)
+        if not value > last.get(row["subject"], -math.inf):
+            broken.add(row["subject"])
+        last[row["subject"]] = value
+    return set(last) - broken
 
 
 def row_has(viewing: Viewing, column: str) -> bool:

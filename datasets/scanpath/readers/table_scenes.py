@@ -12,6 +12,7 @@ from PIL import ExifTags, Image
 
 from vision_suite.datasets.files import JsonObject
 from vision_suite.datasets.pictures.images import open_picture
+from vision_suite.datasets.scanpath.paths import SMALLEST
 from vision_suite.datasets.scanpath.records import check_scene, check_size
 from vision_suite.datasets.scanpath.values import flag, list_of, number, text, whole_number
 from vision_suite.errors import DataError
@@ -59,6 +60,8 @@ def scene_of(path: Path, count: int, row: JsonObject, problems: Counter[str]) ->
             raise DataError(f"{where}: picture {name!r} is missing, so give width and height")
         opened = open_picture(str(picture))
         size = (float(opened.width), float(opened.height))
+    if not max(size) <= SMALLEST:
+        check_pixels(boxes, where)
     outside = (boxes[:, 2:] <= 0).any(axis=1) | (boxes[:, :2] >= np.array(size)).any(axis=1)
     if outside.any():
         box = boxes[outside.argmax()].tolist()
@@ -82,7 +85,7 @@ def _boxes(rows: list[object], where: str) -> Floats32:
     """(N, 4) corners.
 
     Raises:
-        DataError: A row is something else, or all corners are shares of the picture.
+        DataError: A row is something else.
     """
     for index, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != 4:
@@ -91,9 +94,7 @@ def _boxes(rows: list[object], where: str) -> Floats32:
         [number(side, f"{where}: box {index}", "corner") for side in list_of(row, "box")]
         for index, row in enumerate(rows)
     ]
-    boxes = np.array(corners, dtype=np.float32).reshape(-1, 4)
-    check_pixels(boxes, where)
-    return boxes
+    return np.array(corners, dtype=np.float32).reshape(-1, 4)
 
 
 def check_pixels(boxes: Floats32, where: str) -> None:

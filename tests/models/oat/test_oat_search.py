@@ -73,6 +73,14 @@ def test_an_untouched_scene_does_not_change_at_all(found):
         search_change(model, batch, fewer, LONGEST)
 
 
+def test_scenes_that_are_copies_of_each_other_did_not_change(found):
+    """Copies, as of a batch that was sliced or moved to a device, share no tensor with the original."""
+    model, batch, _, _ = found
+    copies = [{name: value.clone() for name, value in batch.items()} for _ in range(2)]
+    still = search_change(model, copies[0], swap_objects(copies[1], batch["target"], batch["target"]), LONGEST, 5)
+    assert torch.equal(still.steps, torch.zeros(3, dtype=torch.float64))
+
+
 def test_a_move_out_of_the_picture_is_refused_with_the_range():
     """Boxes of 80 x 60 pixels stand 100 x 80 apart, from 10 pixels on, in a picture of 400 x 240."""
     batch = scenes(counts=(12, 9))

@@ -141,7 +141,7 @@ def _unchanged(batch: ScanpathBatch, changed: ScanpathBatch) -> Tensor:
             return torch.zeros_like(same)
         if old is not new:
             # NaN, an unknown duration, is equal to itself here.
-            same = same & ((old == new) | ((old != old) & (new != new))).flatten(1).all(dim=1)
+            same = same & ((old == new) | ((old != old) & (new != new))).reshape(len(same), -1).all(dim=1)
     return same
 
 

@@ -1,30 +1,16 @@
 """Recordings of eye trackers become sets: places, units and eyes by hand calculation, all that is left out counted."""
 
-import csv
 import json
 
 import numpy as np
 import pytest
-from recordings import ASC_HEAD, asc_trial, report, tobii
+from recordings import ASC_HEAD, asc_trial, convert, fixations, report, tobii
 from scanpath_fixture import picture
 
 from vision_suite.datasets.scanpath.data import ScanpathData
 from vision_suite.datasets.scanpath.importers.eyelink import read_asc
 from vision_suite.datasets.scanpath.importers.run import ImportSettings, import_scanpaths
 from vision_suite.errors import ConfigError, DataError
-
-
-def fixations(folder):
-    with (folder / "fixations.csv").open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def convert(tmp_path, name, text, encoding="utf-8", **settings):
-    path = tmp_path / name
-    path.write_bytes(text.encode(encoding))
-    output = tmp_path / f"set of {name}"
-    about = import_scanpaths([path], output, ImportSettings(**settings))
-    return output, about
 
 
 def test_eyelink_asc_to_a_batch(tmp_path):

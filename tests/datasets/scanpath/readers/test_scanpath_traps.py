@@ -88,6 +88,11 @@ def test_a_picture_of_another_size_is_refused(tmp_path):
             ["s,a,5,5,0,3", "s,a,5,5,0,400", "s,a,9,9,0,7"],
             r"row 4: time goes back to 7 for subject 'a' on 's'",
         ),
+        (
+            ",time",
+            ["s,a,5,5,0,10", "s,b,5,5,0,1", "s,a,9,9,0,20", "t,a,5,5,0,30", "s,a,9,9,0,40"],
+            r"rows 2 and 6: subject 'a' on 's' comes back to the picture after another one \(time goes on through",
+        ),
         (",index", ["s,a,5,5,0,1", "s,a,5,5,0,"], r"row 3: index is missing: give it in every row"),
         (",time", ["s,a,5,5,0,soon"], r"row 2: time 'soon' is no number"),
     ],
@@ -95,6 +100,33 @@ def test_a_picture_of_another_size_is_refused(tmp_path):
 def test_two_viewings_are_not_joined(tmp_path, header, rows, message):
     with pytest.raises(DataError, match=message):
         read(tmp_path, rows, "image,subject,x,y,target" + header)
+
+
+def test_hidden_files_of_coco_are_passed_over(tmp_path):
+    picture(coco(tmp_path) / "images" / "train" / "000000000001.jpg", (640, 480))
+    for name in ("images/.trash/000000000001.jpg", "images/train/._000000000001.jpg", "._x_fixations.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    found = read_coco_scanpaths(tmp_path, "coco_search18")
+    assert found.scenes["000000000001.jpg"].image == str(tmp_path / "images/train/000000000001.jpg")
+    assert found.notes["files_passed_over"] == "2 hidden (.trash, ._000000000001.jpg)"
+
+
+def test_rows_of_several_trials_may_be_mixed(tmp_path):
+    """Sorted by the index, or by one clock of two subjects, no trial is two viewings."""
+    boxes = BOXES + "t,0,0,100,100,cup,400,200\n"
+    rows = ["s,a,5,5,0,1", "t,a,5,5,0,1", "s,a,350,5,0,2", "t,a,9,5,0,2"]
+    assert [t.length for t in read(tmp_path, rows, "image,subject,x,y,target,index", boxes).trials] == [2, 2]
+    rows = ["s,a,5,5,0,1", "s,b,5,5,0,2", "s,a,350,5,0,3", "t,a,9,5,0,4"]
+    assert [t.length for t in read(tmp_path, rows, "image,subject,x,y,target,time", boxes).trials] == [2, 1, 1]
+
+
+def test_lost_gaze_and_tiny_pictures_are_no_shares(tmp_path):
+    rows = ["s,a,50,50,0", *["s,b,0,0,0"] * 3]
+    assert len(read(tmp_path, rows).trials) == 2, "a tracker that writes (0, 0) where it lost the eye"
+    boxes = "image,x1,y1,x2,y2,width,height\ns,0,0,.5,1,1,1\ns,.5,0,1,1,1,1\n"
+    (found,) = read(tmp_path, ["s,a,.2,.5,0", "s,a,.8,.5,0", "s,a,.1,.9,0"], boxes=boxes).trials
+    assert found.sequence.tolist() == [0, 1, 0], "a picture of 1 x 1, in its own pixels"
 
 
 def test_rows_out_of_order_are_sorted_and_counted(tmp_path):

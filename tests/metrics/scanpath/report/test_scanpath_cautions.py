@@ -75,6 +75,14 @@ def test_means_over_few_pairs_and_their_counts():
     assert report.metrics["multimatch_vector"] == 1, "the mean over the four pairs that have a score"
 
 
+def test_parts_of_a_score_share_a_line():
+    short = [[Scanpath(trial.sequence[:2])] for trial in trials_of()]
+    (line,) = warnings_of(trials_of(), short, scores=["multimatch"])
+    assert line.startswith(
+        "multimatch_vector, multimatch_direction, multimatch_length, multimatch_position: 4 of 4 pairs"
+    )
+
+
 def test_two_empty_parts_are_counted():
     trials = trials_of(given=3)
     report = scanpath_report(trials, SCENES, [[Scanpath(trial.sequence)] for trial in trials], **QUICK)

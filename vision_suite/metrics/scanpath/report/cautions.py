@@ -36,13 +36,14 @@ def report_warnings(test: Evaluation, predicted: GroupedPaths, pairs: Mapping[st
         'the predictions in all 3 stimuli are equal, [1, 1]: the mo'
     """
     lines = [*_points(test), *_collapsed(test, predicted)]
-    for name, (count, without) in pairs.items():
-        # Sets without durations have none of these, which the table shows by the row that is missing.
-        if 2 * without > count and name != "multimatch_duration":
-            lines.append(
-                f"{name}: {without} of {count} pairs of the model have no score (too short, of unknown durations, or "
-                f"without a symbol), so that its mean is over {count - without} of them"
-            )
+    # Sets without durations have none of these, which the table shows by the row that is missing.
+    few = [name for name, (count, without) in pairs.items() if 2 * without > count and name != "multimatch_duration"]
+    for count, without in dict.fromkeys(pairs[name] for name in few):
+        names = ", ".join(name for name in few if pairs[name] == (count, without))
+        lines.append(
+            f"{names}: {without} of {count} pairs of the model have no score (too short, of unknown durations, or "
+            f"without a symbol), so that the mean is over {count - without} of them"
+        )
     return lines
 
 
