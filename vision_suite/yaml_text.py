@@ -188,9 +188,9 @@ class _Walk:
                 self.open.add(event.anchor)
         elif isinstance(event, yaml.ScalarEvent):
             if event.value == "None" and not event.style and event.implicit[0]:
-                raise ConfigError(
-                    f"{self._at(line)}: {path or 'None'}{'=None' if path else ''}: write null for no value"
-                )
+                named = f"{path}=None" if path else "None"
+                own = self.name == f"--{self.section}"  # the flag of this very setting
+                raise ConfigError(f"{f'--{named}' if own else f'{self._at(line)}: {named}'}: write null for no value")
             self._leaf(path, line)
 
     def _count(self, event: yaml.NodeEvent, line: int) -> None:

@@ -20,6 +20,7 @@ EARLY = [
     (["--data.root=None"], "--data.root=None: write null for no value"),
     (["--model.init_args.optim.lr", "None"], "--model.optim.lr=None: write null"),
     (["--model.optim={'name': 'adam', 'lr': None}"], "model.optim.lr=None: write null"),
+    (["--data.image_size=[64, None]"], "error: --data.image_size[1]=None: write null"),
     (["--model.optim={lr: 1, lr: 2}"], "model.optim.lr is given twice"),
     (["--model=LitOAT"], "LitOAT is a model of the task scanpath, but ReIDData gives data of the task reid"),
     (["--model=LitDCAL", "--model.task=fgvc"], "--model.task=fgvc, but ReIDData gives data of the task reid"),
@@ -73,13 +74,14 @@ def test_more_flags(toy, capsys, flags, line):
 TRAINER = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "limit_val_batches": None, "logger": False}
 GOOD = [
     {"max_epochs": -1}, {"gradient_clip_val": 0}, {"val_check_interval": 0.5}, {"val_check_interval": 7},
-    {"limit_train_batches": 0}, {"limit_val_batches": 1.0}, {"devices": "auto"}, {"num_sanity_val_steps": -1},
+    {"log_every_n_steps": 0}, {"limit_val_batches": 1.0}, {"devices": "auto"}, {"num_sanity_val_steps": -1},
     {"accelerator": "gpu", "devices": [0, 1]}, {"accumulate_grad_batches": 10**9},
 ]  # fmt: skip
 BAD = [
-    {"max_epochs": -2}, {"max_steps": 0}, {"min_epochs": 5}, {"check_val_every_n_epoch": 0}, {"log_every_n_steps": 0},
+    {"max_epochs": -2}, {"max_steps": 0}, {"min_epochs": 5}, {"check_val_every_n_epoch": 0}, {"log_every_n_steps": -1},
     {"accumulate_grad_batches": 0}, {"gradient_clip_val": -1}, {"gradient_clip_val": float("nan")}, {"num_nodes": 0},
     {"val_check_interval": 0}, {"val_check_interval": 2.5}, {"limit_val_batches": -1}, {"overfit_batches": 1.5},
+    {"limit_train_batches": 0},
     {"devices": 0}, {"devices": -1}, {"devices": "(0, 1)"}, {"devices": [0, 1]}, {"devices": 1000},
 ]  # fmt: skip
 
@@ -124,10 +126,24 @@ def test_numbers_of_data_and_model_are_refused_by_name(key, value, fine):
         check_ranges(given(value), "fit", {"model": LitToy})
 
 
+class Free:
+    """A plug-in with values that the suite's own classes do not have."""
+
+    def __init__(self, pool_size: int = -1, drop_size: float = 0.5, ignore: int = 255) -> None: ...
+
+
+def test_a_plug_in_gives_its_numbers_a_meaning_of_its_own():
+    for given in ({"pool_size": -1}, {"pool_size": 0}, {"drop_size": 0.25}, {"ignore": -100}):
+        found = section()
+        found["model"] = as_namespace({"init_args": given})
+        check_ranges(found, "fit", {"model": Free})
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
         ("", "x.yaml:1: empty"),
+        ("fit:\n", "x.yaml:1: 'fit' is a command"),
         ("- 1\n", "x.yaml:1: a list, but a configuration is a mapping"),
         ("hello\n", "x.yaml:1: only 'hello'"),
         ("# note\nfit:\n  trainer: {max_epochs: 3}\n", "x.yaml:2: 'fit' is a command"),
@@ -166,6 +182,7 @@ def test_a_monitored_metric_must_exist(toy, capsys):
     line = fails(capsys, *stopping, "--trainer.callbacks.monitor=train/los")
     assert "EarlyStopping monitors 'train/los', which nothing logs: did you mean 'train/loss'" in line
     assert "but the run has no validation" in fails(capsys, *stopping, "--trainer.callbacks.monitor=val/mAP")
+    assert main([*stopping, "--trainer.callbacks.monitor=val/mAP", "--trainer.callbacks.strict=false"]) == 0
     keeping = ["fit", "-c", toy, "--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.monitor=train/nothing"]
     assert "ModelCheckpoint monitors 'train/nothing'" in fails(capsys, *keeping)
 
@@ -186,12 +203,56 @@ def test_a_network_is_estimated_without_memory_or_random_numbers(monkeypatch):
     with pytest.raises(ConfigError, match=r"at least 40,000,000,000,000,012 bytes.*lower --model.width=100000000$"):
         memory.check_network(lambda: Deep(width=100_000_000), "Deep", settings)
     monkeypatch.setattr(memory, "free_memory", lambda: 10**15)
-    with pytest.raises(ConfigError, match=r"more than 10,000 tensors.*--model.depth=100000000$"):
+    with pytest.raises(ConfigError, match=r"more than 50,000 tensors.*--model.depth=100000000$"):
         memory.check_network(lambda: Deep(depth=100_000_000), "Deep", {"width": 4, "depth": 100_000_000})
 
 
-def test_a_constructor_that_reads_values_is_left_alone():
-    memory.check_network(lambda: torch.ones(2).tolist(), "Reader", {})
+def test_a_constructor_that_reads_large_tables_is_left_alone():
+    memory.check_network(lambda: torch.ones(10**6).tolist(), "Reader", {})
+
+
+class Reading(nn.Module):
+    """Reads rates and a mask, as the networks of timm and of boundary matching do, and then makes its layers."""
+
+    def __init__(self, width=4, rows=3):
+        super().__init__()
+        self.rate = torch.linspace(0, 1, 3)[1].item()
+        self.entries = torch.nonzero(torch.ones(100, 100).triu())
+        self.table = torch.stack([torch.tensor([1.0]) for _ in range(rows)])
+        self.layer = nn.Linear(width, width)
+
+
+def test_a_network_that_reads_small_tensors_is_estimated(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda: 10**9)
+    built = []
+    memory.check_network(lambda: built.append(Reading(rows=12_000)), "Reading", {})
+    assert built[0].rate == 0.5
+    assert built[0].entries.shape == (5050, 2)
+    with pytest.raises(ConfigError, match=r"lower --model\.width=100000000$"):
+        memory.check_network(lambda: Reading(width=100_000_000), "Reading", {"width": 100_000_000})
+
+    def outer():
+        line = torch.arange(60_000)
+        return line[:, None] * line
+
+    with pytest.raises(ConfigError, match="at least 28,800,000,000 bytes"):
+        memory.check_network(outer, "Outer", {"width": 60_000})
+
+
+def test_the_estimate_builds_the_networks_of_the_suite(monkeypatch):
+    from vision_suite.models.dcal import DCAL
+
+    monkeypatch.setattr(memory, "free_memory", lambda: 10**9)
+    micro = {"backbone": "vit_micro_conv8_64", "image_size": (64, 64)}
+    built = []
+    memory.check_network(lambda: built.append(DCAL(5, **micro)), "DCAL", {})
+    assert built
+    for key, value in (("embed_dim", 10**8), ("mlp_ratio", 10**9)):
+        given = {"backbone_args": {key: value}}
+        with pytest.raises(ConfigError, match=f"lower --model.backbone_args.{key}="):
+            memory.check_network(lambda given=given: DCAL(5, **micro, **given), "DCAL", given)
+    with pytest.raises(ConfigError, match=r"lower --model\.num_classes=1000000000$"):
+        memory.check_network(lambda: DCAL(10**9, **micro), "DCAL", {"num_classes": 10**9})
 
 
 def test_tasks_are_told_by_annotations_and_compared_where_both_tell_one():

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from vision_suite.cli.configs import is_inline, resolve, resolve_part
-from vision_suite.cli.hints import did_you_mean
 from vision_suite.cli.trainer.classes import import_named, present_path
+from vision_suite.cli.trainer.roots import check_root, line_of
 from vision_suite.cli.trainer.vocabulary import BASES, class_settings, find_class
 from vision_suite.errors import ConfigError
 from vision_suite.yaml_text import NotYaml, load_yaml, read_yaml
@@ -35,9 +35,6 @@ SECTIONS = (
     "trainer.strategy",
     "trainer.profiler",
 )
-ROOT = ("trainer", "model", "data", "seed_everything", "ckpt_path", "init_from", "weights_only", "verbose",
-        "return_predictions", *("fit", "validate", "test", "predict"))  # fmt: skip
-COMMANDS = ("fit", "validate", "test", "predict")
 IsSection = Callable[[str], bool]
 
 
@@ -254,42 +251,15 @@ def _in_file(prefix: str, path: Path, above: tuple[Path, ...], is_section: IsSec
         return
     if any(path.samefile(each) for each in above):
         last, circle = above[-1], " -> ".join(str(each) for each in [*above, path])
-        raise ConfigError(f"{last}:{_line_of(path.name, last)}: the file names itself ({circle}): write {prefix} out")
+        raise ConfigError(f"{last}:{line_of(path.name, last)}: the file names itself ({circle}): write {prefix} out")
     contents = read_yaml(path, prefix)
     if contents is None:
         raise ConfigError(f"{path}:1: empty: write settings into it, or leave it out")
     if not prefix:
-        _check_root(contents, path)
+        check_root(contents, path)
     elif isinstance(contents, list) and prefix in ("model", "data", "trainer"):
         raise ConfigError(f"{path}:1: a list, but {prefix} is a mapping of settings, 'name: value'")
     yield from _below(prefix, contents, (*above, path), str(path), is_section)
-
-
-def _check_root(contents: Any, path: Path) -> None:
-    """Refuse a configuration whose root is no mapping of sections."""
-    if not isinstance(contents, dict):
-        kind = "a list" if isinstance(contents, list) else f"only {str(contents)[:40]!r}"
-        raise ConfigError(f"{path}:1: {kind}, but a configuration is a mapping of sections: trainer, model and data")
-    for name in contents:
-        section = str(name).partition(".")[0]
-        # The parser passes over a section without a setting, whatever its name.
-        if contents[name] in ({}, None) and section not in ROOT:
-            raise ConfigError(
-                f"{path}:{_line_of(str(name), path)}: unknown section '{name}'{did_you_mean(section, ROOT)}"
-            )
-        if name in COMMANDS and isinstance(contents[name], dict):
-            raise ConfigError(
-                f"{path}:{_line_of(f'{name}:', path)}: '{name}' is a command: write trainer, model and data at the "
-                f"root of the file, without '{name}:'"
-            )
-        if not isinstance(name, str):
-            raise ConfigError(f"{path}:{_line_of(str(name), path)}: the key {name!r} is not a name")
-
-
-def _line_of(word: str, path: Path) -> int:
-    """Number of the first line of a file that holds a word."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((number for number, line in enumerate(lines, start=1) if word in line), 1)
 
 
 def _below(

@@ -1,27 +1,31 @@
 """Memory that a network and its batches need, estimated before it is taken.
 
-The network is first built on torch's meta device, where tensors have a size and no contents. An absurd setting is
-refused there within seconds; the system would otherwise end the process, or swap for minutes.
+The network is first built with its large tensors on torch's meta device, where they have a size and no contents. An
+absurd setting is refused there within seconds; the system would otherwise end the process, or swap for minutes.
 """
 
 from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
+from torch.utils._pytree import tree_iter, tree_map_only
 
 from vision_suite.datasets.base import BaseData
 from vision_suite.errors import ConfigError
 from vision_suite.faults import free_memory
 from vision_suite.types.data import Stage
 
-MOST_TENSORS = 10_000  # the largest networks have a few thousand
+MOST_TENSORS = 50_000  # the largest networks have a few thousand, and tables may be made row by row
+SMALL = 2**18  # bytes up to which a tensor is real: constructors read rates, masks and tables
+FEW = 4096  # elements that no operator turns into a tensor too large
+MOST_SMALL = 2**26  # bytes of all real tensors
+META = torch.device("meta")
 BYTES_OF_ORDER = 64  # of an item: its number in an array, and in the list of a batch
 
 
@@ -42,25 +46,71 @@ class _Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, limit: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.limit, self.needed, self.count = limit, 0, 0
+        self.limit, self.needed, self.count, self.small = limit, 0, 0, 0
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run an operator, unless its result does not fit."""
         kwargs = kwargs or {}
-        made = not any(isinstance(each, torch.Tensor) for each in tree_iter((args, kwargs)))
-        if made and kwargs.get("device", torch.device("cpu")) == torch.device("cpu"):
-            kwargs = {**kwargs, "device": torch.device("meta")} if _is_factory(func) else kwargs
-        result = func(*args, **kwargs)
-        sizes = [each.untyped_storage().nbytes() for each in tree_iter(result) if isinstance(each, torch.Tensor)]
-        if made:
-            self.needed += sum(sizes)
-            self.count += len(sizes)
-        largest = max([self.needed, *sizes])
+        given = [each for each in tree_iter((args, kwargs)) if isinstance(each, torch.Tensor)]
+        if given:
+            result = self._computed(func, args, kwargs, given)
+            largest = max([self.needed, *_bytes_of(result)])
+        else:
+            result = self._made(func, args, kwargs)
+            largest = self.needed
         if largest > self.limit or self.count > MOST_TENSORS:
             raise TooLarge(largest, self.count)
         return result
+
+    def _computed(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], given: list[torch.Tensor]
+    ) -> Any:
+        """Result of an operator on tensors; a large one gets no contents, as an outer product of small ones."""
+        without = any(each.is_meta for each in given)
+        if not without and sum(each.numel() for each in given) <= FEW:
+            return func(*args, **kwargs)
+        try:
+            bare_args, bare_kwargs = tree_map_only(torch.Tensor, _sizes_only, (args, kwargs))
+            result = func(*bare_args, **bare_kwargs)
+        except (NotImplementedError, RuntimeError):  # its size depends on contents
+            if without:
+                raise
+            return func(*args, **kwargs)
+        return result if without or sum(_bytes_of(result)) > SMALL else func(*args, **kwargs)
+
+    def _made(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Result of an operator that makes tensors from nothing; a large one on the CPU gets no contents."""
+        on_cpu = torch.device(kwargs.get("device") or "cpu").type == "cpu"
+        if not (on_cpu and _is_factory(func)):
+            result = func(*args, **kwargs)
+            self._add(_bytes_of(result))
+            return result
+        plain = {name: value for name, value in kwargs.items() if name != "pin_memory"}
+        result = func(*args, **{**plain, "device": META})
+        sizes = _bytes_of(result)
+        self._add(sizes)
+        if sum(sizes) > SMALL or self.small + sum(sizes) > MOST_SMALL:
+            return result
+        self.small += sum(sizes)
+        return func(*args, **kwargs)
+
+    def _add(self, sizes: list[int]) -> None:
+        self.needed += sum(sizes)
+        self.count += len(sizes)
+
+
+def _bytes_of(result: object) -> list[int]:
+    """Bytes of each tensor among results."""
+    return [each.untyped_storage().nbytes() for each in tree_iter(result) if isinstance(each, torch.Tensor)]
+
+
+def _sizes_only(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor without its contents, for an operator that also takes one of the meta device."""
+    if tensor.is_meta:
+        return tensor
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
 
 
 def _is_factory(func: Any) -> bool:
@@ -86,12 +136,12 @@ def check_network(make: Callable[[], object], name: str, settings: Mapping[str, 
     torch_state, python_state = torch.get_rng_state(), random.getstate()
     numpy_state = np.random.get_state()  # noqa: NPY002  (of code that uses it)
     try:
-        with warnings.catch_warnings(), torch.device("meta"), _Sizes(free):
+        with warnings.catch_warnings(), _Sizes(free):
             warnings.simplefilter("ignore")  # the real constructor warns again
             make()
     except Exception as error:
-        large = error if isinstance(error, TooLarge) else error.__cause__ or error.__context__
-        if isinstance(large, TooLarge):
+        large = next((each for each in _chain(error) if isinstance(each, TooLarge)), None)
+        if large is not None:
             more = f"more than {MOST_TENSORS:,} tensors and " if large.count > MOST_TENSORS else ""
             raise ConfigError(
                 f"{name} needs {more}at least {large.needed:,} bytes of memory ({free:,} bytes are free): lower "
@@ -101,6 +151,13 @@ def check_network(make: Callable[[], object], name: str, settings: Mapping[str, 
         torch.set_rng_state(torch_state)
         np.random.set_state(numpy_state)  # noqa: NPY002
         random.setstate(python_state)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def check_batches(data: BaseData, settings: Mapping[str, Any], training: bool) -> None:

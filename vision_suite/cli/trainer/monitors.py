@@ -87,11 +87,12 @@ class MonitorCheck(Callback):
 
 
 def _monitored(trainer: Trainer) -> Iterator[tuple[Callback, str]]:
-    """Callbacks that monitor a metric, with its name."""
+    """Callbacks that monitor a metric that must be there, with its name."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set from outside the class, so not declared
         if isinstance(callback, EarlyStopping | ModelCheckpoint) and not isinstance(callback, BestCheckpoint):
             counter = isinstance(callback, ModelCheckpoint) and callback.monitor in COUNTERS
-            if callback.monitor is not None and not counter:
+            may_be_missing = isinstance(callback, EarlyStopping) and not callback.strict
+            if callback.monitor is not None and not counter and not may_be_missing:
                 yield callback, callback.monitor
 
 

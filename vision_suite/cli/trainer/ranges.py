@@ -23,7 +23,7 @@ SMALLEST: dict[str, tuple[float, str]] = {
     "max_steps": (-1, UNLIMITED),
     "min_steps": (0, ""),
     "check_val_every_n_epoch": (1, "null"),
-    "log_every_n_steps": (1, "--trainer.logger=false for no log"),
+    "log_every_n_steps": (0, ""),
     "accumulate_grad_batches": (1, ""),
     "gradient_clip_val": (0, "null for no clipping"),
     "num_sanity_val_steps": (-1, "-1 for the whole split"),
@@ -57,7 +57,8 @@ def check_ranges(section: Namespace, command: str, classes: Mapping[str, type | 
     for name in ("data", "model"):
         settings = section[name].get("init_args")
         for key, value in _numbers({} if settings is None else settings.as_dict()):
-            _check_setting(f"{name}.{key}", value, _default(classes.get(name), key))
+            owner = classes.get(name)
+            _check_setting(f"{name}.{key}", value, _default(owner, key), str(getattr(owner, "__module__", "")))
 
 
 def check_loggers(trainer: Namespace) -> None:
@@ -104,6 +105,8 @@ def _check_length(trainer: Namespace) -> None:
     """Refuse a training without a batch, or of contradictory length."""
     if trainer.get("max_steps") == 0:
         raise ConfigError("--trainer.max_steps=0: nothing would be trained: give more, or leave it out")
+    if trainer.get("limit_train_batches") == 0:
+        raise ConfigError("--trainer.limit_train_batches=0: nothing would be trained: give more, or leave it out")
     for unit in ("epochs", "steps"):
         least, most = trainer.get(f"min_{unit}"), trainer.get(f"max_{unit}")
         if least is not None and most is not None and 0 <= most < least:
@@ -125,14 +128,17 @@ def _check_devices(trainer: Namespace) -> None:
         raise ConfigError(f"--trainer.devices={devices}: on this machine's CPU give 1 to {most} processes")
 
 
-def _check_setting(key: str, value: float, default: object) -> None:
+def _check_setting(key: str, value: float, default: object, module: str) -> None:
     """Refuse a number of the data or the model.
 
     Args:
         key: Dotted key of the setting.
         value: Its value.
         default: Default of the setting, None if unknown.
+        module: Module of the class that takes it.
     """
+    if value == default:
+        return
     name = key.rsplit(".", 1)[-1]
     if name in ("batch_size", "eval_batch_size", "num_instances"):
         allowed = value >= 1
@@ -145,10 +151,13 @@ def _check_setting(key: str, value: float, default: object) -> None:
         if not allowed:
             raise ConfigError(f"--{key}={value}: give a whole number from 0 to {LARGEST_SEED}")
     elif name.rsplit("_", 1)[-1] in SIZES:
-        allowed = value >= 1 or (value == 0 and (default is None or default == 0))
+        # A default below 1 tells that the setting is a share, or has a value for "all".
+        free = isinstance(value, float) or (isinstance(default, int | float) and default < 0)
+        allowed = free or value >= 1 or (value == 0 and (default is None or default == 0))
     else:
-        # A setting whose default is above zero counts something.
+        # A setting of the suite whose default is above zero counts something.
         positive = isinstance(default, int) and not isinstance(default, bool) and default > 0
+        positive &= module.split(".")[0] == "vision_suite"
         allowed = value >= 0 or not positive or not isinstance(value, int)
     if not allowed:
         raise ConfigError(f"--{key}={value}: give {1 if default != 0 else 0} or more")

@@ -54,7 +54,12 @@ def tasks_of(model: type[LitBase]) -> set[str]:
     """Tasks of the batches that a model trains on, by the annotation of ``training_step``; empty if it tells none."""
     try:
         hint = get_type_hints(model.training_step).get("batch")
-    except (NameError, TypeError):  # an annotation of a plug-in that only a type checker can read
+    except (
+        AttributeError,
+        NameError,
+        SyntaxError,
+        TypeError,
+    ):  # an annotation of a plug-in that only a type checker can read
         return set()
     kinds = [each for each in (hint, *get_args(hint)) if str(getattr(each, "__module__", "")).startswith(TYPES)]
     return {BATCHES[each.__name__] for each in kinds if each.__name__ in BATCHES}
