@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from vision_suite.datasets.pictures.gallery_plan import Plan, StoredPicture, file_checksum, plan_additions
+from vision_suite.datasets.pictures.gallery_plan import GalleryPlan, StoredPicture, file_checksum, plan_additions
 from vision_suite.drafts import UNSUPPORTED, replacing, write_whole
 from vision_suite.errors import STORAGE, ConfigError, DataError, storage_error
 
@@ -45,7 +45,7 @@ class GalleryStore:
     def __init__(self, folder: str | Path, identity: Mapping[str, Any]) -> None:
         self.folder = Path(folder).expanduser()
         self.identity: dict[str, Any] = json.loads(json.dumps(identity))
-        self.plan = Plan([], {})
+        self.plan = GalleryPlan([], {})
         self._width = 0
         self._pieces: list[dict[str, Any]] = []
         self._pictures: dict[str, StoredPicture] = {}
@@ -59,7 +59,7 @@ class GalleryStore:
         """Absolute paths of the pictures, sorted; the order of the gallery."""
         return sorted(self._pictures)
 
-    def find(self, paths: Sequence[str]) -> Plan:
+    def find(self, paths: Sequence[str]) -> GalleryPlan:
         """Compare pictures with the store, and keep the result as `plan`.
 
         Raises:

@@ -31,7 +31,7 @@ class StoredPicture:
 
 
 @dataclass(frozen=True)
-class Plan:
+class GalleryPlan:
     """Use that a run makes of the pictures it was given.
 
     Attributes:
@@ -51,7 +51,7 @@ class Plan:
     moved: dict[str, str] = field(default_factory=dict, repr=False)
 
 
-def plan_additions(pictures: Mapping[str, StoredPicture], paths: Sequence[str]) -> Plan:
+def plan_additions(pictures: Mapping[str, StoredPicture], paths: Sequence[str]) -> GalleryPlan:
     """Compare pictures with those of a store.
 
     Args:
@@ -91,7 +91,7 @@ def plan_additions(pictures: Mapping[str, StoredPicture], paths: Sequence[str]) 
         else:
             replaced += stored is not None
             new.append(path)
-    return Plan(new, found, known, replaced, copies, moved)
+    return GalleryPlan(new, found, known, replaced, copies, moved)
 
 
 def file_checksum(path: str | Path) -> str:
