@@ -27,6 +27,7 @@ def test_every_work_runs():
     assert sum("cat, sdpa" in row for row in rows) == 4
 
 
+@pytest.mark.long
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
 def test_without_a_gpu_it_says_so():
     done = run()

@@ -17,7 +17,6 @@ import children
 import pytest
 import torch
 from folders import SUPPORT
-from long_tests import long
 
 from vision_suite.checkpoints import files
 from vision_suite.checkpoints.files import PIECE, read, verify, write
@@ -357,7 +356,8 @@ def _write_and_be_killed(path: str, delay: float) -> None:
 
 
 @pytest.mark.skipif(not OTHER_DISK.is_dir(), reason="needs a second file system in memory")
-@pytest.mark.parametrize("times", [1, long(10)])
+@pytest.mark.long
+@pytest.mark.parametrize("times", [10])
 def test_a_kill_inside_a_write_leaves_a_whole_file(tmp_path, times):
     """On another file system than that of temporary files."""
     import tempfile

@@ -165,6 +165,7 @@ def test_new_files_in_the_repository_are_enough_for_a_task(place, copy):
     assert set(after) - set(before) == set(files(TASK))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_package_of_its_own_is_enough_for_a_task(place):
     rows = re.findall(r"^\| `(\S+)\.py` \|.*\| `spots/(\w+)\.py` \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)

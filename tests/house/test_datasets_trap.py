@@ -44,6 +44,7 @@ def test_hugging_face_wins_at_the_root():
     run_at_the_root("import datasets; assert hasattr(datasets, 'Dataset')")
 
 
+@pytest.mark.long
 def test_any_regular_package_wins_at_the_root(tmp_path):
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets" / "__init__.py").write_text("Dataset = 'theirs'\n")

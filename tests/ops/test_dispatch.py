@@ -164,7 +164,7 @@ def test_a_missing_library_is_named_once(tmp_path):
 
 
 @compiled
-@pytest.mark.parametrize("damage", ["schema", "truncated", long("garbage"), long("stale")])
+@pytest.mark.parametrize("damage", ["schema", *map(long, ["truncated", "garbage", "stale"])])
 def test_a_library_that_does_not_fit_is_refused_with_the_mend(tmp_path, damage):
     content = open(status()["cpu"]["path"], "rb").read()
     if damage == "schema":

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from long_tests import long
 from reference import BACKENDS, COMPILED, attention_rollout, cross_attention, heads
 
 from vision_suite.ops.attention import status
@@ -143,7 +142,8 @@ def test_bits_do_not_depend_on_threads_neighbours_or_runs(backend, dtype):
 
 @compiled
 @pytest.mark.slow
-@pytest.mark.parametrize("isa", ["avx2", *map(long, ["scalar", "avx512", "avx512_bf16"])])
+@pytest.mark.long
+@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512", "avx512_bf16"])
 def test_every_instruction_set(isa):
     if isa not in str(status()["cpu"]["stamp"]["isa"]):
         pytest.skip(f"{isa} is not in this build")

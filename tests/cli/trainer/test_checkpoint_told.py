@@ -61,6 +61,7 @@ def test_preprocessing_that_no_argument_restores_is_told(market, capsys, kind):
     assert line == "mean is [0.5, 0.5, 0.5] in the checkpoint and [0.25, 0.25, 0.25] in the data"
 
 
+@pytest.mark.long
 def test_a_flag_in_preprocessing_is_told_once_in_lists(market, capsys):
     data = {"root": "market", "image_size": [32, 16], "batch_size": 4, "num_instances": 2, "cache": "memory"}
     model = {"class_path": "toy_method.LitToy", "init_args": {"width": 6}}
@@ -87,6 +88,7 @@ def test_a_flag_in_preprocessing_is_told_once_in_lists(market, capsys):
     assert "odd.ckpt was saved by other.Task" in fails(capsys, "test", "-c", "it.yaml", "--ckpt_path=odd.ckpt")
 
 
+@pytest.mark.long
 def test_a_linked_setting_of_the_data_is_told_and_its_flag_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_feature_set(tmp_path / "set", videos=8)

@@ -431,6 +431,7 @@ def test_markup_that_cannot_be_drawn_is_named():
         rasterise(Drawing("design", "broken", "<g>", 0, 0, 16, 16), 16)
 
 
+@pytest.mark.long
 def test_a_killed_drawing_process_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(emoji_draw, "_draw_chunk", end_at_once)
     drawing = Drawing("d", "n", "<g/>", 0, 0, 16, 16)
