@@ -76,7 +76,8 @@ def scene_of(path: Path, count: int, row: JsonObject, problems: Counter[str]) ->
     scene = check_scene(Scene(name, size, boxes, labels, image, grid=grid, features=features, fold=fold))
     if told and image:
         with contextlib.suppress(OSError), Image.open(image) as header:  # unreadable: refused where it is needed
-            turned = header.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)  # shown upright
+            # Pictures are shown upright; Pillow tells the upright size of TIFF files alone.
+            turned = header.format != "TIFF" and header.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
             check_size(scene, header.size[::-1] if turned else header.size)
     return scene
 
