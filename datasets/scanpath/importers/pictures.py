@@ -173,8 +173,8 @@ def objects_of(
     if grid is not None:
         cells = grid_boxes(*grid, cell=(shown.size[0] / grid[1], shown.size[1] / grid[0]))
         return [(*map(float, box), "") for box in cells]  # type: ignore[misc]
-    own = [(*shown.xy(area.x1, area.y1), *shown.xy(area.x2, area.y2), area.label) for area in areas]
+    found = [(*shown.xy(area.x1, area.y1), *shown.xy(area.x2, area.y2), area.label) for area in areas]
     width, height = shown.size
-    inside = [area for area in own if area[2] > 0 and area[3] > 0 and area[0] < width and area[1] < height]
-    counts["interest_areas_outside_the_picture"] += len(own) - len(inside)
+    inside = [area for area in found if area[2] > 0 and area[3] > 0 and area[0] < width and area[1] < height]
+    counts["interest_areas_outside_the_picture"] += len(found) - len(inside)
     return inside
