@@ -1,4 +1,4 @@
-"""What every detection datamodule does with its videos: reading, cutting, batches, and a checkpoint's settings."""
+"""Steps from the videos of a detection set to batches: reading, cutting, and the settings of a checkpoint."""
 
 from __future__ import annotations
 
