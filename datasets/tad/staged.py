@@ -56,7 +56,7 @@ class StagedVideos(BaseData):
     _cache: Cache
     _negatives: bool | None
 
-    def __init__(self, *, batch_size: int, eval_batch_size: int, num_workers: int, seed: int) -> None:
+    def __init__(self, *, batch_size: int, eval_batch_size: int, num_workers: int, seed: int | None) -> None:
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=num_workers, seed=seed)
         self._videos: dict[str, list[Video]] = {"fit": [], "validate": [], "test": [], "predict": []}
         self._windows: dict[str, list[Window]] = {}
