@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -143,6 +143,11 @@ def chosen_sampling(given: FeatureInfo | None, folders: Sequence[Path]) -> Featu
                 f"{other[1]} and is used: pass --data.sampling null to use the file"
             )
     return given
+
+
+def metadata_folders(locations: Iterable[Path]) -> list[Path]:
+    """Folders in which the metadata of sets of features lie: the sets themselves, or those of their HDF5 files."""
+    return [one if one.is_dir() else one.parent for one in locations]
 
 
 def other_times(first: FeatureInfo, second: FeatureInfo) -> tuple[str, str] | None:

@@ -95,3 +95,11 @@ def test_warnings_change_no_number():
     report = report_of(truth(), found())
     np.testing.assert_array_equal(report.ap[0], plain["ap"][0])
     assert report.metrics["AR@1"] == average_recall(truth(), found())["AR@1"]
+
+
+def test_early_actions_of_long_videos_are_no_fault_of_units():
+    early = {f"v{n}": {"duration": 900.0, "annotations": [{"segment": [5, 20], "label": "a"}]} for n in range(10)}
+    spread = [{"segment": [start, start + 15], "label": "a", "score": 1 / (start + 1)} for start in range(5, 880, 25)]
+    assert not told(mean_average_precision, {"database": early}, {"results": dict.fromkeys(early, spread)})
+    frames = [{**entry, "segment": [25 * second for second in entry["segment"]]} for entry in spread]
+    assert told(mean_average_precision, {"database": early}, {"results": dict.fromkeys(early, frames)})

@@ -163,3 +163,18 @@ def test_maps_without_padding():
     assert torch.equal(proposals.inside(valid)[0, :, :3], ProposalMap(3, 3).valid() | True)
     assert torch.equal(proposals.contained(valid)[0, :3, :3], ProposalMap(3, 3).valid())
     assert not proposals.contained(valid)[0, :, 3].any()
+
+
+@pytest.mark.parametrize("host", ["bmn", "gtad"])
+def test_whole_sequences_train_as_without_masks(host):
+    """Logits and gradients bit for bit, so that masks which hide nothing neither cost nor change anything."""
+    found = []
+    for valid in (None, torch.ones(2, T, dtype=torch.bool)):
+        network = network_of(host, {"self_attention": "none"}).train()
+        calls = []
+        network.host.sample.register_forward_pre_hook(lambda module, inputs, calls=calls: calls.append(inputs))
+        output = network(torch.linspace(-1, 1, 2 * 8 * T).reshape(2, 8, T), valid)
+        (output.iou.square().sum() + output.start.square().sum()).backward()
+        assert all(one is None for one in calls[0][1:]), "no map is masked"
+        found.append([output.iou, output.start, *(p.grad for p in network.parameters() if p.grad is not None)])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

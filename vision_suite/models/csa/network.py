@@ -126,9 +126,10 @@ class CSADetector(nn.Module):
                 "set num_cells to the data's"
             )
         semantics = zeroed(semantics, valid)
-        encoded = self.host.encode(semantics, valid)
+        padded = _if_any_padded(valid)
+        encoded = self.host.encode(semantics, padded)
         attended, gates = self.attention(encoded, semantics if attend_to is None else attend_to, valid)
-        out = self.host.heads(attended, valid)
+        out = self.host.heads(attended, padded)
         first, second = out.maps[:, 0], out.maps[:, 1]
         iou, confidence = (first, second) if self.convention.channels == "iou_first" else (second, first)
         snippet = self.classifier(semantics if self.classifier_input == "semantics" else attended)
@@ -168,6 +169,13 @@ def interval_logits(snippet: Tensor, starts: Tensor, stops: Tensor) -> Tensor:
     total = nn.functional.pad(snippet.double().cumsum(dim=1), (1, 0))
     sums = total[:, stops] - total[:, starts]
     return (sums / (stops - starts)).T.to(snippet.dtype)
+
+
+def _if_any_padded(valid: Tensor | None) -> Tensor | None:
+    """``valid``, or None if every position is: masks over whole maps that change nothing take a tenth of a step."""
+    if valid is None or torch.compiler.is_compiling() or not bool(valid.all()):  # a compiled network must not branch
+        return valid
+    return None
 
 
 def video_logits(snippet: Tensor, valid: Tensor | None) -> Tensor:
