@@ -20,7 +20,7 @@ EARLY = [
     (["--data.root=None"], "--data.root=None: write null for no value"),
     (["--model.init_args.optim.lr", "None"], "--model.optim.lr=None: write null"),
     (["--model.optim={'name': 'adam', 'lr': None}"], "model.optim.lr=None: write null"),
-    (["--data.image_size=[64, None]"], "error: --data.image_size[1]=None: write null"),
+    (["--data.image_size=[64, None]"], "--data.image_size[1]=None: write null"),
     (["--model.optim={lr: 1, lr: 2}"], "model.optim.lr is given twice"),
     (["--model=LitOAT"], "LitOAT is a model of the task scanpath, but ReIDData gives data of the task reid"),
     (["--model=LitDCAL", "--model.task=fgvc"], "--model.task=fgvc, but ReIDData gives data of the task reid"),
@@ -240,17 +240,22 @@ def test_a_network_that_reads_small_tensors_is_estimated(monkeypatch):
 
 
 def test_the_estimate_builds_the_networks_of_the_suite(monkeypatch):
+    from vision_suite.lit_modules.csa import LitCSA
     from vision_suite.models.dcal import DCAL
 
     monkeypatch.setattr(memory, "free_memory", lambda: 10**9)
     micro = {"backbone": "vit_micro_conv8_64", "image_size": (64, 64)}
     built = []
     memory.check_network(lambda: built.append(DCAL(5, **micro)), "DCAL", {})
-    assert built
+    memory.check_network(lambda: built.append(LitCSA(3, 40)), "LitCSA", {})
+    assert len(built) == 2
     for key, value in (("embed_dim", 10**8), ("mlp_ratio", 10**9)):
         given = {"backbone_args": {key: value}}
         with pytest.raises(ConfigError, match=f"lower --model.backbone_args.{key}="):
             memory.check_network(lambda given=given: DCAL(5, **micro, **given), "DCAL", given)
+    deep = {"backbone_args": {"depth": 10**7}}
+    with pytest.raises(ConfigError, match="more than 50,000 tensors"):
+        memory.check_network(lambda: DCAL(5, **micro, **deep), "DCAL", deep)
     with pytest.raises(ConfigError, match=r"lower --model\.num_classes=1000000000$"):
         memory.check_network(lambda: DCAL(10**9, **micro), "DCAL", {"num_classes": 10**9})
 

@@ -36,12 +36,15 @@ SMALL_TALK = (
     "Automatic Mixed Precision",
     "Restoring states from the checkpoint",
     "Loaded model weights from",
+    "Restored all states from the checkpoint",
     "`Trainer.fit` stopped:",
 )
 # Parts of warnings.
 NOISE = (
     "isinstance(treespec, LeafSpec)",  # Lightning's own use of torch
     "is smaller than the logging interval",  # every epoch is logged
+    "exists and is not empty",  # a run that goes on in its own folder
+    "The dirpath has changed from",  # a run that goes on in another folder
     "across ranks is zero",  # a training without validation
 )
 

@@ -23,6 +23,7 @@ from vision_suite.types.data import Stage
 
 MOST_TENSORS = 50_000  # the largest networks have a few thousand, and tables may be made row by row
 SMALL = 2**18  # bytes up to which a tensor is real: constructors read rates, masks and tables
+SMALL_WHOLE = 2**23  # the same of whole numbers
 FEW = 4096  # elements that no operator turns into a tensor too large
 MOST_SMALL = 2**26  # bytes of all real tensors
 META = torch.device("meta")
@@ -68,6 +69,10 @@ class _Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], given: list[torch.Tensor]
     ) -> Any:
         """Result of an operator on tensors; a large one gets no contents, as an outer product of small ones."""
+        if func is torch.ops.aten.unbind.int:  # a loop over the rows of a tensor
+            rows = given[0].shape[args[1] if len(args) > 1 else 0]
+            if rows > MOST_TENSORS:
+                raise TooLarge(self.needed, rows)
         without = any(each.is_meta for each in given)
         if not without and sum(each.numel() for each in given) <= FEW:
             return func(*args, **kwargs)
@@ -78,7 +83,7 @@ class _Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if without:
                 raise
             return func(*args, **kwargs)
-        return result if without or sum(_bytes_of(result)) > SMALL else func(*args, **kwargs)
+        return result if without or not _is_small(result) else func(*args, **kwargs)
 
     def _made(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Result of an operator that makes tensors from nothing; a large one on the CPU gets no contents."""
@@ -91,7 +96,7 @@ class _Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **{**plain, "device": META})
         sizes = _bytes_of(result)
         self._add(sizes)
-        if sum(sizes) > SMALL or self.small + sum(sizes) > MOST_SMALL:
+        if not _is_small(result) or self.small + sum(sizes) > MOST_SMALL:
             return result
         self.small += sum(sizes)
         return func(*args, **kwargs)
@@ -104,6 +109,13 @@ class _Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _bytes_of(result: object) -> list[int]:
     """Bytes of each tensor among results."""
     return [each.untyped_storage().nbytes() for each in tree_iter(result) if isinstance(each, torch.Tensor)]
+
+
+def _is_small(result: object) -> bool:
+    """True for results that may be real; masks and indices, which constructors read, may be larger than weights."""
+    tensors = [each for each in tree_iter(result) if isinstance(each, torch.Tensor)]
+    most = SMALL if any(each.is_floating_point() for each in tensors) else SMALL_WHOLE
+    return sum(_bytes_of(result)) <= most
 
 
 def _sizes_only(tensor: torch.Tensor) -> torch.Tensor:
