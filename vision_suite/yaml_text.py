@@ -164,7 +164,7 @@ class _Walk:
                 self._enter(event, line)
 
     def _at(self, line: int) -> str:
-        """Where a text is wrong: file and line, or the flag."""
+        """Place of a fault: file and line, or the flag."""
         return self.name if self.name.startswith("-") else f"{self.name}:{line}"
 
     def _enter(self, event: yaml.NodeEvent, line: int) -> None:

@@ -88,7 +88,7 @@ def protocol_words(
 
 
 def what_is_searched(condition: Condition, task: str, target: int = -1) -> str:
-    """What an observer does in front of a scene, in words: the one heading of tables, pictures and files.
+    """Task of an observer in front of a scene, in words: the one heading of tables, pictures and files.
 
     Args:
         condition: Task of the observer. It decides: a search whose target has no word is a search.
