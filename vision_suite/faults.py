@@ -126,10 +126,10 @@ def free_memory() -> int:
         found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
     with contextlib.suppress(OSError, ValueError):
         group = Path("/sys/fs/cgroup")
-        most, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
-        rows = (group / "memory.stat").read_text(encoding="ascii").splitlines()
-        # Contents of files that were read count as used, and give way.
-        found.append(most - used + sum(int(row.split()[1]) for row in rows if row.startswith("inactive_file ")))
+        most, taken = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        entries = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+        # Contents of files that were read count as taken, and give way.
+        found.append(most - taken + sum(int(row.split()[1]) for row in entries if row.startswith("inactive_file ")))
     with contextlib.suppress(ImportError, OSError, ValueError, KeyError):
         import resource  # not on Windows
 

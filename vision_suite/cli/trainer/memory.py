@@ -23,9 +23,9 @@ from vision_suite.types.data import Stage
 
 MOST_TENSORS = 50_000  # the largest networks have a few thousand, and tables may be made row by row
 SMALL = 2**18  # bytes up to which a tensor is real: constructors read rates, masks and tables
-SMALL_WHOLE = 2**23  # the same of whole numbers
+SMALL_TABLE = 2**23  # the same of what is computed from real ones
 FEW = 4096  # elements that no operator turns into a tensor too large
-MOST_SMALL = 2**26  # bytes of all real tensors
+MOST_SMALL = 2**28  # bytes of all real tensors
 META = torch.device("meta")
 BYTES_OF_ORDER = 64  # of an item: its number in an array, and in the list of a batch
 
@@ -83,7 +83,9 @@ class _Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if without:
                 raise
             return func(*args, **kwargs)
-        return result if without or not _is_small(result) else func(*args, **kwargs)
+        if without or not self._may_be_real(result, SMALL_TABLE):
+            return result
+        return func(*args, **kwargs)
 
     def _made(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Result of an operator that makes tensors from nothing; a large one on the CPU gets no contents."""
@@ -96,10 +98,15 @@ class _Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **{**plain, "device": META})
         sizes = _bytes_of(result)
         self._add(sizes)
-        if not _is_small(result) or self.small + sum(sizes) > MOST_SMALL:
-            return result
-        self.small += sum(sizes)
-        return func(*args, **kwargs)
+        return func(*args, **kwargs) if self._may_be_real(result, SMALL) else result
+
+    def _may_be_real(self, result: object, most: int) -> bool:
+        """True for results up to a size, while the sum of all real ones is small."""
+        size = sum(_bytes_of(result))
+        if size > most or self.small + size > MOST_SMALL:
+            return False
+        self.small += size
+        return True
 
     def _add(self, sizes: list[int]) -> None:
         self.needed += sum(sizes)
@@ -107,15 +114,9 @@ class _Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _bytes_of(result: object) -> list[int]:
-    """Bytes of each tensor among results."""
-    return [each.untyped_storage().nbytes() for each in tree_iter(result) if isinstance(each, torch.Tensor)]
-
-
-def _is_small(result: object) -> bool:
-    """True for results that may be real; masks and indices, which constructors read, may be larger than weights."""
-    tensors = [each for each in tree_iter(result) if isinstance(each, torch.Tensor)]
-    most = SMALL if any(each.is_floating_point() for each in tensors) else SMALL_WHOLE
-    return sum(_bytes_of(result)) <= most
+    """Bytes of each dense tensor among results."""
+    tensors = [each for each in tree_iter(result) if isinstance(each, torch.Tensor) and each.layout is torch.strided]
+    return [each.untyped_storage().nbytes() for each in tensors]
 
 
 def _sizes_only(tensor: torch.Tensor) -> torch.Tensor:

@@ -152,7 +152,7 @@ def _check_setting(key: str, value: float, default: object, module: str) -> None
             raise ConfigError(f"--{key}={value}: give a whole number from 0 to {LARGEST_SEED}")
     elif name.rsplit("_", 1)[-1] in SIZES:
         # A default below 1 tells that the setting is a share, or has a value for "all".
-        free = isinstance(value, float) or (isinstance(default, int | float) and default < 0)
+        free = (isinstance(default, int | float) and default < 0) or not isinstance(value, int)
         allowed = free or value >= 1 or (value == 0 and (default is None or default == 0))
     else:
         # A setting of the suite whose default is above zero counts something.
