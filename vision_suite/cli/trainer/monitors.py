@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
+from vision_suite.callbacks.progress import LOSS
 from vision_suite.cli.hints import did_you_mean
 from vision_suite.errors import ConfigError
 
@@ -17,7 +19,7 @@ COUNTERS = ("epoch", "step")  # what a checkpoint may be monitored by besides me
 class BestCheckpoint(ModelCheckpoint):
     """Keeps ``best.ckpt``, the checkpoint of the best validation, which ``--ckpt_path best`` means.
 
-    A run without a validation, or whose validation gives no such score, writes none.
+    A run without a validation monitors the training loss. One whose validation gives no such score writes none.
 
     Args:
         monitor: Metric of the validation.
@@ -26,6 +28,19 @@ class BestCheckpoint(ModelCheckpoint):
 
     def __init__(self, monitor: str, mode: Literal["min", "max"]) -> None:
         super().__init__(monitor=monitor, mode=mode, filename="best", enable_version_counter=False)
+
+    @property
+    def state_key(self) -> str:
+        """Key of its state in checkpoints, the same whatever it monitors."""
+        return type(self).__qualname__
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Monitor the training loss where nothing is validated."""
+        super().on_train_start(trainer, pl_module)
+        if not _validates(trainer):
+            self.monitor, self.mode, self._save_on_train_epoch_end = LOSS, "min", True
+            if not self.best_k_models:
+                self.kth_value = torch.tensor(torch.inf)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save where the score is there."""
