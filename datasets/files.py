@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -38,6 +39,20 @@ def whole(text: str, path: Path, column: str) -> int:
     if not math.isfinite(value) or value != int(value):
         raise DataError(f"table {str(path)!r}: {column}={text!r} is not a whole number")
     return int(value)
+
+
+def is_file(path: Path) -> bool:
+    """True for an existing file; a name that is too long for any file is none.
+
+    Raises:
+        OSError: The folder cannot be searched.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 def read_lines(path: Path) -> list[str]:

@@ -88,6 +88,8 @@ STORAGE = {
     errno.EROFS: ("the file system is read-only", "choose a folder that can be written"),
     errno.EACCES: ("permission denied", "change the permissions, or choose another folder"),
     errno.EPERM: ("operation not permitted", "change the permissions, or choose another folder"),
+    errno.ENAMETOOLONG: ("the name is too long for a file", "give a shorter one"),
+    errno.ELOOP: ("symbolic links that lead back to themselves", "name the folder itself"),
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # those for which sizes explain something
 

@@ -324,3 +324,8 @@ def test_a_reader_that_goes_away_and_a_full_output(unbuffered):
 )
 def test_how_a_command_ended(status, stderr, kind):
     assert classify(subprocess.CompletedProcess([], status, "", stderr)) == kind
+
+
+def test_names_that_no_file_can_have_are_a_mistake(end, tmp_path):
+    name = tmp_path / ("x" * 300)
+    assert end(lambda: name.is_file()) == (2, f"error: {name}: the name is too long for a file: give a shorter one")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision_suite.datasets.files import finite, read_json, read_json_lines, read_lines, read_table, whole
+from vision_suite.datasets.files import finite, is_file, read_json, read_json_lines, read_lines, read_table, whole
 from vision_suite.errors import DataError
 
 
@@ -99,3 +99,10 @@ def test_tables_with_two_meanings_are_refused(tmp_path, text, line):
         read_table(path, ("a",))
     assert line in str(error.value)
     assert "a.csv" in str(error.value)
+
+
+def test_a_name_that_no_file_can_have_is_no_file(tmp_path):
+    assert not is_file(tmp_path / ("x" * 300))
+    assert not is_file(tmp_path)
+    (tmp_path / "a").touch()
+    assert is_file(tmp_path / "a")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_suite.datasets.files import read_json
+from vision_suite.datasets.files import is_file, read_json
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.scanpath.assign import AssignRule
 from vision_suite.datasets.scanpath.geometry import grid_boxes, overlap
@@ -67,7 +67,7 @@ def read_amazon_covers(folder: Path, rule: AssignRule | None = None) -> Scanpath
         else:
             boxes = grid_boxes(ROWS, COLUMNS, cell=(size[0] / COLUMNS, size[1] / ROWS))
         picture = pictures / name
-        if pictures.is_dir() and not picture.is_file():
+        if pictures.is_dir() and not is_file(picture):
             builder.problems["pictures_missing"] += 1
         scenes[name] = check_scene(
             Scene(
@@ -75,7 +75,7 @@ def read_amazon_covers(folder: Path, rule: AssignRule | None = None) -> Scanpath
                 size=size,
                 boxes=boxes,
                 labels=("cover",) * len(boxes),
-                image=str(picture) if picture.is_file() else "",
+                image=str(picture) if is_file(picture) else "",
                 grid=(ROWS, COLUMNS),
             )
         )
@@ -95,7 +95,7 @@ def read_amazon_covers(folder: Path, rule: AssignRule | None = None) -> Scanpath
             found = builder.from_pixels(scenes[name], x, y, where=where)
             if found is None:
                 continue
-            image = str(crop) if crop.is_file() else ""
+            image = str(crop) if is_file(crop) else ""
             task = Path(target_name).stem
             trials.append(found.trial(name, subject, task, Condition.PRESENT, (target,), target, target_image=image))
     notes: dict[str, object] = {

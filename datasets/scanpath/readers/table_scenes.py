@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from vision_suite.datasets.files import JsonObject
+from vision_suite.datasets.files import JsonObject, is_file
 from vision_suite.datasets.pictures.images import open_picture
 from vision_suite.datasets.scanpath.paths import SMALLEST
 from vision_suite.datasets.scanpath.records import check_scene, check_size
@@ -52,7 +52,7 @@ def scene_of(path: Path, count: int, row: JsonObject, problems: Counter[str]) ->
     if not name:
         raise DataError(f"{where} has no image: name the picture")
     picture = folder / name
-    has_picture = pictured and picture.is_file()
+    has_picture = pictured and is_file(picture)
     size = (given_size[0], given_size[1])
     told = math.isfinite(size[0]) and math.isfinite(size[1])
     if not told:
@@ -128,6 +128,6 @@ def inside(folder: Path, name: object, where: str) -> str:
     """
     if not name:
         return ""
-    if not isinstance(name, str) or not (folder / name).is_file():
+    if not isinstance(name, str) or not is_file(folder / name):
         raise DataError(f"{where} names {name!r:.100}, which is missing in {str(folder)!r}")
     return str(folder / name)
