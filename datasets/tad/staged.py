@@ -41,6 +41,7 @@ class StagedVideos(BaseData):
         files: Video files to predict on, None for stored features.
         num_classes: Number of action classes, 0 if unknown.
         in_channels: Width of the feature sequences, 0 if unknown.
+        num_cells: Time steps T of a sequence.
     """
 
     facts = ("num_classes", "in_channels", "num_cells")
