@@ -37,6 +37,7 @@ def test_what_is_not_run_says_why():
     assert sum(block.language == "bash" and not block.skipped for block in BLOCKS) >= 4
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_commands_run(tmp_path, monkeypatch, capsys):
     import wandb

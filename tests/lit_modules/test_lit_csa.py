@@ -54,6 +54,7 @@ def root(tmp_path):
     return write_feature_set(tmp_path / "set", videos=12)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("host", ["bmn", pytest.param("gtad", marks=pytest.mark.long)])
 def test_it_learns_what_the_features_say(tmp_path, host):

@@ -237,6 +237,7 @@ def test_two_videos_of_one_name_are_one_line(videos, tmp_path):
         extract_videos(sorted(videos.rglob("*.mp4")), tmp_path / "out", SMALL, silent)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_command_on_two_processes_with_a_broken_file(videos, tmp_path, capsys):
     (videos / "broken.mp4").write_text("nothing")
