@@ -1,6 +1,5 @@
 """YAML within bounds, against PyYAML's own safe loader and a hand-made count."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -53,19 +52,15 @@ def test_null_quotes_merges_and_numbers_stay_what_they_are():
     }  # fmt: skip
 
 
+# No digits, as this suite reads 0E0 as a number and PyYAML's writer gives it no quotes; no control characters, of which
+# that writer changes some.
+LETTERS = st.characters(categories=["L", "P", "S", "Zs"])
 # Without a dot: 'a.b' beside a mapping 'a' with the key 'b' is one setting in two spellings.
-NAMES = st.text(min_size=1, max_size=8).filter(
+NAMES = st.text(LETTERS, min_size=1, max_size=8).filter(
     lambda name: "." not in name and name not in ("init_args", "dict_kwargs")
 )
-
-
-def is_written_whole(text):
-    """False for what PyYAML's writer gives no quotes but this suite's YAML reads otherwise, or what it changes."""
-    return text != "None" and "\x85" not in text and re.fullmatch(r"[-+]?[\d_.]+[eE][-+]?\d+", text) is None
-
-
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text().filter(is_written_whole),
+    st.none() | st.booleans() | st.integers() | st.text(LETTERS).filter(lambda text: text != "None"),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4),
     max_leaves=20,
 )
