@@ -14,6 +14,7 @@ from vision_suite.cli.configs import named_configs
 from vision_suite.types import ScanpathReport
 
 
+@pytest.mark.long
 def test_the_grid_search_trains_and_is_reported(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     small = ["--data.train_scenes=64", "--data.validation_scenes=4", "--data.test_scenes=6", "--model.samples=2"]

@@ -98,6 +98,7 @@ def test_the_report_is_what_the_metric_says_of_the_written_file(root, tmp_path):
     assert len(list(folder.glob("timeline_*.png"))) == 1
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(root, tmp_path):
     def save(folder):

@@ -295,6 +295,7 @@ def test_unknown_network_setting_is_an_error():
         LitDCAL(3, **NETWORK, rollout_tpo=1)
 
 
+@pytest.mark.long
 def test_a_compiled_network_trains_and_evaluates(root, tmp_path, monkeypatch):
     torch._dynamo.reset()
     # The same graphs, without minutes of C++ compilation.

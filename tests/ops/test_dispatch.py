@@ -156,6 +156,7 @@ def test_the_environment_switches_to_pytorch_alone():
     assert "Warning" not in done.stderr
 
 
+@pytest.mark.long
 def test_a_missing_library_is_named_once(tmp_path):
     hide = f"import vision_suite.ops._load as l, pathlib; l.PACKAGE = l.SOURCES = pathlib.Path(r'{tmp_path}')\n"
     done = run(hide + CODE, XDG_CACHE_HOME=str(tmp_path))

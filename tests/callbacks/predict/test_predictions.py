@@ -178,6 +178,7 @@ def test_impossible_settings_are_refused(options):
         PredictionWriter(**options)
 
 
+@pytest.mark.long
 @pytest.mark.dist
 def test_two_processes_write_what_one_writes(tmp_path):
     photos(tmp_path / "in", 7)

@@ -61,6 +61,7 @@ def test_a_run_starts_from_the_weights(toy, capsys):
     assert model.initialised_from["taken"] == {"hidden": 2}
 
 
+@pytest.mark.long
 def test_its_configuration_is_good_for_every_command(toy, capsys):
     assert main(["fit", "-c", toy, "--init_from", "start.pth"]) == 0
     config = str(FIRST_RUN / "config.yaml")

@@ -177,7 +177,8 @@ def test_a_missing_scontrol_is_told(toy, capsys, monkeypatch):
     assert "could not be requeued" in words(capsys)
 
 
-@pytest.mark.parametrize(("name", "status"), [long("SIGTERM", 143), ("SIGINT", 130), long("SIGUSR1", 138)])
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGUSR1", 138)])
 def test_a_signal_to_the_whole_group_with_loader_workers(toy, name, status):
     process = start(toy, "fit", "-c", "toy.yaml", "--data.num_workers=2")
     wait_for(process, toy / LAST)
