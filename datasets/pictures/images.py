@@ -19,6 +19,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from vision_suite.errors import ConfigError, DataError
+from vision_suite.faults import free_memory
 
 Interpolation = Literal["bicubic", "bilinear"]
 Item = TypeVar("Item")
@@ -219,7 +220,7 @@ def load_pictures(paths: Sequence[str], read: Reader, workers: int) -> tuple[Ten
             unique[key] = len(first)
             first.append(path)
         rows[position] = unique[key]
-    need, free = len(first) * 3 * read.size[0] * read.size[1], _free_memory()
+    need, free = len(first) * 3 * read.size[0] * read.size[1], free_memory()
     if need > 0.8 * free:
         raise ConfigError(
             f"cache='memory' needs {need / 2**30:.1f} GiB for {len(first)} pictures of {read.size[0]}x{read.size[1]} "
@@ -278,13 +279,3 @@ def _file_key(path: str) -> tuple[int, int] | str:
     except OSError:
         return path  # reported when it is opened
     return (status.st_dev, status.st_ino) if status.st_ino else path
-
-
-def _free_memory() -> float:
-    """Bytes available without swapping; infinite where the system does not report them."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            kibibytes = next(line.split()[1] for line in file if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return float("inf")
-    return 1024.0 * int(kibibytes)

@@ -112,7 +112,7 @@ def test_unreadable_pictures_are_reported_under_every_name(tmp_path):
 
 def test_too_little_memory_is_said_before_decoding(tmp_path, monkeypatch):
     draw(0, 0, 0, (8, 8)).save(tmp_path / "p.png")
-    monkeypatch.setattr(images, "_free_memory", lambda: 100.0)
+    monkeypatch.setattr(images, "free_memory", lambda: 100)
     with pytest.raises(ConfigError, match=r"cache='memory' needs .* --data\.cache none"):
         load_pictures([str(tmp_path / "p.png")], Reader((64, 64), "bicubic"), workers=1)
 

@@ -172,7 +172,7 @@ def interval_logits(snippet: Tensor, starts: Tensor, stops: Tensor) -> Tensor:
 
 
 def _if_any_padded(valid: Tensor | None) -> Tensor | None:
-    """``valid``, or None if every position is: masks over whole maps that change nothing take a tenth of a step."""
+    """``valid``, or None if every position is: masks over whole maps cost time and would change nothing."""
     if valid is None or torch.compiler.is_compiling() or not bool(valid.all()):  # a compiled network must not branch
         return valid
     return None
