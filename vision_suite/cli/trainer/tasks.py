@@ -14,7 +14,14 @@ from vision_suite.lit_modules.base import LitBase
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 TYPES = "vision_suite.types"
 # Tasks by names of the batches in `vision_suite.types`, none of which is imported for it.
-BATCHES = {"ReIDBatch": "reid", "FGVCBatch": "fgvc", "TADBatch": "tad", "ScanpathBatch": "scanpath"}
+BATCHES = {
+    "ReIDBatch": "reid",
+    "FGVCBatch": "fgvc",
+    "TADBatch": "tad",
+    "ScanpathBatch": "scanpath",
+    "InstructBatch": "instruct",
+    "PreferenceBatch": "preference",
+}
 
 
 def check_task(model: type[LitBase] | None, data: type[BaseData] | None, chosen: object) -> None:
