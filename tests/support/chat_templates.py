@@ -52,15 +52,13 @@ BEGINS = {"smollm": "<|im_start|>", "llama3": "<|begin_of_text|>", "mistral": "<
 
 def bpe_tokenizer(shape: str) -> Any:
     """A trained BPE tokenizer, of bytes, or for ``mistral`` of characters with a blank put before the text."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     template, specials = SPECIALS[shape]
     backend = Tokenizer(models.BPE())
     if shape == "mistral":
         backend = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
-        backend.normalizer = normalizers.Sequence([])
-        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
         backend.decoder = decoders.Metaspace(prepend_scheme="first", split=False)
         trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=specials, initial_alphabet=["\n", "[", "]", "/"])
     else:
@@ -68,7 +66,13 @@ def bpe_tokenizer(shape: str) -> Any:
         backend.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=specials, initial_alphabet=alphabet)
+    # SentencePiece learns from words and then cuts whole texts.
+    backend.pre_tokenizer = (
+        pre_tokenizers.Metaspace(prepend_scheme="first") if shape == "mistral" else backend.pre_tokenizer
+    )
     backend.train_from_iterator([TEXT * 3, TEXT.replace(" ", "\n"), "[INST] a [/INST] b"], trainer)
+    if shape == "mistral":
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in specials])
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, eos_token=ENDS[shape], bos_token=BEGINS.get(shape), chat_template=template

@@ -51,7 +51,9 @@ def test_labels_of_the_oracle():
     encoded = form.encode(O4)
     assert supervised(form, encoded) == [["red", "<|im_end|>", "\n"], ["yes", "<|im_end|>"]]
     assert encoded.image_of_token.count(0) == 5
-    assert {label for label, image in zip(encoded.labels, encoded.image_of_token, strict=True) if image >= 0} == {IGNORED}
+    assert {label for label, image in zip(encoded.labels, encoded.image_of_token, strict=True) if image >= 0} == {
+        IGNORED
+    }
 
 
 def test_text_of_the_oracle():
@@ -221,7 +223,7 @@ def test_decode_gives_the_text_back(shape):
     form = chat(shape)
     text = "the sky is blue." if shape == "words" else "The sky is blue."
     assert form.decode(form.answer(text)).strip() == text
-    assert form.decode([-1, *form.encode(O4).ids, 10**6]).count("ed") == 1
+    assert form.decode([-1, *form.answer(text), form.image_token_id, 10**6]) == form.decode(form.answer(text))
 
 
 def test_texts_with_special_tokens_are_refused():
@@ -253,7 +255,9 @@ def test_what_does_not_fit_a_template_is_one_line():
 
 def test_templates_that_no_answer_can_follow():
     broken = bpe_tokenizer("smollm")
-    broken.chat_template = "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\n' }}{% endfor %}"
+    broken.chat_template = (
+        "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\n' }}{% endfor %}"
+    )
     with pytest.raises(ConfigError, match="no special token"):
         ChatFormat(broken)
     broken.chat_template = None

@@ -21,6 +21,9 @@ OBJECT = "\ufffc"  # stands for a picture where texts around it are looked throu
 # Tokens that tokenizers of vision-language models have for a picture.
 IMAGE_TOKENS = (IMAGE, "<|image_pad|>", "<|image|>", "<image_soft_token>", "[IMG]")
 
+# Special tokens with a use, even where a tokenizer's settings do not name them.
+ENDS_OF_TEXT = ("<s>", "</s>", "<unk>", "<pad>", "<mask>", "<|endoftext|>", "<|end_of_text|>")
+
 
 class Encoded(NamedTuple):
     """Ids of a conversation.
@@ -370,9 +373,13 @@ class ChatFormat:
         for token in (getattr(self.tokenizer, "image_token", None), *IMAGE_TOKENS):
             if isinstance(token, str) and token in special:
                 return known[token]
-        used = set(self.tokenizer.all_special_tokens)
-        free = [known[token] for token in special - used if token not in (self._template.source or "")]
-        return min(free) if free else self._new_placeholder() if self.image_tokens else -1
+        used = {*self.tokenizer.all_special_tokens, *ENDS_OF_TEXT}
+        shown = f"{self._template.source}{self.tokenizer.chat_template}"
+        free = [token for token in special - used if token not in shown]
+        reserved = [token for token in free if "reserved" in token or "unused" in token]
+        if not free:
+            return self._new_placeholder() if self.image_tokens else -1
+        return min(known[token] for token in reserved or free)
 
     def _new_placeholder(self) -> int:
         """Add a token behind the vocabulary of a copy of the tokenizer."""
