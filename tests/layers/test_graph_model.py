@@ -164,6 +164,9 @@ def edited(path, change):
     path.write_text(json.dumps(graph))
 
 
+WRONGLY_NAMED = {"name": "forward", "shape": [0], "dtype": "int32"}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -175,6 +178,7 @@ def edited(path, change):
         (lambda graph: graph["weightsManifest"][0]["weights"][0].update(shape=[99]), "weights end before 'part/bias'"),
         (lambda graph: graph["weightsManifest"][0]["weights"][0].update(dtype="string"), "stored as 'string'"),
         (lambda graph: graph["weightsManifest"][0]["weights"][1].update(name="other"), "no weights for 'axis'"),
+        (lambda graph: graph["weightsManifest"][0]["weights"].insert(0, WRONGLY_NAMED), "called 'forward'"),
         (lambda graph: graph["modelTopology"]["node"][-1].update(op="PyFunc"), "not known: PyFunc"),
         (lambda graph: graph["modelTopology"]["node"][-1].update(input=["unused"]), "'unused' waits for 'unused'"),
     ],

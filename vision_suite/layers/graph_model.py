@@ -68,8 +68,8 @@ class GraphModel(nn.Module):
         self.inputs = tuple(node.name for node in self.nodes if node.kind == "Placeholder")
         self._by_name = {node.name: node for node in self.nodes}
         for name, value in constants.items():
-            if "." in name or not name:
-                raise CheckpointError(f"the graph has a constant called {name!r}: a point in a name is not served")
+            if not name or "." in name or hasattr(self, name):
+                raise CheckpointError(f"the graph has a constant called {name!r:.40}, which no parameter can be called")
             if value.is_floating_point():
                 self.register_parameter(name, nn.Parameter(value))
             else:
