@@ -182,7 +182,8 @@ class InstructData(BaseData):
         if isinstance(known, dict) and known != own and self._matters("vocabulary_size"):
             texts = [f"{each.get('count')} ids, sha256 {str(each.get('sha256'))[:12]}" for each in (known, own)]
             raise CheckpointError(
-                f"the network's vocabulary ({texts[0]}) is not that of --data.tokenizer ({texts[1]}): give its tokenizer"
+                f"the network's vocabulary ({texts[0]}) is not that of --data.tokenizer ({texts[1]}): give the "
+                "tokenizer that it was trained with"
             )
         super()._compare_facts(stored, training)
 

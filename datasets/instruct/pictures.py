@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,11 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from vision_suite.datasets.loading import Cache, available_cores
-from vision_suite.datasets.pictures.checks import find_bad
+from vision_suite.datasets.pictures.checks import REMEMBER_FROM, RULES, find_bad
 from vision_suite.datasets.pictures.images import FILTERS, Interpolation, decode_picture, open_picture
 from vision_suite.datasets.pictures.transforms import Prepare
+from vision_suite.drafts import write_whole
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.faults import free_memory
+from vision_suite.prepared import data_dir
 from vision_suite.types.instruct import ImageRef
 
 Square = Literal["pad", "stretch"]
@@ -94,10 +99,14 @@ def read_picture(ref: ImageRef) -> Image.Image:
 
 
 def unreadable(refs: Iterable[ImageRef]) -> dict[ImageRef, str]:
-    """Reason for each picture that cannot be read; every one is decoded once."""
+    """Reason for each picture that cannot be read; every one is decoded once, and the outcome for many is kept."""
     unique = list(dict.fromkeys(refs))
-    files = {str(ref.path): ref for ref in unique if ref.start < 0 and not ref.column}
+    files = {str(ref.path): ref for ref in unique if ref.start < 0}
     found = {files[bad.path]: bad.reason for bad in find_bad(list(files))}
+    inside = [ref for ref in unique if ref.start >= 0]
+    memo = _memo(inside)
+    if memo.is_file():
+        return found | {inside[number]: reason for number, reason in json.loads(memo.read_text(encoding="utf-8"))}
 
     def check(ref: ImageRef) -> str:
         try:
@@ -106,10 +115,22 @@ def unreadable(refs: Iterable[ImageRef]) -> dict[ImageRef, str]:
             return str(error)
         return ""
 
-    inside = [ref for ref in unique if ref.start >= 0 or ref.column]
     with ThreadPoolExecutor(max(1, available_cores())) as pool:
-        found |= {ref: reason for ref, reason in zip(inside, pool.map(check, inside), strict=True) if reason}
-    return found
+        bad = [(number, reason) for number, reason in enumerate(pool.map(check, inside)) if reason]
+    if len(inside) >= REMEMBER_FROM:
+        write_whole(memo, json.dumps(bad))
+    return found | {inside[number]: reason for number, reason in bad}
+
+
+def _memo(refs: Sequence[ImageRef]) -> Path:
+    """File that keeps the outcome of a check of pictures inside archives and tables."""
+    digest = hashlib.sha256(f"{RULES}\n".encode())
+    for path in dict.fromkeys(ref.path for ref in refs):
+        status = path.stat()
+        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    for ref in refs:
+        digest.update(f"{ref.start}\0{ref.length}\0{ref.column}\n".encode())
+    return data_dir() / "checked" / f"{digest.hexdigest()[:32]}.json"
 
 
 @dataclass

@@ -13,7 +13,7 @@ from vision_suite.datasets.instruct.encode import Sample
 from vision_suite.datasets.instruct.pictures import Appearance, PictureStore, unreadable
 from vision_suite.datasets.instruct.questions import as_question, with_answer
 from vision_suite.datasets.instruct.sources import Source
-from vision_suite.datasets.instruct.survey import Survey, encoder, survey
+from vision_suite.datasets.instruct.survey import Survey, encoder, remembered_survey
 from vision_suite.datasets.loading import Cache
 from vision_suite.errors import DataError
 from vision_suite.types.arrays import Ints
@@ -79,7 +79,8 @@ class StageRows:
     ) -> None:
         self._sources, self._training = list(sources), stage == "fit"
         self._encode = encoder(chat, self._sources, max_length, stage=stage)
-        found = survey(self._sources, self._encode)
+        settings = {**chat.settings, "vocabulary": chat.vocabulary_sha256, "max_length": max_length, "stage": stage}
+        found = remembered_survey(self._sources, self._encode, settings)
         self.problems, self.notes = found.problems, list(found.first.values())
         bad = {reason: line for reason, line in found.first.items() if reason != "over_length"}
         if bad and policy.bad_row == "error":
