@@ -121,7 +121,9 @@ def tasks(members: Mapping[str, bytes]) -> dict[str, list[Item]]:
         "kinds": _kinds([noun for noun in nouns if noun.uses >= LEAST_USES["kinds"]]),
         "emoji-keywords": _keywords(emoji),
         "spanish": _spanish(emoji, spanish),
-        "countries": _countries(table(COUNTRIES.name, "countries.min.json"), table(COUNTRIES.name, "continents.min.json")),
+        "countries": _countries(
+            table(COUNTRIES.name, "countries.min.json"), table(COUNTRIES.name, "continents.min.json")
+        ),
     }
 
 
@@ -152,7 +154,9 @@ def _kinds(nouns: Sequence[wordnet.Noun]) -> list[Item]:
 
 def _plain_emoji(entries: Iterable[Emoji]) -> list[Emoji]:
     """Emoji whose label is a few lower-case words, without those of one gender, in the order of labels."""
-    usable = [entry for entry in entries if entry.get("group", FLAGS) != FLAGS and _PLAIN_LABEL.fullmatch(entry["label"])]
+    usable = [
+        entry for entry in entries if entry.get("group", FLAGS) != FLAGS and _PLAIN_LABEL.fullmatch(entry["label"])
+    ]
     kept = set(without_gendered(slug(entry["label"]) for entry in usable))
     return sorted((entry for entry in usable if slug(entry["label"]) in kept), key=lambda entry: str(entry["label"]))
 

@@ -150,7 +150,9 @@ class Recipe(ABC):
             known = f"choose {', '.join(self.variants)}" if self.variants else "it has none"
             raise ConfigError(f"{self.name} has no variant {variant!r}: {known}")
         chosen = Options(options.source, size, options.workers, variant)
-        return prepare_once(self.folder_of(size, variant), self.why_not_ready, lambda part: self.build(part, progress, chosen))
+        return prepare_once(
+            self.folder_of(size, variant), self.why_not_ready, lambda part: self.build(part, progress, chosen)
+        )
 
     def why_not_ready(self, folder: Path) -> str | None:
         """The reason that a folder must be prepared, by its manifest and the files' presence; None if there is none."""
@@ -193,8 +195,8 @@ class Recipe(ABC):
 
         Args:
             part: Folder.
-            facts: Further entries of the manifest, such as counts; ``sources``, ``licence`` and ``attribution`` replace the
-                recipe's.
+            facts: Further entries of the manifest, such as counts; ``sources``, ``licence`` and ``attribution``
+                replace the recipe's.
         """
         credits = facts.get("attribution", self.attribution())
         (part / ATTRIBUTION).write_text(str(credits), encoding="utf-8")

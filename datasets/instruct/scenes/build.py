@@ -131,7 +131,9 @@ def open_contents(
         The contents, and the paths of the single pictures that they use.
     """
     keys = list(drawn)
-    by_split = {split: [thing for thing in things if split_of(thing.name) == split] for split in ("train", "val", "test")}
+    by_split = {
+        split: [thing for thing in things if split_of(thing.name) == split] for split in ("train", "val", "test")
+    }
     own: dict[SceneSplit, list[Thing]] = {
         split: by_split["test" if split == "adversarial" else split] for split in SPLITS
     }
@@ -236,21 +238,23 @@ def write(
     counts: dict[str, dict[str, int]] = {"scenes": {}, "boxes": {}, "training rows": {}, "preferences": {}}
     texts: list[str] = []
     for split, scenes in contents.scenes.items():
-        painted = paint_all(scenes, part, icons, lambda done, total, split=split: progress(f"{split} scenes", done, total))
+        painted = paint_all(
+            scenes, part, icons, lambda done, total, split=split: progress(f"{split} scenes", done, total)
+        )
         counts["scenes"][split] = len(scenes)
         counts["boxes"][split] = write_instances(part / f"instances_{split}.json", scenes, painted, things)
         asked = contents.asked[split]
         described = [each for each in asked if each.task == "caption"]
         texts += [text for each in asked for text in (each.question, each.answer, *each.choices)]
         if split in ("train", "val"):
-            by_task = {task: [each for each in asked if each.task == task] for task in dict.fromkeys(e.task for e in asked)}
+            by_task = {
+                task: [each for each in asked if each.task == task] for task in dict.fromkeys(e.task for e in asked)
+            }
             write_list(part / f"{split}.json", rows.to_train(asked))
             if split == "train":
                 for task, own in by_task.items():
                     counts["training rows"][task] = write_list(part / f"train_{task}.json", rows.to_train(own))
-            pairs = [
-                pair for scene in scenes for pair in preference_pairs(SEED, scene, contents.things[split])
-            ]
+            pairs = [pair for scene in scenes for pair in preference_pairs(SEED, scene, contents.things[split])]
             counts["preferences"][split] = write_lines(part / f"preferences_{split}.jsonl", pairs)
         if split != "train":
             write_lines(part / f"captions_{split}.jsonl", rows.to_evaluate(described))
@@ -281,10 +285,14 @@ def _keep_only(part: Path, used: set[str]) -> None:
 
 
 def _check_drawings(things: Sequence[Thing], icons: Mapping[str, Any]) -> None:
-    missing = [(key, thing.name) for key, table in icons.items() for thing in things if thing.name not in table["icons"]]
+    missing = [
+        (key, thing.name) for key, table in icons.items() for thing in things if thing.name not in table["icons"]
+    ]
     if missing:
         key, name = missing[0]
-        raise DataError(f"Emoji-Scenes: design {key} does not draw {name!r} ({len(missing)} missing): check the archives")
+        raise DataError(
+            f"Emoji-Scenes: design {key} does not draw {name!r} ({len(missing)} missing): check the archives"
+        )
 
 
 _ABOUT = {

@@ -109,7 +109,9 @@ def lay_out(
         design = designs[int(generator.integers(len(designs)))]
         size = int(generator.integers(1, sizes.most + 1))
         chosen = _choose(generator, of_design[design], size, TOGETHER[split])
-        scenes.append(Scene(number, split, design, sizes.scene, background(generator), _place(generator, chosen, sizes)))
+        scenes.append(
+            Scene(number, split, design, sizes.scene, background(generator), _place(generator, chosen, sizes))
+        )
     return scenes
 
 
@@ -146,11 +148,11 @@ def _place(generator: np.random.Generator, things: Sequence[Thing], sizes: Sizes
                 break
         if len(placed) == len(things):
             return tuple(placed)
-    raise DataError(f"{len(things)} things of {sizes.smallest} pixels do not fit into {sizes.scene}: use a larger scene")
+    raise DataError(
+        f"{len(things)} things of {sizes.smallest} pixels do not fit into {sizes.scene}: use a larger scene"
+    )
 
 
 def _apart(x: int, y: int, side: int, other: Placed) -> bool:
     """True if a square and a placed one have no pixel in common."""
-    return (
-        x + side <= other.x or other.x + other.side <= x or y + side <= other.y or other.y + other.side <= y
-    )
+    return x + side <= other.x or other.x + other.side <= x or y + side <= other.y or other.y + other.side <= y

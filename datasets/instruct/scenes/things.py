@@ -26,6 +26,7 @@ CLOSED = {
     "clothing": ("crown", "dress", "handbag", "kimono", "necktie"),
 }
 _VOWEL = re.compile(r"(?!uni|us|eu|one|ut)[aeiou]")
+_PREPOSITION = re.compile(r"\b (?:with|without|of|in|on|at|from|for|to|behind|over) \b")
 _ONE = re.compile(r"(ss|us|is|lens|gas|compass)$")  # endings of a single thing with an s
 
 
@@ -52,9 +53,9 @@ class Thing:
 
     @property
     def plural(self) -> bool:
-        """True for names such as scissors and grapes, by their ending."""
-        last = self.words.split()[-1]
-        return last.endswith("s") and not _ONE.search(last)
+        """True for names such as scissors and grapes, by the ending of the word before any preposition."""
+        head = _PREPOSITION.split(self.words)[0].split()[-1]
+        return head.endswith("s") and not _ONE.search(head)
 
     @property
     def phrase(self) -> str:
