@@ -5,24 +5,20 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision_suite.datasets.emoji.build import PICTURES, draw_identities, fetch_tables
-from vision_suite.datasets.emoji.rules import split_of
 from vision_suite.datasets.instruct.question_rows import numbers, write_lines, write_list
 from vision_suite.datasets.instruct.scenes import rows
 from vision_suite.datasets.instruct.scenes.captions import preference_pairs
 from vision_suite.datasets.instruct.scenes.coco import write_instances
-from vision_suite.datasets.instruct.scenes.layout import Scene, Sizes, lay_out
+from vision_suite.datasets.instruct.scenes.contents import SEED, Contents, closed_contents, open_contents
+from vision_suite.datasets.instruct.scenes.layout import Scene, Sizes
 from vision_suite.datasets.instruct.scenes.paint import paint_all
-from vision_suite.datasets.instruct.scenes.rows import Asked, Shown
-from vision_suite.datasets.instruct.scenes.single import singles
 from vision_suite.datasets.instruct.scenes.things import (
     CLOSED,
-    GROUPS,
-    SPLITS,
     SceneSplit,
     Thing,
     closed_things,
@@ -35,7 +31,6 @@ from vision_suite.errors import DataError
 if TYPE_CHECKING:
     from vision_suite.datasets.instruct.emoji_scenes_recipe import EmojiScenes
 
-SEED = 0
 SINGLE_SIZE = 64  # pixels of the open variant's pictures of one emoji, as in Emoji-ReID
 SIZES = {"open": Sizes(256, 64, 128, 5), "closed": Sizes(64, 20, 28, 4), "closed-256": Sizes(256, 80, 112, 4)}
 SCENES: dict[str, dict[SceneSplit, int]] = {
@@ -44,21 +39,6 @@ SCENES: dict[str, dict[SceneSplit, int]] = {
 }
 # Pictures of each drawing in the closed variants: 40 names x 4 designs x 15; x 3; 40 x 1 x 50 = 2,000 to test.
 COPIES: dict[SceneSplit, int] = {"train": 15, "val": 3, "test": 50}
-
-
-@dataclass(frozen=True)
-class Contents:
-    """Everything but pictures.
-
-    Attributes:
-        things: Things by split of scenes.
-        scenes: Scenes by split.
-        asked: Questions by split and task; captions have the task ``caption``.
-    """
-
-    things: dict[SceneSplit, list[Thing]]
-    scenes: dict[SceneSplit, list[Scene]]
-    asked: dict[SceneSplit, list[Asked]]
 
 
 def build(part: Path, recipe: EmojiScenes, progress: Progress, options: Options) -> None:
@@ -109,116 +89,6 @@ def build(part: Path, recipe: EmojiScenes, progress: Progress, options: Options)
             **facts,
         },
     )
-
-
-def open_contents(
-    things: Sequence[Thing],
-    drawn: Mapping[str, set[str]],
-    core: int,
-    sizes: Sizes,
-    count: Mapping[SceneSplit, int],
-) -> tuple[Contents, set[str]]:
-    """The open variant: names of different splits are different.
-
-    Args:
-        things: Every thing.
-        drawn: Names that each design draws, by its key.
-        core: Number of the designs, the first ones, that draw every thing; the others are in a test only.
-        sizes: Measures.
-        count: Number of scenes of each split.
-
-    Returns:
-        The contents, and the paths of the single pictures that they use.
-    """
-    keys = list(drawn)
-    by_split = {
-        split: [thing for thing in things if split_of(thing.name) == split] for split in ("train", "val", "test")
-    }
-    own: dict[SceneSplit, list[Thing]] = {
-        split: by_split["test" if split == "adversarial" else split] for split in SPLITS
-    }
-    designs = {key: sorted(drawn[key]) for key in keys[:core]}
-    scenes = _scenes(own, {split: designs for split in SPLITS}, sizes, count)
-    shown = {
-        (split, half): [
-            Shown(f"{key}-{thing.name}", f"singles/{key}/{thing.name}.png", thing)
-            for thing in members
-            for key in half
-            if thing.name in drawn[key]
-        ]
-        for split, members in by_split.items()
-        for half in (tuple(keys[:core]), tuple(keys[core:]))
-    }
-    words = list(GROUPS.values())
-    usual, new = tuple(keys[:core]), tuple(keys[core:])
-    asked: dict[SceneSplit, list[Asked]] = {}
-    for split, members in own.items():
-        asked[split] = _scene_questions(scenes[split], members, sizes.most)
-        if split != "adversarial":
-            asked[split] += rows.kinds("group", shown[split, usual], words)
-            asked[split] += rows.chosen_names(SEED, "name", shown[split, usual], by_split[split])
-    asked["test"] += rows.kinds("group-new-design", shown["test", new], words)
-    used = {each.image for many in asked.values() for each in many if each.image.startswith("singles/")}
-    return Contents(own, scenes, asked), used
-
-
-def closed_contents(
-    things: Sequence[Thing],
-    designs: Sequence[str],
-    sizes: Sizes,
-    count: Mapping[SceneSplit, int],
-    copies: Mapping[SceneSplit, int],
-) -> tuple[Contents, list[Scene]]:
-    """The closed variants: the same names in all splits, the last design in the tests only.
-
-    Args:
-        things: Every thing.
-        designs: Keys of the designs.
-        sizes: Measures.
-        count: Number of scenes of each split.
-        copies: Pictures of each drawing of one thing in each split.
-
-    Returns:
-        The contents, and the pictures of single things.
-    """
-    usual, last = list(designs[:-1]), [designs[-1]]
-    names = [thing.name for thing in things]
-    own = {split: list(things) for split in SPLITS}
-    keys: dict[SceneSplit, list[str]] = {"train": usual, "val": usual, "test": last, "adversarial": last}
-    scenes = _scenes(own, {split: {key: names for key in keys[split]} for split in SPLITS}, sizes, count)
-    first = sum(count.values())
-    alone: list[Scene] = []
-    words = sorted({thing.kind for thing in things})
-    asked: dict[SceneSplit, list[Asked]] = {}
-    for split in SPLITS:
-        asked[split] = _scene_questions(scenes[split], things, sizes.most)
-        if split in copies:
-            made = singles(SEED, split, first + len(alone), copies[split], things, keys[split], sizes.scene)
-            alone += made
-            shown = [
-                Shown(f"{each.placed[0].thing.name}-{each.design}-{each.number:06d}", each.file, each.placed[0].thing)
-                for each in made
-            ]
-            asked[split] += rows.free_names("name", shown) + rows.kinds("group", shown, words)
-    return Contents(own, scenes, asked), alone
-
-
-def _scenes(
-    things: Mapping[SceneSplit, Sequence[Thing]],
-    designs: Mapping[SceneSplit, Mapping[str, Sequence[str]]],
-    sizes: Sizes,
-    count: Mapping[SceneSplit, int],
-) -> dict[SceneSplit, list[Scene]]:
-    """Scenes of every split, numbered one split after another."""
-    made: dict[SceneSplit, list[Scene]] = {}
-    for split in SPLITS:
-        first = sum(len(scenes) for scenes in made.values())
-        made[split] = lay_out(SEED, split, first, count[split], things[split], designs[split], sizes)
-    return made
-
-
-def _scene_questions(scenes: Sequence[Scene], things: Sequence[Thing], most: int) -> list[Asked]:
-    return [*rows.captions(SEED, scenes), *rows.presence(SEED, scenes, things), *rows.counts(scenes, most)]
 
 
 def write(
