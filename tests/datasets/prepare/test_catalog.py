@@ -37,13 +37,15 @@ def test_preparing_loads_neither_torch_nor_lightning():
 
 
 def test_entries_tell_what_is_there(fake, cache):
-    entry, onestop, watch = catalog.entries()
+    listed = {entry.name: entry for entry in catalog.entries()}
+    entry, onestop, watch = (listed[name] for name in ("emoji-reid", "onestop-mini", "watch-tad"))
     assert (onestop.name, onestop.path, onestop.prepared) == ("onestop-mini", cache / "onestop-mini", False)
     assert (watch.name, watch.path, watch.prepared) == ("watch-tad", cache / "watch-tad", False)
     assert (entry.name, entry.path, entry.prepared) == ("emoji-reid", cache / "emoji-reid-64", False)
     folder = catalog.prepare("emoji-reid-32", source=fake.archives, workers=1, quiet=True)
     assert folder == cache / "emoji-reid-32"
-    default, small, *_ = catalog.entries()
+    listed = {entry.name: entry for entry in catalog.entries()}
+    default, small = listed["emoji-reid"], listed["emoji-reid-32"]
     assert (default.name, default.prepared) == ("emoji-reid", False)
     assert (small.name, small.path, small.prepared) == ("emoji-reid-32", folder, True)
 

@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         "--source", type=Path, help="archive, folder of archives or unpacked package, instead of a fetch"
     )
     prepare.add_argument("--image_size", type=count, help="side of the pictures in pixels (default: the set's own)")
+    prepare.add_argument("--variant", help="variant of the set (default: its first)")
     prepare.add_argument("--workers", type=count, help="processes that draw pictures (default: one a core)")
     prepare.add_argument("--quiet", action="store_true", help="no progress bars")
     verify = actions.add_parser("verify", help="recount and recheck every file of a prepared set")
@@ -62,6 +63,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         source=arguments.source,
         image_size=arguments.image_size,
         workers=arguments.workers,
+        variant=arguments.variant,
         quiet=arguments.quiet,
     )
     print(f"{arguments.name} is ready: {folder}")
