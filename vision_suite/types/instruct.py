@@ -61,6 +61,8 @@ class Row:
         reference: Right answer in free text.
         text: Plain text, for perplexity.
         config: Kinds of the turns of a chain, such as ``TTV``; empty for a single question.
+        lettered: True where the question lists its choices by letters and asks for one; else the texts of the choices
+            are compared.
     """
 
     id: str
@@ -72,6 +74,7 @@ class Row:
     reference: str = ""
     text: str = ""
     config: str = ""
+    lettered: bool = True
 
 
 class InstructBatch(TypedDict, total=False):

@@ -1,0 +1,114 @@
+"""Survey of a stage's rows before anything starts: every one is read and encoded once, and faults are counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vision_suite.datasets.instruct.encode import Sample, prompt_sample, training_sample
+from vision_suite.datasets.instruct.questions import as_question, is_answered, with_answer
+from vision_suite.datasets.instruct.rows import BadRow
+from vision_suite.datasets.instruct.sources import Source
+from vision_suite.errors import DataError
+from vision_suite.types.arrays import Ints
+from vision_suite.types.data import Stage
+from vision_suite.types.instruct import ImageRef, Row
+
+if TYPE_CHECKING:
+    from vision_suite.text.chat import ChatFormat
+
+Encode = Callable[[int, Row], Sample]
+
+
+@dataclass
+class Survey:
+    """Usable rows of a stage.
+
+    Attributes:
+        place: (N, 2) number of the source and index in it of each row.
+        lengths: (N,) ids.
+        targets: (N,) supervised ids.
+        pictures: (N,) pictures.
+        refs: Pictures of all rows, each once.
+        problems: Numbers of rows left out or changed, by kind.
+        first: Message about the first row of each kind that was left out.
+    """
+
+    place: Ints
+    lengths: Ints
+    targets: Ints
+    pictures: Ints
+    refs: list[ImageRef]
+    problems: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
+
+    def taken(self, rows: Ints) -> Survey:
+        """The survey of some of the rows, in the order given."""
+        return replace(
+            self,
+            place=self.place[rows],
+            lengths=self.lengths[rows],
+            targets=self.targets[rows],
+            pictures=self.pictures[rows],
+        )
+
+
+def survey(sources: Sequence[Source], encode: Encode) -> Survey:
+    """Read and encode every row once.
+
+    Args:
+        sources: Sources of a stage.
+        encode: Function that turns a row of a source, by its number, into ids.
+    """
+    found: list[tuple[int, int, int, int, int]] = []
+    refs: dict[ImageRef, None] = {}
+    problems: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for number, source in enumerate(sources):
+        for index in range(len(source)):
+            name = f"row {index}"
+            try:
+                row = source.row(index, problems)
+                name = row.id
+                sample = encode(number, row)
+            except BadRow as error:
+                problems[error.reason] += 1
+                first.setdefault(error.reason, f"source {source.name!r} row {name!r}: {error}")
+                continue
+            if sample.cut:
+                problems["rows_cut"] += 1
+            found.append((number, index, len(sample.ids), sample.targets, len(sample.images)))
+            refs |= dict.fromkeys(sample.images)
+    table = np.array(found, dtype=np.int64).reshape(-1, 5)
+    return Survey(table[:, :2], table[:, 2], table[:, 3], table[:, 4], list(refs), problems, first)
+
+
+def encoder(chat: ChatFormat, sources: Sequence[Source], max_length: int, *, stage: Stage) -> Encode:
+    """Function that turns a row of a source, by the source's number, into ids.
+
+    Args:
+        chat: Format of conversations.
+        sources: Sources of a stage.
+        max_length: Largest number of ids, where a source has no such setting of its own.
+        stage: Stage; to train, whole conversations are encoded, else questions up to their answer.
+    """
+    longest = [source.settings.max_length or max_length for source in sources]
+
+    def encode(number: int, row: Row) -> Sample:
+        try:
+            if stage == "fit":
+                return training_sample(chat, with_answer(row), longest[number])
+            asked = as_question(row)
+            if stage != "predict" and not asked.text and not is_answered(asked):
+                raise BadRow("no_answer", "its right answer is not given")
+            return prompt_sample(chat, asked, longest[number])
+        except BadRow:
+            raise
+        except DataError as error:  # of the chat format, such as a special token within a text
+            raise BadRow("malformed", str(error)) from None
+
+    return encode
