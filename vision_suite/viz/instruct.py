@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from vision_suite.types.instruct import TaskScore
 from vision_suite.viz import canvas
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 TASKS_DRAWN = 40
@@ -21,6 +23,7 @@ TOKENS_DRAWN = 48
 GROUPS = ("text before pictures", "pictures", "text between pictures", "text after pictures")
 GROUP_COLOURS = ("#0072B2", "#D55E00", "#CC79A7", "#009E73")
 SIDE = 150  # pixels of a picture in a heading
+ROW_SIDE = 110  # pixels of a picture beside a question
 LABEL_WIDTH = 46  # characters of a task's name
 
 
@@ -57,7 +60,7 @@ def task_bars(tasks: Sequence[TaskScore], *, title: str) -> Image.Image:
     axes.set_xticks(range(0, 101, 20))
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("right answers, % (whiskers: one standard error)")
-    handles = [Patch(color=canvas.CURVES[0], label="counts in the means")]
+    handles: list[Artist] = [Patch(color=canvas.CURVES[0], label="counts in the means")]
     if any(not task.counted for task in drawn):
         handles.append(Patch(color="#adb5bd", label="not above chance by two standard errors, or too few questions"))
     if any(math.isfinite(task.chance) for task in drawn):
@@ -140,6 +143,66 @@ def routing_picture(
     for number, line in enumerate(text):
         draw.text((left, top + 22 * number), line, font=face, fill=canvas.INK)
     sheet.paste(body, (0, height))
+    return sheet
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question with its answer, to be drawn.
+
+    Attributes:
+        question: Question.
+        answer: Answer of the model.
+        reference: Right answer.
+        right: Whether the answer is right.
+        pictures: Pictures of the question.
+        task: Name of its task.
+    """
+
+    question: str
+    answer: str
+    reference: str
+    right: bool
+    pictures: Sequence[Image.Image] = ()
+    task: str = ""
+
+
+def answer_sheet(asked: Sequence[Asked], *, title: str, subtitle: str = "") -> Image.Image:
+    """Draw questions below each other: their pictures, the answer with a tick or a cross, and the right answer.
+
+    Args:
+        asked: Questions; at most four pictures of each are drawn.
+        title: Heading.
+        subtitle: Line below it.
+    """
+    columns = max([1, *(min(len(each.pictures), 4) for each in asked)])
+    left = canvas.MARGIN + columns * (ROW_SIDE + canvas.GAP)
+    width = max(900, left + 560)
+    top, step = canvas.heading_height(title, subtitle) + canvas.GAP, ROW_SIDE + 2 * canvas.GAP
+    sheet = Image.new("RGB", (width, top + step * len(asked) + canvas.MARGIN), canvas.PAPER)
+    canvas.draw_heading(sheet, title, subtitle)
+    draw = ImageDraw.Draw(sheet)
+    face, bold, small = canvas.font(15), canvas.font(15, bold=True), canvas.font(12)
+    room = width - left - canvas.MARGIN
+    for number, each in enumerate(asked):
+        y = top + number * step
+        if number:
+            draw.line([(canvas.MARGIN, y - canvas.GAP), (width - canvas.MARGIN, y - canvas.GAP)], fill=canvas.RULE)
+        for column, picture in enumerate(each.pictures[:4]):
+            tile = canvas.thumbnail(picture, ROW_SIDE, ROW_SIDE)
+            sheet.paste(tile, (canvas.MARGIN + column * (ROW_SIDE + canvas.GAP), y))
+        draw.text((left, y), canvas.fit_text(each.task, small, room), font=small, fill=canvas.FAINT)
+        lines = canvas.wrap_text(each.question, face, room, 2)
+        for row, line in enumerate(lines):
+            draw.text((left, y + 18 + 20 * row), line, font=face, fill=canvas.INK)
+        y += 24 + 20 * len(lines)
+        disc = canvas.mark(each.right, 18)
+        sheet.paste(disc, (left, y), disc)
+        said = canvas.fit_text(each.answer or "(nothing)", bold, room - 26)
+        draw.text((left + 26, y), said, font=bold, fill=canvas.CORRECT if each.right else canvas.WRONG)
+        if not each.right:
+            known = canvas.fit_text(f"right: {each.reference}", face, room - 26)
+            draw.text((left + 26, y + 22), known, font=face, fill=canvas.INK)
     return sheet
 
 
