@@ -28,10 +28,11 @@ class InstructWriter(BaseWriter[InstructData]):
     """Writes answers to questions.
 
     ``answers.jsonl`` has a line for each question: ``index``, ``id``, ``task``, the ``question``, its ``images``, the
-    ``answer``, the number of its ``tokens``, and whether it ``ended`` (false: cut at the greatest length). A question with choices has the ``choice`` that the answer names, null for none; one whose right answer is known has
-    the ``reference`` and whether the answer is ``right``. ``routing`` has the mean weight of the visual and of the
-    textual wing of each layer over the tokens, where the model routes. ``routing/*.png`` show the weights of each token
-    and layer, ``summary.json`` has counts.
+    ``answer``, the number of its ``tokens``, and whether it ``ended`` (false: cut at the greatest length). A question
+    with choices has the ``choice`` that the answer names, null for none; one whose right answer is known has the
+    ``reference`` and whether the answer is ``right``. ``routing`` has the mean weight of the visual and of the textual
+    wing of each layer over the tokens, where the model routes. ``routing/*.png`` show the weights of each token and
+    layer, ``summary.json`` has counts.
 
     Args:
         routing: Number of questions, from the first, whose routing is drawn; -1 draws all, 0 none.
