@@ -16,29 +16,46 @@ from vision_suite.datasets.instruct.encode import Sample
 from vision_suite.errors import ConfigError, check_choice, check_number
 from vision_suite.lit_modules.base import datamodule_of
 from vision_suite.metrics.instruct.attention_shift import attention_shift
-from vision_suite.metrics.instruct.forgetting import Drift
+from vision_suite.metrics.instruct.forgetting import Drift, hidden_drift
 from vision_suite.models.wings.attach import Attached, row_masses
-from vision_suite.types.instruct import InstructBatch
+from vision_suite.types.instruct import IGNORED, InstructBatch
 
 Action = Literal["warn", "cut", "stop"]
 CUT = 0.5  # factor on every rate
 
 
-@runtime_checkable
-class Drifting(Protocol):
-    """Module that can tell how far its language model has moved from the untouched one."""
+class Network(Protocol):
+    """Network whose language model is looked at."""
 
-    def text_drift(self, batch: InstructBatch) -> Drift:
-        """Drift at each supervised id of a batch of plain texts, from the model as it was before any training."""
+    head_weight: Tensor
+
+    def hidden(self, batch: InstructBatch) -> Tensor:
+        """Last hidden states (B, S, d)."""
+
+
+class Reference(Protocol):
+    """The language model before any training."""
+
+    def states(self, batch: InstructBatch) -> tuple[Tensor, Tensor]:
+        """Last hidden states (B, S, d) and output embeddings (V, d)."""
+
+
+@runtime_checkable
+class Guarded(Protocol):
+    """Module whose language model can be compared with the untouched one, such as `LitWings`."""
+
+    model: Network
+    untouched: Reference | None
 
 
 class ForgettingGuard(Callback):
     """Measures the drift on held-out text every so many steps, and acts where it is too large.
 
-    The text is that of the validation rows that are plain text. The reference is the model before any training, so that
-    a frozen decoder without its wings, or a copy of the decoder's weights, answers for it; the module sees to that. It
-    logs ``train/drift_kl`` (nats a token), ``train/drift_agreement`` (share of tokens whose likeliest next token is the
-    same) and, where a model has wings and the batch has pictures, ``train/attention_shift`` of the last training batch.
+    The text is that of the validation rows that are plain text. The reference is the language model before any
+    training: a frozen decoder without its wings, or else a copy from its file; the module sees to that. Logged are
+    ``train/drift_kl`` (nats a token), ``train/drift_agreement`` (share of tokens whose likeliest next token is the
+    same) and, where a model has wings and the batch has pictures, ``train/attention_shift`` of the rows of the last
+    training batch (a packed row is one).
 
     Args:
         every: Number of optimiser steps between two looks.
@@ -80,22 +97,24 @@ class ForgettingGuard(Callback):
         """Take the texts.
 
         Raises:
-            ConfigError: The module cannot tell its drift, or the validation rows hold no plain text.
+            ConfigError: The module has no untouched model to compare with, or the validation rows hold no plain text.
         """
         data = datamodule_of(trainer)
-        if not isinstance(data, InstructData) or not isinstance(pl_module, Drifting):
+        if not isinstance(data, InstructData) or not isinstance(pl_module, Guarded):
             raise ConfigError(
                 f"ForgettingGuard measures a language model on InstructData, not {type(pl_module).__name__} on "
                 f"{type(data).__name__}: leave the callback out"
             )
-        texts = [row.text for row in data.rows("validate") if row.text]
-        if not texts:
+        if pl_module.untouched is None:
+            raise ConfigError("ForgettingGuard compares with a decoder.source, and this decoder is new: leave it out")
+        texts = [row.text for row in data.rows("validate") if row.text][: self.texts]
+        self._samples = [sample for text in texts if (sample := self._sample(data, text)).targets]
+        if not self._samples:
             raise ConfigError(
                 "ForgettingGuard needs plain text: give --data.validate_on a source with lines "
-                '{"id": ..., "text": ...}, which no training source holds'
+                '{"id": ..., "text": ...} of at least two ids'
             )
         self._pad_id = data.chat.pad_id
-        self._samples = [sample for text in texts[: self.texts] if (sample := self._sample(data, text)).targets]
         self._step = trainer.global_step
         rank_zero_info(
             f"forgetting guard: {len(self._samples)} texts of at most {self.length} ids every {self.every} steps"
@@ -133,29 +152,30 @@ class ForgettingGuard(Callback):
 
     def _drift(self, trainer: Trainer, pl_module: LightningModule) -> tuple[float, float]:
         """KL divergence a token and share of equal likeliest tokens, the same in every process."""
-        was_training = [module for module in pl_module.modules() if module.training]
+        module = cast(Guarded, pl_module)
+        was_training = [each for each in pl_module.modules() if each.training]
         pl_module.eval()
         sums = torch.zeros(3, dtype=torch.float64)
         try:
             # One text at a time, in every process alike: sharded networks exchange weights in each pass.
             for sample in self._samples:
-                batch = {name: value.to(pl_module.device) for name, value in padded([sample], self._pad_id).items()}
+                entries = {name: value.to(pl_module.device) for name, value in padded([sample], self._pad_id).items()}
                 with torch.no_grad(), trainer.precision_plugin.forward_context():
-                    drift = cast(Drifting, pl_module).text_drift(cast(InstructBatch, batch))
-                sums += torch.stack([drift.kl.double().sum().cpu(), drift.agrees.double().sum().cpu(), _count(drift)])
+                    found = _drift_of(module, cast(InstructBatch, entries))
+                kl, agrees = found.kl.cpu().double(), found.agrees.cpu().double()
+                sums += torch.stack([kl.sum(), agrees.sum(), agrees.new_tensor(len(agrees))])
         finally:
-            for module in was_training:
-                module.training = True
+            for each in was_training:
+                each.training = True
         total = trainer.strategy.reduce(sums.float().to(pl_module.device), reduce_op="sum")
-        kl, agreed, tokens = total.tolist()
-        return kl / tokens, agreed / tokens
+        divergence, agreed, tokens = total.tolist()
+        return divergence / tokens, agreed / tokens
 
     def _attention(self, pl_module: LightningModule) -> dict[str, float]:
         """Attention shift of the last training batch, if the model has wings and the batch had pictures."""
-        known = [
-            module._wings for module in pl_module.modules() if isinstance(getattr(module, "_wings", None), Attached)
-        ]
-        state = known[0].last if known else None
+        attached: list[object] = [getattr(module, "_wings", None) for module in pl_module.modules()]
+        known = next((each for each in attached if isinstance(each, Attached)), None)
+        state = None if known is None else known.last
         if state is None or not state.masses:
             return {}
         shift = attention_shift(row_masses(pl_module).detach()).value
@@ -184,8 +204,13 @@ class ForgettingGuard(Callback):
             rank_zero_warn(f"{where} (told once)")
 
 
-def _count(drift: Drift) -> Tensor:
-    return torch.tensor(float(drift.kl.numel()), dtype=torch.float64)
+def _drift_of(module: Guarded, batch: InstructBatch) -> Drift:
+    """Drift at the supervised ids of plain texts."""
+    assert module.untouched is not None
+    targets = batch["labels"][:, 1:] != IGNORED
+    reference, head = module.untouched.states(batch)
+    states = module.model.hidden(batch)
+    return hidden_drift((reference[:, :-1][targets], head), (states[:, :-1][targets], module.model.head_weight))
 
 
 def _scale_rates(trainer: Trainer, factor: float) -> None:
