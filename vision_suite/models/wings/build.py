@@ -156,7 +156,9 @@ def add_lora(decoder: nn.Module, config: LoraConfig) -> None:
 
     found = {name.rpartition(".")[2] for name, module in decoder.named_modules() if isinstance(module, nn.Linear)}
     if missing := sorted(set(config.targets) - found):
-        raise ConfigError(f"lora.targets: {missing[0]!r} is no linear layer of the decoder: use {', '.join(sorted(found))}")
+        raise ConfigError(
+            f"lora.targets: {missing[0]!r} is no linear layer of the decoder: use {', '.join(sorted(found))}"
+        )
     settings = peft.LoraConfig(
         r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets), lora_dropout=config.dropout
     )
