@@ -46,7 +46,10 @@ class CenterNetDetector:
         self.min_score, self.network = min_score, CenterNet.load(source)
 
     def __call__(self, picture: Image.Image) -> ObjectBoxes:
-        """Objects of an RGB picture, best first; see `vision_suite.detectors.overlap.one_box_each`."""
+        """Objects of an RGB picture, best first.
+
+        Of overlapping boxes of a class one stays: see `vision_suite.detectors.overlap.one_box_each`.
+        """
         height, width = self.network.image_size
         pixels = np.asarray(picture.convert("RGB").resize((width, height), Image.Resampling.BILINEAR), np.float32)
         device = next(self.network.parameters()).device
@@ -55,6 +58,6 @@ class CenterNetDetector:
             found = self.network.detections(image)[0].cpu()
         found = found[found[:, 4] > self.min_score]
         scale = torch.tensor([picture.width / width, picture.height / height] * 2)
-        corners, kept, notes = one_box_each(found[:, :4] * scale, found[:, 4], picture.size)
+        corners, kept, notes = one_box_each(found[:, :4] * scale, found[:, 4], picture.size, found[:, 5])
         labels = tuple(CLASSES[int(number)] for number in found[kept, 5])
         return ObjectBoxes(corners.numpy(), labels, found[kept, 4].numpy().astype(np.float32), notes)

@@ -52,7 +52,7 @@ class Detector:
     def __call__(self, picture: Image.Image) -> ObjectBoxes:
         """Objects of an RGB picture, best first.
 
-        Of overlapping boxes one stays: see `vision_suite.detectors.overlap.one_box_each`.
+        Of overlapping boxes one stays, whatever its word: see `vision_suite.detectors.overlap.one_box_each`.
         """
         with torch.inference_mode():
             inputs = self._processor(images=picture, text=[self.queries], return_tensors="pt").to(self.device)

@@ -37,13 +37,13 @@ class CenterNet(nn.Module):
     mean = (0.0, 0.0, 0.0)
     std = (1 / 255, 1 / 255, 1 / 255)
 
-    def __init__(self, graph: GraphModel, part: Part = "neck") -> None:
+    def __init__(self, graph: GraphModel, part: Part = "trunk") -> None:
         """Take a graph.
 
         Args:
             graph: Graph with the node names of the prepared set.
-            part: Where the features are from: ``neck``, the map of stride 4 before the heads, or ``trunk``, the last
-                map of MobileNetV3, of stride 32.
+            part: Where the features are from: ``trunk``, the last map of MobileNetV3, of stride 32, or ``neck``, the
+                map of stride 4 before the heads.
 
         Raises:
             ConfigError: The part is not known.
@@ -54,7 +54,7 @@ class CenterNet(nn.Module):
         self._node, self.width, self.grid = FEATURES[part]
 
     @classmethod
-    def load(cls, source: str | Path = "centernet", part: Part = "neck") -> CenterNet:
+    def load(cls, source: str | Path = "centernet", part: Part = "trunk") -> CenterNet:
         """Read it from the prepared set, or from a folder with the same files, in evaluation mode.
 
         Raises:

@@ -72,7 +72,7 @@ def test_backbone_of_a_dcal_checkpoint(layer, tmp_path):
     weights = {f"model.{name}": value for name, value in net.state_dict().items()}
     data = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
     torch.save(
-        {"state_dict": weights, "hyper_parameters": settings, "datamodule_hyper_parameters": data}, tmp_path / "a.ckpt"
+        {"state_dict": weights, "hyper_parameters": settings, "ReIDData": {"preprocessing": data}}, tmp_path / "a.ckpt"
     )
     tower = build_tower(TowerConfig("dcal", checkpoint=str(tmp_path / "a.ckpt"), layer=layer)).eval()
     x = image((64, 64))

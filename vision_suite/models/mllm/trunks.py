@@ -125,9 +125,7 @@ def dcal_trunk(config: TowerConfig) -> Trunk:
     if config.image_size is not None and tuple(config.image_size) != (height, width):
         vit.set_input_size(config.image_size)
         height, width = config.image_size
-    data = contents.get("datamodule_hyper_parameters") or {}
-    mean, std = data.get("mean", HALF), data.get("std", HALF)
-    return Trunk(TimmTokens(vit), (height, width), tuple(mean), tuple(std))
+    return Trunk(TimmTokens(vit), (height, width), *colours(contents))
 
 
 def conv_trunk(config: TowerConfig) -> Trunk:
@@ -136,19 +134,15 @@ def conv_trunk(config: TowerConfig) -> Trunk:
 
     if config.layer != -1 or config.pool != "all":
         raise ConfigError("tower.kind='conv' gives its five tokens only: leave layer at -1 and pool at 'all'")
-    settings: dict[str, Any] = {}
-    weights: Mapping[str, Tensor] = {}
-    if config.checkpoint:
-        contents = read_checkpoint(config.checkpoint)
-        own = contents.get("hyper_parameters") or {}
-        settings = {name: own[name] for name in ("width", "image_size") if name in own}
-        weights = below(contents.get("state_dict") or {}, "model.")
+    contents = read_checkpoint(config.checkpoint) if config.checkpoint else {}
+    own = contents.get("hyper_parameters") or {}
+    settings: dict[str, Any] = {name: own[name] for name in ("width", "image_size") if name in own}
     if config.image_size is not None:
         settings["image_size"] = config.image_size
     tower = ConvTower(**settings)
     if config.checkpoint:
-        load(tower, weights, config.checkpoint)
-    return Trunk(tower, tower.image_size, tower.mean, tower.std)
+        load(tower, below(contents.get("state_dict") or {}, "model."), config.checkpoint)
+    return Trunk(tower, tower.image_size, *colours(contents))
 
 
 def clip_trunk(config: TowerConfig) -> Trunk:
@@ -179,6 +173,16 @@ BUILDERS: dict[str, Callable[[TowerConfig], Trunk]] = {
     "dcal": dcal_trunk,
     "open_clip": clip_trunk,
 }
+
+
+def colours(contents: Mapping[str, Any]) -> tuple[Colours, Colours]:
+    """Mean and standard deviation of the channels of the pictures that a checkpoint's network was trained on."""
+    for state in contents.values():
+        stored = state.get("preprocessing") if isinstance(state, dict) else None
+        if isinstance(stored, dict) and {"mean", "std"} <= set(stored):
+            mean, std = (tuple(float(value) for value in stored[name]) for name in ("mean", "std"))
+            return cast("Colours", mean), cast("Colours", std)
+    return HALF, HALF
 
 
 def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
