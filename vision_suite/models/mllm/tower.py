@@ -19,9 +19,10 @@ class TowerConfig:
     Attributes:
         kind: ``conv`` (the suite's own small tower, 64 pixels), ``timm``, ``open_clip``, ``dcal`` (backbone of a DCAL
             checkpoint) or ``centernet``.
-        name: Name of the timm or open_clip network.
-        checkpoint: File of weights: of a run of this suite (conv, dcal), of timm's names (timm); of open_clip, a file
-            or a tag of pretrained weights. Empty for random weights.
+        name: Name of the timm or open_clip network; of centernet, ``trunk`` or ``neck``.
+        checkpoint: File of weights: of a run of this suite (conv, dcal), in timm's names (timm); of open_clip a file
+            or a tag of its weights; of centernet the prepared set's name or folder. Empty for random weights, or
+            centernet's own.
         pretrained: Load timm's own weights.
         layer: -1 for the last layer with its norm, -2 for the one before it without (LLaVA, Wings).
         pool: ``all`` tokens of the grid, or ``grid2``: their mean and four quarters, 5 tokens.
