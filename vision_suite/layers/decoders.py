@@ -57,9 +57,7 @@ class DecoderShape:
             raise ConfigError(f"shape.heads={self.heads} must be a multiple of shape.key_heads={self.key_heads}")
 
 
-def load_decoder(
-    source: str | Path, *, attention: str = NAME, dtype: torch.dtype = torch.float32
-) -> PreTrainedModel:
+def load_decoder(source: str | Path, *, attention: str = NAME, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Load a causal language model, in evaluation mode as transformers returns it.
 
     Only safetensors and GGUF files are read, and no code that lies beside them is run. A model out of a GGUF file is
