@@ -42,7 +42,9 @@ def strides(number):
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
-@pytest.mark.parametrize(("side", "kernel", "stride", "dilation"), [(8, 3, 2, 1), (7, 3, 2, 1), (8, 5, 2, 1), (9, 3, 1, 2)])
+@pytest.mark.parametrize(
+    ("side", "kernel", "stride", "dilation"), [(8, 3, 2, 1), (7, 3, 2, 1), (8, 5, 2, 1), (9, 3, 1, 2)]
+)
 def test_convolutions_are_sums_over_windows(padding, side, kernel, stride, dilation):
     image = RNG.standard_normal((1, side, side + 1, 3))
     settings = {"padding": padding, "strides": strides(stride), "dilations": strides(dilation), "data_format": "NHWC"}

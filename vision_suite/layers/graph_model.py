@@ -97,7 +97,9 @@ class GraphModel(nn.Module):
         except CheckpointError:
             raise
         except OSError as error:
-            raise CheckpointError(f"{path}: {error.strerror or error}: prepare it again, or give another file") from error
+            raise CheckpointError(
+                f"{path}: {error.strerror or error}: prepare it again, or give another file"
+            ) from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
             raise CheckpointError(f"{path} is no graph model ({type(error).__name__}: {str(error)[:80]})") from error
         lost = [node.name for node in found if node.kind == "Const" and node.name not in constants]
@@ -198,7 +200,9 @@ def _weights(path: Path, contents: bytes, entries: Sequence[Mapping[str, Any]]) 
     for entry in entries:
         stored = entry.get("quantization", {}).get("dtype", entry["dtype"])
         if stored not in STORED or entry["dtype"] not in ("float32", "int32"):
-            raise CheckpointError(f"{path}: weights of {entry['name']!r} are stored as {stored!r:.20}, which is not read")
+            raise CheckpointError(
+                f"{path}: weights of {entry['name']!r} are stored as {stored!r:.20}, which is not read"
+            )
         count = math.prod(entry["shape"])
         size = count * np.dtype(STORED[stored]).itemsize
         if min(entry["shape"], default=0) < 0 or start + size > len(contents):
