@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,7 @@ class Source:
         if not total:
             raise DataError(f"source {name!r} has no rows: {str(self.path)!r} is empty")
         used = total if settings.limit is None else min(settings.limit, total)
+        self._chained = _has_chains(self._raw)
         self._places = range(total) if used == total else [n * total // used for n in range(used)]
 
     def __len__(self) -> int:
@@ -107,9 +108,10 @@ class Source:
             BadRow: It cannot be used.
         """
         raw = self._raw[self._places[index]]
-        return row_of(
+        row = row_of(
             raw.record, raw.name, self._folder, self.name, notes, images=raw.images, choices=self.settings.choices
         )
+        return row if self._chained else replace(row, config="")
 
 
 def open_rows(path: Path, image_root: Path) -> RawRows:
@@ -134,6 +136,15 @@ def open_rows(path: Path, image_root: Path) -> RawRows:
     raise DataError(
         f"source {str(path)!r} {what}: give .json, .jsonl, .parquet, .tar, or a folder of one of the last two"
     )
+
+
+def _has_chains(raw: RawRows) -> bool:
+    """Tell whether a file of questions has chains of several turns, among which single questions are compared too."""
+    if not isinstance(raw, ListedRows):
+        return False
+    records = (raw[index].record for index in range(len(raw)))
+    turns = (record.get("turns") for record in records if isinstance(record, Mapping))
+    return any(isinstance(each, list) and len(each) > 1 for each in turns)
 
 
 def open_sources(settings: Mapping[str, SourceSettings]) -> list[Source]:

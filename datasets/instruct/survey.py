@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pytorch_lightning.utilities import rank_zero_info
@@ -65,14 +65,17 @@ class Survey:
         )
 
 
-def remembered_survey(sources: Sequence[Source], encode: Encode, settings: Mapping[str, Any]) -> Survey:
-    """Survey of sources; that of large ones is kept in the data cache until a file or setting changes.
+def survey_once(sources: Sequence[Source], chat: ChatFormat, max_length: int, stage: Stage) -> Survey:
+    """Survey of the sources of a stage; that of large ones is kept in the data cache until a file or setting changes.
 
     Args:
-        sources: Sources of a stage.
-        encode: Function that turns a row of a source, by its number, into ids.
-        settings: Everything besides the files that the outcome depends on, in plain values.
+        sources: Sources of the stage.
+        chat: Format of conversations.
+        max_length: Largest number of ids, where a source has no such setting of its own.
+        stage: Use of the rows.
     """
+    encode = encoder(chat, sources, max_length, stage=stage)
+    settings = {**chat.settings, "vocabulary": chat.vocabulary_sha256, "max_length": max_length, "stage": stage}
     total = sum(map(len, sources))
     if total < REMEMBER_FROM:
         return survey(sources, encode)

@@ -168,7 +168,7 @@ def spoil(folder):
 
 def test_bad_rows_stop_the_run_or_are_counted(tmp_path):
     spoil(tmp_path)
-    with pytest.raises(DataError, match="1 rows empty answer.*source .* row 'r0'.*on_bad_row=skip"):
+    with pytest.raises(DataError, match=r"1 rows empty answer.*source .* row 'r0'.*on_bad_row=skip"):
         made(tmp_path)
     with pytest.warns(UserWarning, match="'r0'"):
         data = made(tmp_path, on_bad_row="skip", batch_size=1)
@@ -181,7 +181,7 @@ def test_missing_pictures_stop_the_run_or_are_left_out_or_blank(tmp_path):
     write_set(tmp_path, pictured=4, texts=2)
     (tmp_path / "pictures/1.png").unlink()
     (tmp_path / "pictures/2.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match="2 of 4 pictures cannot be read .*on_missing=skip"):
+    with pytest.raises(DataError, match=r"2 of 4 pictures cannot be read .*on_missing=skip"):
         made(tmp_path)
     with pytest.warns(UserWarning, match="2 of 4 pictures"):
         skipped = made(tmp_path, on_missing="skip", batch_size=1, validate_on={})
@@ -196,7 +196,7 @@ def test_missing_pictures_stop_the_run_or_are_left_out_or_blank(tmp_path):
 
 def test_an_empty_set_is_one_line(tmp_path):
     write_set(tmp_path, pictured=1, texts=0)
-    with pytest.raises(DataError, match="no row is left of .*max_length=4") as caught:
+    with pytest.raises(DataError, match=r"no row is left of .*max_length=4") as caught:
         made(tmp_path, max_length=4)
     assert "\n" not in str(caught.value)
 
@@ -206,6 +206,29 @@ def test_memory_gives_the_same_batches(folder):
         made(folder).train_dataloader(), made(folder, cache="memory").train_dataloader(), strict=True
     ):
         assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_features_of_a_frozen_tower_stand_in_for_pictures(folder):
+    data = made(folder)
+    plain = batch_of(data, [3, 15, 0])
+    calls = []
+
+    def tower(image):
+        calls.append(len(image))
+        return image.mean((2, 3))[:, None]
+
+    data.use_features(tower, batch_size=10)
+    batch = batch_of(data, [3, 15, 0])
+    assert torch.equal(batch["features"], plain["image"].mean((2, 3))[:, None])
+    assert "image" not in batch
+    assert calls == [10, 4, 3], "each picture once: training, then validation"
+    assert batch_of(data, [15])["features"].shape == (0, 1, 3)
+
+
+def test_a_preview_marks_what_is_supervised(folder):
+    line = made(folder).preview("fit", 0)
+    assert "<picture 0 x3>" in line
+    assert "[[dog|.|<|im_end|>]]" in line
 
 
 def test_a_remembered_survey_is_the_same(folder, tmp_path, monkeypatch):

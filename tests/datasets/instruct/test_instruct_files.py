@@ -145,6 +145,17 @@ def test_a_limit_is_spread_evenly(tmp_path):
     assert [source.row(index, Counter()).id for index in range(len(source))] == ["r0", "r2", "r5", "r7"]
 
 
+def test_kinds_of_turns_are_kept_where_there_are_chains(tmp_path):
+    turn = {"kind": "T", "source": "s", "question": "Which?", "answer": "a"}
+    single, chain = {"config": "T", "turns": [turn]}, {"config": "TT", "turns": [turn, turn]}
+    for name, lines in (("single", [single, single]), ("iit", [single, chain])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    source = Source("t", SourceSettings(str(tmp_path / "single.jsonl")))
+    assert [source.row(index, Counter()).config for index in range(2)] == ["", ""]
+    source = Source("t", SourceSettings(str(tmp_path / "iit.jsonl")))
+    assert [source.row(index, Counter()).config for index in range(2)] == ["T", "TT"]
+
+
 def test_pictures_that_are_all_asked_the_same(tmp_path):
     for name in ("b", "a"):
         picture(tmp_path / f"{name}.png", (1, 2, 3))
