@@ -57,9 +57,7 @@ class DecoderShape:
             raise ConfigError(f"shape.heads={self.heads} must be a multiple of shape.key_heads={self.key_heads}")
 
 
-def load_decoder(
-    source: str | Path, *, attention: str = NAME, dtype: torch.dtype = torch.float32
-) -> PreTrainedModel:
+def load_decoder(source: str | Path, *, attention: str = NAME, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Load a causal language model, in evaluation mode as transformers returns it.
 
     Only safetensors and GGUF files are read, and no code that lies beside them is run. A model out of a GGUF file is
@@ -126,6 +124,40 @@ def new_decoder(
         eos_token_id=list(end_ids) or None,
     )
     return _with_attention(LlamaForCausalLM(config).eval(), attention)
+
+
+def empty_decoder(source: str | Path, *, attention: str = NAME, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """Build a decoder as the configuration of a language model says, its parameters not yet set.
+
+    Args:
+        source: Folder in transformers' layout, name of a prepared set, name of a hub, or a ``.gguf`` file.
+        attention: Name of an attention function of transformers; ``vision_suite`` for the suite's operator.
+        dtype: Type of the weights.
+
+    Raises:
+        MissingDependencyError: transformers is not installed.
+        DataError: There is nothing of that name.
+        CheckpointError: The configuration cannot be read.
+        ConfigError: The model cannot use that attention.
+    """
+    _require("transformers")
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
+
+    found = language_folder(source)
+    with _readable(found):
+        if isinstance(found, Path) and found.suffix == SUFFIX:
+            _require("gguf")
+            config = AutoConfig.from_pretrained(str(found.parent), gguf_file=found.name, local_files_only=True)
+        else:
+            config = AutoConfig.from_pretrained(
+                str(found), trust_remote_code=False, local_files_only=isinstance(found, Path)
+            )
+        # Memory that nobody writes to is not taken.
+        with no_init_weights():
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+    model.tie_weights()
+    return _with_attention(model, attention)
 
 
 def dequantise(gguf: Path, folder: Path, dtype: torch.dtype = torch.float32) -> None:

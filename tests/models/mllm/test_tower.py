@@ -5,10 +5,12 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from vision_suite.errors import CheckpointError, ConfigError
 from vision_suite.models.dcal import DCAL
 from vision_suite.models.mllm import Projector, ProjectorConfig, TowerConfig, build_tower
+from vision_suite.models.mllm.conv_tower import ConvTower
 from vision_suite.models.mllm.projector import pixel_shuffle
 from vision_suite.models.mllm.tower import mean_and_quarters
 
@@ -83,6 +85,50 @@ def test_backbone_of_a_dcal_checkpoint(layer, tmp_path):
     expected = (net.vit.norm(tokens) if layer == -1 else tokens)[:, 1:]
     torch.testing.assert_close(tower(x), expected, atol=1e-5, rtol=0)
     assert (tower.mean, tower.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
+@torch.no_grad()
+def test_small_tower_of_a_run(tmp_path):
+    torch.manual_seed(0)
+    net = ConvTower(16, (32, 32)).eval()
+    contents = {
+        "state_dict": {"neck.weight": torch.ones(2)} | {f"model.{n}": value for n, value in net.state_dict().items()},
+        "hyper_parameters": {"width": 16, "image_size": [32, 32], "num_classes": 7},
+    }
+    torch.save(contents, tmp_path / "a.ckpt")
+    tower = build_tower(TowerConfig("conv", checkpoint=str(tmp_path / "a.ckpt"))).eval()
+    torch.testing.assert_close(tower(image((32, 32))), net(image((32, 32))), atol=0, rtol=0)
+    assert (tower.tokens, tower.width, tower.image_size) == (5, 16, (32, 32))
+    assert build_tower(TowerConfig("conv")).image_size == (64, 64)
+    with pytest.raises(ConfigError, match="gives its five tokens only"):
+        build_tower(TowerConfig("conv", pool="grid2"))
+
+
+@torch.no_grad()
+def test_features_of_a_detector(monkeypatch):
+    class Detector(nn.Module):
+        image_size, mean, std = (512, 512), (0.0,) * 3, (1 / 255,) * 3
+
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 6, 128, 128)
+
+        @classmethod
+        def load(cls, source, part):
+            assert (source, part) == ("centernet", "trunk")
+            return cls()
+
+        def forward(self, pixels):
+            return self.conv(pixels)
+
+    monkeypatch.setattr("vision_suite.layers.centernet.CenterNet", Detector)
+    tower = build_tower(TowerConfig("centernet", pool="grid2"))
+    assert (tower.tokens, tower.width) == (5, 6)
+    x = image((512, 512), 1)
+    torch.testing.assert_close(tower(x)[:, 0], tower.network(x).mean((2, 3)))
+    assert not any(parameter.requires_grad for parameter in tower.parameters())
+    with pytest.raises(ConfigError, match="takes pictures of 512 x 512"):
+        build_tower(TowerConfig("centernet", image_size=(64, 64)))
 
 
 def test_checkpoints_that_do_not_fit_are_refused(tmp_path):

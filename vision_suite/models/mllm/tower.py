@@ -19,9 +19,10 @@ class TowerConfig:
     Attributes:
         kind: ``conv`` (the suite's own small tower, 64 pixels), ``timm``, ``open_clip``, ``dcal`` (backbone of a DCAL
             checkpoint) or ``centernet``.
-        name: Name of the timm or open_clip network.
-        checkpoint: File of weights: of a run of this suite (conv, dcal), of timm's names (timm); of open_clip, a file
-            or a tag of pretrained weights. Empty for random weights.
+        name: Name of the timm or open_clip network; of centernet, ``trunk`` or ``neck``.
+        checkpoint: File of weights: of a run of this suite (conv, dcal), in timm's names (timm); of open_clip a file
+            or a tag of its weights; of centernet the prepared set's name or folder. Empty for random weights, or
+            centernet's own.
         pretrained: Load timm's own weights.
         layer: -1 for the last layer with its norm, -2 for the one before it without (LLaVA, Wings).
         pool: ``all`` tokens of the grid, or ``grid2``: their mean and four quarters, 5 tokens.
@@ -46,6 +47,7 @@ class Tower(nn.Module):
         mean: Mean of each colour channel that pictures are normalised with.
         std: Standard deviation of each colour channel.
         pool: As in `TowerConfig`.
+        config: Settings that `build_tower` made it of; None for a tower made by hand.
 
     Attributes:
         width: Width W of a token.
@@ -62,9 +64,10 @@ class Tower(nn.Module):
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
         pool: Literal["all", "grid2"] = "all",
+        config: TowerConfig | None = None,
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.config = network, config
         self.image_size, self.mean, self.std, self.pool = image_size, mean, std, pool
         was_training = network.training
         network.eval()
@@ -85,7 +88,7 @@ def mean_and_quarters(features: Tensor) -> Tensor:
     side = math.isqrt(features.shape[1])
     if side * side != features.shape[1] or side < 2:
         raise ConfigError(f"tower.pool='grid2' needs a square grid, not {features.shape[1]} tokens: use pool='all'")
-    grid = features.transpose(1, 2).unflatten(2, (side, side))
+    grid = features.transpose(1, 2).reshape(len(features), -1, side, side)
     quarters = nn.functional.adaptive_avg_pool2d(grid, 2).flatten(2).transpose(1, 2)
     return torch.cat([features.mean(1, keepdim=True), quarters], 1)
 
@@ -105,4 +108,4 @@ def build_tower(config: TowerConfig) -> Tower:
 
     check_literals(config, "tower")
     trunk = BUILDERS[config.kind](config)
-    return Tower(trunk.network, trunk.image_size, trunk.mean, trunk.std, config.pool)
+    return Tower(trunk.network, trunk.image_size, trunk.mean, trunk.std, config.pool, config)

@@ -149,7 +149,7 @@ def clip_trunk(config: TowerConfig) -> Trunk:
     """Vision side of a network of open_clip."""
     if importlib.util.find_spec("open_clip") is None:
         raise MissingDependencyError("tower.kind='open_clip'", "open_clip_torch")
-    import open_clip
+    import open_clip  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     try:
         model = open_clip.create_model(config.name, pretrained=config.checkpoint or None)
@@ -167,11 +167,22 @@ def clip_trunk(config: TowerConfig) -> Trunk:
     return Trunk(ClipTokens(visual, config.layer), size, visual.image_mean or HALF, visual.image_std or HALF)
 
 
+def centernet_trunk(config: TowerConfig) -> Trunk:
+    """CenterNet's features, of pictures of 512 x 512; frozen, since the graph holds the detector's heads too."""
+    from vision_suite.layers.centernet import CenterNet
+
+    if config.layer != -1 or config.image_size not in (None, CenterNet.image_size):
+        raise ConfigError("tower.kind='centernet' takes pictures of 512 x 512: leave layer and image_size as they are")
+    network = CenterNet.load(config.checkpoint or "centernet", cast("Any", config.name or "trunk"))
+    return Trunk(network.requires_grad_(False), network.image_size, network.mean, network.std)
+
+
 BUILDERS: dict[str, Callable[[TowerConfig], Trunk]] = {
     "conv": conv_trunk,
     "timm": timm_trunk,
     "dcal": dcal_trunk,
     "open_clip": clip_trunk,
+    "centernet": centernet_trunk,
 }
 
 

@@ -16,8 +16,10 @@ from vision_suite.layers.packed import Packed, find_packed
 from vision_suite.models.wings.cache import WingsCache
 from vision_suite.models.wings.config import WingsConfig
 from vision_suite.models.wings.layer import Wings
+from vision_suite.models.wings.pattern import check_decoder, text_model
 from vision_suite.models.wings.state import WingsState, build_state
 from vision_suite.models.wings.stats import attention_name
+from vision_suite.models.wings.step import Step, StepWeights
 
 
 class Attached:
@@ -39,6 +41,7 @@ class Attached:
         rope = getattr(shape, "rope_parameters", None) or {}
         self.theta = float(rope.get("rope_theta") or getattr(shape, "rope_theta", None) or 10000.0)
         self.names = list(inspect.signature(text.forward).parameters)
+        self.composite_names: list[str] = []
 
     def before_text(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -71,10 +74,24 @@ class Attached:
             position_ids=given.get("position_ids"), packed=packed, past_positions=None if held is None else held[0],
             past_image=None if held is None else held[1],
         )  # fmt: skip
+        self.last = state
+        given.update(wings=state, wings_cache=cache)
         if cache is not None:
             cache.add_tokens(state.positions[:, state.past :], is_image)
-        self.last = state
-        return (), {**given, "wings": state, "wings_cache": cache}
+            given["wings_step"] = self.step(model, state, cache)
+        return (), given
+
+    def step(self, model: nn.Module, state: WingsState, cache: WingsCache) -> Step | None:
+        """The quick way through the layers, where one token is added to a cache without gradients."""
+        if state.x.shape[1] != 1 or not state.past or torch.is_grad_enabled():
+            return None
+        if cache.weights is None or cache.weights.config is not self.config:
+            wings = self.slots(model)
+            # Weights that lie in pieces on several devices are whole inside their layers only.
+            if any(hasattr(value, "full_tensor") for value in wings[0].parameters()):
+                return None
+            cache.weights = StepWeights(wings)
+        return Step(cache.weights, state, cache, self.heads)
 
     def cache_of(self, model: Any, given: dict[str, Any], packed: Packed | None) -> WingsCache | None:
         """The wings' part of the cache; makes the model's own where it would."""
@@ -99,16 +116,17 @@ class Attached:
         """Wings of all layers."""
         return [module for module in model.modules() if isinstance(module, Wings)]
 
-    @staticmethod
     def before_composite(
-        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """Hook before a model that merges pictures into text itself: tell which tokens are of pictures."""
-        ids = kwargs.get("input_ids", args[0] if args else None)
-        pictures = kwargs.get("pixel_values", args[1] if len(args) > 1 else None)
+        """Hook before a model that merges pictures into text itself: tell which tokens are of pictures.
+
+        Placeholders that come without pictures, as a step of decoding may write one, are text.
+        """
+        given = {**dict(zip(self.composite_names, args, strict=False)), **kwargs}
+        ids, pictures = given.get("input_ids"), given.get("pixel_values")
         if pictures is None:
-            encoded = kwargs.get("mm_encoder_outputs") or {}
-            pictures = encoded.get("image")
+            pictures = (given.get("mm_encoder_outputs") or {}).get("image")
         if "is_image" in kwargs or ids is None or pictures is None:
             return None
         return args, {**kwargs, "is_image": ids == cast(Any, module.config).image_token_id}
@@ -136,6 +154,7 @@ def attach(model: nn.Module, config: WingsConfig | None = None) -> list[Wings]:
     text = text_model(model)
     if hasattr(text, "_wings"):
         raise ConfigError(f"{type(model).__name__} has wings already: detach them first")
+    check_decoder(text, config)
     any_text: Any = text
     layers = cast(nn.ModuleList, text.layers)
     chosen = range(len(layers)) if config.layers is None else config.layers
@@ -149,32 +168,20 @@ def attach(model: nn.Module, config: WingsConfig | None = None) -> list[Wings]:
         like = next(layer.self_attn.parameters())
         part.to(device=like.device, dtype=like.dtype).train(layer.training)
         layer.self_attn.wings = part
-        layer.input_layernorm.register_forward_pre_hook(part.before_norm, with_kwargs=True)
+        if config.query == "post_attn":
+            layer.input_layernorm.register_forward_pre_hook(part.before_norm, with_kwargs=True)
         layer.self_attn.register_forward_pre_hook(part.before_attention, with_kwargs=True)
         layer.self_attn.register_forward_hook(part.after_attention, with_kwargs=True)
         wings.append(part)
     any_text._wings = known
     text.register_forward_pre_hook(known.before_text, with_kwargs=True)
     for module in model.modules():
-        if any(child is text for child in module.children()):
-            if getattr(getattr(module, "config", None), "image_token_id", None) is not None:
-                module.register_forward_pre_hook(known.before_composite, with_kwargs=True)
+        around = any(child is text for child in module.children())
+        if around and getattr(getattr(module, "config", None), "image_token_id", None) is not None:
+            known.composite_names = list(inspect.signature(module.forward).parameters)
+            module.register_forward_pre_hook(known.before_composite, with_kwargs=True)
     set_stage(model, config.stage)
     return wings
-
-
-def text_model(model: nn.Module) -> nn.Module:
-    """The part of a model that has token embeddings and decoder layers."""
-    found = [
-        m
-        for m in model.modules()
-        if hasattr(m, "embed_tokens") and isinstance(getattr(m, "layers", None), nn.ModuleList)
-    ]
-    if len(found) != 1:
-        raise ConfigError(
-            f"{type(model).__name__} has {len(found)} decoders with embed_tokens and layers: wings need one"
-        )
-    return found[0]
 
 
 def find(model: nn.Module) -> Attached:
@@ -198,7 +205,7 @@ def detach(model: nn.Module) -> None:
             with_kwargs = (module._forward_pre_hooks_with_kwargs, module._forward_hooks_with_kwargs)
             for key, hook in list(hooks.items()):
                 owner = getattr(hook, "__self__", None)
-                if isinstance(owner, Wings | Attached) or hook is Attached.before_composite:
+                if isinstance(owner, Wings | Attached):
                     del hooks[key]
                     for flags in with_kwargs:
                         flags.pop(key, None)
