@@ -49,7 +49,7 @@ def test_hidden_states_and_head_give_the_logits():
     torch.testing.assert_close(net.hidden(batch) @ net.head_weight.T, net(batch), atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["vision_suite", "sdpa", "eager"])
 @torch.no_grad()
 def test_packed_rows_are_the_rows_alone(attention):
     net, image = mllm(attention=attention), pictures(3)

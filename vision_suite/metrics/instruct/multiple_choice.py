@@ -45,19 +45,6 @@ def letters_of(count: int) -> str:
     return LETTERS[:count]
 
 
-def lettered(question: str, choices: Sequence[str]) -> str:
-    """A question with its choices below it, a letter before each.
-
-    Example:
-        >>> print(lettered("What is shown?", ["a cat", "a dog"]))
-        What is shown?
-        A. a cat
-        B. a dog
-    """
-    lines = [f"{letter}. {choice}" for letter, choice in zip(letters_of(len(choices)), choices, strict=True)]
-    return "\n".join([question, *lines])
-
-
 def likeliest(scores: Sequence[float]) -> int:
     """The choice with the highest score, the first of equal ones; -1 if a score is not a number.
 
@@ -74,7 +61,7 @@ def likeliest(scores: Sequence[float]) -> int:
     return int(values.argmax())
 
 
-def parsed(text: str, choices: Sequence[str]) -> Parsed:
+def parsed(text: str, choices: Sequence[str], *, lettered: bool = True) -> Parsed:
     """The choice that a written answer names.
 
     It is the first capital letter that stands alone and is a choice's; else the choice whose text occurs first, in
@@ -83,6 +70,8 @@ def parsed(text: str, choices: Sequence[str]) -> Parsed:
     Args:
         text: Written answer.
         choices: Texts of the choices.
+        lettered: The question lists its choices by letters; else only their texts are looked for, since the article
+            "A" is no choice.
 
     Example:
         >>> parsed("The answer is (B).", ["cat", "dog"])
@@ -93,7 +82,7 @@ def parsed(text: str, choices: Sequence[str]) -> Parsed:
         Parsed(choice=-1, by='nothing')
     """
     valid = letters_of(len(choices))
-    for match in _LETTER.finditer(text):
+    for match in _LETTER.finditer(text) if lettered else ():
         if match[1] in valid:
             return Parsed(valid.index(match[1]), "letter")
     found: list[tuple[int, int, int]] = []

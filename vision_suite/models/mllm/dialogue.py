@@ -91,7 +91,7 @@ class Dialogue:
 
 
 def user_parts(text: str, first: int, count: int) -> tuple[str | int, ...]:
-    """Parts of a user's turn: its text, with numbers of pictures in the place of their markers.
+    r"""Parts of a user's turn: its text, with numbers of pictures in the place of their markers.
 
     Args:
         text: Text with up to `count` markers; missing ones are put before it.
@@ -102,7 +102,7 @@ def user_parts(text: str, first: int, count: int) -> tuple[str | int, ...]:
         DataError: There are more markers than pictures.
 
     >>> user_parts("What is this?", 3, 1)
-    (3, '\\nWhat is this?')
+    (3, '\nWhat is this?')
     """
     missing = count - text.count(MARKER)
     if missing < 0:

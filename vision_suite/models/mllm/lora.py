@@ -42,7 +42,8 @@ class LoraSettings:
         check_number("lora.rank", self.rank, low=1, whole=True)
         check_number("lora.alpha", self.alpha, above=0)
         check_number("lora.dropout", self.dropout, low=0, below=1)
-        if isinstance(self.targets, str) or not self.targets:
+        given: object = self.targets
+        if isinstance(given, str) or not given:
             raise ConfigError(f"lora.targets={self.targets!r}: give a list of names, such as [q_proj, v_proj]")
 
 
@@ -67,7 +68,7 @@ def add_lora(decoder: PreTrainedModel, settings: LoraSettings) -> dict[str, nn.P
 
     targets = list(settings.targets)
     config = peft.LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout,
+        r=settings.rank, lora_alpha=cast("Any", settings.alpha), lora_dropout=settings.dropout,
         target_modules="all-linear" if targets == ["all-linear"] else targets,
     )  # fmt: skip
     return _inject(decoder, config)

@@ -151,7 +151,7 @@ class Mllm(nn.Module):
             inputs["attention_mask"] = batch.get("attention_mask")
             return inputs
         inputs["segments"] = segments
-        if self.decoder.config._attn_implementation == NAME:
+        if str(self.decoder.config._attn_implementation).endswith(NAME):
             # The operator cuts rows by their segments; a full mask keeps transformers from building one of its own.
             inputs["attention_mask"] = torch.ones_like(segments, dtype=torch.bool)
         return inputs  # Otherwise transformers finds the segments by positions that start again.
@@ -188,6 +188,8 @@ class Mllm(nn.Module):
         kept = batch.get("attention_mask")
         kept = torch.ones_like(is_image) if kept is None else kept.bool()
         ids, embeds, is_image, kept = left_padded(batch["input_ids"], embeds, is_image, kept)
+        if self.image_token_id >= self.embedding.num_embeddings:
+            ids = ids.masked_fill(is_image, 0)  # what looks ids up on the way must find them
         with PromptEmbeddings(self.decoder, embeds, is_image):
             written = self.decoder.generate(input_ids=ids, attention_mask=kept.long(), **settings)
         return cast("Tensor", written)[:, ids.shape[1] :]

@@ -39,6 +39,9 @@ class Projector(nn.Module):
         embedding_std: Standard deviation of the word embeddings, with which ``norm`` starts.
 
     Attributes:
+        config: Settings.
+        tower_width: Width W of the tower's tokens.
+        tower_tokens: Tokens T of one picture.
         tokens: Tokens T' of one picture after the projector.
 
     Raises:
@@ -49,6 +52,7 @@ class Projector(nn.Module):
         self, config: ProjectorConfig, tower_width: int, width: int, *, tokens: int, embedding_std: float = 0.02
     ) -> None:
         super().__init__()
+        self.config, self.tower_width, self.tower_tokens = config, tower_width, tokens
         check_literals(config, "projector")
         check_number("projector.shuffle", config.shuffle, low=1, whole=True)
         self.shuffle = config.shuffle if config.kind == "pixel_shuffle" else 1

@@ -47,6 +47,7 @@ class Tower(nn.Module):
         mean: Mean of each colour channel that pictures are normalised with.
         std: Standard deviation of each colour channel.
         pool: As in `TowerConfig`.
+        config: Settings that `build_tower` made it of; None for a tower made by hand.
 
     Attributes:
         width: Width W of a token.
@@ -63,9 +64,10 @@ class Tower(nn.Module):
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
         pool: Literal["all", "grid2"] = "all",
+        config: TowerConfig | None = None,
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.config = network, config
         self.image_size, self.mean, self.std, self.pool = image_size, mean, std, pool
         was_training = network.training
         network.eval()
@@ -86,7 +88,7 @@ def mean_and_quarters(features: Tensor) -> Tensor:
     side = math.isqrt(features.shape[1])
     if side * side != features.shape[1] or side < 2:
         raise ConfigError(f"tower.pool='grid2' needs a square grid, not {features.shape[1]} tokens: use pool='all'")
-    grid = features.transpose(1, 2).unflatten(2, (side, side))
+    grid = features.transpose(1, 2).reshape(len(features), -1, side, side)
     quarters = nn.functional.adaptive_avg_pool2d(grid, 2).flatten(2).transpose(1, 2)
     return torch.cat([features.mean(1, keepdim=True), quarters], 1)
 
@@ -106,4 +108,4 @@ def build_tower(config: TowerConfig) -> Tower:
 
     check_literals(config, "tower")
     trunk = BUILDERS[config.kind](config)
-    return Tower(trunk.network, trunk.image_size, trunk.mean, trunk.std, config.pool)
+    return Tower(trunk.network, trunk.image_size, trunk.mean, trunk.std, config.pool, config)

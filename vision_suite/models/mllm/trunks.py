@@ -149,7 +149,7 @@ def clip_trunk(config: TowerConfig) -> Trunk:
     """Vision side of a network of open_clip."""
     if importlib.util.find_spec("open_clip") is None:
         raise MissingDependencyError("tower.kind='open_clip'", "open_clip_torch")
-    import open_clip
+    import open_clip  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     try:
         model = open_clip.create_model(config.name, pretrained=config.checkpoint or None)

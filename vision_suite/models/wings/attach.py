@@ -19,6 +19,7 @@ from vision_suite.models.wings.layer import Wings
 from vision_suite.models.wings.pattern import check_decoder, text_model
 from vision_suite.models.wings.state import WingsState, build_state
 from vision_suite.models.wings.stats import attention_name
+from vision_suite.models.wings.step import Step, StepWeights
 
 
 class Attached:
@@ -73,10 +74,24 @@ class Attached:
             position_ids=given.get("position_ids"), packed=packed, past_positions=None if held is None else held[0],
             past_image=None if held is None else held[1],
         )  # fmt: skip
+        self.last = state
+        given.update(wings=state, wings_cache=cache)
         if cache is not None:
             cache.add_tokens(state.positions[:, state.past :], is_image)
-        self.last = state
-        return (), {**given, "wings": state, "wings_cache": cache}
+            given["wings_step"] = self.step(model, state, cache)
+        return (), given
+
+    def step(self, model: nn.Module, state: WingsState, cache: WingsCache) -> Step | None:
+        """The quick way through the layers, where one token is added to a cache without gradients."""
+        if state.x.shape[1] != 1 or not state.past or torch.is_grad_enabled():
+            return None
+        if cache.weights is None or cache.weights.config is not self.config:
+            wings = self.slots(model)
+            # Weights that lie in pieces on several devices are whole inside their layers only.
+            if any(hasattr(value, "full_tensor") for value in wings[0].parameters()):
+                return None
+            cache.weights = StepWeights(wings)
+        return Step(cache.weights, state, cache, self.heads)
 
     def cache_of(self, model: Any, given: dict[str, Any], packed: Packed | None) -> WingsCache | None:
         """The wings' part of the cache; makes the model's own where it would."""
