@@ -247,12 +247,16 @@ def test_the_rate_of_a_part_is_the_common_curve_times_its_factor(schedule):
         assert rates == pytest.approx(expected, rel=1e-12), name
 
 
-def test_the_last_part_that_holds_a_parameter_gives_its_rate():
-    """As in a decoder at a low rate with wings inside at a high one; the common rate holds for the rest."""
-    for factors, base in (({"host": 0.1, "host.base": 3.0}, 3.0), ({"host.base": 3.0, "host": 0.1}, 0.1)):
+def test_the_innermost_part_that_holds_a_parameter_gives_its_rate():
+    """As in a decoder at a low rate with wings inside at a high one, in whatever order files list them."""
+    for factors in (
+        {"host": 0.1, "base": 3.0},
+        {"base": 3.0, "host": 0.1},
+        {"base": 7.0, "host.base": 3.0, "host": 0.1},
+    ):
         config = OptimConfig(lr=0.1, schedule="constant", lr_factors=factors)
         found = rates_by_name(Parts(), config, [1])
-        assert found["host.base.weight"] == [pytest.approx(0.1 * base)]
+        assert found["host.base.weight"] == [pytest.approx(0.3)]
         assert {name: rates for name, rates in found.items() if name.startswith("host.back.")} == {
             "host.back.weight": [pytest.approx(0.01)],
             "host.back.bias": [pytest.approx(0.01)],
