@@ -25,13 +25,12 @@ def check_data(model: Mllm, data: InstructSource, source: str, image_tokens: int
     Raises:
         ConfigError: Vocabularies, numbers of picture tokens, or the form of pictures differ.
     """
-    if (
-        data.vocabulary_size > model.embedding.num_embeddings
-        and data.chat.image_token_id < model.embedding.num_embeddings
-    ):
+    known = model.embedding.num_embeddings
+    # A placeholder may lie behind the vocabulary: pictures take its place.
+    if data.vocabulary_size > known > data.chat.image_token_id:
         raise ConfigError(
-            f"--data.tokenizer has {data.vocabulary_size} ids, and the decoder embeds {model.embedding.num_embeddings}: "
-            "give the decoder's own tokenizer"
+            f"--data.tokenizer has {data.vocabulary_size} ids, and the decoder embeds {known}: give the decoder's own "
+            "tokenizer"
         )
     if source:
         _check_vocabulary(data, source)
@@ -39,10 +38,11 @@ def check_data(model: Mllm, data: InstructSource, source: str, image_tokens: int
         return
     if model.projector is None or model.tower is None:
         raise ConfigError("the data hold pictures, and the network has no vision tower: give --model.tower.kind")
-    if data.image_tokens != model.projector.tokens or image_tokens != data.image_tokens:
+    made = model.projector.tokens
+    if data.image_tokens != made or image_tokens != made:
         raise ConfigError(
-            f"--data.image_tokens={data.image_tokens}, and tower and projector make {model.projector.tokens} tokens of a "
-            f"picture: use --data.image_tokens={model.projector.tokens}"
+            f"--data.image_tokens={data.image_tokens}, and tower and projector make {made} tokens of a picture: use "
+            f"--data.image_tokens={made}"
         )
     _check_pictures(model, data)
 

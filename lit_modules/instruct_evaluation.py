@@ -1,4 +1,4 @@
-"""Evaluation of conversations: likelihoods of choices, written answers, perplexity, and drift from the untouched model."""
+"""Evaluation of conversations: likelihoods, written answers, perplexity, and drift from the untouched decoder."""
 
 from __future__ import annotations
 

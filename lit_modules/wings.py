@@ -13,7 +13,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from vision_suite.errors import ConfigError, check_number
-from vision_suite.lit_modules.base import SPLITS, EvalStage, PerStage, plain_containers
+from vision_suite.lit_modules.base import SPLITS, EvalStage, PerStage, datamodule_of, plain_containers
 from vision_suite.lit_modules.in_parts import LitInParts
 from vision_suite.lit_modules.instruct_checks import check_data, group_lines, is_sharded, shard
 from vision_suite.lit_modules.instruct_evaluation import AnswerConfig, InstructEvaluation
@@ -23,10 +23,10 @@ from vision_suite.metrics.instruct.report import instruct_report
 from vision_suite.metrics.instruct_metric import InstructMetric
 from vision_suite.metrics.rows import SequenceRows
 from vision_suite.models.mllm import ProjectorConfig, TowerConfig
+from vision_suite.models.mllm.lora import LoraSettings
 from vision_suite.models.mllm.parts import cut_batch, select_rows
 from vision_suite.models.wings.build import (
     DecoderConfig,
-    LoraConfig,
     Part,
     build_network,
     default_parts,
@@ -84,7 +84,7 @@ class LitWings(LitInParts[InstructBatch]):
         tower: TowerConfig | None = None,
         projector: ProjectorConfig | None = None,
         wings: WingsConfig | None = None,
-        lora: LoraConfig | None = None,
+        lora: LoraSettings | None = None,
         train: tuple[Part, ...] | None = None,
         replay_kl: float = 0.0,
         interpolate: float = 1.0,
@@ -112,7 +112,7 @@ class LitWings(LitInParts[InstructBatch]):
             tower=None if tower is None else as_record(TowerConfig, tower, "tower"),
             projector=None if projector is None else as_record(ProjectorConfig, projector, "projector"),
             wings=self.wings,
-            lora=None if lora is None else as_record(LoraConfig, lora, "lora"),
+            lora=None if lora is None else as_record(LoraSettings, lora, "lora"),
         )
         self.model, self._base = built.model, built.base
         self._must_load = built.base is not None
@@ -186,8 +186,9 @@ class LitWings(LitInParts[InstructBatch]):
         Raises:
             ConfigError: The network cannot read what the data give.
         """
-        check_data(self.model, self.data, self.decoder.source, self.image_tokens)
-        self.model.image_token_id = self.data.chat.image_token_id
+        if datamodule_of(self.trainer) is not None:  # else the trainer was given loaders
+            check_data(self.model, self.data, self.decoder.source, self.image_tokens)
+            self.model.image_token_id = self.data.chat.image_token_id
         self._evaluations, self._rows = {}, {}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -272,8 +273,15 @@ class LitWings(LitInParts[InstructBatch]):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave frozen weights out if the settings say so."""
         super().on_save_checkpoint(checkpoint)
+        checkpoint["image_token_id"] = self.model.image_token_id
         for name in () if self.save_frozen else self._frozen_names():
             checkpoint["state_dict"].pop(name, None)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the placeholder of pictures, which the data of the run tell too."""
+        super().on_load_checkpoint(checkpoint)
+        if self.model.image_token_id < 0:
+            self.model.image_token_id = int(checkpoint.get("image_token_id", -1))
 
     def on_test_start(self) -> None:
         """Move the decoder's weights towards the untouched ones."""

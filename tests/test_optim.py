@@ -137,6 +137,23 @@ def test_optimiser_and_loss_weights_move(name, kind):
     assert weights["a"] > 0 > weights["b"]
 
 
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_a_fused_optimiser_takes_the_same_steps(name):
+    ends = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        model = nn.Linear(4, 3)
+        config = OptimConfig(name=name, lr=0.1, schedule="constant", fused=fused)
+        optimizer, _ = build_optimizer(model, config, total=5, global_batch=1)
+        assert optimizer.defaults["fused"] is (True if fused else None)
+        for _ in range(5):
+            model(torch.ones(2, 4)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        ends.append(model.weight.detach())
+    torch.testing.assert_close(ends[1], ends[0])
+
+
 def test_sgd_has_momentum_and_adam_its_betas():
     sgd, _ = build_optimizer(Toy(), OptimConfig(name="sgd", momentum=0.7), total=1, global_batch=1)
     assert {group["momentum"] for group in sgd.param_groups} == {0.7}
@@ -247,12 +264,16 @@ def test_the_rate_of_a_part_is_the_common_curve_times_its_factor(schedule):
         assert rates == pytest.approx(expected, rel=1e-12), name
 
 
-def test_the_last_part_that_holds_a_parameter_gives_its_rate():
-    """As in a decoder at a low rate with wings inside at a high one; the common rate holds for the rest."""
-    for factors, base in (({"host": 0.1, "host.base": 3.0}, 3.0), ({"host.base": 3.0, "host": 0.1}, 0.1)):
+def test_the_innermost_part_that_holds_a_parameter_gives_its_rate():
+    """As in a decoder at a low rate with wings inside at a high one, in whatever order files list them."""
+    for factors in (
+        {"host": 0.1, "base": 3.0},
+        {"base": 3.0, "host": 0.1},
+        {"base": 7.0, "host.base": 3.0, "host": 0.1},
+    ):
         config = OptimConfig(lr=0.1, schedule="constant", lr_factors=factors)
         found = rates_by_name(Parts(), config, [1])
-        assert found["host.base.weight"] == [pytest.approx(0.1 * base)]
+        assert found["host.base.weight"] == [pytest.approx(0.3)]
         assert {name: rates for name, rates in found.items() if name.startswith("host.back.")} == {
             "host.back.weight": [pytest.approx(0.01)],
             "host.back.bias": [pytest.approx(0.01)],

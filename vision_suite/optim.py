@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -39,7 +39,9 @@ class OptimConfig:
             as ``host.base: 10``; the name is whole, or a run of whole words of it.
         lr_factors: Factor on the learning rate of the parameters of a part, named as in ``decay_factors``, such as
             ``decoder: 0.02``; a part's whole curve, warm-up and end included, is the common one times its factor. Of
-            several parts that hold a parameter the last one counts.
+            several parts that hold a parameter the innermost one counts: ``wings`` within a ``decoder``.
+        fused: Update each parameter in a single pass: equal up to rounding, and on a CPU several times as fast for a
+            network of 100 M parameters.
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -59,6 +61,7 @@ class OptimConfig:
     gamma: float = 0.1
     decay_factors: dict[str, float] = field(default_factory=dict)
     lr_factors: dict[str, float] = field(default_factory=dict)
+    fused: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what would silently train with another setting (the command line checks the choices itself)."""
@@ -150,6 +153,17 @@ def is_part(part: str, name: str) -> bool:
     return f".{part}." in f".{name}."
 
 
+def innermost(parts: Iterable[str], name: str) -> str | None:
+    """The part of a parameter that lies deepest in its dotted name, in whatever order parts are given; None without one.
+
+    Example:
+        >>> innermost(["wings", "decoder"], "decoder.layers.0.wings.query.a")
+        'wings'
+    """
+    found = [(f".{name}.".rindex(f".{part}.") + len(part), len(part), part) for part in parts if is_part(part, name)]
+    return max(found)[2] if found else None
+
+
 def grouped(
     model: nn.Module, config: OptimConfig, lr: float, belongs: Callable[[str, str], bool]
 ) -> list[dict[str, object]]:
@@ -171,8 +185,7 @@ def grouped(
         decay = 0.0 if free else config.weight_decay
         for part, times in config.decay_factors.items():
             decay *= times if belongs(part, name) else 1.0
-        parts = [part for part in config.lr_factors if is_part(part, name)]
-        of_part = config.lr_factors[parts[-1]] if parts else 1.0
+        of_part = config.lr_factors.get(innermost(config.lr_factors, name) or "", 1.0)
         groups.setdefault((decay, factor, of_part), []).append(parameter)
     if not groups:
         raise ConfigError("no parameter is trainable: unfreeze a part of the model")
@@ -212,10 +225,10 @@ def build_optimizer(
     of_parts = [cast(float, group.pop("lr_factor")) for group in groups]
     optimizer: torch.optim.Optimizer
     if config.name == "sgd":
-        optimizer = torch.optim.SGD(groups, lr=peak, momentum=config.momentum)
+        optimizer = torch.optim.SGD(groups, lr=peak, momentum=config.momentum, fused=config.fused or None)
     else:
         kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-        optimizer = kind(groups, lr=peak, betas=config.betas)
+        optimizer = kind(groups, lr=peak, betas=config.betas, fused=config.fused or None)
 
     def curve(top: float) -> Callable[[int], float]:
         return lambda time: lr_at(config, top, time + 1, total) / top

@@ -185,8 +185,7 @@ def _changes(now: Plan, saved: Plan) -> list[str]:
     found = []
     for field in fields(OptimConfig):
         new, old = getattr(now.optim, field.name), getattr(saved.optim, field.name)
-        # Of factors on the rate the last one counts, so their order is a setting too.
-        if new != old or (field.name == "lr_factors" and list(new.items()) != list(old.items())):
+        if new != old:
             found.append(f"optim.{field.name}={_text(new)} (was {_text(old)})")
     if now.global_batch != saved.global_batch:
         found.append(f"global batch {now.global_batch} (was {saved.global_batch})")

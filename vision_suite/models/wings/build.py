@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -11,10 +10,11 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import nn
 
-from vision_suite.errors import ConfigError, MissingDependencyError, check_choice, check_literals, check_number
+from vision_suite.errors import ConfigError, check_choice, check_literals
 from vision_suite.layers.base_weights import BaseWeights
 from vision_suite.layers.decoders import DecoderShape, empty_decoder, new_decoder
 from vision_suite.models.mllm import Mllm, Projector, ProjectorConfig, TowerConfig, build_tower
+from vision_suite.models.mllm.lora import LoraSettings, add_lora
 from vision_suite.models.mllm.projector import embedding_std
 from vision_suite.models.wings.attach import attach, wings_off
 from vision_suite.models.wings.config import WingsConfig
@@ -49,32 +49,6 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True)
-class LoraConfig:
-    """Low-rank adaptation of the decoder's linear layers (Hu et al., ICLR 2022), by peft.
-
-    Attributes:
-        rank: Rank of the two matrices.
-        alpha: Their product is scaled by alpha / rank.
-        targets: Names of the linear layers.
-        dropout: Dropout before the first matrix.
-    """
-
-    rank: int = 16
-    alpha: float = 32.0
-    targets: tuple[str, ...] = ("q_proj", "v_proj")
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be built."""
-        object.__setattr__(self, "targets", tuple(self.targets))
-        check_number("lora.rank", self.rank, low=1, whole=True)
-        check_number("lora.alpha", self.alpha, above=0)
-        check_number("lora.dropout", self.dropout, low=0, below=1)
-        if not self.targets:
-            raise ConfigError("lora.targets is empty: name linear layers of the decoder, such as q_proj")
-
-
-@dataclass(frozen=True)
 class Network:
     """A network and where its decoder's weights come from.
 
@@ -94,7 +68,7 @@ def build_network(
     tower: TowerConfig | None = None,
     projector: ProjectorConfig | None = None,
     wings: WingsConfig | None = None,
-    lora: LoraConfig | None = None,
+    lora: LoraSettings | None = None,
 ) -> Network:
     """Build a network; a decoder that comes from a file is empty until `BaseWeights.load`.
 
@@ -141,28 +115,6 @@ def fit_projector(model: Mllm) -> None:
     for module in () if model.projector is None else model.projector.modules():
         if isinstance(module, nn.LayerNorm):
             nn.init.constant_(module.weight, embedding_std(model.embedding))
-
-
-def add_lora(decoder: nn.Module, config: LoraConfig) -> None:
-    """Put LoRA beside linear layers of a decoder, in place.
-
-    Raises:
-        ConfigError: No layer has such a name.
-        MissingDependencyError: peft is not installed.
-    """
-    if importlib.util.find_spec("peft") is None:
-        raise MissingDependencyError("LoRA", "peft", extra="language")
-    import peft
-
-    found = {name.rpartition(".")[2] for name, module in decoder.named_modules() if isinstance(module, nn.Linear)}
-    if missing := sorted(set(config.targets) - found):
-        raise ConfigError(
-            f"lora.targets: {missing[0]!r} is no linear layer of the decoder: use {', '.join(sorted(found))}"
-        )
-    settings = peft.LoraConfig(
-        r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets), lora_dropout=config.dropout
-    )
-    peft.inject_adapter_in_model(settings, decoder)
 
 
 def part_of(name: str) -> Part:
