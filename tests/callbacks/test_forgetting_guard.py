@@ -95,6 +95,15 @@ def test_rates_are_halved_for_good(tmp_path, data):
     assert guard.cuts == 3
 
 
+def test_rates_are_not_halved_again_while_the_drift_does_not_grow(tmp_path, data, monkeypatch):
+    looks = iter([0.5, 0.4, 0.4, 0.6])
+    monkeypatch.setattr(ForgettingGuard, "_drift", lambda *_: (next(looks), 0.5))
+    guard = ForgettingGuard(every=1, max_kl=0.1, action="cut")
+    with pytest.warns(UserWarning, match="halved"):
+        fit(tmp_path, data, guard, max_epochs=2, max_steps=4)
+    assert guard.cuts == 2, "at the first and the last of four looks"
+
+
 def test_a_resumed_run_keeps_the_cut(tmp_path, folder):
     def run(path, ckpt=None, **settings):
         guard, seen = ForgettingGuard(every=2, min_agreement=1.0, action="cut"), Seen()
@@ -157,10 +166,16 @@ def test_wings_on_a_decoder_from_a_file(tmp_path, stage, drifts):
     data.chat.tokenizer.save_pretrained(tmp_path / "decoder")
     wings = WingsConfig(rank=4, s_max=128, stage=stage)
     module = instruct_tiny.module(data, decoder=DecoderConfig(source=str(tmp_path / "decoder")), wings=wings)
-    trainer = instruct_tiny.trainer(tmp_path, callbacks=[ForgettingGuard(every=3)], max_steps=3)
+    trainer = instruct_tiny.trainer(tmp_path, callbacks=[ForgettingGuard(every=3)], max_steps=4)
     trainer.fit(module, data)
     found = {name: float(value) for name, value in trainer.callback_metrics.items()}
     assert (found["train/drift_kl"] > 1e-6) == drifts
     assert (found["train/drift_kl"] == 0.0) == (not drifts)
     assert found["train/drift_agreement"] <= 1.0
+    # The third batch has no pictures: the attention is that of the fourth.
+    lines = list(csv.DictReader((tmp_path / "log/version_0/metrics.csv").open()))
+    seen = {
+        name: [line["step"] for line in lines if line.get(f"train/{name}")] for name in ("drift_kl", "attention_shift")
+    }
+    assert seen == {"drift_kl": ["2"], "attention_shift": ["3"]}
     assert 0 <= found["train/attention_shift"] <= 2

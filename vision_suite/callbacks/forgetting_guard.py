@@ -54,14 +54,15 @@ class ForgettingGuard(Callback):
     The text is that of the validation rows that are plain text. The reference is the language model before any
     training: a frozen decoder without its wings, or else a copy from its file; the module sees to that. Logged are
     ``train/drift_kl`` (nats a token), ``train/drift_agreement`` (share of tokens whose likeliest next token is the
-    same) and, where a model has wings and the batch has pictures, ``train/attention_shift`` of the rows of the last
-    training batch (a packed row is one).
+    same) and, for a model with wings, ``train/attention_shift`` of the rows of the next training batch with pictures (a
+    packed row is one).
 
     Args:
         every: Number of optimiser steps between two looks.
         max_kl: KL divergence in nats a token above which the guard acts; None for no bound.
         min_agreement: Share of equal likeliest tokens below which the guard acts; None for no bound.
-        action: Action on too much drift: warn once, halve every learning rate at each look, or stop training.
+        action: Action on too much drift: warn once, halve every learning rate at each look at which the KL divergence
+            has grown since the look before, or stop training.
         texts: Number of texts, the first of the validation rows.
         length: Largest number of ids of a text.
 
@@ -88,6 +89,8 @@ class ForgettingGuard(Callback):
         self.every, self.max_kl, self.min_agreement, self.action = every, max_kl, min_agreement, action
         self.texts, self.length = texts, length
         self.cuts = 0
+        self._last_kl = 0.0
+        self._awaits_pictures = False
         self._warned = False
         self._step = -1
         self._samples: list[Sample] = []
@@ -125,25 +128,32 @@ class ForgettingGuard(Callback):
     ) -> None:
         """Look at the drift if the time has come, log it and act."""
         stepped, self._step = trainer.global_step != self._step, trainer.global_step
-        if not stepped or self._step % self.every:
-            return
-        found = self._attention(pl_module)
-        kl, agreement = self._drift(trainer, pl_module)
-        found |= {"train/drift_kl": kl, "train/drift_agreement": agreement}
-        # For callbacks that watch a number; loggers would take it at their own steps only.
-        pl_module.log_dict(found, logger=False, batch_size=1)
-        for logger in trainer.loggers:
-            logger.log_metrics(found, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
-        if reason := self._too_much(kl, agreement):
-            self._act(trainer, reason)
+        looks = stepped and self._step % self.every == 0
+        self._awaits_pictures |= looks
+        # Before the drift is measured, which leaves the shares of its own texts.
+        found = self._attention(pl_module) if self._awaits_pictures else {}
+        self._awaits_pictures &= not found
+        if looks:
+            kl, agreement = self._drift(trainer, pl_module)
+            found |= {"train/drift_kl": kl, "train/drift_agreement": agreement}
+        if found:
+            # For callbacks that watch a number; loggers would take it at their own steps only.
+            pl_module.log_dict(found, logger=False, batch_size=1)
+            for logger in trainer.loggers:
+                logger.log_metrics(found, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+        if looks:
+            if reason := self._too_much(kl, agreement):
+                self._act(trainer, reason, grows=not kl <= self._last_kl)
+            self._last_kl = kl
 
     def state_dict(self) -> dict[str, Any]:
-        """Number of cuts, for the line that tells of the next."""
-        return {"cuts": self.cuts, "warned": self._warned}
+        """Number of cuts and the last KL divergence, by which a resumed run goes on exactly."""
+        return {"cuts": self.cuts, "warned": self._warned, "last_kl": self._last_kl, "awaits": self._awaits_pictures}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the counts of an earlier part of the run; the rates themselves are the optimiser's."""
         self.cuts, self._warned = int(state_dict["cuts"]), bool(state_dict["warned"])
+        self._last_kl, self._awaits_pictures = float(state_dict["last_kl"]), bool(state_dict["awaits"])
 
     def _sample(self, data: InstructData, text: str) -> Sample:
         encoded = data.chat.plain(text)
@@ -172,7 +182,7 @@ class ForgettingGuard(Callback):
         return divergence / tokens, agreed / tokens
 
     def _attention(self, pl_module: LightningModule) -> dict[str, float]:
-        """Attention shift of the last training batch, if the model has wings and the batch had pictures."""
+        """Attention shift of the batch that was trained on, if the model has wings and the batch had pictures."""
         attached: list[object] = [getattr(module, "_wings", None) for module in pl_module.modules()]
         known = next((each for each in attached if isinstance(each, Attached)), None)
         state = None if known is None else known.last
@@ -190,12 +200,14 @@ class ForgettingGuard(Callback):
             return f"agreement {agreement:.4g} is below min_agreement={self.min_agreement:g}"
         return ""
 
-    def _act(self, trainer: Trainer, reason: str) -> None:
+    def _act(self, trainer: Trainer, reason: str, *, grows: bool) -> None:
         where = f"forgetting guard at step {trainer.global_step}: {reason}"
         if self.action == "stop":
             trainer.should_stop = True
             rank_zero_warn(f"{where}: training stops")
         elif self.action == "cut":
+            if not grows:
+                return
             self.cuts += 1
             _scale_rates(trainer, CUT)
             rank_zero_warn(f"{where}: every learning rate is halved (cut {self.cuts})")
