@@ -68,9 +68,7 @@ class LitTower(LitBase):
     def training_step(self, batch: ReIDBatch, batch_idx: int) -> Tensor:
         """Cross-entropy over the training identities."""
         identity = batch["identity"]
-        loss = F.cross_entropy(
-            self.classifier(self(batch["image"])), identity, label_smoothing=self.label_smoothing
-        )
+        loss = F.cross_entropy(self.classifier(self(batch["image"])), identity, label_smoothing=self.label_smoothing)
         self.log_losses({}, loss, len(identity))
         return loss
 

@@ -104,7 +104,7 @@ class InstructBatches(Dataset[dict[str, Tensor]]):
         source = self._sources[index]
         batch |= {"index": index[None], "source": source[None]} if self._pack else {"index": index, "source": source}
         if self._pictures is not None:
-            batch["image"] = self._pictures([ref for sample in samples for ref in sample.images])
+            batch |= self._pictures([ref for sample in samples for ref in sample.images])
         if self._step_targets is not None:
             batch["step_targets"] = torch.tensor(self._step_targets(key.epoch, key.step))
         return batch

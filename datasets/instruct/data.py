@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor
 
 from vision_suite.datasets.base import BaseData, Stage, stages_of, summary
 from vision_suite.datasets.instruct.batches import InstructBatches
@@ -15,6 +16,7 @@ from vision_suite.datasets.instruct.pictures import Appearance, Square
 from vision_suite.datasets.instruct.settings import ChatSettings, ChatTemplate, stored_preprocessing, stored_settings
 from vision_suite.datasets.instruct.sources import Source, SourceSettings, open_sources
 from vision_suite.datasets.instruct.stage import OnBadRow, OnMissing, Policy, StageRows
+from vision_suite.datasets.instruct.survey import survey_once
 from vision_suite.datasets.lengths import LengthBatchSampler, Mixture
 from vision_suite.datasets.loading import Cache, worker_count
 from vision_suite.datasets.pictures.images import Interpolation
@@ -182,7 +184,8 @@ class InstructData(BaseData):
         if isinstance(known, dict) and known != own and self._matters("vocabulary_size"):
             texts = [f"{each.get('count')} ids, sha256 {str(each.get('sha256'))[:12]}" for each in (known, own)]
             raise CheckpointError(
-                f"the network's vocabulary ({texts[0]}) is not that of --data.tokenizer ({texts[1]}): give its tokenizer"
+                f"the network's vocabulary ({texts[0]}) is not that of --data.tokenizer ({texts[1]}): give the "
+                "tokenizer that it was trained with"
             )
         super()._compare_facts(stored, training)
 
@@ -200,6 +203,28 @@ class InstructData(BaseData):
         """The rows of a split, by the index of batches; known after `setup`."""
         stage = self._stages.get(split)
         return [] if stage is None else [stage.row(index) for index in range(len(stage))]
+
+    def use_features(self, tower: Callable[[Tensor], Tensor], batch_size: int = 64) -> None:
+        """Run a frozen tower over the pictures of all stages that are set up, and give ``features`` in batches.
+
+        Args:
+            tower: Function from pictures (N, 3, h, w) to features (N, T, W).
+            batch_size: Pictures in one call.
+        """
+        for rows in self._stages.values():
+            rows.pictures.use_features(tower, batch_size)
+
+    def preview(self, stage: Stage, index: int) -> str:
+        """One line with the tokens of a row: supervised runs in double brackets, pictures as ``<picture 0 x5>``."""
+        sample = self._stages[stage].sample(index)
+        return self.chat.preview(sample.encoded())
+
+    def prepare_data(self) -> None:
+        """Encode the rows once per machine; the other processes read what is kept of large sources."""
+        if self.trainer is not None and self.trainer.state.fn is not None:
+            for name in stages_of(self.trainer.state.fn.value):
+                if self._opened[name]:
+                    survey_once(self._opened[name], self.chat, self.max_length, name)
 
     def setup(self, stage: str) -> None:
         """Read and encode every row of a stage once, and check its pictures.

@@ -40,6 +40,12 @@ class Sample:
         """Number of supervised ids."""
         return int((self.labels != IGNORED).sum())
 
+    def encoded(self) -> Encoded:
+        """The same as lists, as the chat format gives them."""
+        from vision_suite.text.chat import Encoded
+
+        return Encoded(self.ids.tolist(), self.labels.tolist(), self.image_of_token.tolist())
+
 
 def training_sample(chat: ChatFormat, row: Row, max_length: int) -> Sample:
     """A row to train on; one that is too long loses its oldest turns, a plain text its end.

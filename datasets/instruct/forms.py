@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from vision_suite.datasets.instruct.llava import alpaca_row, llava_row, named_images
 from vision_suite.datasets.instruct.messages import messages_row
@@ -40,9 +39,25 @@ def row_of(
     Raises:
         BadRow: It cannot be used.
     """
+    if isinstance(record, Mapping) and isinstance(record.get("id"), str | int):
+        name = str(record["id"])
+    try:
+        return _row(record, name, folder, source, notes, images, choices)
+    except BadRow as error:
+        raise BadRow(error.reason, f"row {name!r}: {error}") from None
+
+
+def _row(
+    record: object,
+    name: str,
+    folder: Path,
+    source: str,
+    notes: Counter[str],
+    images: Sequence[ImageRef] | None,
+    choices: Choices,
+) -> Row:
     if not isinstance(record, Mapping):
         raise BadRow("malformed", "it is no object")
-    name = str(record["id"]) if isinstance(record.get("id"), str | int) else name
     if record.get("turns") is not None:
         return question_row(record, name, folder, source, notes, choices)
     found = named_images(record, folder) if images is None else list(images)

@@ -1,8 +1,8 @@
 """Conversations as OpenAI and TRL write them: ``messages``, or ``prompt`` and ``completion``.
 
-A message's ``content`` is a text, or a list of ``{"type": "text", "text": ...}`` and ``{"type": "image"}``; the pictures
-are in a column of their own (``images``, an empty list for text), in the order of their places. Tables fill the keys
-that a part does not use with null.
+A message's ``content`` is a text, or a list of ``{"type": "text", "text": ...}`` and ``{"type": "image"}``; the
+pictures are in a column of their own (``images``, an empty list for text), in the order of their places. Tables fill
+the keys that a part does not use with null.
 """
 
 from __future__ import annotations

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,11 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from vision_suite.datasets.loading import Cache, available_cores
-from vision_suite.datasets.pictures.checks import find_bad
+from vision_suite.datasets.pictures.checks import REMEMBER_FROM, RULES, find_bad
 from vision_suite.datasets.pictures.images import FILTERS, Interpolation, decode_picture, open_picture
 from vision_suite.datasets.pictures.transforms import Prepare
+from vision_suite.drafts import write_whole
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.faults import free_memory
+from vision_suite.prepared import data_dir
 from vision_suite.types.instruct import ImageRef
 
 Square = Literal["pad", "stretch"]
@@ -94,10 +99,14 @@ def read_picture(ref: ImageRef) -> Image.Image:
 
 
 def unreadable(refs: Iterable[ImageRef]) -> dict[ImageRef, str]:
-    """Reason for each picture that cannot be read; every one is decoded once."""
+    """Reason for each picture that cannot be read; every one is decoded once, and the outcome for many is kept."""
     unique = list(dict.fromkeys(refs))
-    files = {str(ref.path): ref for ref in unique if ref.start < 0 and not ref.column}
+    files = {str(ref.path): ref for ref in unique if ref.start < 0}
     found = {files[bad.path]: bad.reason for bad in find_bad(list(files))}
+    inside = [ref for ref in unique if ref.start >= 0]
+    memo = _memo(inside)
+    if memo.is_file():
+        return found | {inside[number]: reason for number, reason in json.loads(memo.read_text(encoding="utf-8"))}
 
     def check(ref: ImageRef) -> str:
         try:
@@ -106,61 +115,88 @@ def unreadable(refs: Iterable[ImageRef]) -> dict[ImageRef, str]:
             return str(error)
         return ""
 
-    inside = [ref for ref in unique if ref.start >= 0 or ref.column]
     with ThreadPoolExecutor(max(1, available_cores())) as pool:
-        found |= {ref: reason for ref, reason in zip(inside, pool.map(check, inside), strict=True) if reason}
-    return found
+        bad = [(number, reason) for number, reason in enumerate(pool.map(check, inside)) if reason]
+    if len(inside) >= REMEMBER_FROM:
+        write_whole(memo, json.dumps(bad))
+    return found | {inside[number]: reason for number, reason in bad}
 
 
-@dataclass
+def _memo(refs: Sequence[ImageRef]) -> Path:
+    """File that keeps the outcome of a check of pictures inside archives and tables."""
+    digest = hashlib.sha256(f"{RULES}\n".encode())
+    for path in dict.fromkeys(ref.path for ref in refs):
+        status = path.stat()
+        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    for ref in refs:
+        digest.update(f"{ref.start}\0{ref.length}\0{ref.column}\n".encode())
+    return data_dir() / "checked" / f"{digest.hexdigest()[:32]}.json"
+
+
 class PictureStore:
-    """Pictures of one stage, from memory or from their files.
+    """Pictures of one stage, from memory or from their files, or their features.
 
-    Attributes:
+    Args:
         appearance: Form in which the network sees them.
         cache: Keep all of them resized in memory, or read each when it is needed.
-        blank: Pictures that are replaced by the mean colour because they cannot be read.
+        refs: The pictures, each once.
+        blank: Those that are replaced by the mean colour because they cannot be read.
+
+    Raises:
+        ConfigError: They do not fit into memory.
+        DataError: One cannot be read.
     """
 
-    appearance: Appearance
-    cache: Cache
-    blank: frozenset[ImageRef] = frozenset()
-    _held: Tensor | None = field(default=None, repr=False)
-    _row: dict[ImageRef, int] = field(default_factory=dict, repr=False)
+    def __init__(
+        self, appearance: Appearance, cache: Cache, refs: Sequence[ImageRef], blank: frozenset[ImageRef] = frozenset()
+    ) -> None:
+        self._appearance, self._blank = appearance, blank
+        self._row = {ref: row for row, ref in enumerate(refs)}
+        self._held = self._loaded(refs) if cache == "memory" else None
+        self._features: Tensor | None = None
 
-    def load(self, refs: Iterable[ImageRef]) -> None:
-        """Read all pictures of the stage into memory, if they are to be kept there.
+    def use_features(self, tower: Callable[[Tensor], Tensor], batch_size: int) -> None:
+        """Run a frozen tower over all pictures once, and give its output in place of the pictures from then on.
 
-        Raises:
-            ConfigError: They do not fit.
-            DataError: One cannot be read.
+        Args:
+            tower: Function from pictures (N, 3, h, w) to features (N, T, W).
+            batch_size: Pictures in one call.
         """
-        if self.cache != "memory":
-            return
-        unique = list(dict.fromkeys(refs))
-        height, width = self.appearance.size
-        need, free = len(unique) * 3 * height * width, free_memory()
+        refs, self._features = list(self._row), None
+        parts = [refs[start : start + batch_size] for start in range(0, len(refs), batch_size)]
+        with torch.no_grad():
+            made = [tower(self(part)["image"]).cpu() for part in parts]
+        self._features = torch.cat(made) if made else None
+
+    def __call__(self, refs: Sequence[ImageRef]) -> dict[str, Tensor]:
+        """Entries of a batch: ``image`` (N, 3, h, w) float32, or ``features`` (N, T, W)."""
+        if self._features is not None:
+            return {"features": self._features[[self._row[ref] for ref in refs]]}
+        if not refs:
+            return {"image": torch.empty((0, 3, *self._appearance.size))}
+        if self._held is not None:
+            pixels = self._held[[self._row[ref] for ref in refs]]
+        else:
+            pixels = torch.stack([self._read(ref) for ref in refs])
+        return {"image": self._appearance.normalise(pixels)}
+
+    def _loaded(self, refs: Sequence[ImageRef]) -> Tensor:
+        """All pictures, (U, 3, h, w) uint8."""
+        height, width = self._appearance.size
+        need, free = len(refs) * 3 * height * width, free_memory()
         if need > 0.8 * free:
             raise ConfigError(
-                f"cache='memory' needs {need / 2**30:.1f} GiB for {len(unique)} pictures of {height}x{width} but "
+                f"cache='memory' needs {need / 2**30:.1f} GiB for {len(refs)} pictures of {height}x{width} but "
                 f"{free / 2**30:.1f} GiB are free: pass --data.cache none or a smaller size"
             )
-        held = torch.empty((len(unique), 3, height, width), dtype=torch.uint8)
+        held = torch.empty((len(refs), 3, height, width), dtype=torch.uint8)
 
         def load(numbered: tuple[int, ImageRef]) -> None:
             held[numbered[0]] = self._read(numbered[1])
 
         with ThreadPoolExecutor(max(1, available_cores())) as pool:
-            list(pool.map(load, enumerate(unique)))
-        self._held, self._row = held, {ref: row for row, ref in enumerate(unique)}
-
-    def __call__(self, refs: Sequence[ImageRef]) -> Tensor:
-        """Network input of some pictures, (N, 3, h, w) float32."""
-        if not refs:
-            return torch.empty((0, 3, *self.appearance.size))
-        if self._held is not None:
-            return self.appearance.normalise(self._held[[self._row[ref] for ref in refs]])
-        return self.appearance.normalise(torch.stack([self._read(ref) for ref in refs]))
+            list(pool.map(load, enumerate(refs)))
+        return held
 
     def _read(self, ref: ImageRef) -> Tensor:
-        return self.appearance.blank if ref in self.blank else self.appearance.pixels(read_picture(ref))
+        return self._appearance.blank if ref in self._blank else self._appearance.pixels(read_picture(ref))

@@ -49,9 +49,7 @@ def stream_of(seed: int, *names: str) -> np.random.Generator:
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
 
 
-def choice_turn(
-    source: str, question: str, choices: Sequence[str], right: str, *, images: Sequence[str] = ()
-) -> Turn:
+def choice_turn(source: str, question: str, choices: Sequence[str], right: str, *, images: Sequence[str] = ()) -> Turn:
     """A question with choices in the given order.
 
     Args:

@@ -1,8 +1,9 @@
 """Questions to evaluate on: one JSON object a line, with choices or a free answer, alone or as a chain of turns.
 
 ``{"id", "config", "turns": [{"kind": "T" | "V", "source", "question", "choices", "answer": "B", "images"}]}``. Without
-``choices`` the ``answer`` is free text; to predict, the last turn needs none. Earlier turns of a chain are answered as the file says (gold history). ``config``
-is the kinds of a chain's turns, such as ``TTV``. A line ``{"id", "text"}`` is plain text, for perplexity.
+``choices`` the ``answer`` is free text; to predict, the last turn needs none. Earlier turns of a chain are answered as
+the file says (gold history). ``config`` is the kinds of a chain's turns, such as ``TTV``. A line ``{"id", "text"}`` is
+plain text, for perplexity.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def question_row(
         raise BadRow("malformed", "turns is no list of questions")
     messages: list[Message] = []
     images: list[ImageRef] = []
-    row = Row(name)
+    row = Row("")
     for turn in turns:
         if messages and not is_answered(row):
             raise BadRow("empty_answer", "an earlier turn has no answer")
@@ -62,7 +63,7 @@ def question_row(
     config = text_of(record.get("config") or "", "config")
     if config and (kinds := "".join(str(turn.get("kind", "")) for turn in turns)) and kinds != config:
         raise BadRow("malformed", f"config is {config!r} and the kinds of its turns are {kinds!r}")
-    return replace(row, messages=tuple(messages), images=tuple(images), source=task, text="", config=config)
+    return replace(row, id=name, messages=tuple(messages), images=tuple(images), source=task, text="", config=config)
 
 
 def text_row(record: Mapping[str, Any], name: str, source: str) -> Row:

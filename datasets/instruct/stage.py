@@ -13,7 +13,7 @@ from vision_suite.datasets.instruct.encode import Sample
 from vision_suite.datasets.instruct.pictures import Appearance, PictureStore, unreadable
 from vision_suite.datasets.instruct.questions import as_question, with_answer
 from vision_suite.datasets.instruct.sources import Source
-from vision_suite.datasets.instruct.survey import Survey, encoder, survey
+from vision_suite.datasets.instruct.survey import Survey, encoder, survey_once
 from vision_suite.datasets.loading import Cache
 from vision_suite.errors import DataError
 from vision_suite.types.arrays import Ints
@@ -79,7 +79,7 @@ class StageRows:
     ) -> None:
         self._sources, self._training = list(sources), stage == "fit"
         self._encode = encoder(chat, self._sources, max_length, stage=stage)
-        found = survey(self._sources, self._encode)
+        found = survey_once(self._sources, chat, max_length, stage)
         self.problems, self.notes = found.problems, list(found.first.values())
         bad = {reason: line for reason, line in found.first.items() if reason != "over_length"}
         if bad and policy.bad_row == "error":
@@ -89,8 +89,8 @@ class StageRows:
             raise DataError(f"no row is left of {', '.join(each.name for each in self._sources)}: {self._why(found)}")
         self.survey = found if self._training else found.taken(self._sorted(found))
         blank = frozenset(self._unreadable) if policy.missing == "blank" else frozenset()
-        self.pictures = PictureStore(appearance, cache, blank)
-        self.pictures.load(ref for ref in found.refs if ref not in self._unreadable or ref in blank)
+        refs = [ref for ref in found.refs if ref not in self._unreadable or ref in blank]
+        self.pictures = PictureStore(appearance, cache, refs, blank)
         self._held: list[Sample] | None = None
         if cache == "memory":
             self._held = [self._sample(index) for index in range(len(self))]

@@ -34,6 +34,7 @@ LEAST_USES = {"definitions": 3, "synonyms": 2, "kinds": 1}  # of a word's sense 
 VAL_SHARE = 15  # percent of the words
 ALL_CHOICES = ("kinds",)  # tasks with a fixed list of choices, each of them right equally often
 _PLAIN_LABEL = re.compile(r"[a-z]+( [a-z]+){0,3}")
+_PLURAL = re.compile(r"(?<![sui])s$")
 FLAGS = 9  # group of Emojibase
 
 Emoji = Mapping[str, Any]
@@ -121,7 +122,9 @@ def tasks(members: Mapping[str, bytes]) -> dict[str, list[Item]]:
         "kinds": _kinds([noun for noun in nouns if noun.uses >= LEAST_USES["kinds"]]),
         "emoji-keywords": _keywords(emoji),
         "spanish": _spanish(emoji, spanish),
-        "countries": _countries(table(COUNTRIES.name, "countries.min.json"), table(COUNTRIES.name, "continents.min.json")),
+        "countries": _countries(
+            table(COUNTRIES.name, "countries.min.json"), table(COUNTRIES.name, "continents.min.json")
+        ),
     }
 
 
@@ -139,17 +142,22 @@ def _synonyms(pairs: Sequence[tuple[str, str]]) -> list[Item]:
 
 
 def _kinds(nouns: Sequence[wordnet.Noun]) -> list[Item]:
-    kinds = list(wordnet.KINDS.values())
-    return [
-        (noun.word, f'What kind of thing is "{noun.word}"?', noun.kind, _others(kinds, {noun.kind}))
-        for noun in nouns
-        if noun.kind
-    ]
+    """Choices are sentences, for a model that chats answers in sentences; words in the plural are left out."""
+    items = []
+    for noun in nouns:
+        if noun.kind and not _PLURAL.search(noun.word):
+            named = f"{_article(noun.word)} {noun.word}"
+            answers = {kind: f"{named.capitalize()} is {_article(kind)} {kind}" for kind in wordnet.KINDS.values()}
+            right = answers.pop(noun.kind)
+            items.append((noun.word, f"What kind of thing is {named}?", right, list(answers.values())))
+    return items
 
 
 def _plain_emoji(entries: Iterable[Emoji]) -> list[Emoji]:
     """Emoji whose label is a few lower-case words, without those of one gender, in the order of labels."""
-    usable = [entry for entry in entries if entry.get("group", FLAGS) != FLAGS and _PLAIN_LABEL.fullmatch(entry["label"])]
+    usable = [
+        entry for entry in entries if entry.get("group", FLAGS) != FLAGS and _PLAIN_LABEL.fullmatch(entry["label"])
+    ]
     kept = set(without_gendered(slug(entry["label"]) for entry in usable))
     return sorted((entry for entry in usable if slug(entry["label"]) in kept), key=lambda entry: str(entry["label"]))
 
@@ -198,27 +206,32 @@ def _countries(countries: Mapping[str, Any], continents: Mapping[str, str]) -> l
     return items
 
 
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
 def _others(pool: Iterable[str], taken: set[str]) -> list[str]:
     """The texts of a pool but for these, in order."""
     return [text for text in pool if text not in taken]
 
 
 def _sample(generator: np.random.Generator, items: Sequence[Item], size: int) -> list[Item]:
-    """So many items, fewer if there are no more, in their order."""
-    return [items[place] for place in sorted(int(place) for place in generator.permutation(len(items))[:size])]
+    """So many items in random order, fewer if there are no more."""
+    return [items[int(place)] for place in generator.permutation(len(items))[:size]]
 
 
 def _balanced(generator: np.random.Generator, items: Sequence[Item], size: int) -> list[Item]:
-    """So many items, each right answer as often as the others give or take one; fewer if one of them is too rare.
+    """So many items in random order, every kind of right answer equally often, give or take one; fewer if one is rare.
 
     Else a model that always gives the most frequent answer would look as if it knew something.
     """
     groups: dict[str, list[Item]] = {}
     for item in items:
-        groups.setdefault(item[2], []).append(item)
+        groups.setdefault(item[2].rsplit(" ", maxsplit=1)[-1], []).append(item)
     rounds = -(-size // max(1, len(groups)))
-    drawn = [_sample(generator, groups[right], rounds) for right in sorted(groups)]
-    return [group[place] for place in range(min(map(len, drawn), default=0)) for group in drawn][:size]
+    drawn = [_sample(generator, groups[kind], rounds) for kind in sorted(groups)]
+    chosen = [group[place] for place in range(min(map(len, drawn), default=0)) for group in drawn][:size]
+    return _sample(generator, chosen, size)
 
 
 def _draw(generator: np.random.Generator, pool: Sequence[str], size: int) -> list[str]:

@@ -115,6 +115,25 @@ def test_names_and_attentions_that_do_not_exist(folder, tmp_path):
         load_decoder(folder, attention="nonsense")
 
 
+def test_a_name_of_a_hub_is_looked_for_on_this_machine_first(folder, monkeypatch):
+    asked, auto = [], transformers.AutoModelForCausalLM
+    read = auto.from_pretrained
+
+    def answer(name, local_files_only=False, **settings):
+        asked.append((name, local_files_only))
+        if local_files_only or name == "owner/none":
+            raise OSError("not in the cache\nand no network")
+        return read(folder, **settings)
+
+    monkeypatch.setattr(auto, "from_pretrained", answer)
+    assert torch.equal(logits(load_decoder("owner/name")), logits(tiny()))
+    with pytest.raises(
+        CheckpointError, match=r"owner/none: no language model can be read from it \(not in the cache\)$"
+    ):
+        load_decoder("owner/none")
+    assert asked == [("owner/name", True), ("owner/name", False), ("owner/none", True), ("owner/none", False)]
+
+
 @pytest.mark.parametrize("quantised", [False, True])
 def test_a_gguf_file_becomes_an_ordinary_model(tmp_path, quantised):
     pytest.importorskip("gguf")

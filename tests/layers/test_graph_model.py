@@ -42,7 +42,9 @@ def strides(number):
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
-@pytest.mark.parametrize(("side", "kernel", "stride", "dilation"), [(8, 3, 2, 1), (7, 3, 2, 1), (8, 5, 2, 1), (9, 3, 1, 2)])
+@pytest.mark.parametrize(
+    ("side", "kernel", "stride", "dilation"), [(8, 3, 2, 1), (7, 3, 2, 1), (8, 5, 2, 1), (9, 3, 1, 2)]
+)
 def test_convolutions_are_sums_over_windows(padding, side, kernel, stride, dilation):
     image = RNG.standard_normal((1, side, side + 1, 3))
     settings = {"padding": padding, "strides": strides(stride), "dilations": strides(dilation), "data_format": "NHWC"}
@@ -164,6 +166,9 @@ def edited(path, change):
     path.write_text(json.dumps(graph))
 
 
+WRONGLY_NAMED = {"name": "forward", "shape": [0], "dtype": "int32"}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -175,6 +180,7 @@ def edited(path, change):
         (lambda graph: graph["weightsManifest"][0]["weights"][0].update(shape=[99]), "weights end before 'part/bias'"),
         (lambda graph: graph["weightsManifest"][0]["weights"][0].update(dtype="string"), "stored as 'string'"),
         (lambda graph: graph["weightsManifest"][0]["weights"][1].update(name="other"), "no weights for 'axis'"),
+        (lambda graph: graph["weightsManifest"][0]["weights"].insert(0, WRONGLY_NAMED), "called 'forward'"),
         (lambda graph: graph["modelTopology"]["node"][-1].update(op="PyFunc"), "not known: PyFunc"),
         (lambda graph: graph["modelTopology"]["node"][-1].update(input=["unused"]), "'unused' waits for 'unused'"),
     ],

@@ -13,6 +13,8 @@ from vision_suite.text.chat import ChatFormat, Encoded
 from vision_suite.text.tokenizers import load_tokenizer, word_tokenizer
 from vision_suite.types.instruct import IGNORED, Message
 
+# The shape of LLaVA writes another header before an answer than before an answered one, which is said.
+pytestmark = pytest.mark.filterwarnings("ignore:chat template")
 SHAPES = [*SPECIALS, "words"]
 O4 = [
     Message("user", (0, "\nWhat?")),
@@ -158,7 +160,8 @@ def test_system_block(shape):
     none = chat(shape, system="")
     own = chat(shape, system="Be brief.")
     text = none.tokenizer.decode(none.encode(turns).ids)
-    assert "system" not in text and "helpful" not in text
+    assert "system" not in text
+    assert "helpful" not in text
     assert none.tokenizer.decode(own.encode(turns).ids).lower().count("be brief.") == 1
     # A conversation's own system turn is kept by each of them.
     given = [Message("system", ("Be brief.",)), *turns]
@@ -277,6 +280,13 @@ def test_a_template_that_looks_at_contents_is_told_once():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert form.encode(turns) == encoded
+
+
+def test_a_template_with_another_header_for_answers_is_told():
+    with pytest.warns(UserWarning, match="not the beginning of the answered conversation"):
+        form = ChatFormat(bpe_tokenizer("llava"))
+    text = form.tokenizer.decode(form.encode(O4[2:]).ids)
+    assert text == "<|im_start|>user Sure?<|im_end|>\n<|im_start|>assistant\nYes<|im_end|>"
 
 
 def test_fit_drops_the_oldest_exchanges():

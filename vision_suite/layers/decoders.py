@@ -57,9 +57,7 @@ class DecoderShape:
             raise ConfigError(f"shape.heads={self.heads} must be a multiple of shape.key_heads={self.key_heads}")
 
 
-def load_decoder(
-    source: str | Path, *, attention: str = NAME, dtype: torch.dtype = torch.float32
-) -> PreTrainedModel:
+def load_decoder(source: str | Path, *, attention: str = NAME, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Load a causal language model, in evaluation mode as transformers returns it.
 
     Only safetensors and GGUF files are read, and no code that lies beside them is run. A model out of a GGUF file is
@@ -125,7 +123,42 @@ def new_decoder(
         bos_token_id=None,
         eos_token_id=list(end_ids) or None,
     )
-    return _with_attention(LlamaForCausalLM(config).eval(), attention)
+    model: Any = LlamaForCausalLM(config)
+    return _with_attention(model.eval(), attention)
+
+
+def empty_decoder(source: str | Path, *, attention: str = NAME, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """Build a decoder as the configuration of a language model says, its parameters not yet set.
+
+    Args:
+        source: Folder in transformers' layout, name of a prepared set, name of a hub, or a ``.gguf`` file.
+        attention: Name of an attention function of transformers; ``vision_suite`` for the suite's operator.
+        dtype: Type of the weights.
+
+    Raises:
+        MissingDependencyError: transformers is not installed.
+        DataError: There is nothing of that name.
+        CheckpointError: The configuration cannot be read.
+        ConfigError: The model cannot use that attention.
+    """
+    _require("transformers")
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
+
+    found = language_folder(source)
+    with _readable(found):
+        if isinstance(found, Path) and found.suffix == SUFFIX:
+            _require("gguf")
+            config = AutoConfig.from_pretrained(str(found.parent), gguf_file=found.name, local_files_only=True)
+        else:
+            config = AutoConfig.from_pretrained(
+                str(found), trust_remote_code=False, local_files_only=isinstance(found, Path)
+            )
+        # Memory that nobody writes to is not taken.
+        with no_init_weights():
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+    model.tie_weights()
+    return _with_attention(model, attention)
 
 
 def dequantise(gguf: Path, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -153,17 +186,18 @@ def dequantise(gguf: Path, folder: Path, dtype: torch.dtype = torch.float32) -> 
 
 
 def _read_folder(found: Path | str, dtype: torch.dtype) -> PreTrainedModel:
+    """A model of a folder or a hub, of which what is stored on this machine comes first."""
     from transformers import AutoModelForCausalLM
 
+    kind: Any = AutoModelForCausalLM
+    rules = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
     with _readable(found), _quiet():
-        model, report = AutoModelForCausalLM.from_pretrained(
-            str(found),
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=isinstance(found, Path),
-            output_loading_info=True,
-        )
+        try:
+            model, report = kind.from_pretrained(str(found), local_files_only=True, **rules)
+        except OSError:
+            if isinstance(found, Path):
+                raise
+            model, report = kind.from_pretrained(found, **rules)
     if missing := sorted(report["missing_keys"]):
         raise CheckpointError(
             f"{found}: no weights for {missing[0]} ({len(missing)} missing): give a folder of a complete language model"
@@ -179,13 +213,12 @@ def _read_gguf(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     import transformers
     from transformers import AutoModelForCausalLM
 
+    kind: Any = AutoModelForCausalLM
     # Releases that can keep the blocks packed must be told not to.
     settings = getattr(transformers, "GgufConfig", None)
     more: dict[str, Any] = {} if settings is None else {"quantization_config": settings(dequantize=True)}
     with _readable(path), _quiet():
-        model = AutoModelForCausalLM.from_pretrained(
-            str(path.parent), gguf_file=path.name, dtype=dtype, local_files_only=True, **more
-        )
+        model = kind.from_pretrained(str(path.parent), gguf_file=path.name, dtype=dtype, local_files_only=True, **more)
     model.hf_quantizer = None
     for holder, name in ((model.config, "quantization_config"), (model, "quantization_method")):
         if hasattr(holder, name):
@@ -227,7 +260,7 @@ def _quiet() -> Iterator[None]:
     """Hide transformers' progress bars."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()  # type: ignore[no-untyped-call]
+    shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield

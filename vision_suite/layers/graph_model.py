@@ -68,8 +68,8 @@ class GraphModel(nn.Module):
         self.inputs = tuple(node.name for node in self.nodes if node.kind == "Placeholder")
         self._by_name = {node.name: node for node in self.nodes}
         for name, value in constants.items():
-            if "." in name or not name:
-                raise CheckpointError(f"the graph has a constant called {name!r}: a point in a name is not served")
+            if not name or "." in name or hasattr(self, name):
+                raise CheckpointError(f"the graph has a constant called {name!r:.40}, which no parameter can be called")
             if value.is_floating_point():
                 self.register_parameter(name, nn.Parameter(value))
             else:
@@ -97,7 +97,9 @@ class GraphModel(nn.Module):
         except CheckpointError:
             raise
         except OSError as error:
-            raise CheckpointError(f"{path}: {error.strerror or error}: prepare it again, or give another file") from error
+            raise CheckpointError(
+                f"{path}: {error.strerror or error}: prepare it again, or give another file"
+            ) from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
             raise CheckpointError(f"{path} is no graph model ({type(error).__name__}: {str(error)[:80]})") from error
         lost = [node.name for node in found if node.kind == "Const" and node.name not in constants]
@@ -198,7 +200,9 @@ def _weights(path: Path, contents: bytes, entries: Sequence[Mapping[str, Any]]) 
     for entry in entries:
         stored = entry.get("quantization", {}).get("dtype", entry["dtype"])
         if stored not in STORED or entry["dtype"] not in ("float32", "int32"):
-            raise CheckpointError(f"{path}: weights of {entry['name']!r} are stored as {stored!r:.20}, which is not read")
+            raise CheckpointError(
+                f"{path}: weights of {entry['name']!r} are stored as {stored!r:.20}, which is not read"
+            )
         count = math.prod(entry["shape"])
         size = count * np.dtype(STORED[stored]).itemsize
         if min(entry["shape"], default=0) < 0 or start + size > len(contents):

@@ -90,7 +90,7 @@ def _inner(settings: Settings, name: str) -> tuple[int, int]:
 def _convolution(inputs: Sequence[Tensor], settings: Settings, *, depthwise: bool = False) -> Tensor:
     """Convolution with a kernel (H, W, C, M), with the operations that are fused to it."""
     grid, kernel = _first(inputs[0]), inputs[1]
-    height, width, channels, out = kernel.shape
+    height, width, channels, _ = kernel.shape
     weight = kernel.permute(2, 3, 0, 1).reshape(-1, 1, height, width) if depthwise else kernel.permute(3, 2, 0, 1)
     grid = F.conv2d(
         _padded(grid, (height, width), settings),

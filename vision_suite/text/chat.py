@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
-from vision_suite.errors import ConfigError, DataError, check_choice, check_number
-from vision_suite.text.templates import Slot, Template, TemplateName, special_texts
-from vision_suite.text.tokenizers import IMAGE, load_tokenizer, vocabulary_sha256
+from vision_suite.errors import DataError, check_choice, check_number
+from vision_suite.text.placeholders import placeholder
+from vision_suite.text.templates import Segment, Template, TemplateName, special_texts, stripped
+from vision_suite.text.tokenizers import load_tokenizer, vocabulary_sha256
 from vision_suite.types.instruct import IGNORED, Message, Speaker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 OBJECT = "\ufffc"  # stands for a picture where texts around it are looked through
-# Tokens that tokenizers of vision-language models have for a picture.
-IMAGE_TOKENS = (IMAGE, "<|image_pad|>", "<|image|>", "<image_soft_token>", "[IMG]")
-
-# Special tokens with a use, even where a tokenizer's settings do not name them.
-ENDS_OF_TEXT = ("<s>", "</s>", "<unk>", "<pad>", "<mask>", "<|endoftext|>", "<|end_of_text|>")
 
 
 class Encoded(NamedTuple):
@@ -37,13 +32,6 @@ class Encoded(NamedTuple):
     ids: list[int]
     labels: list[int]
     image_of_token: list[int]
-
-
-class Segment(NamedTuple):
-    """A run of text of a rendered conversation, supervised or not."""
-
-    text: str
-    supervised: bool
 
 
 class ChatFormat:
@@ -87,13 +75,13 @@ class ChatFormat:
         check_number("image_tokens", image_tokens, low=0, whole=True)
         check_choice("template", template, get_args(TemplateName))
         self.vocabulary_sha256 = vocabulary_sha256(tokenizer)
-        self.tokenizer = tokenizer
         self.image_tokens = image_tokens
         self._template = Template(tokenizer, template, block=system != "")
         self._name = template
         self._system = system or None
-        self.image_token_id = self._placeholder(image_token)
-        tokenizer = self.tokenizer  # perhaps with a new placeholder
+        shown = f"{self._template.source}{tokenizer.chat_template}"
+        tokenizer, self.image_token_id = placeholder(tokenizer, image_token, template=shown, needed=image_tokens > 0)
+        self.tokenizer = tokenizer
         self._image_text = str(tokenizer.convert_ids_to_tokens(self.image_token_id)) if self.image_token_id >= 0 else ""
         self._forbidden = re.compile("|".join(map(re.escape, special_texts(tokenizer))) or "$^")
         self.vocabulary_size = max(tokenizer.get_vocab().values()) + 1
@@ -103,12 +91,9 @@ class ChatFormat:
             "system": system,
             "image_token": self._image_text or None,
         }
-        turn = self._template.turn
-        self._end = self._tokens(turn.end)
-        stop = [self._end[-1], *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else [])]
-        self.end_ids = tuple(dict.fromkeys(stop))
+        end, eos, pad = self._tokens(self._template.turn.end)[-1], tokenizer.eos_token_id, tokenizer.pad_token_id
+        self.end_ids: tuple[int, ...] = (end,) if eos is None or eos == end else (end, eos)
         self.unknown_id: int | None = tokenizer.unk_token_id
-        pad = tokenizer.pad_token_id
         self.pad_id: int = pad if pad is not None else self.end_ids[-1]
         self._said = False
         if self._template.note:
@@ -168,11 +153,11 @@ class ChatFormat:
 
     def _answer(self, text: str, *, end_of_turn: bool = True, context: str = "") -> list[int]:
         turn = self._template.turn
-        text = text if turn.right or not end_of_turn else text.rstrip()
+        text = stripped(text, turn.left or bool(context), turn.right or not end_of_turn)
         if context:
-            begin = turn.header + turn.lead + (context if turn.left else context.lstrip())
+            begin = turn.header + turn.lead + stripped(context, turn.left, True)
         else:
-            begin, text = turn.header, turn.lead + (text if turn.left else text.lstrip())
+            begin, text = turn.header, turn.lead + text
         return self._following(begin, text + (turn.end if end_of_turn else ""))
 
     def plain(self, text: str) -> Encoded:
@@ -191,20 +176,23 @@ class ChatFormat:
     def preview(self, encoded: Encoded) -> str:
         """One line with all tokens: supervised runs in double brackets, pictures as ``<picture 0 x5>``."""
         shown: list[str] = []
-        state: tuple[bool, int] = (False, -1)
-        for number, (id, label, picture) in enumerate(zip(*encoded, strict=True)):
+        before, placed = False, 0
+        for id, label, picture in zip(*encoded, strict=True):
             supervised = label != IGNORED
-            if supervised != state[0]:
+            if supervised != before:
                 shown.append("[[" if supervised else "]]")
             if picture < 0:
                 shown.append(repr(self.tokenizer.decode([id]))[1:-1] + "|")
-            elif picture != state[1] or self._begins(encoded, number):
+            elif placed % self.image_tokens == 0:
                 shown.append(f"<picture {picture} x{self.image_tokens}>|")
-            state = (supervised, picture)
-        return "".join(shown).replace("|]]", "]]").rstrip("|") + ("]]" if state[0] else "")
+            placed += picture >= 0
+            before = supervised
+        return "".join(shown).replace("|]]", "]]").rstrip("|") + ("]]" if before else "")
 
     def fit(self, messages: Sequence[Message], max_length: int) -> tuple[list[Message], int] | None:
         """The longest end of a conversation that fits, cut between exchanges only, so that no picture is cut.
+
+        Numbers of pictures stay those of the row. With ``plain`` nothing is left out.
 
         Args:
             messages: Turns; a last turn of the assistant is encoded, else a prompt is.
@@ -222,7 +210,7 @@ class ChatFormat:
             for number, message in enumerate(turns)
             if number == 0 or (message.role == "user" and turns[number - 1].role == "assistant")
         ]
-        for start in starts:
+        for start in starts[:1] if self._name == "plain" else starts:
             kept = [*system, *turns[start:]]
             last = kept[-1].role == "assistant"
             encoded = self.encode(kept) if last else self.prompt(kept)
@@ -232,51 +220,20 @@ class ChatFormat:
 
     def _encoded(self, turns: Sequence[Message], *, generation: bool) -> Encoded:
         """Ids of a rendered conversation without a last answer."""
-        encoded = Encoded([], [], [])
-        turn = self._template.turn
-        first = True
-        pictures = [number for turn in self._in_order(turns, generation) for number in self._pictures(turn)]
+        pictures = [number for turn in turns for number in self._pictures(turn)]
         if self._name == "plain" and turns and not pictures:
             raise DataError("template=plain leaves out users' words, and this conversation has no picture: use auto")
+        encoded = Encoded([], [], [])
         for segment in self._segments(turns, generation):
-            before = "" if first else turn.header if segment.supervised else turn.end + turn.tail
-            ids = self._following(before, segment.text)
+            ids = self._following(segment.before, segment.text)
             count = ids.count(self.image_token_id) if self._image_text else 0
             encoded = self._expanded(encoded, ids, pictures[:count], supervised=segment.supervised)
             pictures = pictures[count:]
-            first = False
         return encoded
 
-    def _segments(self, turns: Sequence[Message], generation: bool) -> Iterator[Segment]:
-        """Runs of text, the assistant's former answers apart from the rest."""
-        turn = self._template.turn
-        close = turn.end + turn.tail
-        waiting = ""  # text not yet handed on
-        supervised = False
-        for part in self._template.skeleton([message.role for message in turns], generation=generation):
-            if isinstance(part, str):
-                if supervised:
-                    shared = close if part.startswith(close) else turn.end if part.startswith(turn.end) else ""
-                    if not shared:
-                        self._say("an assistant's earlier turns end otherwise than its last one")
-                    yield Segment(waiting + shared, True)
-                    waiting, part, supervised = "", part[len(shared) :], False
-                waiting += part
-                continue
-            message = turns[part.turn]
-            if message.role == "assistant":
-                lead = turn.lead if waiting.endswith(turn.lead) else ""
-                if waiting[: len(waiting) - len(lead)]:
-                    yield Segment(waiting[: len(waiting) - len(lead)], False)
-                waiting, supervised = lead, True
-            waiting += self._content(message, part)
-        if waiting:
-            yield Segment(waiting, supervised)
-
-    def _content(self, message: Message, slot: Slot) -> str:
-        text = self._text(message) if slot.text else self._image_text * len(self._pictures(message))
-        text = text if slot.left else text.lstrip()
-        return text if slot.right else text.rstrip()
+    def _segments(self, turns: Sequence[Message], generation: bool) -> list[Segment]:
+        contents = [(self._text(turn), self._image_text * len(self._pictures(turn))) for turn in turns]
+        return self._template.segments([turn.role for turn in turns], contents, generation=generation)
 
     def _text(self, message: Message) -> str:
         """Content of a turn with placeholders."""
@@ -288,11 +245,6 @@ class ChatFormat:
         if found and not self.image_tokens:
             raise DataError("a conversation holds a picture, and image_tokens=0: give a picture's number of tokens")
         return found
-
-    def _in_order(self, turns: Sequence[Message], generation: bool) -> list[Message]:
-        """Turns in the order in which the template renders them."""
-        parts = self._template.skeleton([message.role for message in turns], generation=generation)
-        return [turns[part.turn] for part in parts if isinstance(part, Slot)]
 
     def _expanded(self, before: Encoded, ids: list[int], pictures: list[int], *, supervised: bool = True) -> Encoded:
         """Append ids, each placeholder repeated for the tokens of its picture."""
@@ -328,7 +280,7 @@ class ChatFormat:
         own = "".join(segment.text for segment in self._segments(turns[: len(turns) - len(last)], bool(last)))
         if last:
             turn = self._template.turn
-            own += turn.lead + self._content(last[0], Slot(0, turn.left, turn.right)) + turn.end
+            own += turn.lead + stripped(self._text(last[0]), turn.left, turn.right) + turn.end
         if not whole.startswith(own):
             self._say("it renders this conversation otherwise as a whole than turn by turn")
 
@@ -349,40 +301,3 @@ class ChatFormat:
         """Ids of a text as it follows another one; on its own where the border would merge into one token."""
         both, first = self._tokens(before + text), self._tokens(before)
         return both[len(first) :] if both[: len(first)] == first else self._tokens(text)
-
-    def _begins(self, encoded: Encoded, number: int) -> bool:
-        """Tell whether a placeholder is the first of its picture, where the same picture stands twice in a row."""
-        run = number
-        while run and encoded.image_of_token[run - 1] == encoded.image_of_token[number]:
-            run -= 1
-        return (number - run) % self.image_tokens == 0
-
-    def _placeholder(self, chosen: str | int | None) -> int:
-        """Id of the pictures' placeholder, always a special token, which no text is cut through."""
-        known, special = self.tokenizer.get_vocab(), set(special_texts(self.tokenizer))
-        if isinstance(chosen, int):
-            chosen = next((token for token, number in known.items() if number == chosen), f"id {chosen}")
-        if chosen is not None:
-            if chosen in special:
-                return known[chosen]
-            if chosen not in known and chosen == IMAGE:
-                return self._new_placeholder()
-            raise ConfigError(
-                f"image_token={chosen!r} is no special token of the tokenizer: give one, or leave it unset"
-            )
-        for token in (getattr(self.tokenizer, "image_token", None), *IMAGE_TOKENS):
-            if isinstance(token, str) and token in special:
-                return known[token]
-        used = {*self.tokenizer.all_special_tokens, *ENDS_OF_TEXT}
-        shown = f"{self._template.source}{self.tokenizer.chat_template}"
-        free = [token for token in special - used if token not in shown]
-        reserved = [token for token in free if "reserved" in token or "unused" in token]
-        if not free:
-            return self._new_placeholder() if self.image_tokens else -1
-        return min(known[token] for token in reserved or free)
-
-    def _new_placeholder(self) -> int:
-        """Add a token behind the vocabulary of a copy of the tokenizer."""
-        self.tokenizer = copy.deepcopy(self.tokenizer)
-        self.tokenizer.add_tokens([IMAGE], special_tokens=True)
-        return self.tokenizer.get_vocab()[IMAGE]

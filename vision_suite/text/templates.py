@@ -62,6 +62,20 @@ class Turn:
     tail: str
 
 
+class Segment(NamedTuple):
+    """A run of text of a rendered conversation.
+
+    Attributes:
+        text: Text, with placeholders of pictures.
+        before: Text that stands before it wherever it is used, which decides how its beginning is cut into tokens.
+        supervised: The assistant has to write it.
+    """
+
+    text: str
+    before: str
+    supervised: bool
+
+
 class Template:
     """Chat template of a tokenizer, its fixed texts taken apart.
 
@@ -108,6 +122,41 @@ class Template:
             found = self._plain(key[0]) if self.source is None else self._marked(key[0], generation)
             self._known[key] = found if self._block or "system" in roles else self._without_block(found)
         return self._known[key]
+
+    def segments(
+        self, roles: Sequence[Speaker], contents: Sequence[tuple[str, str]], *, generation: bool
+    ) -> list[Segment]:
+        """A rendered conversation as runs of text, the assistant's turns apart from the rest.
+
+        Args:
+            roles: Speakers of the turns.
+            contents: Content of each turn with placeholders, and its placeholders alone.
+            generation: The assistant is to write next.
+        """
+        close = self.turn.end + self.turn.tail
+        found: list[Segment] = []
+        waiting, answer = "", False  # text that no run has yet, and whether it is the assistant's
+
+        def end_run(text: str, supervised: bool) -> None:
+            if text:
+                before = self.turn.header if supervised else close
+                found.append(Segment(text, before if found else "", supervised))
+
+        for part in self.skeleton(roles, generation=generation):
+            if isinstance(part, str):
+                if answer:
+                    shared = next(end for end in (close, self.turn.end, "") if part.startswith(end))
+                    end_run(waiting + shared, True)
+                    waiting, answer, part = "", False, part[len(shared) :]
+                waiting += part
+                continue
+            if roles[part.turn] == "assistant":
+                lead = self.turn.lead if waiting.endswith(self.turn.lead) else ""
+                end_run(waiting[: len(waiting) - len(lead)], False)
+                waiting, answer = lead, True
+            waiting += stripped(contents[part.turn][0 if part.text else 1], part.left, part.right)
+        end_run(waiting, answer)
+        return found
 
     def rendered(self, turns: Sequence[tuple[Speaker, str]]) -> str | None:
         """A conversation as the tokenizer renders it; None where the skeleton differs on purpose."""
@@ -213,6 +262,12 @@ class Template:
 
     def _without_block(self, parts: tuple[Part, ...]) -> tuple[Part, ...]:
         return (self._opening, *parts[1:]) if self.source is not None else parts
+
+
+def stripped(text: str, left: bool, right: bool) -> str:
+    """A text without white space at the ends that are not kept."""
+    text = text if left else text.lstrip()
+    return text if right else text.rstrip()
 
 
 def special_texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:

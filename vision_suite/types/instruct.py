@@ -35,7 +35,8 @@ class ImageRef(NamedTuple):
         path: File of the picture, or of the archive or table that holds it.
         start: Offset of its bytes in an archive, or its row in a table; -1 for a whole file.
         length: Number of bytes in an archive; 0 otherwise.
-        column: Column and position of a table, such as ``images:0``; empty otherwise.
+        column: Column and position of a table, and the folder that its paths are relative to, such as
+            ``images:0@/data``; empty otherwise.
     """
 
     path: Path

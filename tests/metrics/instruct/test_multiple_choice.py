@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vision_suite.errors import DataError
 from vision_suite.metrics.instruct.answers import same_answer, word_f1
 from vision_suite.metrics.instruct.iit import CONFIGS, chain_task, earlier_prompts, with_history
-from vision_suite.metrics.instruct.multiple_choice import LETTERS, lettered, likeliest, parsed
+from vision_suite.metrics.instruct.multiple_choice import LETTERS, letters_of, likeliest, parsed
 from vision_suite.metrics.instruct.shares import beats_chance, chance_of, paired_difference, share_error
 from vision_suite.types.instruct import Message, Row
 
@@ -25,7 +25,9 @@ PETS = ["a cat", "a dog", "a red fox", "a red"]
         ("Answer: D.", 3, "letter"),
         ("E, or rather B", 1, "letter"),  # E is no choice
         ("AB", -1, "nothing"),
-        ("b", -1, "nothing"),
+        (" (b).", 1, "letter"),
+        ("b or c", -1, "nothing"),
+        ("e", -1, "nothing"),
         ("It is a DOG", 1, "text"),
         ("a dog, not a cat", 1, "text"),
         ("a red fox", 2, "text"),  # the longer one of two at the same place
@@ -37,18 +39,22 @@ def test_written_answers(text, choice, by):
     assert parsed(text, PETS) == (choice, by)
 
 
+def test_an_article_is_no_letter_where_the_question_lists_none():
+    assert parsed("A red fox", PETS, lettered=True) == (0, "letter")
+    assert parsed("A red fox", PETS, lettered=False) == (2, "text")
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 26), st.data())
 def test_a_letter_among_other_words_is_found(count, data):
     index = data.draw(st.integers(0, count - 1))
     choices = [f"choice number {n}" for n in range(count)]
     assert parsed(f"i think it is {LETTERS[index]}.", choices) == (index, "letter")
-    assert lettered("Which?", choices).splitlines()[1 + index].startswith(f"{LETTERS[index]}. ")
 
 
 def test_choices_without_a_letter_are_refused():
     with pytest.raises(DataError, match="27 choices"):
-        lettered("Which?", ["x"] * 27)
+        letters_of(27)
     with pytest.raises(DataError, match="0 choices"):
         parsed("A", [])
 

@@ -16,6 +16,7 @@ WRITTEN_TOKENS = 32  # most tokens of an answer that is parsed
 LOGLIK = "loglik: the choice of the highest log-probability, equal ones by letter"
 GENERATE = f"generate: greedy, at most {WRITTEN_TOKENS} tokens; the first valid letter, else the first choice's text"
 _LETTER = re.compile(r"\b([A-Z])\b")
+_SIGNS = re.compile(r"\W+")
 
 
 class Parsed(NamedTuple):
@@ -45,19 +46,6 @@ def letters_of(count: int) -> str:
     return LETTERS[:count]
 
 
-def lettered(question: str, choices: Sequence[str]) -> str:
-    """A question with its choices below it, a letter before each.
-
-    Example:
-        >>> print(lettered("What is shown?", ["a cat", "a dog"]))
-        What is shown?
-        A. a cat
-        B. a dog
-    """
-    lines = [f"{letter}. {choice}" for letter, choice in zip(letters_of(len(choices)), choices, strict=True)]
-    return "\n".join([question, *lines])
-
-
 def likeliest(scores: Sequence[float]) -> int:
     """The choice with the highest score, the first of equal ones; -1 if a score is not a number.
 
@@ -74,15 +62,17 @@ def likeliest(scores: Sequence[float]) -> int:
     return int(values.argmax())
 
 
-def parsed(text: str, choices: Sequence[str]) -> Parsed:
+def parsed(text: str, choices: Sequence[str], *, lettered: bool = True) -> Parsed:
     """The choice that a written answer names.
 
-    It is the first capital letter that stands alone and is a choice's; else the choice whose text occurs first, in
-    whole words and whatever case, of those at one place the longest.
+    It is the first capital letter that stands alone and is a choice's, or a small one if the answer is nothing else;
+    else the choice whose text occurs first, in whole words and whatever case, of those at one place the longest.
 
     Args:
         text: Written answer.
         choices: Texts of the choices.
+        lettered: The question lists its choices by letters; else only their texts are looked for, since the article
+            "A" is no choice.
 
     Example:
         >>> parsed("The answer is (B).", ["cat", "dog"])
@@ -93,9 +83,12 @@ def parsed(text: str, choices: Sequence[str]) -> Parsed:
         Parsed(choice=-1, by='nothing')
     """
     valid = letters_of(len(choices))
-    for match in _LETTER.finditer(text):
+    for match in _LETTER.finditer(text) if lettered else ():
         if match[1] in valid:
             return Parsed(valid.index(match[1]), "letter")
+    bare = _SIGNS.sub("", text).upper()  # of a model whose vocabulary has small letters only
+    if lettered and len(bare) == 1 and bare in valid:
+        return Parsed(valid.index(bare), "letter")
     found: list[tuple[int, int, int]] = []
     for index, choice in enumerate(choices):
         if choice.strip():

@@ -167,7 +167,7 @@ def _written(index: int, row: Row, text: str, history: History) -> Scored:
     """A question whose written answer counts."""
     task = task_of(row, history)
     if row.choices:
-        choice = parsed(text, row.choices).choice
+        choice = parsed(text, row.choices, lettered=row.lettered).choice
         answer = _answer(index, row, task + GENERATE, text, row.choices[row.answer], choice == row.answer)
         return Scored(answer, "answer", choice, len(row.choices), math.nan, len(row.images))
     if not row.reference:

@@ -13,7 +13,7 @@ CELLS = 2  # cells of the pooled grid along each side
 
 
 class ConvTower(nn.Module):
-    """Three convolutions of stride 2 and two residual ones; tokens are the mean of the map and the means of 2 x 2 cells.
+    """Three convolutions of stride 2 and two residual ones; tokens are the means of the map and of its 2 x 2 cells.
 
     Attributes:
         width: Channels of a token.
@@ -43,7 +43,7 @@ class ConvTower(nn.Module):
         self.image_size = (int(image_size[0]), int(image_size[1]))
         if width % 4 or any(side < 1 or side % (STRIDE * CELLS) for side in self.image_size):
             raise ConfigError(
-                f"width={width} must be a multiple of 4, and image_size={list(image_size)} multiples of {STRIDE * CELLS}"
+                f"width={width} must be a multiple of 4, and image_size={list(image_size)} of {STRIDE * CELLS}"
             )
         self.width = self.feature_dim = width
         self.stem = nn.Sequential(

@@ -16,9 +16,11 @@ from vision_suite.layers.packed import Packed, find_packed
 from vision_suite.models.wings.cache import WingsCache
 from vision_suite.models.wings.config import WingsConfig
 from vision_suite.models.wings.layer import Wings
+from vision_suite.models.wings.learner import rotate
 from vision_suite.models.wings.pattern import check_decoder, text_model
 from vision_suite.models.wings.state import WingsState, build_state
 from vision_suite.models.wings.stats import attention_name
+from vision_suite.models.wings.step import LowRankStep, Step, StepWeights
 
 
 class Attached:
@@ -73,10 +75,26 @@ class Attached:
             position_ids=given.get("position_ids"), packed=packed, past_positions=None if held is None else held[0],
             past_image=None if held is None else held[1],
         )  # fmt: skip
+        self.last = state
+        given.update(wings=state, wings_cache=cache)
         if cache is not None:
             cache.add_tokens(state.positions[:, state.past :], is_image)
-        self.last = state
-        return (), {**given, "wings": state, "wings_cache": cache}
+            if cache.low_rank:
+                cache.write(0, x, rotate(x.unflatten(-1, (self.heads, -1)), state.cos, state.sin).flatten(2))
+            given["wings_step"] = self.step(model, state, cache)
+        return (), given
+
+    def step(self, model: nn.Module, state: WingsState, cache: WingsCache) -> Step | None:
+        """The quick way through the layers, where one token is added to a cache without gradients."""
+        if state.x.shape[1] != 1 or not state.past or torch.is_grad_enabled():
+            return None
+        if cache.weights is None or cache.weights.config is not self.config:
+            wings = self.slots(model)
+            # Weights that lie in pieces on several devices are whole inside their layers only.
+            if any(hasattr(value, "full_tensor") for value in wings[0].parameters()):
+                return None
+            cache.weights = StepWeights(wings)
+        return (LowRankStep if cache.low_rank else Step)(cache.weights, state, cache, self.heads)
 
     def cache_of(self, model: Any, given: dict[str, Any], packed: Packed | None) -> WingsCache | None:
         """The wings' part of the cache; makes the model's own where it would."""
@@ -94,7 +112,8 @@ class Attached:
             from transformers import DynamicCache
 
             given["past_key_values"] = DynamicCache(config=model.config)
-        return WingsCache(given["past_key_values"], self.layers, len(self.slots(model)))
+        slots = self.layers if self.config.layers is None else len(self.config.layers)
+        return WingsCache(given["past_key_values"], self.layers, slots, self.config.cache == "low_rank")
 
     @staticmethod
     def slots(model: nn.Module) -> list[Wings]:

@@ -5,14 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError
 from vision_suite.models.wings.cache import WingsCache
 from vision_suite.models.wings.config import WingsConfig
-from vision_suite.models.wings.learner import Learner, by_kind, low_rank_sum, residual, rotate
+from vision_suite.models.wings.learner import (
+    Factors,
+    Learner,
+    coefficients,
+    keys_of,
+    low_rank_sum,
+    residual,
+    rotate,
+    side_by_side,
+)
 from vision_suite.models.wings.router import Router, mass_logits, position_columns, position_logits, weights
 from vision_suite.models.wings.state import WingsState, wide
+from vision_suite.models.wings.step import Step
 from vision_suite.ops.attention import cross_attention
 
 
@@ -46,14 +57,15 @@ class Wings(nn.Module):
         if state is None:
             return None
         columns = []
-        dtype = wide(state.x)
+        step: Step | None = kwargs.get("wings_step")
         if self.config.stage == 2 and self.config.router == "position":
-            columns.append(position_columns(self.router, state.positions, dtype))
+            given = None if step is None else step.columns[self.slot]
+            columns.append(position_columns(self.router, state.positions, wide(state.x)) if given is None else given)
         # One new token is a step of decoding: its shares are read by a router of kind ``mass`` alone.
         if state.x.shape[1] > 1 or (self.config.stage == 2 and self.config.router == "mass"):
             columns.append(state.columns)
         if columns:
-            kwargs = {**kwargs, "readout": torch.cat(columns, -1)}
+            kwargs = {**kwargs, "readout": columns[0] if len(columns) == 1 else torch.cat(columns, -1)}
         return args, kwargs
 
     def after_attention(
@@ -76,20 +88,21 @@ class Wings(nn.Module):
             if stream is None:
                 raise ConfigError(f"{type(module).__name__} was called without its layer: wings need the whole model")
             query = stream + out
-        cache: WingsCache | None = kwargs.get("wings_cache") if kwargs.get("past_key_values") is not None else None
-        one, other = self.read(state.rows(query), state, cache)
+        step: Step | None = kwargs.get("wings_step")
+        if step is not None:
+            one, other = step.read(self.slot, query)
+        else:
+            # Under gradient checkpointing a layer drops the cache.
+            cache: WingsCache | None = kwargs.get("wings_cache") if kwargs.get("past_key_values") is not None else None
+            one, other = self.read(state.rows(query), state, cache)
         if other is None:
             if read is not None:
                 state.masses[self.slot] = read.detach().mean(1)
-            return self.added(out, state.back(one), self.visual.o.b), None
+            return low_rank_sum(out, state.back(one), self.visual.o.b), None
         factors = self.route(read, state).to(one.dtype)
         both = torch.cat([state.back(one) * factors[..., :1], state.back(other) * factors[..., 1:]], -1)
-        return self.added(out, both, torch.cat([self.visual.o.b, self.textual.o.b])), None
-
-    @staticmethod
-    def added(out: Tensor, coefficients: Tensor, basis: Tensor) -> Tensor:
-        """Output of the attention with that of the wings."""
-        return low_rank_sum(out, coefficients, basis)
+        basis = torch.cat([self.visual.o.b, self.textual.o.b]) if step is None else step.out_b[self.slot]
+        return low_rank_sum(out, both, basis), None
 
     def route(self, read: Tensor, state: WingsState) -> Tensor:
         """Factors (B, M, 2) on both wings; notes shares and weights in the state."""
@@ -109,34 +122,66 @@ class Wings(nn.Module):
 
     def read(self, query: Tensor, state: WingsState, cache: WingsCache | None) -> tuple[Tensor, Tensor | None]:
         """What each wing reads, (B, M, r) before its last matrix; the text wing's is None in stage 1."""
-        textual = self.textual if self.config.stage == 2 else None
-        x = state.x
-        z, basis = by_kind(x, state.is_image, self.visual.k, None if textual is None else textual.k)
-        key = low_rank_sum(x, z, basis)
-        key = rotate(self.split(key), state.cos, state.sin).flatten(2)
-        z, basis = by_kind(x, state.is_image, self.visual.v, None if textual is None else textual.v)
-        value = low_rank_sum(x, z, basis)
-        if cache is not None:
-            key, value = cache.update(self.slot, key, value)
+        key, value = self.keys(state, cache)
         key, value = self.split(key).transpose(1, 2), self.split(value).transpose(1, 2)
-        one = self.attend(residual(query, self.visual.q), key, value, state, visual=True) @ self.visual.o.a
-        if textual is None:
+        one = self.read_images(query, key, value, state)
+        if self.config.stage == 1:
             return one, None
-        return one, self.attend(residual(query, textual.q), key, value, state, visual=False) @ textual.o.a
+        query = rotate(self.split(residual(query, self.textual.q)), state.cos, state.sin).transpose(1, 2)
+        if state.order is not None:
+            index = state.order[:, None, :, None].expand_as(key)
+            key, value = key.gather(2, index), value.gather(2, index)
+        out = cross_attention(query, key, value, key_bias=state.textual_bias, causal=True).out
+        assert out is not None
+        return one, out.transpose(1, 2).flatten(2) @ self.textual.o.a
+
+    def read_images(self, query: Tensor, key: Tensor, value: Tensor, state: WingsState) -> Tensor:
+        """What the visual wing reads, (B, M, r); tokens that see no picture get zeros."""
+        new, images = query.shape[1], state.images
+        if images is None:
+            return query.new_zeros(*query.shape[:2], self.config.rank)
+        key, value, bias = key[:, :, images], value[:, :, images], state.visual_bias[:, images]
+        # Tokens before the first picture see none, those after the last one see them all.
+        start, stop = max(images.start - state.past, 0), max(images.stop - state.past, 0)
+        if self.config.visual_mask == "full":
+            start = stop = 0
+        query = rotate(
+            self.split(residual(query[:, start:], self.visual.q)), state.cos[:, start:], state.sin[:, start:]
+        )
+        parts = []
+        for first, last, causal in ((start, stop, True), (stop, new, False)):
+            if first < last:
+                part = query[:, first - start : last - start].transpose(1, 2)
+                out = cross_attention(part, key, value, key_bias=bias, causal=causal).out
+                assert out is not None
+                parts.append(out.transpose(1, 2).flatten(2))
+        seen = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        return F.pad(seen @ self.visual.o.a, (0, 0, start, 0))
+
+    def keys(self, state: WingsState, cache: WingsCache | None) -> tuple[Tensor, Tensor]:
+        """Rotated keys and values (B, N, d) of both wings, each token's of its own."""
+        textual = self.textual if self.config.stage == 2 else None
+        x, images = state.x, state.new_images
+        parts: list[tuple[Factors, Factors | None]] = [(self.visual.k, None), (self.visual.v, None)]
+        if textual is not None:
+            parts = [(self.visual.k, textual.k), (self.visual.v, textual.v)]
+        found = [coefficients(x, state.is_image, images, v, t) for v, t in parts]
+        if cache is not None and cache.low_rank:
+            one, other = (side_by_side(z, x, images, self.config.rank) for z in found)
+            held = cache.write(self.slot, one, other, low=True)
+            if state.past:
+                x = cache.main.keys[:, 0]
+                key, value = (
+                    low_rank_sum(x, z, v.b if t is None else torch.cat([v.b, t.b]))
+                    for z, (v, t) in zip(held, parts, strict=True)
+                )
+                return rotate(self.split(key), *state.all_angles()).flatten(2), value
+        key, value = (
+            keys_of(x, z, images, v.b, None if t is None else t.b) for z, (v, t) in zip(found, parts, strict=True)
+        )
+        key = rotate(self.split(key), state.cos, state.sin).flatten(2)
+        return (key, value) if cache is None or cache.low_rank else cache.write(self.slot, key, value)
 
     def split(self, x: Tensor) -> Tensor:
         """(B, M, d) to (B, M, H, D)."""
         return x.view(*x.shape[:2], self.heads, -1)
-
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, state: WingsState, visual: bool) -> Tensor:
-        """Attention (B, M, d) of a wing over its own keys; tokens that see none give zeros."""
-        query = rotate(self.split(query), state.cos, state.sin).transpose(1, 2)
-        if not visual and state.order is not None:
-            index = state.order[:, None, :, None].expand_as(key)
-            key, value = key.gather(2, index), value.gather(2, index)
-        out = cross_attention(
-            query, key, value, key_bias=state.visual_bias if visual else state.textual_bias,
-            causal=not visual or self.config.visual_mask == "causal",
-        ).out  # fmt: skip
-        assert out is not None
-        return out.transpose(1, 2).flatten(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 PARTS = ("q", "k", "v", "o")
@@ -56,27 +57,61 @@ def low_rank_sum(x: Tensor, z: Tensor, b: Tensor) -> Tensor:
     return flat.view(x.shape)
 
 
-def by_kind(x: Tensor, is_image: Tensor, visual: Factors, textual: Factors | None) -> tuple[Tensor, Tensor]:
-    """Coefficients of each token in the basis of its own wing, ``x a``, zero in the other's.
-
-    A token is a key of one wing only, so keys of both wings are one tensor: ``x + z b`` with the two bases stacked.
+def coefficients(
+    x: Tensor, is_image: Tensor, images: slice | None, visual: Factors, textual: Factors | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Coefficients ``x a`` of each token in the basis of its own wing; a token is a key of one wing only.
 
     Args:
-        x: (B, S, d) embeddings.
-        is_image: (B, S, 1) boolean.
+        x: (B, M, d) embeddings.
+        is_image: (B, M, 1) boolean.
+        images: Tokens among which all those of pictures lie; None if there are none.
         visual: Matrix of the visual wing.
-        textual: Matrix of the text wing; None leaves text tokens as they are.
+        textual: Matrix of the text wing; None in stage 1, where keys of text are never read.
 
     Returns:
-        z (B, S, r or 2 r) and the stacked basis (r or 2 r, d).
+        Of the tokens `images` in the visual basis, and of all tokens in the text basis; zero where the other counts.
     """
-    z = torch.where(is_image, x @ visual.a, 0.0)
+    one = None if images is None else torch.where(is_image[:, images], x[:, images] @ visual.a, 0.0)
     if textual is None:
-        return z, visual.b
-    return torch.cat([z, torch.where(is_image, 0.0, x @ textual.a)], -1), torch.cat([visual.b, textual.b])
+        return one, None
+    other = x @ textual.a
+    return one, other if images is None else torch.where(is_image, 0.0, other)
+
+
+def keys_of(
+    x: Tensor, z: tuple[Tensor | None, Tensor | None], images: slice | None, visual: Tensor, textual: Tensor | None
+) -> Tensor:
+    """Keys or values (B, M, d) of new tokens, ``x + z b`` with the basis of each token's own wing.
+
+    Args:
+        x: (B, M, d) embeddings.
+        z: Coefficients.
+        images: Tokens of the visual coefficients.
+        visual: (r, d) basis of the visual wing.
+        textual: The same of the text wing.
+    """
+    one, other = z
+    sums = x if other is None or textual is None else low_rank_sum(x, other, textual)
+    if one is None or images is None:
+        return sums
+    part = low_rank_sum(sums[:, images], one, visual)
+    if part.shape[1] == sums.shape[1]:
+        return part
+    return torch.cat([sums[:, : images.start], part, sums[:, images.stop :]], 1)
+
+
+def side_by_side(z: tuple[Tensor | None, Tensor | None], x: Tensor, images: slice | None, rank: int) -> Tensor:
+    """Coefficients (B, M, r or 2 r) of all tokens in both bases, as a cache of low rank keeps them."""
+    one, other = z
+    if one is None or images is None:
+        one = x.new_zeros(*x.shape[:2], rank)
+    else:
+        one = F.pad(one, (0, 0, images.start, x.shape[1] - images.stop))
+    return one if other is None else torch.cat([one, other], -1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position code of (B, S, H, D) by angles (B, S, 1, D / 2), halves paired as in transformers' Llama."""
+    """Rotary position code of (..., H, D) by angles (..., 1, D / 2), halves paired as in transformers' Llama."""
     one, other = x.chunk(2, -1)
     return torch.cat([one * cos - other * sin, other * cos + one * sin], -1)

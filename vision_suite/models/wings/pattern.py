@@ -60,9 +60,7 @@ def check_decoder(text: nn.Module, config: WingsConfig) -> None:
                 f"layer {index} of {name} ({type(layer).__name__}) has no self_attn: leave it out of wings.layers"
             )
         if "get_interface" not in _source(attention):
-            raise ConfigError(
-                f"{type(attention).__name__} does not look its attention up by name: it cannot be read"
-            )
+            raise ConfigError(f"{type(attention).__name__} does not look its attention up by name: it cannot be read")
         if config.query == "post_attn" and not adds_attention_to_its_input(layer):
             raise ConfigError(
                 f"{type(layer).__name__} is not norm, attention and a plain sum: use wings.query=attn_input, which "

@@ -35,7 +35,9 @@ class WingsState:
         sees_image: (B, M) boolean, true for tokens that see a picture.
         packed: Places of sequences of packed rows; else None.
         past: Number of tokens in the cache.
-        any_image: False if it is known that no row has a picture.
+        images: Keys from the first to the last one of a picture, in any row; None if there is none. Where gradients
+            are wanted there is always one, so that every parameter gets its gradient in every process.
+        inv_freq: (D / 2,) rotary frequencies.
         masses: (B, M, 4) share of attention on each group, by layer with wings; filled on the way.
         routing: (B, M, 2) weights of the wings, by layer with wings; filled on the way.
     """
@@ -53,13 +55,28 @@ class WingsState:
     sees_image: Tensor
     packed: Packed | None
     past: int
-    any_image: bool
+    images: slice | None
+    inv_freq: Tensor
     masses: dict[int, Tensor] = field(default_factory=dict)
     routing: dict[int, Tensor] = field(default_factory=dict)
+    _angles: tuple[Tensor, Tensor] | None = None
 
     def rows(self, x: Tensor) -> Tensor:
         """(B, M, ...) with a row per sequence."""
         return x if self.packed is None else self.packed.unpack(x)
+
+    @property
+    def new_images(self) -> slice | None:
+        """The new tokens of `images`, counted from the first new one."""
+        if self.images is None or self.images.stop <= self.past:
+            return None
+        return slice(max(self.images.start - self.past, 0), self.images.stop - self.past)
+
+    def all_angles(self) -> tuple[Tensor, Tensor]:
+        """Rotary angles (B, N, 1, D / 2) of all keys."""
+        if self._angles is None:
+            self._angles = angles(self.positions, self.inv_freq, self.x.dtype)
+        return self._angles
 
     def back(self, x: Tensor) -> Tensor:
         """The inverse of `rows`; padding of packed rows is zero."""
@@ -185,13 +202,28 @@ def build_state(
         text = text.gather(1, order)
     dtype = wide(x)
     zero = torch.zeros((), dtype=dtype, device=x.device)
-    angles = positions.to(inv_freq.dtype)[..., None] * inv_freq
-    back = (lambda t: t) if packed is None else packed.repack
+    cos, sin = angles(positions, inv_freq, x.dtype)
+    columns = columns.to(dtype)
     return WingsState(
         x=x, is_image=is_image.unsqueeze(-1),
-        cos=angles.cos().to(x.dtype).unsqueeze(2), sin=angles.sin().to(x.dtype).unsqueeze(2),
+cos=cos, sin=sin,
         visual_bias=torch.where(image, zero, -torch.inf), textual_bias=torch.where(text, zero, -torch.inf),
-        order=order, positions=all_positions, columns=back(columns.to(dtype)), kept=kept,
+        order=order, positions=all_positions, columns=columns if packed is None else packed.repack(columns), kept=kept,
         sees_image=sees if packed is None else packed.repack(sees.long()).bool(), packed=packed, past=past,
-        any_image=torch.is_grad_enabled() or bool(image.any()),
+        images=image_range(image), inv_freq=inv_freq,
     )  # fmt: skip
+
+
+def image_range(image: Tensor) -> slice | None:
+    """Keys from the first to the last one that is of a picture in any row of (B, N); see `WingsState.images`."""
+    found = image.any(0).nonzero().flatten()
+    if len(found):
+        first, last = found[[0, -1]].tolist()
+        return slice(first, last + 1)
+    return slice(image.shape[1] - 1, image.shape[1]) if torch.is_grad_enabled() else None
+
+
+def angles(positions: Tensor, inv_freq: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (B, N, 1, D / 2) of rotary codes at positions (B, N)."""
+    angle = (positions.to(inv_freq.dtype)[..., None] * inv_freq).unsqueeze(2)
+    return angle.cos().to(dtype), angle.sin().to(dtype)
