@@ -3,6 +3,7 @@
 import csv
 
 import instruct_stub
+import instruct_tiny
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -12,6 +13,9 @@ from stub_method import LitStub
 
 from vision_suite.callbacks.forgetting_guard import ForgettingGuard
 from vision_suite.errors import ConfigError
+from vision_suite.layers.decoders import DecoderShape, new_decoder
+from vision_suite.models.wings.build import DecoderConfig
+from vision_suite.models.wings.config import WingsConfig
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +145,22 @@ def test_what_it_cannot_guard_is_refused(tmp_path, data, folder):
         instruct_stub.trainer(tmp_path, ForgettingGuard()).fit(module, data)
     with pytest.raises(ConfigError, match="not LitStub on InstructData"):
         instruct_stub.trainer(tmp_path, ForgettingGuard()).fit(LitStub(), data)
+
+
+@pytest.mark.parametrize(("stage", "drifts"), [(1, False), (2, True)])
+def test_wings_on_a_decoder_from_a_file(tmp_path, stage, drifts):
+    """In stage 1 the decoder is frozen and text has no picture: nothing can be forgotten. In stage 2 it can."""
+    data = instruct_tiny.squares(instruct_tiny.write_squares(tmp_path / "squares"))
+    torch.manual_seed(0)
+    shape = DecoderShape(width=32, depth=3, heads=2, positions=128)
+    new_decoder(shape, data.vocabulary_size).save_pretrained(tmp_path / "decoder")
+    data.chat.tokenizer.save_pretrained(tmp_path / "decoder")
+    wings = WingsConfig(rank=4, s_max=128, stage=stage)
+    module = instruct_tiny.module(data, decoder=DecoderConfig(source=str(tmp_path / "decoder")), wings=wings)
+    trainer = instruct_tiny.trainer(tmp_path, callbacks=[ForgettingGuard(every=3)], max_steps=3)
+    trainer.fit(module, data)
+    found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    assert (found["train/drift_kl"] > 1e-6) == drifts
+    assert (found["train/drift_kl"] == 0.0) == (not drifts)
+    assert found["train/drift_agreement"] <= 1.0
+    assert 0 <= found["train/attention_shift"] <= 2

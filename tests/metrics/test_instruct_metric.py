@@ -37,7 +37,7 @@ def scores(*rights):
 
 
 def test_a_report_of_everything():
-    rows = [question(n, answer=n % 2) for n in range(400)]
+    rows = [question(n, answer=n % 2, config="T") for n in range(400)]
     rows += [
         Row(f"n{n}", asked("Name it.", picture=True), (ImageRef(Path("x")),), "names", reference="red fox")
         for n in range(4)

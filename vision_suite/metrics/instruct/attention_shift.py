@@ -64,6 +64,11 @@ def query_masses(weights: Tensor, groups: Tensor) -> Tensor:
 
     Returns:
         (B, S, 4) shares, the mean over heads.
+
+    Example:
+        >>> weights = torch.tensor([[[[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.25, 0.25, 0.5]]]])
+        >>> query_masses(weights, torch.tensor([[0, 1, 3]]))[0, 2].tolist()
+        [0.25, 0.25, 0.0, 0.5]
     """
     columns = torch.nn.functional.one_hot(groups.clamp_min(0), len(GROUPS)).to(weights)
     columns = columns * (groups >= 0)[..., None]
@@ -85,6 +90,12 @@ def mean_masses(masses: Tensor, groups: Tensor, queries: Queries = "all") -> Ten
     Raises:
         ConfigError: ``queries`` is another word.
         DataError: The shares of a query do not sum to 1.
+
+    Example:
+        >>> masses = torch.tensor([[[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0], [0.25, 0.25, 0.0, 0.5]]])
+        >>> groups = torch.tensor([[0, 1, 3]])
+        >>> mean_masses(masses, groups)[0, 1].item(), mean_masses(masses, groups, "last")[0].tolist()
+        (0.25, [0.25, 0.25, 0.0, 0.5])
     """
     check_choice("queries", queries, get_args(Queries))
     kept = groups >= 0
@@ -112,6 +123,14 @@ def correlation(masses: Tensor) -> Tensor:
     Returns:
         (N,) float64 Pearson correlations, NaN where one is not defined: fewer than three layers, a group that no
         token is in, or a curve that is flat.
+
+    Raises:
+        DataError: Another shape.
+
+    Example:
+        >>> layers = torch.tensor([[0.1, 0.3, 0.0, 0.6], [0.2, 0.4, 0.0, 0.4], [0.3, 0.5, 0.0, 0.2]])
+        >>> round(float(correlation(layers[None])), 6)
+        -1.0
     """
     if masses.ndim != 3 or masses.shape[2] != len(GROUPS):
         raise DataError(f"shares of attention {tuple(masses.shape)}: give (N, L, {len(GROUPS)})")

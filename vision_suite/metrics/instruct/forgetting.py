@@ -95,6 +95,12 @@ def compared_tasks(
 
     Raises:
         DataError: No task is left, or the model lacks a score.
+
+    Example:
+        >>> facts = TaskScore("facts", "choice", 500, 0.5, 0.022, 0.25, True)
+        >>> at_chance = TaskScore("sums", "choice", 500, 0.26, 0.019, 0.25, False)
+        >>> compared_tasks([facts, at_chance], [facts, at_chance]).tasks
+        1
     """
     chosen = None if names is None else set(names)
     kept = {task.name: task.score for task in reference if task.counted and task.kind != "text"}

@@ -14,7 +14,7 @@ from vision_suite.errors import DataError
 from vision_suite.metrics.instruct.answers import same_answer, word_f1
 from vision_suite.metrics.instruct.collected import Collected
 from vision_suite.metrics.instruct.forgetting import perplexity
-from vision_suite.metrics.instruct.iit import History, chain_task
+from vision_suite.metrics.instruct.iit import History, chain_task, is_chain
 from vision_suite.metrics.instruct.multiple_choice import NO_CHOICE, likeliest, parsed
 from vision_suite.metrics.instruct.shares import beats_chance, chance_of, share_error
 from vision_suite.types.arrays import Floats
@@ -47,15 +47,26 @@ class Scored:
 
 
 def question_of(row: Row) -> str:
-    """Text of the last question of a row, with a mark for each picture."""
+    """Text of the last question of a row, with a mark for each picture.
+
+    Example:
+        >>> from vision_suite.types.instruct import Message
+        >>> question_of(Row("a", (Message("user", (0, "What is shown?")),)))
+        '<image> What is shown?'
+    """
     last = next((message for message in reversed(row.messages) if message.role == "user"), None)
     parts = () if last is None else last.parts
     return " ".join((PICTURE if isinstance(part, int) else part).strip() for part in parts)
 
 
 def task_of(row: Row, history: History = "gold") -> str:
-    """Name of the task of a row: its source, or the configuration of a chain."""
-    return chain_task(row.config, history) if row.config else row.source or "questions"
+    """Name of the task of a row: its source, or the configuration of a chain.
+
+    Example:
+        >>> task_of(Row("a", source="facts", config="T")), task_of(Row("b", source="facts", config="TT"))
+        ('facts', 'iit/TT')
+    """
+    return chain_task(row.config, history) if is_chain(row) else row.source or "questions"
 
 
 def scored_questions(rows: Sequence[Row], collected: Collected, decode: Callable[[list[int]], str]) -> list[Scored]:
@@ -68,6 +79,12 @@ def scored_questions(rows: Sequence[Row], collected: Collected, decode: Callable
 
     Raises:
         DataError: A result is of no row, or of one that is no question; a row has more choices than log-probabilities.
+
+    Example:
+        >>> rows = [Row("a", source="facts", choices=("4", "5"), answer=0)]
+        >>> found = scored_questions(rows, Collected(choices={0: np.array([-1.0, -2.0])}), str)
+        >>> found[0].answer["answer"], found[0].answer["right"]
+        ('4', True)
     """
     found: list[Scored] = []
     histories: tuple[tuple[History, dict[int, Floats], dict[int, list[int]]], ...] = (
@@ -87,6 +104,12 @@ def question_scores(scored: Iterable[Scored]) -> list[TaskScore]:
 
     Args:
         scored: Answered questions.
+
+    Example:
+        >>> rows = [Row("a", source="names", reference="fox"), Row("b", source="names", reference="car")]
+        >>> found = scored_questions(rows, Collected(answers={0: [1], 1: [1]}), lambda ids: "a fox")
+        >>> [(task.name, task.score) for task in question_scores(found)]
+        [('names', 0.5)]
     """
     tasks = []
     for name, group in grouped(scored).items():
@@ -107,12 +130,24 @@ def text_scores(rows: Sequence[Row], texts: dict[int, Floats]) -> list[TaskScore
     Args:
         rows: Rows of the split.
         texts: Sums of each text, see `Collected`.
+
+    Example:
+        >>> rows = [Row("a", source="pages", text="some text")]
+        >>> sums = {0: np.array([10 * math.log(8.0), 10.0, math.nan, math.nan])}
+        >>> round(text_scores(rows, sums)[0].score, 6)
+        8.0
     """
     return [_perplexity(name, sums) for name, sums in by_text_task(rows, texts).items()]
 
 
 def by_text_task(rows: Sequence[Row], texts: dict[int, Floats]) -> dict[str, Floats]:
-    """Sums (n, 4) of the texts of each task."""
+    """Sums (n, 4) of the texts of each task.
+
+    Example:
+        >>> rows = [Row("a", source="pages", text="one"), Row("b", source="pages", text="two")]
+        >>> by_text_task(rows, {0: np.ones(4), 1: np.ones(4)})["pages"].shape
+        (2, 4)
+    """
     found: dict[str, list[Floats]] = {}
     for index, sums in texts.items():
         found.setdefault(task_of(_row(rows, index)), []).append(sums)
@@ -120,7 +155,13 @@ def by_text_task(rows: Sequence[Row], texts: dict[int, Floats]) -> dict[str, Flo
 
 
 def grouped(scored: Iterable[Scored]) -> dict[str, list[Scored]]:
-    """Answered questions by task."""
+    """Answered questions by task.
+
+    Example:
+        >>> rows = [Row("a", source="names", reference="fox"), Row("b", source="colours", reference="red")]
+        >>> list(grouped(scored_questions(rows, Collected(answers={0: [1], 1: [1]}), lambda ids: "red")))
+        ['names', 'colours']
+    """
     found: dict[str, list[Scored]] = {}
     for each in scored:
         found.setdefault(each.answer["task"], []).append(each)
@@ -128,7 +169,13 @@ def grouped(scored: Iterable[Scored]) -> dict[str, list[Scored]]:
 
 
 def cautions(scored: Iterable[Scored]) -> list[str]:
-    """Lines about answers that mean nothing."""
+    """Lines about answers that mean nothing.
+
+    Example:
+        >>> rows = [Row("a", source="facts", choices=("4", "5"), answer=0)]
+        >>> cautions(scored_questions(rows, Collected(answers={0: [1]}), lambda ids: "no idea"))
+        ['1 of 1 answers of facts/generate name no choice: they count as wrong']
+    """
     lines = []
     for name, group in grouped(scored).items():
         total, choices = len(group), Counter(each.choice for each in group)
