@@ -60,10 +60,13 @@ class Attached:
             raise ConfigError(
                 "output_attentions=True: a model with wings gives no attention maps, see wings.attach.masses"
             )
+        if packed is not None and self.config.stats != "operator":
+            raise ConfigError(f"packed rows need wings.stats=operator, not {self.config.stats}")
         ids, x = given.get("input_ids"), given.get("inputs_embeds")
         if x is None:
             x = model.embed_tokens(ids)
             given["input_ids"], given["inputs_embeds"] = None, x
+        self.check_checkpointing(model, x)
         if is_image is None:
             is_image = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
         cache = self.cache_of(model, given, packed)
@@ -83,6 +86,19 @@ class Attached:
                 cache.write(0, x, rotate(x.unflatten(-1, (self.heads, -1)), state.cos, state.sin).flatten(2))
             given["wings_step"] = self.step(model, state, cache)
         return (), given
+
+    @staticmethod
+    def check_checkpointing(model: Any, x: Tensor) -> None:
+        """Refuse checkpointing of the older kind where gradients flow into embeddings, which it would lose."""
+        if not (getattr(model, "gradient_checkpointing", False) and model.training and x.requires_grad):
+            return
+        for layer in model.layers:
+            settings = getattr(getattr(layer, "_gradient_checkpointing_func", None), "keywords", {})
+            if settings.get("use_reentrant", False):
+                raise ConfigError(
+                    "gradient checkpointing with use_reentrant=True loses gradients of the embeddings that wings "
+                    "read: give gradient_checkpointing_kwargs={'use_reentrant': False}"
+                )
 
     def step(self, model: nn.Module, state: WingsState, cache: WingsCache) -> Step | None:
         """The quick way through the layers, where one token is added to a cache without gradients."""
