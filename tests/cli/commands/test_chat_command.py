@@ -8,8 +8,10 @@ from PIL import Image
 
 from vision_suite.cli.commands.chat import main
 from vision_suite.datasets.instruct.pictures import Appearance
-from vision_suite.errors import ConfigError, DataError
+from vision_suite.datasets.instruct.settings import ChatSettings
+from vision_suite.errors import CheckpointError, ConfigError, DataError
 from vision_suite.layers.decoders import DecoderShape, new_decoder
+from vision_suite.lit_modules.wings import LitWings
 from vision_suite.models.mllm import Mllm, Projector, ProjectorConfig, TowerConfig, build_tower
 from vision_suite.models.mllm.dialogue import Dialogue
 from vision_suite.models.wings.attach import attach
@@ -81,6 +83,41 @@ def test_a_conversation(model, capsys, monkeypatch):
     assert lines[1].startswith("/what is no command")
     assert "1 <image> markers, and 0 pictures" in lines[2]
     assert "\n".join(lines[3:]) + "\n" == dialogue.say("the fox") + "\n"
+
+
+def test_a_checkpoint_of_a_run(tmp_path, capsys):
+    (tmp_path / "words.txt").write_text("\n".join(WORDS.split()))
+    data = {
+        "colour": "RGB", "square": "pad", "resize": [64, 64], "interpolation": "bicubic", "scale": 1 / 255,
+        "mean": [0.5] * 3, "std": [0.5] * 3, "tokenizer": str(tmp_path / "words.txt"), "image_tokens": 5,
+        "template": "auto", "system": "", "max_length": 64,
+    }  # fmt: skip
+    chat = ChatSettings(data["tokenizer"], 5, "auto", "").load()
+    torch.manual_seed(0)
+    module = LitWings(
+        chat.vocabulary_size, 5, tower={"kind": "conv"}, wings={"rank": 4, "s_max": 96},
+        decoder={"shape": {"width": 32, "depth": 2, "heads": 4, "positions": 128, "tied": False}},
+    )  # fmt: skip
+    for weight in module.parameters():
+        if weight.ndim == 2:
+            torch.nn.init.normal_(weight.data, std=0.4)
+    contents = {
+        "state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams),
+        "pytorch-lightning_version": "2.6.6", "InstructData": {"preprocessing": data},
+    }  # fmt: skip
+    contents["hyper_parameters"]["_class_path"] = "vision_suite.lit_modules.wings.LitWings"
+    torch.save(contents, tmp_path / "run.ckpt")
+    Image.new("RGB", (40, 20), (200, 30, 30)).save(tmp_path / "red.png")
+    flags = ["--prompt", "what is this", "--image", str(tmp_path / "red.png"), "--max_new_tokens", "5"]
+    assert main(["--ckpt_path", str(tmp_path / "run.ckpt"), *flags]) == 0
+    net = module.model.eval()
+    net.image_token_id = chat.image_token_id
+    dialogue = Dialogue(net, chat, max_new_tokens=5, do_sample=False)
+    assert capsys.readouterr().out == dialogue.say("what is this", [picture(net, tmp_path / "red.png")]) + "\n"
+    del contents["InstructData"]
+    torch.save(contents, tmp_path / "run.ckpt")
+    with pytest.raises(CheckpointError, match="does not hold the data's"):
+        main(["--ckpt_path", str(tmp_path / "run.ckpt"), *flags])
 
 
 def test_draws_are_those_of_the_seed(model, capsys):
