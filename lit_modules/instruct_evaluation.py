@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vision_suite.errors import check_literals, check_number
-from vision_suite.lit_modules.untouched import Untouched
+from vision_suite.models.wings.untouched import Untouched
 from vision_suite.metrics.instruct.forgetting import hidden_drift
 from vision_suite.metrics.instruct.multiple_choice import WRITTEN_TOKENS, letters_of
 from vision_suite.metrics.instruct_metric import InstructMetric
