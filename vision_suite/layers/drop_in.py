@@ -12,6 +12,7 @@ from timm.layers.attention import Attention
 from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError, MissingDependencyError
+from vision_suite.layers.packed import Packed, find_packed
 from vision_suite.ops.attention import cross_attention
 
 NAME = "vision_suite"
@@ -181,9 +182,13 @@ def transformers_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     is_causal: bool | None = None,
+    readout: Tensor | None = None,
+    segments: Tensor | Packed | None = None,
     **more: object,
-) -> tuple[Tensor, None]:
+) -> tuple[Tensor, Tensor | None]:
     """Attention function of transformers' interface.
+
+    A model hands keywords that it does not know through to this function, so ``model(..., segments=...)`` is enough.
 
     Args:
         module: The layer that calls.
@@ -194,7 +199,13 @@ def transformers_attention(
         dropout: Dropout on the probabilities.
         scaling: Factor on the scores.
         is_causal: Overrides the layer's own where there is no mask; a mask tells by itself.
+        readout: (N, G) or (B, N, G) further value columns, float32 (float64 for float64), G at most 8.
+        segments: (B, S) int64, number of the sequence of each token in packed rows, -1 for padding: tokens of
+            different sequences do not see each other. Give an all-true padding mask with it, and no cache.
         more: Further settings of the model; those that change the scores are refused.
+
+    Returns:
+        Output (B, M, H, D), and the answers (B, H, M, G) of the read-out columns, None without them.
 
     Raises:
         ConfigError: If the model needs a form of attention that is not served.
@@ -217,12 +228,28 @@ def transformers_attention(
         if shape not in ((batch, keys), (batch, 1, 1, keys)) or attention_mask.dtype != torch.bool:
             raise ConfigError(f"{name} gives a mask {list(shape)} of {attention_mask.dtype}, {OTHERWISE}")
         kept, causal = attention_mask.reshape(batch, keys), len(shape) == 2
+    packed = find_packed(segments) if isinstance(segments, Tensor) else segments
+    if packed is not None:
+        if not packed.inside.shape == (query.shape[0], query.shape[2]) == (key.shape[0], key.shape[2]):
+            raise ConfigError(
+                f"{name} has {query.shape[2]} queries and {key.shape[2]} keys in rows of segments "
+                f"{list(packed.inside.shape)}: packed rows are computed whole, with use_cache=False"
+            )
+        kept = packed.kept if kept is None else packed.kept & packed.unpack(kept)
+        query, key, value = (packed.unpack(x.transpose(1, 2)).transpose(1, 2) for x in (query, key, value))
+        if readout is not None:
+            readout = packed.unpack(readout.expand(*packed.inside.shape, -1))
     try:
-        out = cross_attention(
+        result = cross_attention(
             query, key, value, key_padding_mask=None if kept is None else ~kept, scale=scaling, causal=causal,
-            dropout_p=dropout,
-        ).out  # fmt: skip
+            dropout_p=dropout, readout=readout, need=("out",) if readout is None else ("out", "extra"),
+        )  # fmt: skip
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{name}: {error}, {OTHERWISE}") from None
+    out, extra = result.out, result.extra
     assert out is not None
-    return out.transpose(1, 2), None
+    out = out.transpose(1, 2)
+    if packed is not None:
+        out = packed.repack(out)
+        extra = None if extra is None else packed.repack(extra.transpose(1, 2)).transpose(1, 2)
+    return out, extra

@@ -1,0 +1,117 @@
+"""Low-rank residual attention (WINGS eq. 4): queries of the stream, keys and values of the layer-0 embeddings."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+PARTS = ("q", "k", "v", "o")
+
+
+class Factors(nn.Module):
+    """A matrix ``a @ b`` of low rank.
+
+    Both are plain parameters: adapters that look for linear layers do not find them.
+
+    Args:
+        width: Width d.
+        rank: Rank r.
+    """
+
+    def __init__(self, width: int, rank: int) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.empty(width, rank))
+        self.b = nn.Parameter(torch.empty(rank, width))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw `a` from a normal distribution cut at two units, of deviation .02; `b` is zero (released code)."""
+        nn.init.trunc_normal_(self.a, std=0.02)
+        nn.init.zeros_(self.b)
+
+
+class Learner(nn.Module):
+    """One wing of one layer: four matrices of low rank, 8 d r parameters.
+
+    Queries, keys and values are ``x + x a b``; the output projection has no residual, so a new learner gives zeros.
+
+    Args:
+        width: Width d.
+        rank: Rank r.
+    """
+
+    def __init__(self, width: int, rank: int) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.o = (Factors(width, rank) for _ in PARTS)
+
+
+def residual(x: Tensor, factors: Factors) -> Tensor:
+    """``x + x a b`` of (..., d)."""
+    return low_rank_sum(x, x @ factors.a, factors.b)
+
+
+def low_rank_sum(x: Tensor, z: Tensor, b: Tensor) -> Tensor:
+    """``x + z b`` of x (..., d), z (..., r) and b (r, d) in one product."""
+    flat = torch.addmm(x.reshape(-1, x.shape[-1]), z.reshape(-1, z.shape[-1]), b)
+    return flat.view(x.shape)
+
+
+def coefficients(
+    x: Tensor, is_image: Tensor, images: slice | None, visual: Factors, textual: Factors | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Coefficients ``x a`` of each token in the basis of its own wing; a token is a key of one wing only.
+
+    Args:
+        x: (B, M, d) embeddings.
+        is_image: (B, M, 1) boolean.
+        images: Tokens among which all those of pictures lie; None if there are none.
+        visual: Matrix of the visual wing.
+        textual: Matrix of the text wing; None in stage 1, where keys of text are never read.
+
+    Returns:
+        Of the tokens `images` in the visual basis, and of all tokens in the text basis; zero where the other counts.
+    """
+    one = None if images is None else torch.where(is_image[:, images], x[:, images] @ visual.a, 0.0)
+    if textual is None:
+        return one, None
+    other = x @ textual.a
+    return one, other if images is None else torch.where(is_image, 0.0, other)
+
+
+def keys_of(
+    x: Tensor, z: tuple[Tensor | None, Tensor | None], images: slice | None, visual: Tensor, textual: Tensor | None
+) -> Tensor:
+    """Keys or values (B, M, d) of new tokens, ``x + z b`` with the basis of each token's own wing.
+
+    Args:
+        x: (B, M, d) embeddings.
+        z: Coefficients.
+        images: Tokens of the visual coefficients.
+        visual: (r, d) basis of the visual wing.
+        textual: The same of the text wing.
+    """
+    one, other = z
+    sums = x if other is None or textual is None else low_rank_sum(x, other, textual)
+    if one is None or images is None:
+        return sums
+    part = low_rank_sum(sums[:, images], one, visual)
+    if part.shape[1] == sums.shape[1]:
+        return part
+    return torch.cat([sums[:, : images.start], part, sums[:, images.stop :]], 1)
+
+
+def side_by_side(z: tuple[Tensor | None, Tensor | None], x: Tensor, images: slice | None, rank: int) -> Tensor:
+    """Coefficients (B, M, r or 2 r) of all tokens in both bases, as a cache of low rank keeps them."""
+    one, other = z
+    if one is None or images is None:
+        one = x.new_zeros(*x.shape[:2], rank)
+    else:
+        one = F.pad(one, (0, 0, images.start, x.shape[1] - images.stop))
+    return one if other is None else torch.cat([one, other], -1)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position code of (..., H, D) by angles (..., 1, D / 2), halves paired as in transformers' Llama."""
+    one, other = x.chunk(2, -1)
+    return torch.cat([one * cos - other * sin, other * cos + one * sin], -1)
