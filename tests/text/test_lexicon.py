@@ -115,7 +115,8 @@ def test_names_of_words():
     [
         ("dog", "dogs"), ("bus", "buses"), ("box", "boxes"), ("bench", "benches"), ("toothbrush", "toothbrushes"),
         ("puppy", "puppies"), ("monkey", "monkeys"), ("potato", "potatoes"), ("radio", "radios"), ("zoo", "zoos"),
-        ("piano", "pianos"), ("wolf", "wolves"), ("knife", "knives"), ("scarf", "scarves"), ("roof", "roofs"), ("bookshelf", "bookshelves"), ("chief", "chiefs"),
+        ("piano", "pianos"), ("wolf", "wolves"), ("knife", "knives"), ("scarf", "scarves"), ("roof", "roofs"), 
+        ("bookshelf", "bookshelves"), ("chief", "chiefs"), ("octopus", "octopi"), ("octopus", "octopuses"),
         ("giraffe", "giraffes"), ("policeman", "policemen"), ("human", "humans"), ("grandchild", "grandchildren"),
         ("goose", "geese"), ("mongoose", "mongooses"), ("mouse", "mice"), ("tooth", "teeth"), ("sheep", "sheep"),
         ("vase", "vases"), ("kite", "kites"), ("corgi", "corgis"), ("limo", "limos"), ("suv", "suvs"), ("ax", "axes"),
@@ -137,6 +138,8 @@ def test_what_a_lexicon_cannot_hold():
         Lexicon([["dog"], ["pet", "Dog"]])
     with pytest.raises(ConfigError, match="empty word"):
         Lexicon([["dog", " - "]])
+    with pytest.raises(ConfigError, match="'-' stands for 'dog'"):
+        Lexicon([["dog"]], {"-": "dog"})
     with pytest.raises(ConfigError, match="stands for 'cow'"):
         Lexicon([["dog"]], {"baby cow": "cow"})
     assert Lexicon([]).names("a dog") == []

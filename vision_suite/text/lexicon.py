@@ -17,6 +17,8 @@ IRREGULAR = {
     "goose": "geese", "mouse": "mice", "louse": "lice", "ox": "oxen", "die": "dice", "cactus": "cacti",
     "octopus": "octopi", "fungus": "fungi", "index": "indices", "matrix": "matrices", "axis": "axes", "quiz": "quizzes",
 }  # fmt: skip
+COMPOUNDED = ("man", "woman", "child", "mouse", "goose", "foot")  # as in snowman, grandchild
+ALSO_REGULAR = {"person": "s", "octopus": "es", "cactus": "es"}
 UNCHANGED = frozenset(
     "sheep deer fish moose bison aircraft watercraft spacecraft scissors binoculars glasses pants shorts series "
     "species people police cattle salmon trout shrimp squid offspring".split()
@@ -74,8 +76,8 @@ class Lexicon:
                     )
         known = dict(self._names)
         for phrase, word in (phrases or {}).items():
-            if word and _words(word) not in known:
-                raise ConfigError(f"lexicon: the phrase {phrase!r} stands for {word!r}, which is in no group: add it")
+            if not _words(phrase) or (word and _words(word) not in known):
+                raise ConfigError(f"lexicon: the phrase {phrase!r} stands for {word!r}: give words that are in a group")
             self._names[_words(phrase)] = known[_words(word)] if word else ""
         for words, name in list(self._names.items()):
             for last in plurals(words[-1]):
@@ -96,9 +98,9 @@ class Lexicon:
         found: list[Mention] = []
         place = 0
         while place < len(words):
-            size = next(
-                (size for size in range(self._reach(text, words, place), 0, -1) if self._known(words, place, size)), 0
-            )
+            size = self._reach(text, words, place)
+            while size and _folded(words[place : place + size]) not in self._names:
+                size -= 1
             if size:
                 start, end = words[place].start(), words[place + size - 1].end()
                 name = self._names[_folded(words[place : place + size])]
@@ -106,9 +108,6 @@ class Lexicon:
                     found.append(Mention(name, text[start:end], start, end))
             place += max(size, 1)
         return found
-
-    def _known(self, words: Sequence[re.Match[str]], place: int, size: int) -> bool:
-        return _folded(words[place : place + size]) in self._names
 
     def _reach(self, text: str, words: Sequence[re.Match[str]], place: int) -> int:
         """Number of words from a place that nothing but blanks and hyphens separates."""
@@ -130,12 +129,9 @@ def plurals(word: str) -> list[str]:
     if word in UNCHANGED:
         return [word]
     for one, many in IRREGULAR.items():
-        # Compounds end as their last word does: snowman, toothbrush is none.
-        if word == one or (one in ("man", "woman", "child", "mouse", "goose", "foot") and _compound(word, one)):
-            return [
-                word[: len(word) - len(one)] + many,
-                *([f"{word}s"] if one in ("person", "octopus", "cactus") else []),
-            ]
+        if word == one or (one in COMPOUNDED and _compound(word, one)):
+            regular = [f"{word}{ending}" for name, ending in ALSO_REGULAR.items() if name == word]
+            return [word[: len(word) - len(one)] + many, *regular]
     if word.endswith(TO_VES):
         stem = word[:-2] if word.endswith("fe") else word[:-1]
         return [f"{stem}ves", f"{word}s"]
