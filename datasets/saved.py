@@ -116,6 +116,10 @@ class SavedPreprocessing:
         known = tuple(choices)
         return self._checked(name, f"one of {', '.join(known)}", lambda value: value in known)
 
+    def text(self, name: str, *, unset: bool = False) -> Any:
+        """A text; None too if ``unset`` is true."""
+        return self._checked(name, "a text", lambda value: isinstance(value, str) or (unset and value is None))
+
     def flag(self, name: str) -> Any:
         """True or false."""
         return self._checked(name, "true or false", lambda value: isinstance(value, bool))

@@ -137,6 +137,23 @@ def test_optimiser_and_loss_weights_move(name, kind):
     assert weights["a"] > 0 > weights["b"]
 
 
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_a_fused_optimiser_takes_the_same_steps(name):
+    ends = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        model = nn.Linear(4, 3)
+        config = OptimConfig(name=name, lr=0.1, schedule="constant", fused=fused)
+        optimizer, _ = build_optimizer(model, config, total=5, global_batch=1)
+        assert optimizer.defaults["fused"] is (True if fused else None)
+        for _ in range(5):
+            model(torch.ones(2, 4)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        ends.append(model.weight.detach())
+    torch.testing.assert_close(ends[1], ends[0])
+
+
 def test_sgd_has_momentum_and_adam_its_betas():
     sgd, _ = build_optimizer(Toy(), OptimConfig(name="sgd", momentum=0.7), total=1, global_batch=1)
     assert {group["momentum"] for group in sgd.param_groups} == {0.7}
@@ -218,12 +235,76 @@ def test_a_name_of_no_part_is_one_line_with_the_names_that_are_near():
         parameter_groups(Parts(), OptimConfig(decay_factors={"host.ba": 10.0}), 1.0)
 
 
+def rates_by_name(model, config, times, **run):
+    """Rates of each parameter at some times of a run, as its optimiser applies them."""
+    optimizer, schedule = build_optimizer(model, config, **{"total": 10, "global_batch": 1, **run})
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = {name: [] for name in names.values()}
+    for time in range(1, max(times) + 1):
+        if time in times:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    found[names[id(parameter)]].append(group["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+WARM = {"lr": 0.1, "warmup": 2, "warmup_lr": 0.01, "min_lr": 0.001, "bias_lr_factor": 2.0}
+
+
+@pytest.mark.parametrize("schedule", [{}, {"schedule": "constant"}, {"schedule": "step", "milestones": (3, 6)}])
+def test_the_rate_of_a_part_is_the_common_curve_times_its_factor(schedule):
+    times = range(1, 11)
+    common = rates_by_name(Parts(), OptimConfig(**WARM, **schedule), times)
+    found = rates_by_name(Parts(), OptimConfig(**WARM, **schedule, lr_factors={"host.base": 0.02}), times)
+    assert found.keys() == common.keys()
+    for name, rates in found.items():
+        expected = [rate * 0.02 if name.startswith("host.base.") else rate for rate in common[name]]
+        assert rates == pytest.approx(expected, rel=1e-12), name
+
+
+def test_the_innermost_part_that_holds_a_parameter_gives_its_rate():
+    """As in a decoder at a low rate with wings inside at a high one, in whatever order files list them."""
+    for factors in (
+        {"host": 0.1, "base": 3.0},
+        {"base": 3.0, "host": 0.1},
+        {"base": 7.0, "host.base": 3.0, "host": 0.1},
+    ):
+        config = OptimConfig(lr=0.1, schedule="constant", lr_factors=factors)
+        found = rates_by_name(Parts(), config, [1])
+        assert found["host.base.weight"] == [pytest.approx(0.3)]
+        assert {name: rates for name, rates in found.items() if name.startswith("host.back.")} == {
+            "host.back.weight": [pytest.approx(0.01)],
+            "host.back.bias": [pytest.approx(0.01)],
+        }
+
+
+def test_no_factor_leaves_optimiser_and_groups_as_they_were():
+    optimizer, _ = build_optimizer(Parts(), OptimConfig(lr=0.1), total=10, global_batch=1)
+    same, _ = build_optimizer(Parts(), OptimConfig(lr=0.1, lr_factors={"host": 1.0}), total=10, global_batch=1)
+    assert [{**group, "params": 0} for group in optimizer.param_groups] == [
+        {**group, "params": 0} for group in same.param_groups
+    ]
+    assert "lr_factor" not in optimizer.param_groups[0]
+
+
+def test_a_factor_on_the_rate_of_no_part_is_one_line():
+    with pytest.raises(ConfigError, match=r"optim\.lr_factors: 'host\.ba' names no part"):
+        parameter_groups(Parts(), OptimConfig(lr_factors={"host.ba": 10.0}), 1.0)
+    # A frozen part has a name as well.
+    model = Parts()
+    model.host.base.requires_grad_(False)
+    parameter_groups(model, OptimConfig(lr_factors={"host.base": 10.0}), 1.0)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         {"weight_decay": -1}, {"weight_decay": float("nan")}, {"bias_lr_factor": 0}, {"momentum": 1.0},
         {"betas": (0.9, 1.0)}, {"warmup_lr": -1}, {"min_lr": -1e-6}, {"gamma": 0}, {"lr": float("inf")},
         {"schedule": "step", "milestones": (0, 3)}, {"decay_factors": {"host": -1.0}},
+        {"lr_factors": {"host": 0.0}}, {"lr_factors": {"host": float("nan")}},
     ],
 )  # fmt: skip
 def test_numbers_outside_their_range_are_refused(settings):

@@ -63,6 +63,8 @@ CHANGED = [
     OptimConfig(lr=1e-3, warmup=0.8, min_lr=1e-4, weight_decay=0.0),  # merges two groups
     OptimConfig(lr=2e-3, decay_all=True, bias_lr_factor=2.0),
     OptimConfig(lr=2e-3, lr_reference_batch=4, decay_factors={"linear": 10.0}),
+    OptimConfig(lr=1e-3, warmup=2, warmup_lr=1e-5, min_lr=1e-6, weight_decay=0.05, lr_factors={"linear": 0.1}),
+    OptimConfig(lr=1e-3, warmup=2, bias_lr_factor=2.0, lr_factors={"norm": 4.0, "linear": 0.1, "cls_token": 0.5}),
 ]
 
 
@@ -83,6 +85,34 @@ def test_the_rest_of_the_run_has_the_new_settings_and_the_old_moments(config, to
         step(model, optimizer, schedule)
         step(other, reference, steps)
     assert line.startswith("resumed at step 4: ")
+
+
+@pytest.mark.parametrize("config", CHANGED[-2:])
+def test_factors_on_the_rate_can_be_left_out_again(config):
+    model, _, optimizer, schedule, line = resumed(Plan(config, 10, 8), Plan(COSINE, 10, 8))
+    other, reference, steps = trained(Plan(COSINE, 10, 8), 4)
+    assert "optim.lr_factors={} (was {" in line
+    for _ in range(3):
+        assert by_parameter(model, optimizer, "lr", "initial_lr") == by_parameter(other, reference, "lr", "initial_lr")
+        step(model, optimizer, schedule)
+        step(other, reference, steps)
+
+
+def test_the_order_of_factors_changes_nothing():
+    first, second = ({"linear": 0.1, "weight": 0.5}, {"weight": 0.5, "linear": 0.1})
+    plans = [Plan(OptimConfig(lr=1e-3, lr_factors=factors), 10, 8) for factors in (first, second)]
+    model, _, optimizer, _, line = resumed(*plans)
+    assert line is None
+    assert by_parameter(model, optimizer, "initial_lr")["linear.weight"] == (5e-4,)
+
+
+def test_a_line_tells_the_rate_of_the_main_part():
+    """Where no part has the common rate, the course is that of the nearest one."""
+    factors = {"linear": 0.1, "norm": 0.01, "cls_token": 0.01}
+    config = OptimConfig(lr=1e-3, min_lr=0.0, lr_factors=factors)
+    line = resumed(Plan(COSINE, 10, 8), Plan(config, 10, 8), steps=4)[-1]
+    rate = lr_at(config, 1e-3, 5, 10) * 0.1
+    assert line.endswith(f"to {rate:.4g} and down to 0 at step 10")
 
 
 def test_unchanged_settings_touch_nothing():

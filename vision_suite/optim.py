@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import nn
@@ -37,6 +37,11 @@ class OptimConfig:
         gamma: Factor of each drop.
         decay_factors: Factor on the weight decay of the parameters of a part of the network, by its dotted name, such
             as ``host.base: 10``; the name is whole, or a run of whole words of it.
+        lr_factors: Factor on the learning rate of the parameters of a part, named as in ``decay_factors``, such as
+            ``decoder: 0.02``; a part's whole curve, warm-up and end included, is the common one times its factor. Of
+            several parts that hold a parameter the innermost one counts: ``wings`` within a ``decoder``.
+        fused: Update each parameter in a single pass: equal up to rounding, and on a CPU several times as fast for a
+            network of 100 M parameters.
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -55,6 +60,8 @@ class OptimConfig:
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
     decay_factors: dict[str, float] = field(default_factory=dict)
+    lr_factors: dict[str, float] = field(default_factory=dict)
+    fused: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what would silently train with another setting (the command line checks the choices itself)."""
@@ -71,6 +78,8 @@ class OptimConfig:
             check_number("optim.milestones", milestone, low=1, whole=True)
         for part, times in self.decay_factors.items():
             check_number(f"optim.decay_factors.{part}", times, low=0)
+        for part, times in self.lr_factors.items():
+            check_number(f"optim.lr_factors.{part}", times, above=0)
         if not 0 < self.lr < math.inf or not 0 <= self.warmup < math.inf:
             raise ConfigError(f"optim.lr={self.lr} must be above 0 and optim.warmup={self.warmup} not below")
         for name in ("weight_decay", "bias_lr_factor", "momentum", "warmup_lr", "min_lr", "gamma"):
@@ -120,14 +129,15 @@ def parameter_groups(model: nn.Module, config: OptimConfig, lr: float) -> list[d
     """Trainable parameters by weight decay and learning rate; learnt loss weights are never decayed.
 
     Raises:
-        ConfigError: Nothing is trainable, or a name in ``decay_factors`` is of no part.
+        ConfigError: Nothing is trainable, or a name in ``decay_factors`` or ``lr_factors`` is of no part.
     """
     names = [name for name, _ in model.named_parameters()]
-    for part in config.decay_factors:
+    named = [("decay_factors", part) for part in config.decay_factors]
+    for setting, part in [*named, *(("lr_factors", part) for part in config.lr_factors)]:
         if not any(is_part(part, name) for name in names):
             near = sorted({".".join(name.split(".")[:-1]) for name in names if part in name})[:3]
             raise ConfigError(
-                f"optim.decay_factors: {part!r} names no part of the network: give a whole dotted name, such as "
+                f"optim.{setting}: {part!r} names no part of the network: give a whole dotted name, such as "
                 f"{' or '.join(near) if near else names[0].rpartition('.')[0]}"
             )
     return grouped(model, config, lr, is_part)
@@ -143,15 +153,28 @@ def is_part(part: str, name: str) -> bool:
     return f".{part}." in f".{name}."
 
 
+def innermost(parts: Iterable[str], name: str) -> str | None:
+    """The part that lies deepest in a parameter's dotted name, in whatever order parts are given; None without one.
+
+    Example:
+        >>> innermost(["wings", "decoder"], "decoder.layers.0.wings.query.a")
+        'wings'
+    """
+    found = [(f".{name}.".rindex(f".{part}.") + len(part), len(part), part) for part in parts if is_part(part, name)]
+    return max(found)[2] if found else None
+
+
 def grouped(
     model: nn.Module, config: OptimConfig, lr: float, belongs: Callable[[str, str], bool]
 ) -> list[dict[str, object]]:
     """The groups of `parameter_groups` for another rule that tells which parameters belong to a part.
 
+    The rule is that of ``decay_factors``. Each group has its ``lr_factor`` beside the optimiser's own options.
+
     Raises:
         ConfigError: Nothing is trainable.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -162,12 +185,13 @@ def grouped(
         decay = 0.0 if free else config.weight_decay
         for part, times in config.decay_factors.items():
             decay *= times if belongs(part, name) else 1.0
-        groups.setdefault((decay, factor), []).append(parameter)
+        of_part = config.lr_factors.get(innermost(config.lr_factors, name) or "", 1.0)
+        groups.setdefault((decay, factor, of_part), []).append(parameter)
     if not groups:
         raise ConfigError("no parameter is trainable: unfreeze a part of the model")
     return [
-        {"params": parameters, "weight_decay": decay, "lr": lr * factor}
-        for (decay, factor), parameters in groups.items()
+        {"params": parameters, "weight_decay": decay, "lr": lr * factor * of_part, "lr_factor": of_part}
+        for (decay, factor, of_part), parameters in groups.items()
     ]
 
 
@@ -198,15 +222,18 @@ def build_optimizer(
         )
     peak = peak_lr(config, global_batch)
     groups = parameter_groups(model, config, peak)
+    of_parts = [cast(float, group.pop("lr_factor")) for group in groups]
     optimizer: torch.optim.Optimizer
     if config.name == "sgd":
-        optimizer = torch.optim.SGD(groups, lr=peak, momentum=config.momentum)
+        optimizer = torch.optim.SGD(groups, lr=peak, momentum=config.momentum, fused=config.fused or None)
     else:
         kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-        optimizer = kind(groups, lr=peak, betas=config.betas)
+        optimizer = kind(groups, lr=peak, betas=config.betas, fused=config.fused or None)
 
-    def factor(top: float) -> Callable[[int], float]:
+    def curve(top: float) -> Callable[[int], float]:
         return lambda time: lr_at(config, top, time + 1, total) / top
 
-    # Each group has its own curve to the common end rate, as timm's schedulers have.
-    return optimizer, LambdaLR(optimizer, [factor(group["lr"]) for group in optimizer.param_groups])
+    # Each group has its own curve to the common end rate, as timm's schedulers have; a part's is that curve times its
+    # factor.
+    tops = [group["lr"] / of_part for group, of_part in zip(optimizer.param_groups, of_parts, strict=True)]
+    return optimizer, LambdaLR(optimizer, [curve(top) for top in tops])

@@ -166,7 +166,8 @@ def apply_settings(
     schedule._last_lr[:] = rates
     # The group of the common rate tells the course, not one of biases with a factor.
     main = min(range(len(options)), key=lambda number: abs(options[number]["initial_lr"] - now.peak))
-    return f"resumed at step {step}: {', '.join(changes)}: {_course(now, time, before[main], rates[main])}"
+    share = float(options[main]["initial_lr"]) / now.peak
+    return f"resumed at step {step}: {', '.join(changes)}: {_course(now, time, before[main], rates[main], share)}"
 
 
 def _holds(text: str, name: str) -> bool:
@@ -200,8 +201,8 @@ def _changes(now: Plan, saved: Plan) -> list[str]:
     return found
 
 
-def _course(now: Plan, time: int, before: float, rate: float) -> str:
-    """Course of the rate from here to the end of the run, in words."""
+def _course(now: Plan, time: int, before: float, rate: float, share: float) -> str:
+    """Course of the rate from here to the end of the run, in words; it is ``share`` of the common one."""
     if math.isclose(rate, before, rel_tol=1e-3):
         words = f"the rate goes on at {rate:.4g}"
     else:
@@ -209,7 +210,7 @@ def _course(now: Plan, time: int, before: float, rate: float) -> str:
     # The step after n steps runs at time n + 1, and the last one at the total.
     ahead = range(time + 1, (now.total or 0) + 1)
     times = [*ahead[:: max(len(ahead) // SAMPLES, 1)], *ahead[-1:]]
-    course = [lr_at(now.optim, now.peak, when, now.total or 0) for when in times]
+    course = [share * lr_at(now.optim, now.peak, when, now.total or 0) for when in times]
     if not course:
         return words
     top = max(range(len(course)), key=course.__getitem__)

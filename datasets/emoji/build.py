@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -145,16 +146,66 @@ def build(part: Path, plan: Plan, progress: Progress, options: Options) -> None:
         DataError: An archive cannot be had, or the identities are not the expected ones.
     """
     assert options.image_size is not None
+    found = draw_identities(part, plan, progress, options)
+    _write_parts(part, plan, progress, found.pictures, found.drawn, found.subgroups, options.image_size)
+
+
+def fetch_tables(plan: Plan, progress: Progress, source: Path | None) -> tuple[list[Any], dict[str, Any]]:
+    """The table ``icons.json`` of each design, and the tables of labels by member.
+
+    Args:
+        plan: Archives.
+        progress: Listener.
+        source: Archives or a folder of them, to use instead of the registry.
+
+    Raises:
+        DataError: An archive cannot be had.
+    """
     tables = []
     for done, origin in enumerate(plan.origins):
         progress("fetching", done, len(plan.origins))
-        members = fetch_members(origin.archive, options.source)
+        members = fetch_members(origin.archive, source)
         tables.append({name: json.loads(content) for name, content in members.items()})
     progress("fetching", len(plan.origins), len(plan.origins))
-    icons = [table["package/icons.json"] for table in tables[:-1]]
-    subgroups = subgroups_by_name(
-        tables[-1]["package/en/data.json"], tables[-1]["package/meta/groups.json"]["subgroups"]
-    )
+    return [table["package/icons.json"] for table in tables[:-1]], tables[-1]
+
+
+@dataclass(frozen=True)
+class Identities:
+    """The identities of a plan, with their pictures.
+
+    Attributes:
+        names: Names in order.
+        pictures: Every picture.
+        drawn: Its file, by camera and name.
+        subgroups: Subgroup of each name that has one.
+        icons: The table ``icons.json`` of each design.
+        labels: Emojibase's table of emoji.
+    """
+
+    names: list[str]
+    pictures: list[Picture]
+    drawn: dict[tuple[int, str], Drawn]
+    subgroups: dict[str, str]
+    icons: list[Any]
+    labels: list[Any]
+
+
+def draw_identities(part: Path, plan: Plan, progress: Progress, options: Options) -> Identities:
+    """Apply the identity rule and write ``pictures/<design>/<name>.png`` below the empty path ``part``.
+
+    Args:
+        part: Folder to create.
+        plan: Archives and expected numbers.
+        progress: Listener.
+        options: Choices of the user; the picture size must be given.
+
+    Raises:
+        DataError: As `build`.
+    """
+    assert options.image_size is not None
+    icons, labels = fetch_tables(plan, progress, options.source)
+    subgroups = subgroups_by_name(labels["package/en/data.json"], labels["package/meta/groups.json"]["subgroups"])
 
     neutral = shared_names([table["icons"] for table in icons[: plan.core_designs]])
     candidates = without_gendered(neutral)
@@ -178,7 +229,7 @@ def build(part: Path, plan: Plan, progress: Progress, options: Options) -> None:
             entry.path.unlink()
     pictures = [Picture(name, identity_of[name], camera) for camera, name in sorted(drawn, key=lambda k: (k[1], k[0]))]
     _check_pictures(plan, pictures)
-    _write_parts(part, plan, progress, pictures, drawn, subgroups, options.image_size)
+    return Identities(names, pictures, drawn, subgroups, icons, labels["package/en/data.json"])
 
 
 def _write_parts(

@@ -81,8 +81,13 @@ def drawings(design: str, icons: Mapping[str, object], names: Sequence[str]) -> 
     return result
 
 
-def rasterise(drawing: Drawing, size: int) -> Image.Image:
-    """A drawing as a ``size`` x ``size`` RGB picture on white; a drawing that is not square gets white bars.
+def rasterise(drawing: Drawing, size: int, *, transparent: bool = False) -> Image.Image:
+    """A drawing as a ``size`` x ``size`` picture; a drawing that is not square gets bars.
+
+    Args:
+        drawing: The drawing.
+        size: Side in pixels.
+        transparent: RGBA without a background instead of RGB on white.
 
     Raises:
         DataError: The markup cannot be rendered.
@@ -90,16 +95,17 @@ def rasterise(drawing: Drawing, size: int) -> Image.Image:
     longest = max(drawing.width, drawing.height)
     width = max(1, round(size * drawing.width / longest))
     height = max(1, round(size * drawing.height / longest))
+    mode, paper, colour = ("RGBA", None, (0, 0, 0, 0)) if transparent else ("RGB", "#ffffff", (255, 255, 255))
     try:
         png = resvg_py.svg_to_bytes(
-            svg_string=drawing.svg(), width=width, height=height, background="#ffffff", skip_system_fonts=True
+            svg_string=drawing.svg(), width=width, height=height, background=paper, skip_system_fonts=True
         )
     except ValueError as error:
         raise DataError(f"{drawing.design}: icon {drawing.name!r} cannot be rendered ({error})") from None
-    drawn = Image.open(io.BytesIO(png)).convert("RGB")
+    drawn = Image.open(io.BytesIO(png)).convert(mode)
     if drawn.size == (size, size):
         return drawn
-    canvas = Image.new("RGB", (size, size), "white")
+    canvas = Image.new(mode, (size, size), colour)
     canvas.paste(drawn, ((size - drawn.width) // 2, (size - drawn.height) // 2))
     return canvas
 

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -25,7 +26,7 @@ Interpolation = Literal["bicubic", "bilinear"]
 Item = TypeVar("Item")
 
 CONTAINER = "::"  # separates a container file from the address of a picture inside it
-_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 # Everything Pillow lets through for damaged files: found by feeding it truncated and altered files.
 _UNREADABLE = (
     OSError,
@@ -130,28 +131,46 @@ def open_picture(address: str) -> Image.Image:
         raise DataError(f"picture {address!r} cannot be read: {_reason(error)}") from None
 
 
-def _open(path: str) -> Image.Image:
+def decode_picture(contents: bytes, name: str) -> Image.Image:
+    """Decode the contents of a picture's file as `open_picture` does.
+
+    Args:
+        contents: Bytes of the file.
+        name: Name of the picture, for the message.
+
+    Raises:
+        DataError: They are truncated or no picture.
+    """
+    try:
+        with _open(BytesIO(contents)) as image:
+            image.load()
+            return to_rgb(image)
+    except _UNREADABLE as error:
+        raise DataError(f"picture {name!r} cannot be read: {_reason(error)}") from None
+
+
+def _open(path: str | BytesIO) -> Image.Image:
     """A picture whose header is read and whose pixels are not."""
     image = Image.open(path)
     if isinstance(image, TiffImageFile):
         # Pillow 13 maps files into memory by their name, and mixes up the sides of those that it turns by 90 degrees.
         image.filename = ""
     try:
-        _check_fullness(image, path)
+        _check_fullness(image, path.getbuffer().nbytes if isinstance(path, BytesIO) else os.path.getsize(path))
     except ValueError:
         image.close()
         raise
     return image
 
 
-def _check_fullness(image: Image.Image, path: str) -> None:
-    """Refuse a JPEG file with so few bytes that most of its pixels would be filled up as grey.
+def _check_fullness(image: Image.Image, size: int) -> None:
+    """Refuse a JPEG file of so few bytes that most of its pixels would be filled up as grey.
 
     Raises:
         ValueError: It is one.
     """
-    if image.format == "JPEG" and image.width * image.height > PIXELS_OF_A_BYTE * os.path.getsize(path):
-        raise ValueError(f"its {os.path.getsize(path)} bytes cannot hold {image.width} x {image.height} pixels")
+    if image.format == "JPEG" and image.width * image.height > PIXELS_OF_A_BYTE * size:
+        raise ValueError(f"its {size} bytes cannot hold {image.width} x {image.height} pixels")
 
 
 @dataclass(frozen=True)
@@ -179,7 +198,7 @@ class Reader:
         """The resized picture, (3, h, w) uint8."""
         image = self.open(address)
         if image.size != (self.size[1], self.size[0]):
-            image = image.resize((self.size[1], self.size[0]), _FILTERS[self.interpolation])
+            image = image.resize((self.size[1], self.size[0]), FILTERS[self.interpolation])
         return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
 
 

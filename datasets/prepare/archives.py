@@ -6,6 +6,7 @@ import hashlib
 import lzma
 import stat
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -51,6 +52,20 @@ def read_members(path: Path, names: Collection[str]) -> dict[str, bytes]:
     except _UNREADABLE as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
         raise DataError(f"{path}: not a readable archive ({reason}): delete it and fetch it again") from None
+
+
+def members_of(contents: bytes, names: Collection[str], what: str) -> dict[str, bytes]:
+    """Named members of an archive that is itself in memory, refused like any other if it is unsafe.
+
+    Args:
+        contents: The archive.
+        names: Its members.
+        what: Its file name in messages.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / what
+        path.write_bytes(contents)
+        return read_members(path, names)
 
 
 Member = tuple[str, str, Callable[[], bytes]]

@@ -65,11 +65,13 @@ class Options:
         source: Archive, folder of archives or unpacked package to use instead of the registry.
         image_size: Side of the pictures in pixels; None for the set's default, and where it cannot be chosen.
         workers: Number of processes that draw pictures.
+        variant: One of the set's variants; None for its first, and where it has none.
     """
 
     source: Path | None = None
     image_size: int | None = None
     workers: int = 1
+    variant: str | None = None
 
 
 class Recipe(ABC):
@@ -81,7 +83,8 @@ class Recipe(ABC):
     Attributes:
         name: Name on the command line, and of the folder.
         title: Name as its authors write it.
-        description: Contents in one line; ``{size}`` stands for the side of its pictures.
+        description: Contents in one line; ``{size}`` stands for the side of its pictures,
+            ``{variant}`` for its variant.
         task: Tasks that it can train.
         licence: Licence in one line.
         archives: Archives that it is made of; their names, versions and checksums are in the manifest.
@@ -89,6 +92,7 @@ class Recipe(ABC):
         default_size: Side of its pictures in pixels unless another is asked for; None if it cannot be chosen.
         sizes: Sides that can be asked for.
         one_size: Reason that the side cannot be chosen.
+        variants: Names of variants, the usual one first; empty if there is only one form.
     """
 
     name: ClassVar[str]
@@ -101,6 +105,7 @@ class Recipe(ABC):
     default_size: ClassVar[int | None] = None
     sizes: ClassVar[range] = range(0)
     one_size: ClassVar[str] = "no pictures"
+    variants: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def build(self, part: Path, progress: Progress, options: Options) -> None:
@@ -109,7 +114,7 @@ class Recipe(ABC):
         Args:
             part: Folder to create.
             progress: Listener.
-            options: Choices of the user; the size is never None where it can be chosen.
+            options: Choices of the user; size and variant are never None where they can be chosen.
 
         Raises:
             DataError: An archive cannot be had, or the set is not the expected one.
@@ -119,28 +124,36 @@ class Recipe(ABC):
     def attribution(self) -> str:
         """Credits that go with the set and with anything published from it."""
 
-    def folder_of(self, image_size: int | None = None) -> Path:
+    def folder_of(self, image_size: int | None = None, variant: str | None = None) -> Path:
         """The folder of the set, prepared or not.
 
         Args:
             image_size: Side of its pictures; None for the default.
+            variant: One of the variants; None for the first.
         """
         size = self.default_size if image_size is None else image_size
-        return data_dir() / (self.name if size is None else f"{self.name}-{size}")
+        name = self.name if variant in (None, *self.variants[:1]) else f"{self.name}-{variant}"
+        return data_dir() / (name if size is None else f"{name}-{size}")
 
     def prepare(self, progress: Progress, options: Options) -> Path:
         """Build the set unless it is there, and return its folder; other processes wait for the one that works.
 
         Raises:
-            ConfigError: The size is out of range.
+            ConfigError: The size is out of range, or there is no such variant.
             DataError: As `build`.
         """
         size = self.default_size if options.image_size is None else options.image_size
         if size is not None and size not in self.sizes:
             smallest, largest = self.sizes[0], self.sizes[-1]
             raise ConfigError(f"image_size={size}: choose a size from {smallest} to {largest} pixels")
-        chosen = Options(options.source, size, options.workers)
-        return prepare_once(self.folder_of(size), self.why_not_ready, lambda part: self.build(part, progress, chosen))
+        variant = options.variant if options.variant is not None else next(iter(self.variants), None)
+        if variant is not None and variant not in self.variants:
+            known = f"choose {', '.join(self.variants)}" if self.variants else "it has none"
+            raise ConfigError(f"{self.name} has no variant {variant!r}: {known}")
+        chosen = Options(options.source, size, options.workers, variant)
+        return prepare_once(
+            self.folder_of(size, variant), self.why_not_ready, lambda part: self.build(part, progress, chosen)
+        )
 
     def why_not_ready(self, folder: Path) -> str | None:
         """The reason that a folder must be prepared, by its manifest and the files' presence; None if there is none."""
@@ -183,9 +196,11 @@ class Recipe(ABC):
 
         Args:
             part: Folder.
-            facts: Further entries of the manifest, such as counts; ``sources`` and ``licence`` replace the recipe's.
+            facts: Further entries of the manifest, such as counts; ``sources``, ``licence`` and ``attribution``
+                replace the recipe's.
         """
-        (part / ATTRIBUTION).write_text(self.attribution(), encoding="utf-8")
+        credits = facts.get("attribution", self.attribution())
+        (part / ATTRIBUTION).write_text(str(credits), encoding="utf-8")
         files = sorted(path for path in part.rglob("*") if path.is_file())
         manifest = {
             "name": self.title,
@@ -193,7 +208,7 @@ class Recipe(ABC):
             "sources": [source_of(archive) for archive in self.archives],
             **facts,
             "licence": facts.get("licence", self.licence),
-            "attribution": self.attribution(),
+            "attribution": credits,
             "checksums": {str(path.relative_to(part)): sha256_of(path) for path in files},
         }
         (part / MANIFEST).write_text(as_json(manifest), encoding="utf-8")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from vision_suite.datasets.prepare.base import MANIFEST, Options, Recipe, VerifyReport, progress_bars
 from vision_suite.datasets.prepare.fetch import data_dir
@@ -36,8 +37,21 @@ class CatalogEntry:
     prepared: bool
 
 
+class Choice(NamedTuple):
+    """A recipe with a picture size and a variant, None for the usual ones."""
+
+    recipe: Recipe
+    size: int | None = None
+    variant: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Its folder, prepared or not."""
+        return self.recipe.folder_of(self.size, self.variant)
+
+
 def entries() -> list[CatalogEntry]:
-    """All sets: each at its default size, and at every other size already prepared.
+    """All sets: each at its default size, at every other size already prepared, and in each of its variants.
 
     Raises:
         ConfigError: As `recipes`.
@@ -47,13 +61,17 @@ def entries() -> list[CatalogEntry]:
     there = [found for name in folders if (found := _parsed(name, known))]
     listed = []
     for recipe in known.values():
-        sizes = {size for other, size in there if other is recipe} - {recipe.default_size, None}
-        for size in (recipe.default_size, *sorted(sizes, key=lambda size: size or 0)):
-            path = recipe.folder_of(size)
+        usual = Choice(recipe)
+        sizes = {found.size for found in there if found.recipe is recipe} - {recipe.default_size, None}
+        others = [usual._replace(size=size) for size in sorted(sizes, key=lambda size: size or 0)]
+        for choice in (usual, *others, *(usual._replace(variant=variant) for variant in recipe.variants[1:])):
+            path = choice.folder
+            size = recipe.default_size if choice.size is None else choice.size
+            variant = choice.variant or next(iter(recipe.variants), "")
             listed.append(
                 CatalogEntry(
-                    name=recipe.name if size == recipe.default_size else path.name,
-                    description=recipe.description.replace("{size}", str(size)),
+                    name=recipe.name if choice == usual else path.name,
+                    description=recipe.description.replace("{size}", str(size)).replace("{variant}", variant),
                     task=recipe.task,
                     licence=recipe.licence,
                     path=path,
@@ -69,6 +87,7 @@ def prepare(
     source: Path | None = None,
     image_size: int | None = None,
     workers: int | None = None,
+    variant: str | None = None,
     quiet: bool = False,
 ) -> Path:
     """Make a set ready in the cache and return its folder; at once if it is there.
@@ -78,21 +97,22 @@ def prepare(
         source: Archive, folder of archives or unpacked package to use instead of the registry.
         image_size: Side of the pictures in pixels, the set's default if not given.
         workers: Number of processes that draw the pictures, one per core (16 at most) if not given.
+        variant: One of the set's variants, its first if not given.
         quiet: Show no progress bar.
 
     Returns:
         Prepared folder.
 
     Raises:
-        ConfigError: There is no such set, or the size or number of workers is out of range.
+        ConfigError: There is no such set or variant, or the size or number of workers is out of range.
         DataError: The set cannot be had (no client, no answer, a wrong checksum) or written (disk full, no rights).
     """
-    recipe, size = _find(name, image_size)
+    recipe, size, variant = _find(name, image_size, variant)
     if workers is not None and workers < 1:
         raise ConfigError(f"workers={workers}: give 1 or more")
     try:
         with progress_bars(quiet) as progress:
-            return recipe.prepare(progress, Options(source, size, workers or _cores()))
+            return recipe.prepare(progress, Options(source, size, workers or _cores(), variant))
     except OSError as error:
         raise DataError(
             f"the data cache {data_dir()} cannot be used ({error.strerror or error}: {error.filename}): "
@@ -100,24 +120,27 @@ def prepare(
         ) from error
 
 
-def verify(name: str, *, image_size: int | None = None, quiet: bool = False) -> VerifyReport:
+def verify(
+    name: str, *, image_size: int | None = None, variant: str | None = None, quiet: bool = False
+) -> VerifyReport:
     """Recount and recheck every file of a prepared set; the report's ``problems`` are empty if all is well.
 
     Args:
         name: Name of the set, as for `prepare`.
         image_size: Side of the pictures in pixels, the set's default if not given.
+        variant: One of the set's variants, its first if not given.
         quiet: Show no progress bar.
 
     Raises:
-        ConfigError: There is no such set.
+        ConfigError: There is no such set or variant.
         DataError: It is not prepared, or its manifest cannot be read.
     """
-    recipe, size = _find(name, image_size)
-    folder = recipe.folder_of(size)
+    choice = _find(name, image_size, variant)
+    folder = choice.folder
     if not folder.is_dir():
-        raise DataError(f"{folder} does not exist: run `{_command(recipe, size)}`")
+        raise DataError(f"{folder} does not exist: run `{_command(choice)}`")
     with progress_bars(quiet) as progress:
-        return recipe.verify(folder, progress)
+        return choice.recipe.verify(folder, progress)
 
 
 def prepare_command(root: str) -> str | None:
@@ -128,36 +151,48 @@ def prepare_command(root: str) -> str | None:
     """
     known = recipes()
     found = [made for part in Path(root).parts if (made := _parsed(part, known))]
-    return _command(*found[0]) if found else None
+    return _command(found[0]) if found else None
 
 
-def _find(name: str, image_size: int | None) -> tuple[Recipe, int | None]:
-    """The recipe and the picture size meant by a name and an option that may both hold a size."""
+def _find(name: str, image_size: int | None, variant: str | None) -> Choice:
+    """The recipe, picture size and variant meant by a name and by options that may say the same."""
     known = recipes()
     found = _parsed(name, known)
     if found is None:
         names = [word for recipe in known.values() for word in _names(recipe)]
         raise ConfigError(f"no set is called {name!r}: choose {', '.join(names[:-1])} or {names[-1]}")
-    recipe, size = found
+    recipe, size, named = found
     if image_size is not None and recipe.default_size is None:
         raise ConfigError(f"{name} has {recipe.one_size}: leave image_size={image_size} out")
     if size is not None and image_size not in (None, size):
         raise ConfigError(f"{name} and image_size={image_size} disagree: give one of them")
-    return recipe, image_size if size is None else size
+    if variant is not None and variant not in recipe.variants:
+        kinds = f"choose {' or '.join(recipe.variants)}" if recipe.variants else "it has none"
+        raise ConfigError(f"{recipe.name} has no variant {variant!r}: {kinds}")
+    if named is not None and variant not in (None, named):
+        raise ConfigError(f"{name} and variant={variant} disagree: give one of them")
+    return Choice(recipe, image_size if size is None else size, variant if named is None else named)
 
 
-def _parsed(name: str, known: dict[str, Recipe]) -> tuple[Recipe, int | None] | None:
-    """The recipe that a name means and the picture size in it, None if there is none; None for another name."""
+def _parsed(name: str, known: dict[str, Recipe]) -> Choice | None:
+    """What a name means: a set, a variant of it, or a size of its pictures; None for another name."""
     if name in known:
-        return known[name], None
+        return Choice(known[name])
+    for recipe in known.values():
+        for variant in recipe.variants[1:]:
+            if name == f"{recipe.name}-{variant}":
+                return Choice(recipe, variant=variant)
     stem, _, size = name.rpartition("-")
-    recipe = known.get(stem)
-    return (recipe, int(size)) if recipe is not None and recipe.default_size is not None and size.isdecimal() else None
+    recipe_or_none = known.get(stem)
+    if recipe_or_none is not None and recipe_or_none.default_size is not None and size.isdecimal():
+        return Choice(recipe_or_none, int(size))
+    return None
 
 
 def _names(recipe: Recipe) -> tuple[str, ...]:
     """The names by which a set can be asked for."""
-    return (recipe.name,) if recipe.default_size is None else (recipe.name, f"{recipe.name}-<size>")
+    sized = () if recipe.default_size is None else (f"{recipe.name}-<size>",)
+    return (recipe.name, *sized, *(f"{recipe.name}-{variant}" for variant in recipe.variants[1:]))
 
 
 def _cores() -> int:
@@ -165,6 +200,7 @@ def _cores() -> int:
     return min(os.cpu_count() or 1, 16)
 
 
-def _command(recipe: Recipe, size: int | None) -> str:
-    default = size in (None, recipe.default_size)
-    return f"vision-suite data prepare {recipe.name if default else recipe.folder_of(size).name}"
+def _command(choice: Choice) -> str:
+    recipe = choice.recipe
+    usual = choice.size in (None, recipe.default_size) and choice.variant in (None, *recipe.variants[:1])
+    return f"vision-suite data prepare {recipe.name if usual else choice.folder.name}"

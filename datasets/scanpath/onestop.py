@@ -19,9 +19,10 @@ import numpy as np
 
 from vision_suite.datasets.prepare.base import Progress, source_of
 from vision_suite.datasets.prepare.fetch import fetch_members
-from vision_suite.datasets.scanpath.onestop_recipe import ARCHIVE, EXPECTED, LICENCE, NORMS, PAGES, RECIPE, SAMPLE
-from vision_suite.datasets.scanpath.sentence_vectors import ARCHIVE as SENTENCES
-from vision_suite.datasets.scanpath.sentence_vectors import can_embed, sentence_vectors
+from vision_suite.datasets.prepare.onestop import ARCHIVE, SAMPLE
+from vision_suite.datasets.scanpath.onestop_recipe import EXPECTED, LICENCE, NORMS, PAGES, RECIPE
+from vision_suite.datasets.sentence_vectors import ARCHIVE as SENTENCES
+from vision_suite.datasets.sentence_vectors import can_embed, sentence_vectors
 from vision_suite.errors import DataError
 
 logger = logging.getLogger(__name__)

@@ -11,10 +11,9 @@ from PIL import Image
 
 from vision_suite.detectors.boxes import ObjectBoxes, check_min_score
 from vision_suite.detectors.hub import hub_address, hub_is_off, local_folder, why_unreachable, without_network
+from vision_suite.detectors.overlap import one_box_each
 from vision_suite.errors import ConfigError, DataError, MissingDependencyError
 
-MOST = 100  # objects of a picture, as for COCO
-SHARED = 0.5  # overlap above which two boxes show one object
 WRONG = (OSError, ValueError, KeyError, RuntimeError, ImportError)  # what loading a model raises
 
 
@@ -53,11 +52,8 @@ class Detector:
     def __call__(self, picture: Image.Image) -> ObjectBoxes:
         """Objects of an RGB picture, best first.
 
-        Of boxes that overlap by more than half, the best one stays, whatever its word: a thing is one object. The
-        others are counted as ``detections_of_the_same_object`` and ``detections_beyond_100``.
+        Of overlapping boxes one stays, whatever its word: see `vision_suite.detectors.overlap.one_box_each`.
         """
-        from torchvision.ops import nms  # type: ignore[import-untyped, unused-ignore]
-
         with torch.inference_mode():
             inputs = self._processor(images=picture, text=[self.queries], return_tensors="pt").to(self.device)
             found = self._processor.post_process_grounded_object_detection(
@@ -67,19 +63,9 @@ class Detector:
                 text_labels=[self.queries],
             )[0]
         corners, scores = found["boxes"].float().cpu(), found["scores"].float().cpu()
-        bounds = torch.tensor([picture.width, picture.height] * 2, dtype=corners.dtype)
-        # Detectors answer a little beyond the border; what has no area inside is no object.
-        corners = torch.minimum(corners.clamp(min=0), bounds)
-        solid = ((corners[:, 2:] - corners[:, :2]) > 0).all(dim=1).nonzero()[:, 0]
-        kept = solid[nms(corners[solid], scores[solid], SHARED)]
-        notes = {
-            "detections_outside": len(corners) - len(solid),
-            "detections_of_the_same_object": len(solid) - len(kept),
-            f"detections_beyond_{MOST}": max(len(kept) - MOST, 0),
-        }
-        kept = kept[:MOST]
+        corners, kept, notes = one_box_each(corners, scores, picture.size)
         labels = tuple(nearest_query(found["text_labels"][n], self.queries) for n in kept.tolist())
-        return ObjectBoxes(corners[kept].numpy(), labels, scores[kept].numpy().astype(np.float32), notes)
+        return ObjectBoxes(corners.numpy(), labels, scores[kept].numpy().astype(np.float32), notes)
 
 
 def nearest_query(text: str, queries: Sequence[str]) -> str:

@@ -35,7 +35,8 @@ class ImageRef(NamedTuple):
         path: File of the picture, or of the archive or table that holds it.
         start: Offset of its bytes in an archive, or its row in a table; -1 for a whole file.
         length: Number of bytes in an archive; 0 otherwise.
-        column: Column and position of a table, such as ``images:0``; empty otherwise.
+        column: Column and position of a table, and the folder that its paths are relative to, such as
+            ``images:0@/data``; empty otherwise.
     """
 
     path: Path
@@ -61,6 +62,8 @@ class Row:
         reference: Right answer in free text.
         text: Plain text, for perplexity.
         config: Kinds of the turns of a chain, such as ``TTV``; empty for a single question.
+        lettered: True where the question lists its choices by letters and asks for one; else the texts of the choices
+            are compared.
     """
 
     id: str
@@ -72,6 +75,7 @@ class Row:
     reference: str = ""
     text: str = ""
     config: str = ""
+    lettered: bool = True
 
 
 class InstructBatch(TypedDict, total=False):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from collections.abc import Sequence
@@ -89,11 +88,3 @@ def _xml(path: Path, contents: bytes) -> ElementTree.Element:
         return ElementTree.fromstring(contents)
     except ElementTree.ParseError as error:
         raise DataError(f"table {str(path)!r} is damaged ({error}): save it as .csv") from None
-
-
-def members_of(contents: bytes, names: list[str], what: str) -> dict[str, bytes]:
-    """Named members of an archive that is itself in memory, refused like any other if it is unsafe."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / what
-        path.write_bytes(contents)
-        return read_members(path, names)

@@ -36,16 +36,29 @@ def test_preparing_loads_neither_torch_nor_lightning():
     assert not {"torch", "pytorch_lightning", "torchvision"} & set(loaded)
 
 
+def named(name):
+    """The entry of a set."""
+    (found,) = [entry for entry in catalog.entries() if entry.name == name]
+    return found
+
+
 def test_entries_tell_what_is_there(fake, cache):
-    entry, onestop, watch = catalog.entries()
+    entry, onestop, watch = (named(name) for name in ("emoji-reid", "onestop-mini", "watch-tad"))
     assert (onestop.name, onestop.path, onestop.prepared) == ("onestop-mini", cache / "onestop-mini", False)
     assert (watch.name, watch.path, watch.prepared) == ("watch-tad", cache / "watch-tad", False)
     assert (entry.name, entry.path, entry.prepared) == ("emoji-reid", cache / "emoji-reid-64", False)
     folder = catalog.prepare("emoji-reid-32", source=fake.archives, workers=1, quiet=True)
     assert folder == cache / "emoji-reid-32"
-    default, small, *_ = catalog.entries()
-    assert (default.name, default.prepared) == ("emoji-reid", False)
-    assert (small.name, small.path, small.prepared) == ("emoji-reid-32", folder, True)
+    assert not named("emoji-reid").prepared
+    small = named("emoji-reid-32")
+    assert (small.path, small.prepared) == (folder, True)
+    names = [entry.name for entry in catalog.entries()]
+    assert names.index("emoji-reid-32") == names.index("emoji-reid") + 1
+
+
+def test_each_variant_is_listed(cache):
+    listed = {entry.name: entry.path for entry in catalog.entries() if entry.name.startswith("emoji-scenes")}
+    assert listed == {name: cache / name for name in ("emoji-scenes", "emoji-scenes-closed", "emoji-scenes-closed-256")}
 
 
 def test_prepare_then_verify_with_progress_on_the_error_stream(fake, capsys):
@@ -67,13 +80,22 @@ def test_quiet_says_nothing(fake, capsys):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: catalog.prepare("emojis"), "no set is called 'emojis': choose emoji-reid"),
+        (lambda: catalog.prepare("emojis"), r"no set is called 'emojis': choose .*\bemoji-reid, .* or watch-tad"),
         (lambda: catalog.prepare("emoji-reid-32", image_size=64), "emoji-reid-32 and image_size=64 disagree"),
         (lambda: catalog.prepare("emoji-reid", workers=0), "workers=0: give 1 or more"),
         (lambda: catalog.prepare("emoji-reid", image_size=7), "image_size=7: choose a size"),
         (lambda: catalog.verify("market"), "no set is called 'market'"),
         (lambda: catalog.prepare("watch-tad", image_size=64), "watch-tad has no pictures"),
         (lambda: catalog.prepare("onestop-mini", image_size=64), "onestop-mini has pictures of one size"),
+        (
+            lambda: catalog.prepare("onestop-mini", variant="closed"),
+            "has no variant 'closed': it has none",
+        ),
+        (lambda: catalog.prepare("emoji-scenes", variant="shut"), "has no variant 'shut': choose open or"),
+        (
+            lambda: catalog.verify("emoji-scenes-closed", variant="open"),
+            "closed and variant=open disagree",
+        ),
     ],
 )
 def test_wrong_settings_are_one_line(call, said):
@@ -93,6 +115,8 @@ def test_verifying_what_is_not_there_names_the_command():
         catalog.verify("emoji-reid")
     with pytest.raises(DataError, match=r"run `vision-suite data prepare emoji-reid-128`$"):
         catalog.verify("emoji-reid", image_size=128)
+    with pytest.raises(DataError, match=r"run `vision-suite data prepare emoji-scenes-closed`$"):
+        catalog.verify("emoji-scenes", variant="closed")
 
 
 @pytest.mark.parametrize(
@@ -104,6 +128,9 @@ def test_verifying_what_is_not_there_names_the_command():
         ("emoji-reid", "vision-suite data prepare emoji-reid"),
         ("watch-tad", "vision-suite data prepare watch-tad"),
         ("onestop-mini", "vision-suite data prepare onestop-mini"),
+        ("emoji-scenes", "vision-suite data prepare emoji-scenes"),
+        ("emoji-scenes-closed/scenes", "vision-suite data prepare emoji-scenes-closed"),
+        ("emoji-scenes-closed-256", "vision-suite data prepare emoji-scenes-closed-256"),
         ("Market-1501", None),
     ],
 )

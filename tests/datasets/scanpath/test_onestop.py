@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vision_suite.datasets import sentence_vectors
 from vision_suite.datasets.prepare.base import Options
 from vision_suite.datasets.prepare.fetch import data_dir
-from vision_suite.datasets.scanpath import onestop, sentence_vectors
+from vision_suite.datasets.scanpath import onestop
 from vision_suite.datasets.scanpath.data import ScanpathData
 from vision_suite.datasets.scanpath.onestop_recipe import RECIPE
 from vision_suite.errors import DataError, MissingDependencyError

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from vision_suite.cli import scanpath_import
+from vision_suite.cli import data_preview, scanpath_import
 from vision_suite.cli.light_parser import LightParser, count
 from vision_suite.datasets.prepare import catalog
 from vision_suite.datasets.prepare.fetch import data_dir
@@ -22,12 +22,15 @@ def main(argv: Sequence[str]) -> int:
         return _prepare(arguments)
     if arguments.action == scanpath_import.NAME:
         return scanpath_import.run(arguments)
+    if arguments.action == data_preview.NAME:
+        return data_preview.run(arguments)
     return _verify(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = LightParser(prog="vision-suite data", description="Real data sets, prepared by a command.")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list|prepare|verify|import-scanpaths")
+    names = "list|prepare|verify|import-scanpaths|preview"
+    actions = parser.add_subparsers(dest="action", required=True, metavar=names)
     actions.add_parser("list", help="what can be prepared, and what is")
     prepare = actions.add_parser("prepare", help="fetch, check and convert a set; at once if it is there")
     prepare.add_argument("name", help="a name of 'vision-suite data list'")
@@ -35,12 +38,14 @@ def _parser() -> argparse.ArgumentParser:
         "--source", type=Path, help="archive, folder of archives or unpacked package, instead of a fetch"
     )
     prepare.add_argument("--image_size", type=count, help="side of the pictures in pixels (default: the set's own)")
+    prepare.add_argument("--variant", help="variant of the set (default: its first)")
     prepare.add_argument("--workers", type=count, help="processes that draw pictures (default: one a core)")
     prepare.add_argument("--quiet", action="store_true", help="no progress bars")
     verify = actions.add_parser("verify", help="recount and recheck every file of a prepared set")
     verify.add_argument("name", help="a name of 'vision-suite data list'")
     verify.add_argument("--quiet", action="store_true", help="no progress bars")
     scanpath_import.add_parser(actions)
+    data_preview.add_parser(actions)
     return parser
 
 
@@ -62,6 +67,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         source=arguments.source,
         image_size=arguments.image_size,
         workers=arguments.workers,
+        variant=arguments.variant,
         quiet=arguments.quiet,
     )
     print(f"{arguments.name} is ready: {folder}")

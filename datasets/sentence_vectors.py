@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vision_suite.datasets.prepare.archives import members_of
 from vision_suite.datasets.prepare.base import Progress
 from vision_suite.datasets.prepare.fetch import Archive, fetch_members
-from vision_suite.datasets.scanpath.readers.files import members_of
 from vision_suite.errors import MissingDependencyError
 from vision_suite.types.arrays import Floats32
 

@@ -1,0 +1,362 @@
+"""WINGS, its baselines and plain language models that read pictures, as a Lightning module."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from vision_suite.errors import ConfigError, check_number
+from vision_suite.lit_modules.base import SPLITS, EvalStage, PerStage, datamodule_of, plain_containers
+from vision_suite.lit_modules.in_parts import LitInParts
+from vision_suite.lit_modules.instruct_checks import check_data, group_lines, is_sharded, shard
+from vision_suite.lit_modules.instruct_evaluation import AnswerConfig, InstructEvaluation
+from vision_suite.models.wings.untouched import Untouched, text_only
+from vision_suite.losses.distillation import kl_to_reference
+from vision_suite.metrics.instruct.report import instruct_report
+from vision_suite.metrics.instruct_metric import InstructMetric
+from vision_suite.metrics.rows import SequenceRows
+from vision_suite.models.mllm import ProjectorConfig, TowerConfig
+from vision_suite.models.mllm.lora import LoraSettings
+from vision_suite.models.mllm.parts import cut_batch, select_rows
+from vision_suite.models.wings.build import (
+    DecoderConfig,
+    Part,
+    build_network,
+    default_parts,
+    fit_projector,
+    part_of,
+    set_trained,
+)
+from vision_suite.models.wings.config import WingsConfig
+from vision_suite.ops.logprobs import supervised_nll
+from vision_suite.optim import OptimConfig
+from vision_suite.records import as_record
+from vision_suite.types.curves import CurvePanel
+from vision_suite.types.instruct import IGNORED, InstructBatch, InstructPrediction, InstructReport, InstructSource, Row
+
+if TYPE_CHECKING:
+    from vision_suite.weights import Initialised
+
+OPTIM = OptimConfig(lr=1e-3, weight_decay=0.0, schedule="cosine", warmup=0.03)
+
+
+class LitWings(LitInParts[InstructBatch]):
+    """Wings (Zhang et al., NeurIPS 2024): a language model learns to see beside its text, in two stages.
+
+    Without ``wings`` it trains the usual models: the projector alone, the whole decoder (LLaVA), or LoRA in it. The
+    loss is the next-token cross-entropy of supervised ids, averaged over the optimiser step.
+
+    Args:
+        vocabulary_size: Number of ids; comes from the data on the command line.
+        image_tokens: Tokens of one picture, 0 without pictures; comes from the data on the command line.
+        decoder: Language model.
+        tower: Vision tower; unset for a model of text.
+        projector: Projector from the tower's tokens to the decoder's.
+        wings: Wings; unset for none.
+        lora: LoRA in the decoder; unset for none.
+        train: Parts that are trained: tower, projector, visual, textual, router, lora, decoder. Unset for those of
+            Wings' stage; without wings projector and decoder, or projector and LoRA.
+        replay_kl: Weight of KL(untouched decoder || network) on supervised ids of conversations without pictures.
+        interpolate: Share of the way from the untouched decoder's weights to the trained ones, in tests and
+            predictions; 1 for the trained ones.
+        answers: Scoring of questions and texts.
+        save_frozen: Store frozen weights in checkpoints too; without, they come from the files that the run named.
+        recover_memory: When memory runs short, go on with batches in smaller parts, in all processes.
+        optim: Optimiser and schedule; ``lr_factors`` gives parts rates of their own.
+    """
+
+    data: InstructSource
+    start_only = ("decoder.source", "wings.rank", "lora.rank")
+
+    def __init__(
+        self,
+        vocabulary_size: int = 0,
+        image_tokens: int = 0,
+        *,
+        decoder: DecoderConfig | None = None,
+        tower: TowerConfig | None = None,
+        projector: ProjectorConfig | None = None,
+        wings: WingsConfig | None = None,
+        lora: LoraSettings | None = None,
+        train: tuple[Part, ...] | None = None,
+        replay_kl: float = 0.0,
+        interpolate: float = 1.0,
+        answers: AnswerConfig | None = None,
+        save_frozen: bool = True,
+        recover_memory: bool = True,
+        optim: OptimConfig = OPTIM,
+    ) -> None:
+        super().__init__(optim, recover_memory)
+        self.save_settings()
+        check_number("replay_kl", replay_kl, low=0)
+        check_number("interpolate", interpolate, low=0)
+        self.decoder = as_record(DecoderConfig, decoder or {}, "decoder")
+        self.wings = None if wings is None else as_record(WingsConfig, wings, "wings")
+        if not self.decoder.source and vocabulary_size < 1:
+            raise ConfigError(
+                "the data does not tell the vocabulary of a new decoder: give --data.root, or the --ckpt_path of a "
+                "trained model"
+            )
+        if image_tokens and tower is None:
+            raise ConfigError(f"pictures of image_tokens={image_tokens} need a vision tower: give --model.tower.kind")
+        built = build_network(
+            vocabulary_size,
+            self.decoder,
+            tower=None if tower is None else as_record(TowerConfig, tower, "tower"),
+            projector=None if projector is None else as_record(ProjectorConfig, projector, "projector"),
+            wings=self.wings,
+            lora=None if lora is None else as_record(LoraSettings, lora, "lora"),
+        )
+        self.model, self._base = built.model, built.base
+        self._must_load = built.base is not None
+        self.train_parts = default_parts(self.model, self.wings) if train is None else tuple(train)
+        self.trained = set_trained(self.model, self.train_parts, self.wings)
+        # Dropout of LoRA and repeated activations are for training; a frozen tower stays as in evaluation.
+        self.model.train()
+        tuned = "decoder" in self.train_parts
+        if built.base is None and (replay_kl or interpolate != 1):
+            raise ConfigError("replay_kl and interpolate compare with a decoder.source, and this decoder is new")
+        if interpolate != 1 and not tuned:
+            raise ConfigError(f"interpolate={interpolate} needs a tuned decoder: add decoder to train, or leave it out")
+        self.untouched = Untouched(self.model, self.decoder.source, copy=tuned) if built.base is not None else None
+        self.replay_kl, self.interpolate, self.save_frozen = replay_kl, interpolate, save_frozen
+        self.answers = as_record(AnswerConfig, answers or {}, "answers")
+        self.image_tokens = image_tokens
+        self.found = PerStage({stage: InstructMetric() for stage in ("val", "test")})
+        self.losses = PerStage({stage: SequenceRows() for stage in ("val", "test")})
+        self._evaluations: dict[str, InstructEvaluation] = {}
+        self._rows: dict[str, list[Row]] = {}
+        self._tuned: dict[str, Tensor] = {}
+
+    @property
+    def panels(self) -> Sequence[CurvePanel]:
+        """Loss of right answers and texts, accuracy, drift from the untouched model, and the training loss."""
+        return (
+            CurvePanel("Loss of right answers and texts", {"val/loss": "validation"}, "nats per id"),
+            CurvePanel(
+                "Right answers",
+                {"val/accuracy_text": "text", "val/accuracy_pictures": "pictures"},
+                share=True,
+            ),
+            CurvePanel("Drift on text", {"val/kl": "KL"}, "nats per id"),
+            CurvePanel("Likeliest id as before", {"val/agreement": "agreement"}, share=True),
+            CurvePanel("Training loss", {"train/loss": "answers", "train/kl": "KL of text"}, "nats per id"),
+        )
+
+    def configure_model(self) -> None:
+        """Shard the network over processes if the run's strategy says so; its weights are read before."""
+        if self.device_mesh is not None and not is_sharded(self.model):
+            self.load_base()
+            shard(self.model, self.device_mesh["data_parallel"])
+
+    def load_base(self) -> None:
+        """Read the decoder's weights from their file, once, unless a checkpoint has brought them."""
+        if self._must_load and self._base is not None:
+            self._must_load = False
+            self._base.load()
+            fit_projector(self.model)
+
+    def start_from(self, path: str | Path) -> Initialised:
+        """Copy the weights of a file into the network, above those of the decoder's own file."""
+        self.load_base()
+        return super().start_from(path)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load weights; frozen ones that the checkpoint leaves out come from the decoder's and the tower's files."""
+        left_out = self._frozen_names() - state_dict.keys()
+        if left_out:
+            self.load_base()
+        self._must_load = False
+        own = self.state_dict()
+        whole = {**state_dict, **{name: own[name] for name in left_out}}
+        return super().load_state_dict(whole, strict, assign)
+
+    def setup(self, stage: str) -> None:
+        """Compare the data with the network, and tell what is trained.
+
+        Raises:
+            ConfigError: The network cannot read what the data give.
+        """
+        if datamodule_of(self.trainer) is not None:  # else the trainer was given loaders
+            check_data(self.model, self.data, self.decoder.source, self.image_tokens)
+            self.model.image_token_id = self.data.chat.image_token_id
+        self._evaluations, self._rows = {}, {}
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Optimiser and schedule; the rates and sizes of the trained parts are told."""
+        self.load_base()  # only now it is known that no checkpoint brought them
+        made = super().configure_optimizers()
+        for line in group_lines(self, made):
+            rank_zero_info(line)
+        return made
+
+    def training_step(self, batch: InstructBatch, batch_idx: int) -> Tensor:
+        """Cross-entropy of the supervised ids, as a share of the optimiser step's."""
+        if "step_targets" not in batch:  # of loaders that plan no steps
+            count = (batch["labels"][:, 1:] != IGNORED).sum().clamp_min(1)
+            batch = {**batch, "step_targets": count * self.trainer.accumulate_grad_batches * self.trainer.world_size}
+        return super().training_step(batch, batch_idx)
+
+    def part_loss(self, batch: InstructBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a part of a batch, and the sums that are logged."""
+        # Where processes exchange gradients or weights on the way, all of them run the same modules.
+        hidden = self.model.hidden(batch, dummy=self.trainer.world_size > 1 and not self._recovers)
+        nll, count = supervised_nll(hidden, self.model.head_weight, batch["labels"])
+        sums = {"nll": nll.detach(), "count": count.detach()}
+        if self.replay_kl:
+            kl, replayed = self._replay(batch, hidden)
+            sums |= {"kl": kl.detach(), "replayed": replayed}
+            nll = nll + self.replay_kl * kl
+        if not nll.requires_grad:  # text alone trains no projector
+            nll = nll + 0.0 * next(each for each in self.parameters() if each.requires_grad).sum()
+        processes = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        return nll * (processes / batch["step_targets"]), sums
+
+    def cut(self, batch: InstructBatch, parts: int) -> Sequence[InstructBatch]:
+        """Parts of whole conversations."""
+        return cut_batch(batch, parts)
+
+    def log_step(self, batch: InstructBatch, loss: Tensor, sums: Mapping[str, Tensor]) -> None:
+        """Log the loss of the batch's supervised ids, and how many the optimiser step has."""
+        size = len(batch["input_ids"])
+        mean = sums["nll"] / sums["count"].clamp_min(1)
+        self.log("train/loss", mean, prog_bar=True, batch_size=size)
+        self.log("train/targets", batch["step_targets"].float(), batch_size=size)
+        if self.replay_kl:
+            self.log("train/kl", sums["kl"] / sums["replayed"].clamp_min(1), batch_size=size)
+
+    def validation_step(self, batch: InstructBatch, batch_idx: int) -> None:
+        """Collect likelihoods and answers."""
+        self._evaluation("val").collect(batch, self.found["val"], self.losses["val"])
+
+    def test_step(self, batch: InstructBatch, batch_idx: int) -> None:
+        """Collect likelihoods and answers."""
+        self._evaluation("test").collect(batch, self.found["test"], self.losses["test"])
+
+    def predict_step(self, batch: InstructBatch, batch_idx: int) -> InstructPrediction:
+        """Written answers, and how much each wing took part in them."""
+        return self._evaluation("predict").predict(batch)
+
+    def make_report(self, stage: EvalStage) -> InstructReport:
+        """Scores of tasks, drift from the untouched decoder and attention shift."""
+        report = instruct_report(
+            self._split_rows(SPLITS[stage]),
+            self.found[stage].collected(),
+            decode=self.data.chat.decode,
+            protocol={
+                **self.data.protocol,
+                "stage": stage,
+                "trained": list(self.train_parts),
+                "interpolate": self.interpolate,
+                "answers": plain_containers(self.answers),
+            },
+        )
+        nll, tokens = self.losses[stage].compute()[1].sum(0).tolist()
+        self.report = InstructReport(
+            {"loss": nll / max(tokens, 1), **report.metrics},
+            report.protocol,
+            report.tasks,
+            report.answers,
+            report.masses,
+        )
+        return self.report
+
+    def logged_metrics(self, report: Any) -> Mapping[str, float]:
+        """Finite metrics; a mean of tasks of which none is above chance is for tables only."""
+        return {name: value for name, value in report.metrics.items() if math.isfinite(value)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave frozen weights out if the settings say so."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["image_token_id"] = self.model.image_token_id
+        for name in () if self.save_frozen else self._frozen_names():
+            checkpoint["state_dict"].pop(name, None)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the placeholder of pictures, which the data of the run tell too."""
+        super().on_load_checkpoint(checkpoint)
+        if self.model.image_token_id < 0:
+            self.model.image_token_id = int(checkpoint.get("image_token_id", -1))
+
+    def on_validation_start(self) -> None:
+        """Have the decoder's weights."""
+        self.load_base()
+
+    def on_test_start(self) -> None:
+        """Have the decoder's weights, and move them towards the untouched ones."""
+        self._interpolate()
+
+    def on_test_end(self) -> None:
+        """Put the trained weights back."""
+        self._put_back()
+
+    def on_predict_start(self) -> None:
+        """Have the decoder's weights, and move them towards the untouched ones."""
+        self._interpolate()
+
+    def on_predict_end(self) -> None:
+        """Put the trained weights back."""
+        self._put_back()
+
+    def reset_collected(self, stage: EvalStage) -> None:
+        """Empty the metrics of a stage."""
+        super().reset_collected(stage)
+        self._evaluations.pop(stage, None)
+
+    def _replay(self, batch: InstructBatch, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of the KL divergences from the untouched decoder on text without pictures, and the number of ids."""
+        assert self.untouched is not None
+        chosen = text_only(batch)[:, 1:] & (batch["labels"][:, 1:] != IGNORED)
+        if not chosen.any():
+            return hidden.sum() * 0.0, chosen.sum()
+        rows = torch.nonzero(chosen.any(1))[:, 0].tolist()
+        states, head = self.untouched.states(select_rows(batch, rows))
+        kept = chosen[rows][:, : states.shape[1] - 1]
+        kl = kl_to_reference(hidden[:, :-1][chosen], self.model.head_weight, states[:, :-1][kept], head)
+        return kl, chosen.sum()
+
+    def _evaluation(self, stage: str) -> InstructEvaluation:
+        if stage not in self._evaluations:
+            split = SPLITS.get(stage, "predict")  # type: ignore[call-overload]
+            untouched = self.untouched if self.answers.drift else None
+            self._evaluations[stage] = InstructEvaluation(
+                self.model, self.data.chat, self._split_rows(split), self.answers, untouched, self.wings
+            )
+        return self._evaluations[stage]
+
+    def _split_rows(self, split: Any) -> list[Row]:
+        if split not in self._rows:
+            self._rows[split] = self.data.rows(split)
+        return self._rows[split]
+
+    def _frozen_names(self) -> set[str]:
+        """Names of the weights of frozen parts that files hold: of the tower, and of a decoder from a file."""
+        trained = {id(parameter) for parameter in self.parameters() if parameter.requires_grad}
+        held = {"tower"} | ({"decoder"} if self._base is not None else set())
+        names = set()
+        for name, value in self.state_dict(keep_vars=True).items():
+            if name.startswith("model.") and part_of(name.removeprefix("model.")) in held and id(value) not in trained:
+                names.add(name)
+        return names
+
+    def _interpolate(self) -> None:
+        self.load_base()
+        if self.interpolate == 1 or self._base is None or self._tuned:
+            return
+        for name, value in self._base.read().items():
+            place = self._base.places[name]
+            self._tuned[name] = place.data
+            place.data = torch.lerp(value.to(place), place.data, self.interpolate)
+
+    def _put_back(self) -> None:
+        for name, value in self._tuned.items():
+            assert self._base is not None
+            self._base.places[name].data = value
+        self._tuned = {}

@@ -1,0 +1,1 @@
+"""Evaluation of language models that read pictures: choices, written answers, perplexity, forgetting, attention."""

@@ -1,0 +1,60 @@
+"""A decoder as it was before training, beside the one that is trained."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from vision_suite.layers.decoders import load_decoder
+from vision_suite.models.mllm import Mllm
+from vision_suite.models.wings.build import without_adapters
+from vision_suite.types.instruct import InstructBatch
+
+
+class Untouched:
+    """The decoder before training: without wings and LoRA where its own weights are frozen, else a copy from its file.
+
+    Args:
+        model: Network that is trained.
+        source: Folder, prepared set, hub name or ``.gguf`` file of the decoder.
+        copy: The decoder's own weights change, so that a copy is needed. It is read at first use, and is no part of the
+            module: checkpoints and optimisers do not see it.
+    """
+
+    def __init__(self, model: Mllm, source: str, copy: bool) -> None:
+        self.model, self.source, self.copy = model, source, copy
+        self._copied: Mllm | None = None
+
+    @torch.no_grad()
+    def states(self, batch: InstructBatch) -> tuple[Tensor, Tensor]:
+        """Last hidden states (B, S, d) of a batch, and output embeddings (V, d)."""
+        if not self.copy:
+            with without_adapters(self.model):
+                return self.model.hidden(batch), self.model.head_weight.detach()
+        copied = self._read()
+        return copied.hidden(batch), copied.head_weight
+
+    def _read(self) -> Mllm:
+        like = self.model.embedding.weight
+        if self._copied is None:
+            decoder = load_decoder(self.source, dtype=like.dtype).requires_grad_(False)
+            self._copied = Mllm(decoder, self.model.tower, self.model.projector, self.model.image_token_id)
+        if next(cast("Any", self._copied.decoder).parameters()).device != like.device:
+            self._copied.decoder.to(like.device)
+        return self._copied
+
+
+def text_only(batch: InstructBatch) -> Tensor:
+    """Tokens (B, S) bool of conversations without pictures; in packed rows by their segments."""
+    pictures = batch["image_of_token"] >= 0
+    if "segments" not in batch:
+        return batch["attention_mask"].bool() & ~pictures.any(1, keepdim=True)
+    segments = batch["segments"]
+    # One number for each conversation of the batch.
+    rows = torch.arange(len(segments), device=segments.device)[:, None] * segments.shape[1]
+    numbers = (segments.clamp_min(0) + rows).flatten()
+    seen = torch.zeros(segments.numel(), dtype=torch.int64, device=segments.device)
+    seen.index_add_(0, numbers, (pictures & (segments >= 0)).flatten().long())
+    return (segments >= 0) & (seen[numbers] == 0).view_as(segments)

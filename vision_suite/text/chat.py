@@ -1,0 +1,303 @@
+"""Conversations as ids and back: template, pictures' placeholders, labels. The one place where text becomes ids."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+
+from vision_suite.errors import DataError, check_choice, check_number
+from vision_suite.text.placeholders import placeholder
+from vision_suite.text.templates import Segment, Template, TemplateName, special_texts, stripped
+from vision_suite.text.tokenizers import load_tokenizer, vocabulary_sha256
+from vision_suite.types.instruct import IGNORED, Message, Speaker
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+OBJECT = "\ufffc"  # stands for a picture where texts around it are looked through
+
+
+class Encoded(NamedTuple):
+    """Ids of a conversation.
+
+    Attributes:
+        ids: Ids, a picture's placeholder repeated for each of its tokens.
+        labels: The id itself where it is supervised, `IGNORED` elsewhere; not shifted.
+        image_of_token: Number of the picture in the row, -1 for text.
+    """
+
+    ids: list[int]
+    labels: list[int]
+    image_of_token: list[int]
+
+
+class ChatFormat:
+    """Format of conversations: a tokenizer, its chat template and the placeholder of pictures.
+
+    An answer's ids always continue those of the prompt: ``encode(turns) = prompt(turns[:-1]) + answer(turns[-1])``.
+    Texts that hold a special token are refused, since they would end turns or stand for pictures.
+
+    Args:
+        tokenizer: Tokenizer.
+        image_tokens: Tokens of one picture; 0 for text only.
+        template: ``auto``, ``chatml`` or ``plain``, see `Template`.
+        system: Text of the system turn of conversations without one. None leaves it to the template, which may have
+            its own (SmolLM2's has 21 tokens); an empty text leaves the system block out.
+        image_token: Placeholder of a picture, as token or id. By default the tokenizer's own image token, else its
+            first special token without a use, else a new token ``<image>`` behind the vocabulary.
+
+    Attributes:
+        image_tokens: Tokens of one picture.
+        image_token_id: Id of the placeholder; -1 if pictures have no tokens and the tokenizer has no placeholder.
+        pad_id: Id of padding.
+        end_ids: Ids that end an answer.
+        unknown_id: Id of unknown words, None if there is none.
+        vocabulary_size: Number of ids, with a new placeholder.
+        vocabulary_sha256: Checksum of the tokenizer's tokens, without a new placeholder.
+        settings: Arguments as plain values, from which `load` makes the same format.
+
+    Raises:
+        ConfigError: A setting does not fit the tokenizer.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        image_tokens: int = 0,
+        template: TemplateName = "auto",
+        system: str | None = None,
+        image_token: str | int | None = None,
+    ) -> None:
+        check_number("image_tokens", image_tokens, low=0, whole=True)
+        check_choice("template", template, get_args(TemplateName))
+        self.vocabulary_sha256 = vocabulary_sha256(tokenizer)
+        self.image_tokens = image_tokens
+        self._template = Template(tokenizer, template, block=system != "")
+        self._name = template
+        self._system = system or None
+        shown = f"{self._template.source}{tokenizer.chat_template}"
+        tokenizer, self.image_token_id = placeholder(tokenizer, image_token, template=shown, needed=image_tokens > 0)
+        self.tokenizer = tokenizer
+        self._image_text = str(tokenizer.convert_ids_to_tokens(self.image_token_id)) if self.image_token_id >= 0 else ""
+        self._forbidden = re.compile("|".join(map(re.escape, special_texts(tokenizer))) or "$^")
+        self.vocabulary_size = max(tokenizer.get_vocab().values()) + 1
+        self.settings: dict[str, Any] = {
+            "image_tokens": image_tokens,
+            "template": template,
+            "system": system,
+            "image_token": self._image_text or None,
+        }
+        end, eos, pad = self._tokens(self._template.turn.end)[-1], tokenizer.eos_token_id, tokenizer.pad_token_id
+        self.end_ids: tuple[int, ...] = (end,) if eos is None or eos == end else (end, eos)
+        self.unknown_id: int | None = tokenizer.unk_token_id
+        self.pad_id: int = pad if pad is not None else self.end_ids[-1]
+        self._said = False
+        if self._template.note:
+            self._say(self._template.note)
+
+    @classmethod
+    def load(cls, source: str | Path, **settings: Any) -> ChatFormat:
+        """Format with the tokenizer of a folder, prepared set, .gguf file or hub, see `load_tokenizer`."""
+        return cls(load_tokenizer(source), **settings)
+
+    def encode(self, messages: Sequence[Message]) -> Encoded:
+        """Ids and labels of a conversation to train on.
+
+        Supervised are the assistant's texts, each with the token that ends it, and what the template writes behind
+        that token if another turn follows.
+
+        Raises:
+            DataError: The template does not accept the turns, or a text holds a special token.
+        """
+        turns = self._with_system(messages)
+        if not turns or turns[-1].role != "assistant":
+            encoded = self._encoded(turns, generation=False)
+            self._compare(turns)
+            return encoded
+        encoded = self._encoded(turns[:-1], generation=True)
+        pictures = self._pictures(turns[-1])
+        self._compare(turns)
+        return self._expanded(encoded, self._answer(self._text(turns[-1])), pictures)
+
+    def prompt(self, messages: Sequence[Message], *, context: str = "") -> Encoded:
+        """Ids of a conversation that the assistant is to continue, nothing supervised.
+
+        Args:
+            messages: Turns, the last one not the assistant's.
+            context: Beginning of the assistant's answer, which is continued.
+
+        Raises:
+            DataError: The last turn is the assistant's, or as for `encode`.
+        """
+        turns = self._with_system(messages)
+        if not turns or turns[-1].role == "assistant":
+            raise DataError("a prompt ends with a user's turn: give the beginning of an answer as context")
+        encoded = self._encoded(turns, generation=True)
+        ids = encoded.ids + (self.answer(context, end_of_turn=False) if context else [])
+        return Encoded(ids, [IGNORED] * len(ids), encoded.image_of_token + [-1] * (len(ids) - len(encoded.ids)))
+
+    def answer(self, text: str, *, end_of_turn: bool = True, context: str = "") -> list[int]:
+        """Ids of an assistant's answer that follow a prompt.
+
+        Args:
+            text: Answer, or a part of it.
+            end_of_turn: End the turn behind it.
+            context: Beginning of the answer that the prompt holds already; the text follows it, with its blank.
+        """
+        self._refuse_special(context + text)
+        return self._answer(text, end_of_turn=end_of_turn, context=context)
+
+    def _answer(self, text: str, *, end_of_turn: bool = True, context: str = "") -> list[int]:
+        turn = self._template.turn
+        text = stripped(text, turn.left or bool(context), turn.right or not end_of_turn)
+        if context:
+            begin = turn.header + turn.lead + stripped(context, turn.left, True)
+        else:
+            begin, text = turn.header, turn.lead + text
+        return self._following(begin, text + (turn.end if end_of_turn else ""))
+
+    def plain(self, text: str) -> Encoded:
+        """Ids of plain text outside any conversation; every id but the first is supervised.
+
+        Special tokens in the text are ordinary characters; the tokenizer's own beginning is kept.
+        """
+        ids: list[int] = list(self.tokenizer(text, split_special_tokens=True, verbose=False)["input_ids"])
+        return Encoded(ids, [IGNORED, *ids[1:]] if ids else [], [-1] * len(ids))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, without special tokens, placeholders and ids below 0 or behind the vocabulary."""
+        known = [int(id) for id in ids if 0 <= id < self.vocabulary_size and id != self.image_token_id]
+        return str(self.tokenizer.decode(known, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def preview(self, encoded: Encoded) -> str:
+        """One line with all tokens: supervised runs in double brackets, pictures as ``<picture 0 x5>``."""
+        shown: list[str] = []
+        before, placed = False, 0
+        for id, label, picture in zip(*encoded, strict=True):
+            supervised = label != IGNORED
+            if supervised != before:
+                shown.append("[[" if supervised else "]]")
+            if picture < 0:
+                shown.append(repr(self.tokenizer.decode([id]))[1:-1] + "|")
+            elif placed % self.image_tokens == 0:
+                shown.append(f"<picture {picture} x{self.image_tokens}>|")
+            placed += picture >= 0
+            before = supervised
+        return "".join(shown).replace("|]]", "]]").rstrip("|") + ("]]" if before else "")
+
+    def fit(self, messages: Sequence[Message], max_length: int) -> tuple[list[Message], int] | None:
+        """The longest end of a conversation that fits, cut between exchanges only, so that no picture is cut.
+
+        Numbers of pictures stay those of the row. With ``plain`` nothing is left out.
+
+        Args:
+            messages: Turns; a last turn of the assistant is encoded, else a prompt is.
+            max_length: Largest number of ids.
+
+        Returns:
+            Turns that fit, system turns among them, and the number of oldest turns left out; None if not even the last
+            exchange fits.
+        """
+        system = [message for message in messages if message.role == "system"]
+        turns = [message for message in messages if message.role != "system"]
+        # An exchange begins with a user's turn that does not follow another one.
+        starts = [
+            number
+            for number, message in enumerate(turns)
+            if number == 0 or (message.role == "user" and turns[number - 1].role == "assistant")
+        ]
+        for start in starts[:1] if self._name == "plain" else starts:
+            kept = [*system, *turns[start:]]
+            last = kept[-1].role == "assistant"
+            encoded = self.encode(kept) if last else self.prompt(kept)
+            if len(encoded.ids) <= max_length:
+                return kept, start
+        return None
+
+    def _encoded(self, turns: Sequence[Message], *, generation: bool) -> Encoded:
+        """Ids of a rendered conversation without a last answer."""
+        pictures = [number for turn in turns for number in self._pictures(turn)]
+        if self._name == "plain" and turns and not pictures:
+            raise DataError("template=plain leaves out users' words, and this conversation has no picture: use auto")
+        encoded = Encoded([], [], [])
+        for segment in self._segments(turns, generation):
+            ids = self._following(segment.before, segment.text)
+            count = ids.count(self.image_token_id) if self._image_text else 0
+            encoded = self._expanded(encoded, ids, pictures[:count], supervised=segment.supervised)
+            pictures = pictures[count:]
+        return encoded
+
+    def _segments(self, turns: Sequence[Message], generation: bool) -> list[Segment]:
+        contents = [(self._text(turn), self._image_text * len(self._pictures(turn))) for turn in turns]
+        return self._template.segments([turn.role for turn in turns], contents, generation=generation)
+
+    def _text(self, message: Message) -> str:
+        """Content of a turn with placeholders."""
+        self._refuse_special("".join(part if isinstance(part, str) else OBJECT for part in message.parts))
+        return "".join(part if isinstance(part, str) else self._image_text for part in message.parts)
+
+    def _pictures(self, message: Message) -> list[int]:
+        found = [part for part in message.parts if isinstance(part, int)]
+        if found and not self.image_tokens:
+            raise DataError("a conversation holds a picture, and image_tokens=0: give a picture's number of tokens")
+        return found
+
+    def _expanded(self, before: Encoded, ids: list[int], pictures: list[int], *, supervised: bool = True) -> Encoded:
+        """Append ids, each placeholder repeated for the tokens of its picture."""
+        out = Encoded(list(before.ids), list(before.labels), list(before.image_of_token))
+        numbers = iter(pictures)
+        for id in ids:
+            if self._image_text and id == self.image_token_id:
+                out.ids.extend([id] * self.image_tokens)
+                out.labels.extend([IGNORED] * self.image_tokens)
+                out.image_of_token.extend([next(numbers)] * self.image_tokens)
+            else:
+                out.ids.append(id)
+                out.labels.append(id if supervised else IGNORED)
+                out.image_of_token.append(-1)
+        return out
+
+    def _with_system(self, messages: Sequence[Message]) -> list[Message]:
+        """The turns, with the format's system turn if they have none."""
+        turns = list(messages)
+        if self._system is None or self._name == "plain" or any(turn.role == "system" for turn in turns):
+            return turns
+        return [Message("system", (self._system,)), *turns]
+
+    def _compare(self, turns: Sequence[Message]) -> None:
+        """Say once if the template renders this conversation otherwise, because it looks at contents."""
+        if self._said:
+            return
+        pairs: list[tuple[Speaker, str]] = [(turn.role, self._text(turn)) for turn in turns]
+        whole = self._template.rendered(pairs)
+        if whole is None:
+            return
+        last = turns[-1:] if turns and turns[-1].role == "assistant" else []
+        own = "".join(segment.text for segment in self._segments(turns[: len(turns) - len(last)], bool(last)))
+        if last:
+            turn = self._template.turn
+            own += turn.lead + stripped(self._text(last[0]), turn.left, turn.right) + turn.end
+        if not whole.startswith(own):
+            self._say("it renders this conversation otherwise as a whole than turn by turn")
+
+    def _say(self, reason: str) -> None:
+        self._said = True
+        warnings.warn(f"chat template: {reason}; conversations are rendered turn by turn", stacklevel=4)
+
+    def _refuse_special(self, text: str) -> None:
+        found = self._forbidden.search(text)
+        if found is not None:
+            raise DataError(f"a turn's text holds the special token {found[0]!r}: take it out of the text")
+
+    def _tokens(self, text: str) -> list[int]:
+        ids: list[int] = list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        return ids
+
+    def _following(self, before: str, text: str) -> list[int]:
+        """Ids of a text as it follows another one; on its own where the border would merge into one token."""
+        both, first = self._tokens(before + text), self._tokens(before)
+        return both[len(first) :] if both[: len(first)] == first else self._tokens(text)
