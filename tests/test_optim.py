@@ -137,6 +137,23 @@ def test_optimiser_and_loss_weights_move(name, kind):
     assert weights["a"] > 0 > weights["b"]
 
 
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_a_fused_optimiser_takes_the_same_steps(name):
+    ends = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        model = nn.Linear(4, 3)
+        config = OptimConfig(name=name, lr=0.1, schedule="constant", fused=fused)
+        optimizer, _ = build_optimizer(model, config, total=5, global_batch=1)
+        assert optimizer.defaults["fused"] is (True if fused else None)
+        for _ in range(5):
+            model(torch.ones(2, 4)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        ends.append(model.weight.detach())
+    torch.testing.assert_close(ends[1], ends[0])
+
+
 def test_sgd_has_momentum_and_adam_its_betas():
     sgd, _ = build_optimizer(Toy(), OptimConfig(name="sgd", momentum=0.7), total=1, global_batch=1)
     assert {group["momentum"] for group in sgd.param_groups} == {0.7}

@@ -40,6 +40,8 @@ class OptimConfig:
         lr_factors: Factor on the learning rate of the parameters of a part, named as in ``decay_factors``, such as
             ``decoder: 0.02``; a part's whole curve, warm-up and end included, is the common one times its factor. Of
             several parts that hold a parameter the innermost one counts: ``wings`` within a ``decoder``.
+        fused: Update each parameter in a single pass: equal up to rounding, and on a CPU several times as fast for a
+            network of 100 M parameters.
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -59,6 +61,7 @@ class OptimConfig:
     gamma: float = 0.1
     decay_factors: dict[str, float] = field(default_factory=dict)
     lr_factors: dict[str, float] = field(default_factory=dict)
+    fused: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what would silently train with another setting (the command line checks the choices itself)."""
@@ -151,7 +154,7 @@ def is_part(part: str, name: str) -> bool:
 
 
 def innermost(parts: Iterable[str], name: str) -> str | None:
-    """The part of a parameter that lies deepest in its dotted name, in whatever order parts are given; None without one.
+    """The part that lies deepest in a parameter's dotted name, in whatever order parts are given; None without one.
 
     Example:
         >>> innermost(["wings", "decoder"], "decoder.layers.0.wings.query.a")
@@ -222,10 +225,10 @@ def build_optimizer(
     of_parts = [cast(float, group.pop("lr_factor")) for group in groups]
     optimizer: torch.optim.Optimizer
     if config.name == "sgd":
-        optimizer = torch.optim.SGD(groups, lr=peak, momentum=config.momentum)
+        optimizer = torch.optim.SGD(groups, lr=peak, momentum=config.momentum, fused=config.fused or None)
     else:
         kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-        optimizer = kind(groups, lr=peak, betas=config.betas)
+        optimizer = kind(groups, lr=peak, betas=config.betas, fused=config.fused or None)
 
     def curve(top: float) -> Callable[[int], float]:
         return lambda time: lr_at(config, top, time + 1, total) / top

@@ -9,9 +9,11 @@ from typing import cast
 
 from vision_suite.datasets.emoji.write import Linker
 from vision_suite.datasets.files import read_lines
+from vision_suite.datasets.instruct.emoji_scenes_recipe import RECIPE as SCENES
 from vision_suite.datasets.instruct.iit import build_chains, subject_of, tfidf_vectors
-from vision_suite.datasets.instruct.iit_recipe import PARTS, RECIPE, SCENES, TEXTS
+from vision_suite.datasets.instruct.iit_recipe import PARTS, RECIPE
 from vision_suite.datasets.instruct.question_rows import Question, Turn, stream_of, write_lines
+from vision_suite.datasets.instruct.text_choices_recipe import RECIPE as TEXTS
 from vision_suite.datasets.prepare.base import Options, Progress
 from vision_suite.datasets.sentence_vectors import can_embed, sentence_vectors
 

@@ -34,6 +34,7 @@ LEAST_USES = {"definitions": 3, "synonyms": 2, "kinds": 1}  # of a word's sense 
 VAL_SHARE = 15  # percent of the words
 ALL_CHOICES = ("kinds",)  # tasks with a fixed list of choices, each of them right equally often
 _PLAIN_LABEL = re.compile(r"[a-z]+( [a-z]+){0,3}")
+_PLURAL = re.compile(r"(?<![sui])s$")
 FLAGS = 9  # group of Emojibase
 
 Emoji = Mapping[str, Any]
@@ -141,10 +142,10 @@ def _synonyms(pairs: Sequence[tuple[str, str]]) -> list[Item]:
 
 
 def _kinds(nouns: Sequence[wordnet.Noun]) -> list[Item]:
-    """Choices are sentences, for a model that chats answers in sentences."""
+    """Choices are sentences, for a model that chats answers in sentences; words in the plural are left out."""
     items = []
     for noun in nouns:
-        if noun.kind:
+        if noun.kind and not _PLURAL.search(noun.word):
             named = f"{_article(noun.word)} {noun.word}"
             answers = {kind: f"{named.capitalize()} is {_article(kind)} {kind}" for kind in wordnet.KINDS.values()}
             right = answers.pop(noun.kind)

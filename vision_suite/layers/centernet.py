@@ -79,7 +79,8 @@ class CenterNet(nn.Module):
         object are not suppressed, and may go beyond the border.
         """
         # The graph's own reshaping knows single pictures only.
-        rows = [self.graph(each, [DETECTIONS])[0] for each in self._checked(image).split(1)]
+        checked = self._checked(image)
+        rows = [self.graph(checked[number : number + 1], [DETECTIONS])[0] for number in range(len(checked))]
         return torch.cat(rows)
 
     def _checked(self, image: Tensor) -> Tensor:

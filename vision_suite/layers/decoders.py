@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -123,7 +123,8 @@ def new_decoder(
         bos_token_id=None,
         eos_token_id=list(end_ids) or None,
     )
-    return _with_attention(LlamaForCausalLM(config).eval(), attention)
+    model: Any = LlamaForCausalLM(config)
+    return _with_attention(model.eval(), attention)
 
 
 def empty_decoder(source: str | Path, *, attention: str = NAME, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
@@ -144,7 +145,7 @@ def empty_decoder(source: str | Path, *, attention: str = NAME, dtype: torch.dty
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.initialization import no_init_weights
 
-    found = language_folder(source)
+    found, kind = language_folder(source), cast("Any", AutoModelForCausalLM)
     with _readable(found):
         if isinstance(found, Path) and found.suffix == SUFFIX:
             _require("gguf")
@@ -155,8 +156,7 @@ def empty_decoder(source: str | Path, *, attention: str = NAME, dtype: torch.dty
             )
         # Memory that nobody writes to is not taken.
         with no_init_weights():
-            made: Any = AutoModelForCausalLM
-            model: PreTrainedModel = made.from_config(config, dtype=dtype, trust_remote_code=False)
+            model = kind.from_config(config, dtype=dtype, trust_remote_code=False)
     model.tie_weights()
     return _with_attention(model, attention)
 
@@ -186,17 +186,18 @@ def dequantise(gguf: Path, folder: Path, dtype: torch.dtype = torch.float32) -> 
 
 
 def _read_folder(found: Path | str, dtype: torch.dtype) -> PreTrainedModel:
+    """A model of a folder or a hub, of which what is stored on this machine comes first."""
     from transformers import AutoModelForCausalLM
 
+    kind: Any = AutoModelForCausalLM
+    rules = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
     with _readable(found), _quiet():
-        model, report = AutoModelForCausalLM.from_pretrained(
-            str(found),
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=isinstance(found, Path),
-            output_loading_info=True,
-        )
+        try:
+            model, report = kind.from_pretrained(str(found), local_files_only=True, **rules)
+        except OSError:
+            if isinstance(found, Path):
+                raise
+            model, report = kind.from_pretrained(found, **rules)
     if missing := sorted(report["missing_keys"]):
         raise CheckpointError(
             f"{found}: no weights for {missing[0]} ({len(missing)} missing): give a folder of a complete language model"
@@ -212,13 +213,12 @@ def _read_gguf(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     import transformers
     from transformers import AutoModelForCausalLM
 
+    kind: Any = AutoModelForCausalLM
     # Releases that can keep the blocks packed must be told not to.
     settings = getattr(transformers, "GgufConfig", None)
     more: dict[str, Any] = {} if settings is None else {"quantization_config": settings(dequantize=True)}
     with _readable(path), _quiet():
-        model = AutoModelForCausalLM.from_pretrained(
-            str(path.parent), gguf_file=path.name, dtype=dtype, local_files_only=True, **more
-        )
+        model = kind.from_pretrained(str(path.parent), gguf_file=path.name, dtype=dtype, local_files_only=True, **more)
     model.hf_quantizer = None
     for holder, name in ((model.config, "quantization_config"), (model, "quantization_method")):
         if hasattr(holder, name):
@@ -260,7 +260,7 @@ def _quiet() -> Iterator[None]:
     """Hide transformers' progress bars."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()  # type: ignore[no-untyped-call]
+    shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield

@@ -110,7 +110,13 @@ def mass_curves(masses: Floats, *, title: str, shift: float, rows: int) -> Image
 
 
 def routing_picture(
-    routing: Floats, tokens: Sequence[str], *, question: str, title: str, pictures: Sequence[Image.Image] = ()
+    routing: Floats,
+    tokens: Sequence[str],
+    *,
+    question: str,
+    answer: str,
+    title: str,
+    pictures: Sequence[Image.Image] = (),
 ) -> Image.Image:
     """Draw which wing each layer trusts while an answer is written: a heat map of layers over tokens.
 
@@ -119,6 +125,7 @@ def routing_picture(
             is none.
         tokens: The T written tokens; of more than 48 the first 48 are drawn.
         question: The question.
+        answer: The whole answer.
         title: Heading.
         pictures: Pictures of the question, drawn beside it; at most four.
 
@@ -132,7 +139,7 @@ def routing_picture(
     left = margin + len(shown) * (SIDE + gap)
     face = canvas.font(15)
     text = canvas.wrap_text(f"Question: {question}", face, width - left - margin, 4)
-    text += canvas.wrap_text(f"Answer: {''.join(tokens).strip()}", face, width - left - margin, 4)
+    text += canvas.wrap_text(f"Answer: {answer or '(nothing)'}", face, width - left - margin, 4)
     top = canvas.heading_height(title, "")
     height = top + max(SIDE if shown else 0, 22 * len(text)) + margin
     sheet = Image.new("RGB", (width, height + body.height), canvas.PAPER)
@@ -190,7 +197,9 @@ def answer_sheet(asked: Sequence[Asked], *, title: str, subtitle: str = "") -> I
             draw.line([(canvas.MARGIN, y - canvas.GAP), (width - canvas.MARGIN, y - canvas.GAP)], fill=canvas.RULE)
         for column, picture in enumerate(each.pictures[:4]):
             tile = canvas.thumbnail(picture, ROW_SIDE, ROW_SIDE)
-            sheet.paste(tile, (canvas.MARGIN + column * (ROW_SIDE + canvas.GAP), y))
+            x = canvas.MARGIN + column * (ROW_SIDE + canvas.GAP)
+            sheet.paste(tile, (x, y))
+            draw.rectangle((x - 1, y - 1, x + ROW_SIDE, y + ROW_SIDE), outline=canvas.RULE)
         draw.text((left, y), canvas.fit_text(each.task, small, room), font=small, fill=canvas.FAINT)
         lines = canvas.wrap_text(each.question, face, room, 2)
         for row, line in enumerate(lines):

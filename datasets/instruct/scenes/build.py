@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,9 +109,7 @@ def write(
     counts: dict[str, dict[str, int]] = {"scenes": {}, "boxes": {}, "training rows": {}, "preferences": {}}
     texts: list[str] = []
     for split, scenes in contents.scenes.items():
-        painted = paint_all(
-            scenes, part, icons, lambda done, total, split=split: progress(f"{split} scenes", done, total)
-        )
+        painted = paint_all(scenes, part, icons, partial(progress, f"{split} scenes"))
         counts["scenes"][split] = len(scenes)
         counts["boxes"][split] = write_instances(part / f"instances_{split}.json", scenes, painted, things)
         asked = contents.asked[split]
@@ -131,7 +130,7 @@ def write(
             questions = rows.to_evaluate(each for each in asked if each.task != "caption")
             write_lines(part / f"questions_{split}.jsonl", questions)
             counts[f"{split} questions"] = numbers(questions)
-    paint_all(extra, part, icons, lambda done, total: progress("single pictures", done, total))
+    paint_all(extra, part, icons, partial(progress, "single pictures"))
     counts["single pictures"] = {
         split.name: sum(1 for path in split.iterdir()) for split in sorted((part / "singles").iterdir())
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +84,7 @@ def lay_out(
     first: int,
     count: int,
     things: Sequence[Thing],
-    drawn: dict[str, Sequence[str]],
+    drawn: Mapping[str, Sequence[str]],
     sizes: Sizes,
 ) -> list[Scene]:
     """Scenes of a split: 1 to ``sizes.most`` different things of one design, apart from each other.
@@ -127,7 +127,7 @@ def _choose(generator: np.random.Generator, things: Sequence[Thing], size: int, 
     while len(chosen) < size:
         alike = [thing for thing in things if thing.subgroup == chosen[0].subgroup and thing not in chosen]
         other = [thing for thing in things if thing.subgroup not in {known.subgroup for known in chosen}]
-        pool = alike if generator.random() < together and alike else other
+        pool = (alike if generator.random() < together else other) or other or (alike if together else [])
         if not pool:
             raise DataError(f"{len(things)} things have too few subgroups for a scene of {size}: use more things")
         chosen.append(pool[int(generator.integers(len(pool)))])

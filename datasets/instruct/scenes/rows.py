@@ -91,7 +91,7 @@ def chosen_names(seed: int, task: str, shown: Sequence[Shown], things: Sequence[
     asked = []
     for each in shown:
         generator = stream_of(seed, task, each.key)
-        taken, wrong = {each.thing.subgroup}, []
+        taken, wrong = {each.thing.subgroup}, list[str]()
         for place in generator.permutation(len(things)):
             other = things[int(place)]
             if other.subgroup not in taken and len(wrong) < WRONG:

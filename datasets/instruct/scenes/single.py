@@ -25,7 +25,7 @@ def singles(
         designs: Keys of designs that draw all of them.
         size: Side of a picture in pixels.
     """
-    scenes = []
+    scenes: list[Scene] = []
     for thing in things:
         for design in designs:
             generator = stream_of(seed, "single", split, design, thing.name)

@@ -6,6 +6,7 @@ import torch
 from scipy.stats import pearsonr
 
 from vision_suite.errors import DataError
+from vision_suite.layers.decoders import DecoderShape, new_decoder
 from vision_suite.metrics.instruct.attention_shift import (
     attention_shift,
     correlation,
@@ -13,6 +14,8 @@ from vision_suite.metrics.instruct.attention_shift import (
     query_masses,
     token_groups,
 )
+from vision_suite.models.wings.attach import attach, detach, row_masses
+from vision_suite.models.wings.config import WingsConfig
 
 GROUPS = torch.tensor([[0, 1, 1, 3]])
 ROWS = [[1.0, 0, 0, 0], [0.5, 0.5, 0, 0], [0.25, 0.25, 0.5, 0]]
@@ -87,3 +90,25 @@ def test_correlation_equals_scipys_and_undefined_ones_are_skipped_and_counted():
     short = attention_shift(masses[:, :2])
     assert (short.samples, short.skipped) == (0, 5)
     assert np.isnan(short.value)
+
+
+def test_shares_that_wings_read_equal_those_of_whole_attention_matrices():
+    torch.manual_seed(0)
+    decoder = new_decoder(DecoderShape(width=32, depth=3, heads=4, key_heads=2, positions=32), 20)
+    ids = torch.randint(0, 20, (2, 9))
+    is_image = torch.zeros(2, 9, dtype=torch.bool)
+    is_image[0, 2:4] = is_image[0, 6] = is_image[1, 1:3] = True
+    kept = torch.ones(2, 9, dtype=torch.bool)
+    kept[1, 7:] = False
+    attach(decoder, WingsConfig(rank=4, s_max=32))  # zero at the start: the base's attention stays as it is
+    with torch.no_grad():
+        decoder(input_ids=ids, attention_mask=kept, is_image=is_image, use_cache=False)
+    found = {queries: row_masses(decoder, queries) for queries in ("all", "last")}
+    detach(decoder)
+    decoder.set_attn_implementation("eager")
+    with torch.no_grad():
+        layers = decoder(input_ids=ids, attention_mask=kept, use_cache=False, output_attentions=True).attentions
+    groups = token_groups(is_image, kept)
+    masses = torch.stack([query_masses(weights, groups) for weights in layers], dim=1)
+    for queries, own in found.items():
+        torch.testing.assert_close(mean_masses(masses, groups, queries), own, atol=2e-6, rtol=1e-5)

@@ -25,7 +25,9 @@ PETS = ["a cat", "a dog", "a red fox", "a red"]
         ("Answer: D.", 3, "letter"),
         ("E, or rather B", 1, "letter"),  # E is no choice
         ("AB", -1, "nothing"),
-        ("b", -1, "nothing"),
+        (" (b).", 1, "letter"),
+        ("b or c", -1, "nothing"),
+        ("e", -1, "nothing"),
         ("It is a DOG", 1, "text"),
         ("a dog, not a cat", 1, "text"),
         ("a red fox", 2, "text"),  # the longer one of two at the same place

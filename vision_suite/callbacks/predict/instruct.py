@@ -111,6 +111,7 @@ class InstructWriter(BaseWriter[InstructData]):
             routing[:, : len(ids)],
             tokens,
             question=question_of(row),
+            answer=data.chat.decode(ids).strip(),
             title=f"{row.id} ({task_of(row)})",
             pictures=pictures,
         )

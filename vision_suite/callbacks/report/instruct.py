@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-from collections import Counter
 
 import numpy as np
 from PIL import Image
@@ -48,7 +47,7 @@ class InstructView(ReportView[InstructReport]):
         """Perplexities, drift from the untouched model, attention shift, and the rules of the means."""
         metrics, facts = report.metrics, report.protocol
         parts = [
-            f"perplexity of {task.name} {task.score:.2f} ± {task.error:.2f} over {task.count} tokens"
+            f"perplexity of {task.name} {task.score:.2f} ± {_number(task.error)} over {task.count} tokens"
             for task in report.tasks
             if task.kind == "text"
         ]
@@ -60,8 +59,8 @@ class InstructView(ReportView[InstructReport]):
         if "attention_shift" in metrics:
             attention = facts["attention"]
             parts.append(
-                f"attention shift {metrics['attention_shift']:.3f} over {attention['correlated']} conversations "
-                f"({attention['skipped']} without a course on both sides of a picture)"
+                f"attention shift {_number(metrics['attention_shift'])} over {attention['correlated']} conversations "
+                f"({attention['skipped']} without text on both sides of a picture, or with too few layers)"
             )
         parts += [facts["counted"]] if any(not task.counted for task in report.tasks) else []
         left = facts["rows"]["not_reached"]
@@ -85,7 +84,7 @@ class InstructView(ReportView[InstructReport]):
     def pictures(
         self, report: InstructReport, data: BaseData, stage: str, title: str, shown: Shown
     ) -> dict[str, Image.Image]:
-        """Bars of tasks, attention through the layers, and some answers drawn at random, wrong ones among them."""
+        """Bars of tasks, attention through the layers, and some answers drawn at random, half of them wrong ones."""
         pictures = {}
         questions = [task for task in report.tasks if task.kind != "text"]
         if questions:
@@ -96,9 +95,10 @@ class InstructView(ReportView[InstructReport]):
             pictures["attention"] = mass_curves(np.array(report.masses), title=title, shift=shift, rows=rows)
         if isinstance(data, InstructData) and report.answers:
             chosen = _chosen(report.answers, shown)
-            right = Counter(answer["right"] for answer in report.answers)
+            right = sum(answer["right"] for answer in report.answers)
             asked = [_asked(answer, data, SPLITS[stage]) for answer in chosen]
-            line = f"{len(asked)} of {len(report.answers)} answers at random; {right[True]} are right"
+            total = len(report.answers)
+            line = f"{len(asked)} answers, half of them wrong ones where possible; {right} of all {total} are right"
             pictures["answers"] = answer_sheet(asked, title=title, subtitle=line)
         return pictures
 

@@ -16,6 +16,7 @@ WRITTEN_TOKENS = 32  # most tokens of an answer that is parsed
 LOGLIK = "loglik: the choice of the highest log-probability, equal ones by letter"
 GENERATE = f"generate: greedy, at most {WRITTEN_TOKENS} tokens; the first valid letter, else the first choice's text"
 _LETTER = re.compile(r"\b([A-Z])\b")
+_SIGNS = re.compile(r"\W+")
 
 
 class Parsed(NamedTuple):
@@ -64,8 +65,8 @@ def likeliest(scores: Sequence[float]) -> int:
 def parsed(text: str, choices: Sequence[str], *, lettered: bool = True) -> Parsed:
     """The choice that a written answer names.
 
-    It is the first capital letter that stands alone and is a choice's; else the choice whose text occurs first, in
-    whole words and whatever case, of those at one place the longest.
+    It is the first capital letter that stands alone and is a choice's, or a small one if the answer is nothing else;
+    else the choice whose text occurs first, in whole words and whatever case, of those at one place the longest.
 
     Args:
         text: Written answer.
@@ -85,6 +86,9 @@ def parsed(text: str, choices: Sequence[str], *, lettered: bool = True) -> Parse
     for match in _LETTER.finditer(text) if lettered else ():
         if match[1] in valid:
             return Parsed(valid.index(match[1]), "letter")
+    bare = _SIGNS.sub("", text).upper()  # of a model whose vocabulary has small letters only
+    if lettered and len(bare) == 1 and bare in valid:
+        return Parsed(valid.index(bare), "letter")
     found: list[tuple[int, int, int]] = []
     for index, choice in enumerate(choices):
         if choice.strip():

@@ -83,7 +83,7 @@ def instruct_report(
         protocol=facts,
         tasks=tuple(scores),
         answers=tuple(each.answer for each in scored),
-        masses=masses.mean(0).tolist() if len(masses) else [],
+        masses=np.ma.masked_invalid(masses).mean(0).filled(math.nan).tolist() if len(masses) else [],
     )
 
 

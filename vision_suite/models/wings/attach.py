@@ -16,10 +16,11 @@ from vision_suite.layers.packed import Packed, find_packed
 from vision_suite.models.wings.cache import WingsCache
 from vision_suite.models.wings.config import WingsConfig
 from vision_suite.models.wings.layer import Wings
+from vision_suite.models.wings.learner import rotate
 from vision_suite.models.wings.pattern import check_decoder, text_model
 from vision_suite.models.wings.state import WingsState, build_state
 from vision_suite.models.wings.stats import attention_name
-from vision_suite.models.wings.step import Step, StepWeights
+from vision_suite.models.wings.step import LowRankStep, Step, StepWeights
 
 
 class Attached:
@@ -59,10 +60,13 @@ class Attached:
             raise ConfigError(
                 "output_attentions=True: a model with wings gives no attention maps, see wings.attach.masses"
             )
+        if packed is not None and self.config.stats != "operator":
+            raise ConfigError(f"packed rows need wings.stats=operator, not {self.config.stats}")
         ids, x = given.get("input_ids"), given.get("inputs_embeds")
         if x is None:
             x = model.embed_tokens(ids)
             given["input_ids"], given["inputs_embeds"] = None, x
+        self.check_checkpointing(model, x)
         if is_image is None:
             is_image = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
         cache = self.cache_of(model, given, packed)
@@ -78,8 +82,23 @@ class Attached:
         given.update(wings=state, wings_cache=cache)
         if cache is not None:
             cache.add_tokens(state.positions[:, state.past :], is_image)
+            if cache.low_rank:
+                cache.write(0, x, rotate(x.unflatten(-1, (self.heads, -1)), state.cos, state.sin).flatten(2))
             given["wings_step"] = self.step(model, state, cache)
         return (), given
+
+    @staticmethod
+    def check_checkpointing(model: Any, x: Tensor) -> None:
+        """Refuse checkpointing of the older kind where gradients flow into embeddings, which it would lose."""
+        if not (getattr(model, "gradient_checkpointing", False) and model.training and x.requires_grad):
+            return
+        for layer in model.layers:
+            settings = getattr(getattr(layer, "_gradient_checkpointing_func", None), "keywords", {})
+            if settings.get("use_reentrant", False):
+                raise ConfigError(
+                    "gradient checkpointing with use_reentrant=True loses gradients of the embeddings that wings "
+                    "read: give gradient_checkpointing_kwargs={'use_reentrant': False}"
+                )
 
     def step(self, model: nn.Module, state: WingsState, cache: WingsCache) -> Step | None:
         """The quick way through the layers, where one token is added to a cache without gradients."""
@@ -91,7 +110,7 @@ class Attached:
             if any(hasattr(value, "full_tensor") for value in wings[0].parameters()):
                 return None
             cache.weights = StepWeights(wings)
-        return Step(cache.weights, state, cache, self.heads)
+        return (LowRankStep if cache.low_rank else Step)(cache.weights, state, cache, self.heads)
 
     def cache_of(self, model: Any, given: dict[str, Any], packed: Packed | None) -> WingsCache | None:
         """The wings' part of the cache; makes the model's own where it would."""
@@ -109,7 +128,8 @@ class Attached:
             from transformers import DynamicCache
 
             given["past_key_values"] = DynamicCache(config=model.config)
-        return WingsCache(given["past_key_values"], self.layers, len(self.slots(model)))
+        slots = self.layers if self.config.layers is None else len(self.config.layers)
+        return WingsCache(given["past_key_values"], self.layers, slots, self.config.cache == "low_rank")
 
     @staticmethod
     def slots(model: nn.Module) -> list[Wings]:

@@ -80,12 +80,13 @@ class WingsCache:
         cache: Cache of the model.
         first: Number of the model's own layers.
         slots: Number of layers with wings.
+        low_rank: True keeps coefficients in place of keys and values.
 
     Raises:
         ConfigError: If the cache does not grow, or was filled without wings.
     """
 
-    def __init__(self, cache: object, first: int, slots: int) -> None:
+    def __init__(self, cache: object, first: int, slots: int, low_rank: bool) -> None:
         from transformers import DynamicCache
         from transformers.cache_utils import DynamicLayer
 
@@ -106,7 +107,7 @@ class WingsCache:
                 "start a new cache after attach, detach or wings_off"
             )
         self.kinds, self.main, self.low = layers[first : first + 3]
-        self.slots = slots
+        self.slots, self.low_rank = slots, low_rank
 
     @property
     def weights(self) -> Any:
@@ -138,7 +139,8 @@ class WingsCache:
         if wants and self.past:
             raise ConfigError("wings keep no gradients in a cache: use torch.no_grad(), or one pass")
         if layer.get_seq_length() < self.past + new:
-            like = [x.new_empty(x.shape[0], self.slots, 0, x.shape[2]) for x in (keys, values)]
+            slots = 1 if self.low_rank and not low else self.slots
+            like = [x.new_empty(x.shape[0], slots, 0, x.shape[2]) for x in (keys, values)]
             layer.reserve(new, *like)
         held = layer.keys[:, slot], layer.values[:, slot]
         with torch.no_grad():

@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from vision_suite.errors import ConfigError
 from vision_suite.models.wings.cache import WingsCache
 from vision_suite.models.wings.config import WingsConfig
-from vision_suite.models.wings.learner import Factors, Learner, coefficients, keys_of, low_rank_sum, residual, rotate
+from vision_suite.models.wings.learner import (
+    Factors,
+    Learner,
+    coefficients,
+    keys_of,
+    low_rank_sum,
+    residual,
+    rotate,
+    side_by_side,
+)
 from vision_suite.models.wings.router import Router, mass_logits, position_columns, position_logits, weights
 from vision_suite.models.wings.state import WingsState, wide
 from vision_suite.models.wings.step import Step
@@ -153,15 +162,25 @@ class Wings(nn.Module):
         """Rotated keys and values (B, N, d) of both wings, each token's of its own."""
         textual = self.textual if self.config.stage == 2 else None
         x, images = state.x, state.new_images
-
-        def of(visual: Factors, other: Factors | None) -> Tensor:
-            z = coefficients(x, state.is_image, images, visual, other)
-            return keys_of(x, z, images, visual.b, None if other is None else other.b)
-
-        key = of(self.visual.k, None if textual is None else textual.k)
-        value = of(self.visual.v, None if textual is None else textual.v)
+        parts: list[tuple[Factors, Factors | None]] = [(self.visual.k, None), (self.visual.v, None)]
+        if textual is not None:
+            parts = [(self.visual.k, textual.k), (self.visual.v, textual.v)]
+        found = [coefficients(x, state.is_image, images, v, t) for v, t in parts]
+        if cache is not None and cache.low_rank:
+            one, other = (side_by_side(z, x, images, self.config.rank) for z in found)
+            held = cache.write(self.slot, one, other, low=True)
+            if state.past:
+                x = cache.main.keys[:, 0]
+                key, value = (
+                    low_rank_sum(x, z, v.b if t is None else torch.cat([v.b, t.b]))
+                    for z, (v, t) in zip(held, parts, strict=True)
+                )
+                return rotate(self.split(key), *state.all_angles()).flatten(2), value
+        key, value = (
+            keys_of(x, z, images, v.b, None if t is None else t.b) for z, (v, t) in zip(found, parts, strict=True)
+        )
         key = rotate(self.split(key), state.cos, state.sin).flatten(2)
-        return (key, value) if cache is None else cache.write(self.slot, key, value)
+        return (key, value) if cache is None or cache.low_rank else cache.write(self.slot, key, value)
 
     def split(self, x: Tensor) -> Tensor:
         """(B, M, d) to (B, M, H, D)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 PARTS = ("q", "k", "v", "o")
@@ -98,6 +99,16 @@ def keys_of(
     if part.shape[1] == sums.shape[1]:
         return part
     return torch.cat([sums[:, : images.start], part, sums[:, images.stop :]], 1)
+
+
+def side_by_side(z: tuple[Tensor | None, Tensor | None], x: Tensor, images: slice | None, rank: int) -> Tensor:
+    """Coefficients (B, M, r or 2 r) of all tokens in both bases, as a cache of low rank keeps them."""
+    one, other = z
+    if one is None or images is None:
+        one = x.new_zeros(*x.shape[:2], rank)
+    else:
+        one = F.pad(one, (0, 0, images.start, x.shape[1] - images.stop))
+    return one if other is None else torch.cat([one, other], -1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -59,6 +59,7 @@ class WingsState:
     inv_freq: Tensor
     masses: dict[int, Tensor] = field(default_factory=dict)
     routing: dict[int, Tensor] = field(default_factory=dict)
+    _angles: tuple[Tensor, Tensor] | None = None
 
     def rows(self, x: Tensor) -> Tensor:
         """(B, M, ...) with a row per sequence."""
@@ -70,6 +71,12 @@ class WingsState:
         if self.images is None or self.images.stop <= self.past:
             return None
         return slice(max(self.images.start - self.past, 0), self.images.stop - self.past)
+
+    def all_angles(self) -> tuple[Tensor, Tensor]:
+        """Rotary angles (B, N, 1, D / 2) of all keys."""
+        if self._angles is None:
+            self._angles = angles(self.positions, self.inv_freq, self.x.dtype)
+        return self._angles
 
     def back(self, x: Tensor) -> Tensor:
         """The inverse of `rows`; padding of packed rows is zero."""

@@ -52,27 +52,32 @@ class Step:
 
     def __init__(self, weights: StepWeights, state: WingsState, cache: WingsCache, heads: int) -> None:
         self.weights, self.state, self.heads, self.out_b = weights, state, heads, weights.out_b
+        self.keys: Tensor
+        self.values: Tensor
         slots, kinds = len(weights.query_a), weights.kinds
         self.columns: list[Tensor | None] = [None] * slots
         if weights.columns is not None:
             table = F.embedding(state.positions, weights.columns.to(wide(state.x)))
             self.columns = list(torch.split(table, 2, -1))
-        own = torch.cat([state.is_image, ~state.is_image], -1)[..., :kinds, None]
-        keys = self._new(weights.key_a, weights.key_b, own)
-        values = self._new(weights.value_a, weights.value_b, own)
-        keys = rotate(keys.view(slots, -1, heads, keys.shape[-1] // heads), state.cos[:, 0], state.sin[:, 0]).flatten(2)
+        self.own = torch.cat([state.is_image, ~state.is_image], -1)[..., :kinds, None]
+        bias = torch.stack([state.visual_bias, state.textual_bias][:kinds], 1)
+        self.mask = bias[:, None].to(state.x.dtype)
+        self.sees = (bias == 0).any(-1)[:, None, :, None]
+        self.add(cache)
+
+    def add(self, cache: WingsCache) -> None:
+        """Add the new token's keys and values to the cache."""
+        weights, x = self.weights, self.state.x.transpose(0, 1).expand(len(self.columns), -1, -1)
+        keys = torch.baddbmm(x, self.coefficients(weights.key_a), weights.key_b)
+        values = torch.baddbmm(x, self.coefficients(weights.value_a), weights.value_b)
+        keys = rotate(self.split(keys), self.state.cos[:, 0], self.state.sin[:, 0]).flatten(2)
         cache.main.update(keys.transpose(0, 1)[:, :, None], values.transpose(0, 1)[:, :, None])
         self.keys, self.values = cache.main.keys, cache.main.values
-        bias = torch.stack([state.visual_bias, state.textual_bias][:kinds], 1)
-        self.mask = bias[:, None].to(self.keys.dtype)
-        self.sees = (bias == 0).any(-1)[:, None, :, None]
 
-    def _new(self, a: Tensor, b: Tensor, own: Tensor) -> Tensor:
-        """Keys or values (L, B, d) of the new token, ``x + z b`` with the basis of its own wing."""
-        x = self.state.x
-        z = (x @ a).view(x.shape[0], b.shape[0], own.shape[-2], -1)
-        z = torch.where(own, z, 0.0).flatten(2).transpose(0, 1)
-        return torch.baddbmm(x.transpose(0, 1).expand(b.shape[0], -1, -1), z, b)
+    def coefficients(self, a: Tensor) -> Tensor:
+        """Coefficients (L, B, K r) of the new token, zero in the basis of the other wing."""
+        z = (self.state.x @ a).view(self.state.x.shape[0], len(self.columns), self.own.shape[-2], -1)
+        return torch.where(self.own, z, 0.0).flatten(2).transpose(0, 1)
 
     def read(self, slot: int, query: Tensor) -> tuple[Tensor, Tensor | None]:
         """What each wing reads, (B, 1, r) before its last matrix; the text wing's is None in stage 1."""
@@ -80,9 +85,45 @@ class Step:
         z = (query @ weights.query_a[slot]).view(rows, kinds, -1).transpose(0, 1)
         asked = torch.baddbmm(query.transpose(0, 1).expand(kinds, -1, -1), z, weights.query_b[slot])
         asked = rotate(asked.view(kinds, rows, self.heads, -1), self.state.cos[:, 0], self.state.sin[:, 0])
-        keys, values = (x[:, slot].unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.keys, self.values))
-        out = F.scaled_dot_product_attention(asked.permute(1, 2, 0, 3).to(keys.dtype), keys, values, self.mask)
+        out = self.attend(slot, asked.permute(1, 2, 0, 3))
         # A row without keys is zero on every backend.
         out = torch.where(self.sees, out, 0.0).permute(2, 0, 1, 3).flatten(2)
         found = torch.bmm(out, weights.out_a[slot])[:, :, None]
         return found[0], found[1] if kinds == 2 else None
+
+    def attend(self, slot: int, query: Tensor) -> Tensor:
+        """Attention (B, H, K, D) of both wings over all tokens; undefined where a wing sees none."""
+        keys, values = (self.by_head(x[:, slot]) for x in (self.keys, self.values))
+        return F.scaled_dot_product_attention(query.to(keys.dtype), keys, values, self.mask.to(keys.dtype))
+
+    def split(self, x: Tensor) -> Tensor:
+        """(..., d) to (..., H, D)."""
+        return x.view(*x.shape[:-1], self.heads, -1)
+
+    def by_head(self, x: Tensor) -> Tensor:
+        """(B, N, d) to (B, H, N, D)."""
+        return self.split(x).transpose(1, 2)
+
+
+class LowRankStep(Step):
+    """The same on coefficients: keys are made anew, values are summed before their last matrix."""
+
+    def add(self, cache: WingsCache) -> None:
+        """Add the new token's coefficients to the cache."""
+        z = [self.coefficients(a).transpose(0, 1)[:, :, None] for a in (self.weights.key_a, self.weights.value_a)]
+        cache.low.update(*z)
+        self.x, self.rotated = cache.main.keys[:, 0], cache.main.values[:, 0]
+        self.keys, self.values = cache.low.keys, cache.low.values
+
+    def attend(self, slot: int, query: Tensor) -> Tensor:
+        """Attention (B, H, K, D) of both wings over all tokens; undefined where a wing sees none."""
+        weights, heads = self.weights, self.heads
+        change = self.split(self.keys[:, slot] @ weights.key_b[slot])
+        keys = self.by_head(self.rotated + rotate(change, *self.state.all_angles()).flatten(2))
+        scores = (query * query.shape[-1] ** -0.5).to(keys.dtype) @ keys.transpose(2, 3) + self.mask
+        share = scores.softmax(-1).to(self.x.dtype)
+        rows, _, kinds, tokens = share.shape
+        sums = (share.reshape(rows, heads * kinds, tokens) @ self.values[:, slot]).view(rows, heads, kinds, -1)
+        basis = self.split(weights.value_b[slot]).transpose(0, 1)
+        read: Tensor = share @ self.by_head(self.x) + sums @ basis
+        return read
