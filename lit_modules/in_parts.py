@@ -85,7 +85,7 @@ class LitInParts(LitBase, Generic[BatchT]):
         # DDP averages gradients in the backward pass of what it was given: it gets the loss with gradients of zero.
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         trained = trained if self.trainer.world_size > 1 else trained[:1]
-        finished: Tensor = _Finished.apply(loss, *trained)  # type: ignore[no-untyped-call]
+        finished: Tensor = _Finished.apply(loss, *trained)
         return finished
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
@@ -135,7 +135,8 @@ class LitInParts(LitBase, Generic[BatchT]):
         for part in self.cut(batch, self.parts) if self.parts > 1 else [batch]:
             loss, more = self.part_loss(part)
             with torch.autocast(loss.device.type, enabled=False):
-                (loss / self.trainer.accumulate_grad_batches).backward()  # as Lightning does with what a step returns
+                # As Lightning does with what a step returns.
+                torch.autograd.backward(loss / self.trainer.accumulate_grad_batches)
             total = loss.detach() if total is None else total + loss.detach()
             sums = {name: sums[name] + value if name in sums else value for name, value in more.items()}
         assert total is not None

@@ -17,7 +17,6 @@ from vision_suite.lit_modules.base import SPLITS, EvalStage, PerStage, datamodul
 from vision_suite.lit_modules.in_parts import LitInParts
 from vision_suite.lit_modules.instruct_checks import check_data, group_lines, is_sharded, shard
 from vision_suite.lit_modules.instruct_evaluation import AnswerConfig, InstructEvaluation
-from vision_suite.lit_modules.untouched import Untouched, text_only
 from vision_suite.losses.distillation import kl_to_reference
 from vision_suite.metrics.instruct.report import instruct_report
 from vision_suite.metrics.instruct_metric import InstructMetric
@@ -35,6 +34,7 @@ from vision_suite.models.wings.build import (
     set_trained,
 )
 from vision_suite.models.wings.config import WingsConfig
+from vision_suite.models.wings.untouched import Untouched, text_only
 from vision_suite.ops.logprobs import supervised_nll
 from vision_suite.optim import OptimConfig
 from vision_suite.records import as_record
@@ -118,6 +118,8 @@ class LitWings(LitInParts[InstructBatch]):
         self._must_load = built.base is not None
         self.train_parts = default_parts(self.model, self.wings) if train is None else tuple(train)
         self.trained = set_trained(self.model, self.train_parts, self.wings)
+        # Dropout of LoRA and repeated activations are for training; a frozen tower stays as in evaluation.
+        self.model.train()
         tuned = "decoder" in self.train_parts
         if built.base is None and (replay_kl or interpolate != 1):
             raise ConfigError("replay_kl and interpolate compare with a decoder.source, and this decoder is new")
@@ -149,17 +151,13 @@ class LitWings(LitInParts[InstructBatch]):
         )
 
     def configure_model(self) -> None:
-        """Read the decoder's weights, unless a checkpoint brings them, and shard the network if a strategy says so."""
-        if self._trainer is None:
-            return  # a checkpoint is being loaded
-        if not (self.save_frozen and self.trainer.ckpt_path):
-            self.load_base()
+        """Shard the network over processes if the run's strategy says so; its weights are read before."""
         if self.device_mesh is not None and not is_sharded(self.model):
             self.load_base()
             shard(self.model, self.device_mesh["data_parallel"])
 
     def load_base(self) -> None:
-        """Read the decoder's weights from their file, once."""
+        """Read the decoder's weights from their file, once, unless a checkpoint has brought them."""
         if self._must_load and self._base is not None:
             self._must_load = False
             self._base.load()
@@ -172,11 +170,11 @@ class LitWings(LitInParts[InstructBatch]):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load weights; frozen ones that the checkpoint leaves out come from the decoder's and the tower's files."""
-        own = self.state_dict()
         left_out = self._frozen_names() - state_dict.keys()
         if left_out:
             self.load_base()
         self._must_load = False
+        own = self.state_dict()
         whole = {**state_dict, **{name: own[name] for name in left_out}}
         return super().load_state_dict(whole, strict, assign)
 
@@ -193,6 +191,7 @@ class LitWings(LitInParts[InstructBatch]):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule; the rates and sizes of the trained parts are told."""
+        self.load_base()  # only now it is known that no checkpoint brought them
         made = super().configure_optimizers()
         for line in group_lines(self, made):
             rank_zero_info(line)
@@ -207,13 +206,16 @@ class LitWings(LitInParts[InstructBatch]):
 
     def part_loss(self, batch: InstructBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a part of a batch, and the sums that are logged."""
-        hidden = self.model.hidden(batch, dummy=self.trainer.world_size > 1)
+        # Where processes exchange gradients or weights on the way, all of them run the same modules.
+        hidden = self.model.hidden(batch, dummy=self.trainer.world_size > 1 and not self._recovers)
         nll, count = supervised_nll(hidden, self.model.head_weight, batch["labels"])
         sums = {"nll": nll.detach(), "count": count.detach()}
         if self.replay_kl:
             kl, replayed = self._replay(batch, hidden)
             sums |= {"kl": kl.detach(), "replayed": replayed}
             nll = nll + self.replay_kl * kl
+        if not nll.requires_grad:  # text alone trains no projector
+            nll = nll + 0.0 * next(each for each in self.parameters() if each.requires_grad).sum()
         processes = self.trainer.accumulate_grad_batches * self.trainer.world_size
         return nll * (processes / batch["step_targets"]), sums
 
@@ -283,8 +285,12 @@ class LitWings(LitInParts[InstructBatch]):
         if self.model.image_token_id < 0:
             self.model.image_token_id = int(checkpoint.get("image_token_id", -1))
 
+    def on_validation_start(self) -> None:
+        """Have the decoder's weights."""
+        self.load_base()
+
     def on_test_start(self) -> None:
-        """Move the decoder's weights towards the untouched ones."""
+        """Have the decoder's weights, and move them towards the untouched ones."""
         self._interpolate()
 
     def on_test_end(self) -> None:
@@ -292,7 +298,7 @@ class LitWings(LitInParts[InstructBatch]):
         self._put_back()
 
     def on_predict_start(self) -> None:
-        """Move the decoder's weights towards the untouched ones."""
+        """Have the decoder's weights, and move them towards the untouched ones."""
         self._interpolate()
 
     def on_predict_end(self) -> None:
@@ -341,6 +347,7 @@ class LitWings(LitInParts[InstructBatch]):
         return names
 
     def _interpolate(self) -> None:
+        self.load_base()
         if self.interpolate == 1 or self._base is None or self._tuned:
             return
         for name, value in self._base.read().items():

@@ -154,7 +154,7 @@ def is_part(part: str, name: str) -> bool:
 
 
 def innermost(parts: Iterable[str], name: str) -> str | None:
-    """The part of a parameter that lies deepest in its dotted name, in whatever order parts are given; None without one.
+    """The part that lies deepest in a parameter's dotted name, in whatever order parts are given; None without one.
 
     Example:
         >>> innermost(["wings", "decoder"], "decoder.layers.0.wings.query.a")

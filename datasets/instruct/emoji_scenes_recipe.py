@@ -27,7 +27,7 @@ class EmojiScenes(Recipe):
 
     name = "emoji-scenes"
     title = "Emoji-Scenes"
-    description = "pictures of 1 to 5 emoji with questions, captions, boxes and preferences; fetches 21 MB"
+    description = "pictures of 1 to 5 emoji ({variant}) with questions, captions, boxes and preferences; fetches 21 MB"
     task = "instruction tuning and preference learning"
     licence = "Apache-2.0, MIT, CC-BY-4.0, CC-BY-SA-4.0, by design"
     one_size = "one size of pictures for each variant"

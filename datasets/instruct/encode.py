@@ -27,6 +27,7 @@ class Sample:
         image_of_token: (S,) index into `images`, -1 for text.
         images: Pictures in the order of their placeholders.
         cut: True if the row was longer and lost its first turns, or the end of a plain text.
+        unknown: True if it has words that the tokenizer does not know.
     """
 
     ids: Ints
@@ -34,6 +35,7 @@ class Sample:
     image_of_token: Ints
     images: tuple[ImageRef, ...]
     cut: bool = False
+    unknown: bool = False
 
     @property
     def targets(self) -> int:
@@ -115,7 +117,10 @@ def _sample(chat: ChatFormat, encoded: Encoded, images: Sequence[ImageRef], cut:
     renumbered = np.full(len(numbers), -1, dtype=np.int64)
     for new, number in enumerate(used):
         renumbered[numbers == number] = new
-    return Sample(np.array(encoded.ids, dtype=np.int64), labels, renumbered, tuple(images[n] for n in used), cut)
+    ids = np.array(encoded.ids, dtype=np.int64)
+    # Some tokenizers have one token for unknown words and for ends.
+    unknown = chat.unknown_id not in (None, chat.pad_id, *chat.end_ids) and bool((ids == chat.unknown_id).any())
+    return Sample(ids, labels, renumbered, tuple(images[n] for n in used), cut, unknown)
 
 
 def _supervised(sample: Sample) -> Sample:

@@ -79,7 +79,8 @@ class StageRows:
     ) -> None:
         self._sources, self._training = list(sources), stage == "fit"
         self._encode = encoder(chat, self._sources, max_length, stage=stage)
-        found = survey_once(self._sources, chat, max_length, stage)
+        kept: dict[tuple[int, int], Sample] | None = {} if cache == "memory" else None
+        found = survey_once(self._sources, chat, max_length, stage, kept)
         self.problems, self.notes = found.problems, list(found.first.values())
         bad = {reason: line for reason, line in found.first.items() if reason != "over_length"}
         if bad and policy.bad_row == "error":
@@ -92,8 +93,9 @@ class StageRows:
         refs = [ref for ref in found.refs if ref not in self._unreadable or ref in blank]
         self.pictures = PictureStore(appearance, cache, refs, blank)
         self._held: list[Sample] | None = None
-        if cache == "memory":
-            self._held = [self._sample(index) for index in range(len(self))]
+        if kept is not None:
+            places = [(number, index) for number, index in self.survey.place.tolist()]
+            self._held = [kept.get(place) or self._sample(index) for index, place in enumerate(places)]
 
     def __len__(self) -> int:
         return len(self.survey.place)

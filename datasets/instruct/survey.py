@@ -65,7 +65,13 @@ class Survey:
         )
 
 
-def survey_once(sources: Sequence[Source], chat: ChatFormat, max_length: int, stage: Stage) -> Survey:
+def survey_once(
+    sources: Sequence[Source],
+    chat: ChatFormat,
+    max_length: int,
+    stage: Stage,
+    kept: dict[tuple[int, int], Sample] | None = None,
+) -> Survey:
     """Survey of the sources of a stage; that of large ones is kept in the data cache until a file or setting changes.
 
     Args:
@@ -73,34 +79,36 @@ def survey_once(sources: Sequence[Source], chat: ChatFormat, max_length: int, st
         chat: Format of conversations.
         max_length: Largest number of ids, where a source has no such setting of its own.
         stage: Use of the rows.
+        kept: Takes the ids of each row by number of its source and index in it, where rows are encoded now.
     """
     encode = encoder(chat, sources, max_length, stage=stage)
     settings = {**chat.settings, "vocabulary": chat.vocabulary_sha256, "max_length": max_length, "stage": stage}
     total = sum(map(len, sources))
     if total < REMEMBER_FROM:
-        return survey(sources, encode)
+        return survey(sources, encode, kept)
     stamp = [RULES, settings, [[source.protocol(), source.stamps()] for source in sources]]
     digest = hashlib.sha256(json.dumps(stamp, sort_keys=True).encode()).hexdigest()
     memo = data_dir() / "surveys" / f"{digest[:32]}.json"
     if memo.is_file():
-        kept = json.loads(memo.read_text(encoding="utf-8"))
-        refs = [ImageRef(Path(path), start, length, column) for path, start, length, column in kept["refs"]]
-        return _made(kept["rows"], refs, Counter(kept["problems"]), kept["first"])
+        stored = json.loads(memo.read_text(encoding="utf-8"))
+        refs = [ImageRef(Path(path), start, length, column) for path, start, length, column in stored["refs"]]
+        return _made(stored["rows"], refs, Counter(stored["problems"]), stored["first"])
     rank_zero_info(f"Encoding {total} rows (once, until a file or setting changes)")
-    made = survey(sources, encode)
+    made = survey(sources, encode, kept)
     table = np.concatenate([made.place, np.stack([made.lengths, made.targets, made.pictures], axis=1)], axis=1)
-    refs = [[str(ref.path), *ref[1:]] for ref in made.refs]
-    contents = {"rows": table.tolist(), "refs": refs, "problems": made.problems, "first": made.first}
+    named = [[str(ref.path), *ref[1:]] for ref in made.refs]
+    contents = {"rows": table.tolist(), "refs": named, "problems": made.problems, "first": made.first}
     write_whole(memo, json.dumps(contents))
     return made
 
 
-def survey(sources: Sequence[Source], encode: Encode) -> Survey:
+def survey(sources: Sequence[Source], encode: Encode, kept: dict[tuple[int, int], Sample] | None) -> Survey:
     """Read and encode every row once.
 
     Args:
         sources: Sources of a stage.
         encode: Function that turns a row of a source, by its number, into ids.
+        kept: Takes the ids of each row by number of its source and index in it.
     """
     found: list[tuple[int, int, int, int, int]] = []
     refs: dict[ImageRef, None] = {}
@@ -115,8 +123,12 @@ def survey(sources: Sequence[Source], encode: Encode) -> Survey:
                 problems[error.reason] += 1
                 first.setdefault(error.reason, f"source {source.name!r} {error}")
                 continue
+            if kept is not None:
+                kept[number, index] = sample
             if sample.cut:
                 problems["rows_cut"] += 1
+            if sample.unknown:
+                problems["rows_with_unknown_words"] += 1
             found.append((number, index, len(sample.ids), sample.targets, len(sample.images)))
             refs |= dict.fromkeys(sample.images)
     return _made(found, list(refs), problems, first)

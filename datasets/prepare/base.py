@@ -83,7 +83,8 @@ class Recipe(ABC):
     Attributes:
         name: Name on the command line, and of the folder.
         title: Name as its authors write it.
-        description: Contents in one line; ``{size}`` stands for the side of its pictures.
+        description: Contents in one line; ``{size}`` stands for the side of its pictures,
+            ``{variant}`` for its variant.
         task: Tasks that it can train.
         licence: Licence in one line.
         archives: Archives that it is made of; their names, versions and checksums are in the manifest.

@@ -67,10 +67,11 @@ def entries() -> list[CatalogEntry]:
         for choice in (usual, *others, *(usual._replace(variant=variant) for variant in recipe.variants[1:])):
             path = choice.folder
             size = recipe.default_size if choice.size is None else choice.size
+            variant = choice.variant or next(iter(recipe.variants), "")
             listed.append(
                 CatalogEntry(
                     name=recipe.name if choice == usual else path.name,
-                    description=recipe.description.replace("{size}", str(size)),
+                    description=recipe.description.replace("{size}", str(size)).replace("{variant}", variant),
                     task=recipe.task,
                     licence=recipe.licence,
                     path=path,

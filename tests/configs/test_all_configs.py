@@ -61,7 +61,11 @@ def section(path: Path, name: str) -> Any:
 
 
 # Configurations of other data have tests of their own.
-PICTURES = {n: p for n, p in named_configs().items() if "image_size" in section(p, "data").get("init_args", {})}
+PICTURES = {
+    n: p
+    for n, p in named_configs().items()
+    if {"image_size", "dataset"} <= section(p, "data").get("init_args", {}).keys()
+}
 
 
 def first_of_each_data_set() -> set[str]:

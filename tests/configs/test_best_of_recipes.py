@@ -18,6 +18,7 @@ HEADLINE = {
     ("LitCSA", None): ("val/average_mAP", "max"),
     ("LitRecognizer", None): ("val/step_accuracy", "max"),
     ("LitOAT", None): ("val/nats_per_fixation", "min"),
+    ("LitWings", None): ("val/loss", "min"),
 }
 
 

@@ -8,7 +8,7 @@ import torch
 from tiny_gguf import WORDS, write_gguf
 
 from vision_suite.errors import CheckpointError, ConfigError, DataError, MissingDependencyError
-from vision_suite.layers.decoders import DecoderShape, dequantise, load_decoder, new_decoder
+from vision_suite.layers.decoders import DecoderShape, dequantise, empty_decoder, load_decoder, new_decoder
 
 transformers = pytest.importorskip("transformers")
 SHAPE = DecoderShape(width=32, depth=2, heads=4, key_heads=2, mlp=64, positions=16)
@@ -132,6 +132,18 @@ def test_a_name_of_a_hub_is_looked_for_on_this_machine_first(folder, monkeypatch
     ):
         load_decoder("owner/none")
     assert asked == [("owner/name", True), ("owner/name", False), ("owner/none", True), ("owner/none", False)]
+
+
+def test_an_empty_decoder_takes_the_weights_of_its_source(folder, tmp_path):
+    pytest.importorskip("gguf")
+    model, path = tiny(), tmp_path / "tiny.gguf"
+    write_gguf(path, model)
+    for source in (folder, path):
+        empty = empty_decoder(source)
+        assert empty.config._attn_implementation == "vision_suite"
+        assert empty.get_output_embeddings().weight is empty.get_input_embeddings().weight
+        empty.load_state_dict(model.state_dict())
+        torch.testing.assert_close(logits(empty.eval()), logits(model), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("quantised", [False, True])

@@ -9,10 +9,9 @@ from lit_training import QUIET
 from PIL import Image
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
-
-from vision_suite.datasets.instruct.data import InstructData
 from torch.utils.data import DataLoader
 
+from vision_suite.datasets.instruct.data import InstructData
 from vision_suite.datasets.instruct.sources import SourceSettings
 from vision_suite.datasets.loading import BatchKey
 from vision_suite.layers.decoders import DecoderShape
@@ -79,7 +78,8 @@ def module(data, **settings):
     return LitWings(
         data.vocabulary_size, data.image_tokens,
         **{
-            "decoder": DecoderConfig(shape=SHAPE), "tower": TOWER, "wings": WINGS, "optim": OptimConfig(lr=3e-3, weight_decay=0.0, warmup=1),
+            "decoder": DecoderConfig(shape=SHAPE), "tower": TOWER, "wings": WINGS,
+            "optim": OptimConfig(lr=3e-3, weight_decay=0.0, warmup=1),
             "answers": AnswerConfig(max_new_tokens=4), **settings,
         },
     )  # fmt: skip

@@ -26,6 +26,7 @@ OTHER_COMMANDS = {
     "configs": "list the named configurations",
     "data": "list, prepare or verify data sets",
     "features": "turn video files, or sequences, into features with their times",
+    "chat": "talk with a language model that reads pictures",
     "export": "write a checkpoint as torch.export or ONNX and compare the outputs",
     "doctor": "check this machine: versions, compiler, GPU, optional packages, data cache",
     "demo": "prepare data, train, test and predict on real pictures in about ten minutes",

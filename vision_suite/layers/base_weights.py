@@ -33,7 +33,10 @@ class BaseWeights:
         """
         for name, value in self.read().items():
             place = self.places[name]
-            place.data = value.to(place)
+            if place.device == value.device:
+                place.data = value  # no second copy
+            else:
+                place.data.copy_(value)
 
     def read(self) -> dict[str, Tensor]:
         """The weights by the decoder's own names, as they are in the file.

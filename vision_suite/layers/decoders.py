@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -145,7 +145,7 @@ def empty_decoder(source: str | Path, *, attention: str = NAME, dtype: torch.dty
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.initialization import no_init_weights
 
-    found = language_folder(source)
+    found, kind = language_folder(source), cast("Any", AutoModelForCausalLM)
     with _readable(found):
         if isinstance(found, Path) and found.suffix == SUFFIX:
             _require("gguf")
@@ -156,7 +156,7 @@ def empty_decoder(source: str | Path, *, attention: str = NAME, dtype: torch.dty
             )
         # Memory that nobody writes to is not taken.
         with no_init_weights():
-            model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+            model = kind.from_config(config, dtype=dtype, trust_remote_code=False)
     model.tie_weights()
     return _with_attention(model, attention)
 

@@ -1,10 +1,12 @@
 """Rows as tokens on the command line."""
 
+import pytest
 from conversations import write_set
 
 from vision_suite.cli.commands import data
 
 
+@pytest.mark.filterwarnings("ignore:Left out of")
 def test_rows_are_shown_as_tokens(tmp_path, capsys):
     write_set(tmp_path, pictured=2, texts=1)
     (tmp_path / "pictures/0.png").unlink()

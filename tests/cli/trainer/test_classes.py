@@ -127,7 +127,7 @@ def test_a_class_that_a_checkpoint_names_is_not_imported(tmp_path, monkeypatch):
 
 
 def test_export_finds_a_class_under_its_former_path(tmp_path):
-    from vision_suite.cli.commands.export import _find_class
+    from vision_suite.cli.trainer.modules import _find_class
     from vision_suite.lit_modules.dcal import LitDCAL
 
     for name in ("vision_suite.lit_modules.dcal.LitDCAL", "vision_suite.models.former.LitDCAL"):

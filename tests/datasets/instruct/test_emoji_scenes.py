@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.support.emoji_fixture import PLAIN, make_fake_set, silent
 from vision_suite.datasets.instruct import emoji_scenes_recipe
+from vision_suite.datasets.instruct.data import InstructData
 from vision_suite.datasets.instruct.emoji_scenes_recipe import EmojiScenes
 from vision_suite.datasets.instruct.question_rows import right_answer
 from vision_suite.datasets.instruct.scenes import build as scenes_build
@@ -222,3 +223,19 @@ def test_a_name_that_no_design_draws_stops_the_closed_variant(made, tmp_path, mo
 def test_an_unknown_variant_is_one_line(made):
     with pytest.raises(ConfigError, match=r"emoji-scenes has no variant 'shut': choose open, closed, closed-256"):
         made["recipe"].prepare(silent, Options(variant="shut"))
+
+
+@pytest.mark.parametrize("variant", ["open", "closed"])
+def test_the_datamodule_reads_every_row(made, variant):
+    folder = made[variant]
+    words = str(folder / "words.txt")
+    data = InstructData(str(folder), tokenizer=words, image_tokens=5, image_size=(64, 64), num_workers=0, seed=0)
+    data.setup("fit")
+    data.setup("test")
+    assert data.size("fit") == len(json.loads((folder / "train.json").read_text()))
+    assert data.size("test") == len(lines(folder / "questions_test.jsonl"))
+    batch = next(iter(data.train_dataloader()))
+    assert batch["image"].shape[1:] == (3, 64, 64)
+    assert (batch["image_of_token"] >= 0).sum() == 5 * len(batch["image"])
+    assert data.chat.unknown_id is not None
+    assert not (batch["input_ids"] == data.chat.unknown_id).any()

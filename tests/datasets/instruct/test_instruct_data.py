@@ -12,6 +12,8 @@ from vision_suite.datasets.loading import BatchKey
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types.instruct import IGNORED, Message
 
+pytestmark = pytest.mark.filterwarnings("ignore:Left out of")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -194,6 +196,13 @@ def test_missing_pictures_stop_the_run_or_are_left_out_or_blank(tmp_path):
         assert torch.allclose(image, torch.zeros_like(image), atol=0.01), "the mean colour, rounded to bytes"
 
 
+def test_unknown_words_are_counted(tmp_path):
+    write_set(tmp_path, pictured=1, texts=1)
+    rows = [llava(0, "A dog."), llava(0, "A wombat.")]
+    (tmp_path / "train.json").write_text(json.dumps(rows))
+    assert made(tmp_path, batch_size=1).protocol["problems"]["fit"] == {"rows_with_unknown_words": 1}
+
+
 def test_an_empty_set_is_one_line(tmp_path):
     write_set(tmp_path, pictured=1, texts=0)
     with pytest.raises(DataError, match=r"no row is left of .*max_length=4") as caught:
@@ -237,7 +246,7 @@ def test_a_remembered_survey_is_the_same(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("vision_suite.datasets.instruct.survey.REMEMBER_FROM", 1)
     first = made(folder)
     monkeypatch.setattr("vision_suite.datasets.instruct.survey.survey", None)
-    again = made(folder)
+    again = made(folder, cache="memory")
     for data in (first, again):
         assert data.protocol == plain.protocol
         assert data.rows("fit") == plain.rows("fit")

@@ -11,9 +11,9 @@ from tiny_gguf import WORDS, write_gguf
 from tiny_graph import write_graph
 
 from vision_suite.datasets.instruct import centernet_recipe, smollm2_recipe
+from vision_suite.datasets.prepare import onestop
 from vision_suite.datasets.prepare.base import Options
 from vision_suite.datasets.prepare.fetch import fetch_members
-from vision_suite.datasets.scanpath import onestop_recipe
 from vision_suite.errors import CheckpointError
 from vision_suite.layers.decoders import DecoderShape, load_decoder, new_decoder
 from vision_suite.layers.graph_model import GraphModel
@@ -80,8 +80,8 @@ def test_smollm2_answers_and_reads_as_it_was_measured(attention):
     model = load_decoder("smollm2", attention=attention)
     tokenizer = transformers.AutoTokenizer.from_pretrained(data_dir() / "smollm2")
     assert (sum(parameter.numel() for parameter in model.parameters()), model.dtype) == (134_515_008, torch.float32)
-    name = onestop_recipe.SAMPLE + "images/manifest.csv"
-    rows = csv.DictReader(io.StringIO(fetch_members(onestop_recipe.ARCHIVE)[name].decode()))
+    name = onestop.SAMPLE + "images/manifest.csv"
+    rows = csv.DictReader(io.StringIO(fetch_members(onestop.ARCHIVE)[name].decode()))
     pages = [row["text"] for row in rows if row["role"] == "paragraph"]
     assert len(pages) == 12
     total, count = 0.0, 0

@@ -56,6 +56,11 @@ def test_entries_tell_what_is_there(fake, cache):
     assert names.index("emoji-reid-32") == names.index("emoji-reid") + 1
 
 
+def test_each_variant_is_listed(cache):
+    listed = {entry.name: entry.path for entry in catalog.entries() if entry.name.startswith("emoji-scenes")}
+    assert listed == {name: cache / name for name in ("emoji-scenes", "emoji-scenes-closed", "emoji-scenes-closed-256")}
+
+
 def test_prepare_then_verify_with_progress_on_the_error_stream(fake, capsys):
     folder = catalog.prepare("emoji-reid", source=fake.archives, image_size=16, workers=2)
     report = catalog.verify("emoji-reid", image_size=16)
@@ -82,6 +87,15 @@ def test_quiet_says_nothing(fake, capsys):
         (lambda: catalog.verify("market"), "no set is called 'market'"),
         (lambda: catalog.prepare("watch-tad", image_size=64), "watch-tad has no pictures"),
         (lambda: catalog.prepare("onestop-mini", image_size=64), "onestop-mini has pictures of one size"),
+        (
+            lambda: catalog.prepare("onestop-mini", variant="closed"),
+            "has no variant 'closed': it has none",
+        ),
+        (lambda: catalog.prepare("emoji-scenes", variant="shut"), "has no variant 'shut': choose open or"),
+        (
+            lambda: catalog.verify("emoji-scenes-closed", variant="open"),
+            "closed and variant=open disagree",
+        ),
     ],
 )
 def test_wrong_settings_are_one_line(call, said):
@@ -101,6 +115,8 @@ def test_verifying_what_is_not_there_names_the_command():
         catalog.verify("emoji-reid")
     with pytest.raises(DataError, match=r"run `vision-suite data prepare emoji-reid-128`$"):
         catalog.verify("emoji-reid", image_size=128)
+    with pytest.raises(DataError, match=r"run `vision-suite data prepare emoji-scenes-closed`$"):
+        catalog.verify("emoji-scenes", variant="closed")
 
 
 @pytest.mark.parametrize(
@@ -112,6 +128,9 @@ def test_verifying_what_is_not_there_names_the_command():
         ("emoji-reid", "vision-suite data prepare emoji-reid"),
         ("watch-tad", "vision-suite data prepare watch-tad"),
         ("onestop-mini", "vision-suite data prepare onestop-mini"),
+        ("emoji-scenes", "vision-suite data prepare emoji-scenes"),
+        ("emoji-scenes-closed/scenes", "vision-suite data prepare emoji-scenes-closed"),
+        ("emoji-scenes-closed-256", "vision-suite data prepare emoji-scenes-closed-256"),
         ("Market-1501", None),
     ],
 )

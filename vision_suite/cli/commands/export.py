@@ -7,17 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import vision_suite
-from vision_suite.cli.hints import did_you_mean
 from vision_suite.cli.light_parser import LightParser, count, positive
 from vision_suite.errors import CheckpointError, ConfigError
-from vision_suite.renamed import with_new_names
 
 if TYPE_CHECKING:
     from vision_suite.export import Exportable
-    from vision_suite.lit_modules.base import LitBase
-
-# Settings of training alone: weights come from the checkpoint, and a compiled network cannot be traced.
-REPLACED = {"pretrained": False, "compile": False}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -84,24 +78,18 @@ def load_network(path: Path, model: str | None = None) -> tuple[Exportable, dict
         CheckpointError: The file is broken, names an unknown class, or does not fit its class.
         ConfigError: The class has no network that can be exported.
     """
-    from vision_suite.checkpoints.files import read
-    from vision_suite.cli.trainer.vocabulary import check_types
+    from vision_suite.cli.trainer.modules import REPLACED, load_module, stored_data
+    from vision_suite.datasets.pictures.preprocessing import picture_settings
+    from vision_suite.datasets.saved import SavedPreprocessing
     from vision_suite.export import Exportable
 
-    contents = read(path)
-    settings = dict(contents.get("hyper_parameters") or {})
-    settings.pop("_instantiator", None)
-    lit_class = _find_class(settings.pop("_class_path", None), model, path)
-    settings = with_new_names(lit_class.__name__, settings)
-    settings |= {name: value for name, value in REPLACED.items() if name in settings}
+    loaded = load_module(path, model)
+    lit_class, settings, contents = type(loaded.module), loaded.settings, loaded.contents
+    data = stored_data(contents, path)
     try:
-        check_types(lit_class, settings)
-        module = lit_class(**settings)
-        module.load_state_dict(contents["state_dict"])
-    except (TypeError, ValueError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{path} does not fit {lit_class.__name__}: {reason}") from error
-    data = _data_state(contents, path)
+        picture_settings(SavedPreprocessing(data.get("preprocessing", {})))  # what the file will be read by
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     metadata = {
         "vision_suite": vision_suite.__version__,
         "model": f"{lit_class.__module__}.{lit_class.__qualname__}",
@@ -110,63 +98,10 @@ def load_network(path: Path, model: str | None = None) -> tuple[Exportable, dict
         "class_names": data.get("class_names", []),
         "preprocessing": data.get("preprocessing", {}),
     }
-    network: object = dict(module.named_children()).get("model")
+    network: object = dict(loaded.module.named_children()).get("model")
     if not isinstance(network, Exportable):
         raise ConfigError(f"{lit_class.__name__} has no network that can be exported: its model offers no inference()")
     return network, metadata
-
-
-def _data_state(contents: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The data's part of a checkpoint, checked as by the commands that load the data; empty if there is none.
-
-    Raises:
-        CheckpointError: It is malformed.
-    """
-    from vision_suite.cli.trainer.classes import import_named
-    from vision_suite.cli.trainer.vocabulary import find_class
-    from vision_suite.datasets.base import BaseData
-    from vision_suite.datasets.pictures.preprocessing import picture_settings
-    from vision_suite.datasets.saved import SavedPreprocessing, check_state, data_state
-
-    state = data_state(contents)
-    if state is None:
-        return {}
-    name = next(key for key, value in contents.items() if value is state)
-    import_named([name])
-    kind = find_class(name, BaseData)  # type: ignore[type-abstract]
-    try:
-        check_state(state)
-        if kind is not None:
-            kind.evaluation_settings(state["preprocessing"])
-        picture_settings(SavedPreprocessing(state["preprocessing"]))  # what the file will be read by
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    return state
-
-
-def _find_class(named: str | None, model: str | None, path: Path) -> type[LitBase]:
-    """Find the class that a checkpoint names among the known ones; no module is imported because a file names it."""
-    from vision_suite.cli.trainer.classes import PACKAGE, import_named
-    from vision_suite.cli.trainer.plugins import import_plugins
-    from vision_suite.cli.trainer.vocabulary import class_names, imported_classes
-    from vision_suite.lit_modules.base import LitBase
-
-    import_plugins()
-    names = class_names(LitBase)
-    if named is None and model is None:
-        raise CheckpointError(f"{path} does not name its class: give --model, one of {', '.join(names)}")
-    wanted = named if named is not None else str(model)
-    package, _, name = wanted.rpartition(".")
-    ours = package in ("", PACKAGE) or package.startswith(f"{PACKAGE}.")
-    import_named([name] if ours else [])
-    for each in imported_classes(LitBase):
-        # A class of the suite is found by its name alone: modules move between versions.
-        if wanted == f"{each.__module__}.{each.__qualname__}" or (ours and name == each.__name__):
-            return each
-    where = f"{path} was saved by" if named is not None else "--model"
-    raise CheckpointError(
-        f"{where} {wanted}, which is no model of the suite{did_you_mean(wanted if name in names else name, names)}"
-    )
 
 
 def _preprocessing(stored: dict[str, Any], given: Any, path: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class Dialogue:
         chat: Format of conversations, with the model's number of tokens of a picture.
         max_length: Longest row in tokens, answer included; oldest turns are left out beyond it.
         max_new_tokens: Longest answer in tokens.
+        system: Text of a system turn; None leaves it to the format.
         settings: Further arguments of transformers' ``generate``.
 
     Attributes:
@@ -36,19 +37,28 @@ class Dialogue:
     """
 
     def __init__(
-        self, net: Mllm, chat: ChatFormat, *, max_length: int = 2048, max_new_tokens: int = 256, **settings: Any
+        self,
+        net: Mllm,
+        chat: ChatFormat,
+        *,
+        max_length: int = 2048,
+        max_new_tokens: int = 256,
+        system: str | None = None,
+        **settings: Any,
     ) -> None:
         if max_new_tokens >= max_length:
             raise ConfigError(f"max_new_tokens={max_new_tokens} must be below max_length={max_length}")
         self.net, self.chat = net, chat
         self.room, self.settings = max_length - max_new_tokens, {"max_new_tokens": max_new_tokens, **settings}
-        self.messages: list[Message] = []
-        self.left_out = 0
+        self._begin = [Message("system", (system,))] if system else []
         self._features: list[Tensor] = []
+        self.reset()
 
     def reset(self) -> None:
         """Begin anew."""
-        self.messages, self._features, self.left_out = [], [], 0
+        self.messages: list[Message] = list(self._begin)
+        self.left_out = 0
+        self._features = []
 
     def say(self, text: str, images: Sequence[Tensor] = (), write: Callable[[str], None] | None = None) -> str:
         """Answer a turn of the user.

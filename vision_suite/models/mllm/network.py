@@ -170,7 +170,8 @@ class Mllm(nn.Module):
     def generate(self, batch: InstructBatch, **settings: Any) -> Tensor:
         """Answers to prompts, by transformers' own loop: greedy, sampling, beams, a streamer, any cache.
 
-        Pictures are encoded once, before the loop. Prompts may be padded on either side.
+        Pictures are encoded once, before the loop. Prompts may be padded on either side. A picture's placeholder is
+        never written.
 
         Args:
             batch: Prompts: ``input_ids``, ``attention_mask``, and ``image`` or ``features``.
@@ -190,6 +191,8 @@ class Mllm(nn.Module):
         ids, embeds, is_image, kept = left_padded(batch["input_ids"], embeds, is_image, kept)
         if self.image_token_id >= self.embedding.num_embeddings:
             ids = ids.masked_fill(is_image, 0)  # what looks ids up on the way must find them
+        elif self.image_token_id >= 0:
+            settings["suppress_tokens"] = [*(settings.get("suppress_tokens") or []), self.image_token_id]
         with PromptEmbeddings(self.decoder, embeds, is_image):
             written = self.decoder.generate(input_ids=ids, attention_mask=kept.long(), **settings)
         return cast("Tensor", written)[:, ids.shape[1] :]

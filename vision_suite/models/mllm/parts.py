@@ -55,9 +55,9 @@ def select_rows(batch: InstructBatch, rows: Sequence[int]) -> InstructBatch:
 def _spans(segments: Tensor, parts: int) -> list[tuple[int, int]]:
     """Starts and ends of up to so many runs of whole conversations in a packed row, of about the same length."""
     length = int((segments >= 0).sum())
-    numbers, lengths = segments[:length].unique_consecutive(return_counts=True)
-    ends = lengths.cumsum(0).tolist()
-    if not len(numbers):
+    lengths = torch.bincount(segments[:length])
+    ends = lengths[lengths > 0].cumsum(0).tolist()
+    if not ends:
         return [(0, len(segments))]
     wanted = [length * (number + 1) / parts for number in range(parts)]
     cuts = sorted({min(ends, key=lambda end: abs(end - place)) for place in wanted} | {length})
@@ -68,7 +68,7 @@ def _span(batch: InstructBatch, row: int, start: int, end: int) -> InstructBatch
     """Part of a packed row as a row of its own."""
     entries = cast("dict[str, Tensor]", batch)
     part = {name: value[row : row + 1, start:end] for name, value in entries.items() if name in ROWS}
-    numbers = part["segments"].unique()
+    numbers = torch.unique(part["segments"])
     part |= {
         name: entries[name][row : row + 1, numbers[numbers >= 0]] for name in ("index", "source") if name in entries
     }
@@ -78,7 +78,7 @@ def _span(batch: InstructBatch, row: int, start: int, end: int) -> InstructBatch
 def _with_pictures(batch: dict[str, Tensor], part: dict[str, Tensor]) -> InstructBatch:
     """Add the pictures that the part's tokens belong to, and what counts for the whole batch."""
     if "image_of_token" in part:
-        used = part["image_of_token"].unique()
+        used = torch.unique(part["image_of_token"])
         used = used[used >= 0]
         # In the order of their placeholders, which is that of their numbers.
         for name in ("image", "features"):

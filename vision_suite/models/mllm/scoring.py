@@ -74,8 +74,8 @@ def choice_logps(
     found = torch.full((len(choices), most), -torch.inf, dtype=torch.float64, device=hidden.device)
     if all(len(choice) == 1 for each in choices for choice in each):
         # Every choice is a single id, such as a letter: one distribution tells them all.
-        rows = torch.arange(len(choices), device=hidden.device)
-        logps = (hidden[rows, batch["attention_mask"].sum(1) - 1] @ model.head_weight.T).float().log_softmax(-1)
+        every = torch.arange(len(choices), device=hidden.device)
+        logps = (hidden[every, batch["attention_mask"].sum(1) - 1] @ model.head_weight.T).float().log_softmax(-1)
         for row, each in enumerate(choices):
             found[row, : len(each)] = logps[row, [choice[0] for choice in each]].double()
         return found

@@ -105,8 +105,6 @@ def build_network(
     model = Mllm(made, built, between, image_token_id=-1)
     if base is None:
         fit_projector(model)
-    # Dropout of LoRA and the repeated activations are for training; a frozen tower stays as in evaluation.
-    model.train()
     return Network(model, base)
 
 

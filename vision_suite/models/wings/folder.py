@@ -22,6 +22,7 @@ from vision_suite.models.wings.adapter import base_weights, fingerprint, load_pr
 from vision_suite.models.wings.attach import Attached, attach, find
 from vision_suite.models.wings.config import WingsConfig
 from vision_suite.models.wings.pattern import text_model
+from vision_suite.prepared import find_folder
 from vision_suite.records import as_record
 from vision_suite.text.chat import ChatFormat
 
@@ -144,6 +145,35 @@ def load_model(
             tower.load_state_dict(_read_tensors(folder / TOWER))
     chat = ChatFormat.load(folder / TOKENIZER, **settings["chat"])
     return Mllm(decoder, tower, projector, int(settings["image_token_id"])).eval(), chat
+
+
+def open_model(source: str | Path, *, attention: str = "vision_suite") -> tuple[Mllm, ChatFormat]:
+    """A model of `save_model`, or a plain language model, which reads no pictures.
+
+    Args:
+        source: Folder of `save_model`, or what `vision_suite.layers.decoders.load_decoder` takes.
+        attention: Name of an attention function of transformers.
+
+    Raises:
+        CheckpointError: Files are malformed, or do not fit.
+        DataError: There is nothing of that name.
+        MissingDependencyError: A package of the extra ``language`` is missing.
+    """
+    found = find_folder(source)
+    if found is not None and (found / SETTINGS).is_file():
+        return load_model(found, attention=attention)
+    decoder = load_decoder(source, attention=attention)
+    chat = ChatFormat.load(source)
+    return Mllm(decoder, None, None, chat.image_token_id).eval(), chat
+
+
+def longest_row(net: Mllm) -> int:
+    """Largest number of tokens that decoder and wings can read."""
+    longest = int(getattr(net.decoder.config, "max_position_embeddings", 2048))
+    known = getattr(text_model(net.decoder), "_wings", None)
+    if isinstance(known, Attached) and known.config.router == "position" and known.config.stage == 2:
+        longest = min(longest, known.config.s_max)
+    return longest
 
 
 def _save_tower(folder: Path, net: Mllm) -> TowerConfig:

@@ -1,0 +1,252 @@
+"""What a language model forgets while it learns to see: Wings against its baselines, at equal rows, steps and loss.
+
+SmolLM2-135M learns to name the emoji of Emoji-Scenes (closed variant, 40 names and their groups) through the small
+convolutional tower. For each seed one projector is trained beside the frozen decoder; every method starts from it and
+sees the same rows in the same order. Along the way validation scores the loss of right answers, and the drift (KL,
+top-1 agreement) from the untouched model on a text that none but the replay trains on. The ends are tested once: names
+and groups on pictures of a design that no training had, perplexity of the pages, choice sets of text.
+
+A run that the results file holds is not repeated, and a killed one goes on from its last stored step, so the benchmark
+may be stopped at any time. Rates are searched on the validation split with ``--search``.
+
+Run: python benchmarks/wings_forgetting.py --tower TOWER.ckpt [--seeds 1 2 3] [--methods ...] [--jobs 2]
+Writes docs/results/wings_forgetting.md, .json and .png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from results import command_line, describe_run, git_commit
+from wings_forgetting_page import write_page
+
+from vision_suite.prepared import data_dir
+
+ROOT = Path(__file__).resolve().parents[1]
+STEM = ROOT / "docs" / "results" / "wings_forgetting"
+START = "projector before"  # the start of all methods
+START_STEPS = 300
+PLACE = "place.ckpt"
+TEXT_TASKS = ("definitions", "synonyms", "countries")  # above chance for the untouched model, on validation
+# Configuration and flags of each method; `rate` stands for the decoder's rate, or that of LoRA.
+METHODS = {
+    "projector only": ("wings/smollm2_projector_only", ["--model.optim.lr=1e-3"]),
+    "visual wing only": ("wings/smollm2_stage1", ["--model.optim.lr_factors={projector: 2.0}"]),
+    "LoRA": ("wings/smollm2_lora", ["--model.optim.lr={rate}", "--model.optim.lr_factors={{projector: {relative}}}"]),
+    "full fine-tuning": (
+        "wings/smollm2_full",
+        ["--model.optim.lr={rate}", "--model.optim.lr_factors={{projector: {relative}}}"],
+    ),
+    "full fine-tuning with text replay": (
+        "wings/smollm2_replay",
+        ["--model.optim.lr={rate}", "--model.optim.lr_factors={{projector: {relative}}}"],
+    ),
+    "Wings": (
+        "wings/smollm2_stage2",
+        ["--model.optim.lr=5e-4", "--model.optim.lr_factors={{projector: 2.0, decoder: {share}, wings: 1.0}}"],
+    ),
+    "Wings with label leak": (
+        "wings/smollm2_leak",
+        ["--model.optim.lr=5e-4", "--model.optim.lr_factors={{projector: 2.0, decoder: {share}, wings: 1.0}}"],
+    ),
+}
+FROZEN = ("projector only", "visual wing only")
+INTERPOLATED = "weights half-way back, of full fine-tuning"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+        method: Key of `METHODS`, or `START`.
+        rate: Rate of the decoder or of LoRA; 0 where there is none.
+        seed: Seed.
+        steps: Number of optimiser steps.
+    """
+
+    method: str
+    rate: float
+    seed: int
+    steps: int
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Identity of the run in the results file."""
+        return self.method, self.rate, self.seed, self.steps
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder."""
+        return "_".join(str(part).replace(" ", "-").replace(",", "") for part in self.key)
+
+    def command(self) -> list[str]:
+        """Configuration and flags of its training, without those of data and place."""
+        if self.method == START:
+            return ["-c", "wings/smollm2_projector_only", f"--seed_everything={self.seed}"]
+        config, flags = METHODS[self.method]
+        values = {"rate": self.rate, "relative": 1e-3 / (self.rate or 1.0), "share": self.rate / 5e-4}
+        return ["-c", config, f"--seed_everything={self.seed}", *(flag.format(**values) for flag in flags)]
+
+
+class Bench:
+    """The settings that all runs share.
+
+    Args:
+        options: Arguments of the command line.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.work: Path = options.work
+        self.tower: Path = options.tower.resolve()
+        self.origin = {"command": command_line(), "commit": git_commit()}
+        scenes, texts = data_dir() / "emoji-scenes-closed", data_dir() / "text-choices"
+        val, tested = scenes / "questions_val.jsonl", scenes / "questions_test.jsonl"
+        pictures = ("name", "group")
+        self.validate_on = {
+            "scenes": {"path": self.chosen(val, "val", pictures), "image_root": str(scenes), "limit": 160},
+            "manual": {"path": "python-manual/text_val.jsonl", "limit": 24, "max_length": 160},
+        }
+        self.test_on = {
+            "name": {"path": self.chosen(tested, "test", ("name",)), "image_root": str(scenes)},
+            "group": {"path": self.chosen(tested, "group", ("group",)), "image_root": str(scenes), "limit": 500},
+            "choices": {"path": self.chosen(texts / "questions_test.jsonl", "choices", TEXT_TASKS), "choices": "texts"},
+            "pages": {"path": "page-questions/text_test.jsonl", "max_length": 160},
+        }
+
+    def chosen(self, path: Path, name: str, tasks: tuple[str, ...]) -> str:
+        """A file of the questions of some tasks alone."""
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line)["turns"][-1]["source"] in tasks]
+        target = self.work / f"questions_{name}.jsonl"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("".join(kept), encoding="utf-8")
+        return str(target.resolve())
+
+    def common(self, folder: Path) -> list[str]:
+        """Flags of every command."""
+        return [
+            f"--trainer.default_root_dir={folder}", f"--model.tower.checkpoint={self.tower}",
+            "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--trainer.precision=32-true",
+            f"--data.validate_on={json.dumps(self.validate_on)}", f"--data.test_on={json.dumps(self.test_on)}",
+        ]  # fmt: skip
+
+    def train(self, run: Run, start: Path | None) -> Path:
+        """Train, or go on, and return the last checkpoint."""
+        folder = self.work / run.folder
+        done = next(iter(folder.rglob("last.ckpt")), None)
+        if done is not None and (folder / "done").exists():
+            return done
+        place = max(folder.rglob(PLACE), key=lambda path: path.stat().st_mtime, default=None)
+        begun = [f"--ckpt_path={place}"] if place else [f"--init_from={start}"] if start else []
+        call([
+            "fit", *run.command(), *self.common(folder), *begun, f"--trainer.max_steps={run.steps}",
+            "--model.optim.fused=true", f"--trainer.val_check_interval={min(100, run.steps)}",
+            "--trainer.callbacks+=pytorch_lightning.callbacks.ModelCheckpoint",
+            f"--trainer.callbacks.filename={PLACE.removesuffix('.ckpt')}",
+            "--trainer.callbacks.every_n_train_steps=100", "--trainer.callbacks.enable_version_counter=false",
+        ])  # fmt: skip
+        (folder / "done").touch()
+        return next(folder.rglob("last.ckpt"))
+
+    def records(self, run: Run, start: Path | None, tested: bool) -> list[dict[str, object]]:
+        """Train a run, and the records of its course and of its end."""
+        checkpoint = self.train(run, start)
+        folder = self.work / run.folder
+        found = list(self.course(run, folder))
+        if tested:
+            found += self.test(run, run.method, checkpoint, [])
+            if run.method == "full fine-tuning":
+                found += self.test(run, INTERPOLATED, checkpoint, ["--model.interpolate=0.5"])
+        if run.method != START:
+            shutil.rmtree(folder)
+        return found
+
+    def course(self, run: Run, folder: Path) -> Iterator[dict[str, object]]:
+        """Records of the validations along the way."""
+        for path in sorted(folder.rglob("metrics.csv")):
+            with path.open(encoding="utf-8", newline="") as file:
+                for row in csv.DictReader(file):
+                    for name in ("loss", "kl", "agreement"):
+                        if row.get(f"val/{name}"):
+                            value = float(row[f"val/{name}"])
+                            yield {**run.__dict__, "step": int(row["step"]), "metric": f"val/{name}", "value": value,
+                                   **self.origin}  # fmt: skip
+
+    def test(self, run: Run, method: str, checkpoint: Path, flags: list[str]) -> list[dict[str, object]]:
+        """Records of the one test of a run."""
+        folder = self.work / f"{run.folder}_test"
+        shutil.rmtree(folder, ignore_errors=True)
+        call(["test", *run.command(), *self.common(folder), f"--ckpt_path={checkpoint}", *flags])
+        stored = json.loads(next(folder.rglob("metrics.json")).read_text(encoding="utf-8"))
+        shutil.rmtree(folder)
+        own = {**run.__dict__, "method": method, "step": run.steps}
+        return [
+            {**own, "metric": f"test/{name}", "value": value, **self.origin} for name, value in stored["metrics"].items()
+        ]
+
+
+def call(arguments: list[str]) -> None:
+    """One command of the suite in a process of its own, on one core."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "vision_suite", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} failed: {done.stderr.strip()[-800:]}")
+
+
+def planned(options: argparse.Namespace) -> Iterator[Run]:
+    """All runs of a call, seeds outermost."""
+    for seed in options.seeds:
+        for method in options.methods:
+            rates = [0.0] if method in FROZEN else options.lora_rates if method == "LoRA" else options.rates
+            for rate in rates:
+                yield Run(method, rate, seed, options.steps)
+
+
+def main() -> None:
+    """Run what is missing, and write the page after each run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tower", type=Path, required=True, help="checkpoint of mllm/conv_tower")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--rates", type=float, nargs="+", default=[2e-4], help="rates of the decoder")
+    parser.add_argument("--lora-rates", type=float, nargs="+", default=[5e-4], help="rates of LoRA")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--search", action="store_true", help="validate only: rates are compared, nothing is tested")
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side, one core each")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "wings_forgetting")
+    options = parser.parse_args()
+    bench = Bench(options)
+    stored = STEM.with_suffix(".json")
+    records: list[dict[str, object]] = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else []
+    # The order of a failed run's records is that of their ends.
+    known = {(r["method"], r["rate"], r["seed"], r["steps"]) for r in records if options.search or _is_test(r)}
+    missing = [run for run in planned(options) if run.key not in known]
+    starts = {run.seed: Run(START, 0.0, run.seed, START_STEPS) for run in missing}
+    with ThreadPoolExecutor(options.jobs) as pool:
+        checkpoints = dict(zip(starts, pool.map(lambda run: bench.train(run, None), starts.values()), strict=True))
+        futures = [pool.submit(bench.records, run, checkpoints[run.seed], not options.search) for run in missing]
+        for number, future in enumerate(as_completed(futures), start=1):
+            records += future.result()
+            write_page(STEM, records, describe_run())
+            print(f"{number} of {len(futures)} runs", file=sys.stderr)
+    write_page(STEM, records, describe_run())
+
+
+def _is_test(record: dict[str, object]) -> bool:
+    return str(record["metric"]).startswith("test/")
+
+
+if __name__ == "__main__":
+    main()
