@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from vision_suite.errors import check_literals, check_number
-from vision_suite.models.wings.untouched import Untouched
 from vision_suite.metrics.instruct.forgetting import hidden_drift
 from vision_suite.metrics.instruct.multiple_choice import WRITTEN_TOKENS, letters_of
 from vision_suite.metrics.instruct_metric import InstructMetric
@@ -20,6 +19,7 @@ from vision_suite.models.mllm.parts import select_rows
 from vision_suite.models.mllm.scoring import answer_logps, choice_logps, continued, with_features, written_answers
 from vision_suite.models.wings.attach import routing, row_masses
 from vision_suite.models.wings.config import WingsConfig
+from vision_suite.models.wings.untouched import Untouched
 from vision_suite.types.instruct import IGNORED, Chat, InstructBatch, InstructPrediction, Row
 
 

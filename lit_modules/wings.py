@@ -17,7 +17,6 @@ from vision_suite.lit_modules.base import SPLITS, EvalStage, PerStage, datamodul
 from vision_suite.lit_modules.in_parts import LitInParts
 from vision_suite.lit_modules.instruct_checks import check_data, group_lines, is_sharded, shard
 from vision_suite.lit_modules.instruct_evaluation import AnswerConfig, InstructEvaluation
-from vision_suite.models.wings.untouched import Untouched, text_only
 from vision_suite.losses.distillation import kl_to_reference
 from vision_suite.metrics.instruct.report import instruct_report
 from vision_suite.metrics.instruct_metric import InstructMetric
@@ -35,6 +34,7 @@ from vision_suite.models.wings.build import (
     set_trained,
 )
 from vision_suite.models.wings.config import WingsConfig
+from vision_suite.models.wings.untouched import Untouched, text_only
 from vision_suite.ops.logprobs import supervised_nll
 from vision_suite.optim import OptimConfig
 from vision_suite.records import as_record

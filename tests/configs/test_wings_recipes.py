@@ -1,4 +1,4 @@
-"""Configurations of Wings: each names parts that are there, rates that the method page gives, and builds its settings."""
+"""Configurations of Wings: rates of the parts, baselines that are there, and settings that the command line knows."""
 
 import pytest
 import yaml

@@ -156,12 +156,7 @@ def empty_decoder(source: str | Path, *, attention: str = NAME, dtype: torch.dty
             )
         # Memory that nobody writes to is not taken.
         with no_init_weights():
-<<<<<<< HEAD
             model = kind.from_config(config, dtype=dtype, trust_remote_code=False)
-=======
-            made: Any = AutoModelForCausalLM
-            model: PreTrainedModel = made.from_config(config, dtype=dtype, trust_remote_code=False)
->>>>>>> lit
     model.tie_weights()
     return _with_attention(model, attention)
 

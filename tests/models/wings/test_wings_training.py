@@ -1,15 +1,18 @@
 """Gradients of wings: packed rows, gradient checkpointing, rows of text alone, mixed precision, memory."""
 
+import copy
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vision_suite.errors import ConfigError
-from vision_suite.models.wings.attach import masses, row_masses, set_stage, wings_parameters
+from vision_suite.models.wings.attach import detach, find, masses, row_masses, set_stage, wings_parameters
+from vision_suite.models.wings.state import build_state
 
 pytest.importorskip("transformers")
 
-from wings_tiny import decoder, logits, rows, winged
+from wings_tiny import decoder, draw, logits, rows, winged
 
 EXACT = {"atol": 1e-12, "rtol": 0.0}
 
@@ -92,7 +95,7 @@ def test_reentrant_checkpointing_is_refused():
     before = gradients(model, ids, is_image)[1]
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": True})
     model.enable_input_require_grads()
-    with pytest.raises(ConfigError, match="use_reentrant.: False"):
+    with pytest.raises(ConfigError, match="use_reentrant=True loses gradients"):
         gradients(model, ids, is_image)
     assert len(before) == 54
 
@@ -119,24 +122,49 @@ def test_new_wings_learn_their_last_matrix_first():
     assert {name.split("wings.")[1] for name in moved} == {"visual.o.b", "textual.o.b"}
 
 
-def test_gradients_against_finite_differences():
-    model, (ids, is_image) = winged(model=decoder(num_hidden_layers=1)), rows()
-    factor = torch.randn(3, 12, 97, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+def dense(learner, query, x, allowed, heads, cos, sin):
+    """A wing written out with whole matrices, rotary codes by transformers."""
+    from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-    def value():
-        return (model(input_ids=ids, is_image=is_image, use_cache=False).logits * factor).sum()
+    def projected(given, factors):
+        return (given + given @ factors.a @ factors.b).unflatten(-1, (heads, -1)).transpose(1, 2)
 
-    value().backward()
-    for parameter in wings_parameters(model).values():
-        direction = torch.randn_like(parameter)
-        ends = []
-        for sign in (1, -1):
-            with torch.no_grad():
-                parameter.add_(direction, alpha=sign * 1e-5)
-                ends.append(value())
-                parameter.sub_(direction, alpha=sign * 1e-5)
-        slope = (ends[0] - ends[1]) / 2e-5
-        torch.testing.assert_close((parameter.grad * direction).sum(), slope, atol=1e-5, rtol=1e-5)
+    asked, key, value = projected(query, learner.q), projected(x, learner.k), projected(x, learner.v)
+    asked, key = apply_rotary_pos_emb(asked, key, cos, sin)
+    scores = (asked @ key.transpose(2, 3) * key.shape[-1] ** -0.5).masked_fill(~allowed[:, None], -1e30)
+    share = scores.softmax(-1) * allowed.any(-1)[:, None, :, None]
+    return (share @ value).transpose(1, 2).flatten(2) @ learner.o.a
+
+
+@pytest.mark.parametrize("visual_mask", ["causal", "full"])
+def test_both_wings_and_their_gradients_against_whole_matrices(visual_mask):
+    model, (_, is_image) = winged(visual_mask=visual_mask, text_key_start=2), rows()
+    part, known = model.model.layers[1].self_attn.wings, find(model)
+    generator = torch.Generator().manual_seed(0)
+    query, x, *factors = (
+        torch.randn(3, 12, width, dtype=torch.float64, generator=generator).requires_grad_() for width in (32, 32, 4, 4)
+    )
+    inv_freq = 10000.0 ** (-torch.arange(0, 8, 2, dtype=torch.float64) / 8)
+    state = build_state(
+        x, is_image, known.config, inv_freq, attention_mask=None, position_ids=None, packed=None, past_positions=None,
+        past_image=None,
+    )  # fmt: skip
+    angle = torch.arange(12)[:, None] * inv_freq
+    cos, sin = (torch.cat([f(angle), f(angle)], -1).expand(3, 12, 8) for f in (torch.cos, torch.sin))
+    before = torch.ones(12, 12, dtype=torch.bool).tril()
+    images = is_image[:, None, :] & (before if visual_mask == "causal" else torch.ones_like(before))
+    text = ~is_image[:, None, :] & before & (torch.arange(12) >= 2)
+    expected = (
+        dense(part.visual, query, x, images, 4, cos, sin), dense(part.textual, query, x, text, 4, cos, sin),
+    )  # fmt: skip
+    found = part.read(query, state, None)
+    leaves = [query, x, *part.visual.parameters(), *part.textual.parameters()]
+    for one, other, factor in zip(found, expected, factors, strict=True):
+        torch.testing.assert_close(one, other, **EXACT)
+        pairs = [torch.autograd.grad((y * factor).sum(), leaves, allow_unused=True) for y in (one, other)]
+        for mine, theirs in zip(*pairs, strict=True):
+            if theirs is not None:
+                torch.testing.assert_close(mine, theirs, atol=1e-11, rtol=1e-9)
 
 
 def test_mixed_precision_keeps_the_router_wide():
@@ -200,3 +228,16 @@ def test_shares_are_of_the_last_pass():
     assert row_masses(model, "last")[0, :, 1].min() > 0
     logits(model, ids, torch.zeros_like(is_image))
     assert masses(model)[:, 1:].abs().max() == 0
+
+
+def test_a_model_with_wings_can_be_copied_after_a_pass():
+    model, (ids, is_image) = winged(), rows()
+    model(input_ids=ids, is_image=is_image).logits.sum().backward()
+    twin = copy.deepcopy(model)
+    before = logits(model, ids, is_image)
+    assert torch.equal(logits(twin, ids, is_image), before)
+    draw(wings_parameters(twin).values(), seed=5)
+    assert not torch.equal(logits(twin, ids, is_image), before)
+    assert torch.equal(logits(model, ids, is_image), before)
+    detach(twin)
+    assert torch.equal(logits(model, ids, is_image), before)

@@ -18,13 +18,13 @@ from vision_suite.models.wings.config import WingsConfig
 from vision_suite.models.wings.layer import Wings
 from vision_suite.models.wings.learner import rotate
 from vision_suite.models.wings.pattern import check_decoder, text_model
-from vision_suite.models.wings.state import WingsState, build_state
+from vision_suite.models.wings.state import WingsNotes, WingsState, build_state
 from vision_suite.models.wings.stats import attention_name
 from vision_suite.models.wings.step import LowRankStep, Step, StepWeights
 
 
 class Attached:
-    """What a text model with wings knows: settings, the state of the last pass, and the former attention.
+    """What a text model with wings knows: settings, notes of the last pass, and the former attention.
 
     Args:
         text: Text model, which has ``embed_tokens`` and ``layers``.
@@ -35,7 +35,7 @@ class Attached:
     def __init__(self, text: nn.Module, config: WingsConfig, former: str) -> None:
         self.config, self.former = config, former
         self.on = True
-        self.last: WingsState | None = None
+        self.last: WingsNotes | None = None
         shape: Any = text.config
         self.layers = len(cast(nn.ModuleList, text.layers))
         self.width, self.heads = int(shape.hidden_size), int(shape.num_attention_heads)
@@ -78,7 +78,7 @@ class Attached:
             position_ids=given.get("position_ids"), packed=packed, past_positions=None if held is None else held[0],
             past_image=None if held is None else held[1],
         )  # fmt: skip
-        self.last = state
+        self.last = state.notes
         given.update(wings=state, wings_cache=cache)
         if cache is not None:
             cache.add_tokens(state.positions[:, state.past :], is_image)
@@ -185,8 +185,9 @@ def attach(model: nn.Module, config: WingsConfig | None = None) -> list[Wings]:
     for slot, index in enumerate(chosen):
         layer: Any = layers[index]
         part = Wings(config, known.width, known.heads, slot)
-        like = next(layer.self_attn.parameters())
-        part.to(device=like.device, dtype=like.dtype).train(layer.training)
+        # Matrices of the layer may be quantised, embeddings are not.
+        device = next(layer.self_attn.parameters()).device
+        part.to(device=device, dtype=any_text.embed_tokens.weight.dtype).train(layer.training)
         layer.self_attn.wings = part
         if config.query == "post_attn":
             layer.input_layernorm.register_forward_pre_hook(part.before_norm, with_kwargs=True)
@@ -291,18 +292,18 @@ def routing(model: nn.Module) -> Tensor:
     Raises:
         ConfigError: If there was none, or in stage 1, where nothing is routed.
     """
-    state = find(model).last
-    if state is None or not state.routing:
+    notes = find(model).last
+    if notes is None or not notes.routing:
         raise ConfigError("no routing weights: run the model once with its wings in stage 2")
-    return torch.stack([state.routing[slot] for slot in sorted(state.routing)], 1)
+    return torch.stack([notes.routing[slot] for slot in sorted(notes.routing)], 1)
 
 
 def _shares(model: nn.Module, queries: str) -> tuple[Tensor, Tensor]:
     """Shares (L, B, M, 4) of the last forward pass, and which tokens count (B, M)."""
     check_choice("queries", queries, ("all", "after_image", "last"))
-    state = find(model).last
-    if state is None or not state.masses:
+    notes = find(model).last
+    if notes is None or not notes.masses:
         raise ConfigError("no shares of attention: run the model once with its wings, on more than one token")
-    shares = torch.stack([state.masses[slot] for slot in sorted(state.masses)])
-    counted = state.queries(queries)
+    shares = torch.stack([notes.masses[slot] for slot in sorted(notes.masses)])
+    counted = notes.queries(queries)
     return torch.where(counted[..., None], shares, 0.0), counted

@@ -17,7 +17,7 @@ Statistics = Literal["operator", "exact", "eager"]
 
 @dataclass(frozen=True)
 class WingsConfig:
-    """Low-rank learners beside the attention of a decoder, and the router that weighs them. See docs/wings.md.
+    """Low-rank learners beside the attention of a decoder, and the router that weighs them.
 
     Attributes:
         rank: Rank r of each learner's four matrices (released scripts: 64; the paper has no ablation).

@@ -97,7 +97,7 @@ class Wings(nn.Module):
             one, other = self.read(state.rows(query), state, cache)
         if other is None:
             if read is not None:
-                state.masses[self.slot] = read.detach().mean(1)
+                state.notes.masses[self.slot] = read.detach().mean(1)
             return low_rank_sum(out, state.back(one), self.visual.o.b), None
         factors = self.route(read, state).to(one.dtype)
         both = torch.cat([state.back(one) * factors[..., :1], state.back(other) * factors[..., 1:]], -1)
@@ -105,7 +105,7 @@ class Wings(nn.Module):
         return low_rank_sum(out, both, basis), None
 
     def route(self, read: Tensor, state: WingsState) -> Tensor:
-        """Factors (B, M, 2) on both wings; notes shares and weights in the state."""
+        """Factors (B, M, 2) on both wings; notes shares and weights."""
         config = self.config
         with torch.autocast(read.device.type, enabled=False):
             if config.router == "position":
@@ -115,9 +115,9 @@ class Wings(nn.Module):
                 logits = mass_logits(self.router, read)
             masked = config.blend == "masked" or (config.blend == "reference" and not self.training)
             weight, factors = weights(logits, state.sees_image, config.router_act, config.router_scale, masked)
-        state.routing[self.slot] = weight.detach()
+        state.notes.routing[self.slot] = weight.detach()
         if read.shape[-1]:
-            state.masses[self.slot] = read.detach().mean(1)
+            state.notes.masses[self.slot] = read.detach().mean(1)
         return factors
 
     def read(self, query: Tensor, state: WingsState, cache: WingsCache | None) -> tuple[Tensor, Tensor | None]:

@@ -15,6 +15,34 @@ GROUPS = ("before", "image", "between", "after")
 
 
 @dataclass
+class WingsNotes:
+    """What is known of the last forward pass, without gradients.
+
+    Attributes:
+        kept: (B, M) boolean, false for padding.
+        sees_image: (B, M) boolean, true for tokens that see a picture.
+        is_image: (B, M) boolean, true for tokens of pictures.
+        masses: (B, M, 4) share of attention on each group, by layer with wings.
+        routing: (B, M, 2) weights of the wings, by layer with wings.
+    """
+
+    kept: Tensor
+    sees_image: Tensor
+    is_image: Tensor
+    masses: dict[int, Tensor] = field(default_factory=dict)
+    routing: dict[int, Tensor] = field(default_factory=dict)
+
+    def queries(self, which: str) -> Tensor:
+        """Tokens (B, M) that an average counts: ``all``, those ``after_image``, or the ``last`` of each row."""
+        if which == "after_image":
+            return self.kept & self.sees_image & ~self.is_image
+        if which == "last":
+            number = torch.arange(self.kept.shape[1], device=self.kept.device) * self.kept
+            return self.kept & (number == number.amax(1, keepdim=True))
+        return self.kept
+
+
+@dataclass
 class WingsState:
     """Tensors of one forward pass, shared by all layers.
 
@@ -38,8 +66,7 @@ class WingsState:
         images: Keys from the first to the last one of a picture, in any row; None if there is none. Where gradients
             are wanted there is always one, so that every parameter gets its gradient in every process.
         inv_freq: (D / 2,) rotary frequencies.
-        masses: (B, M, 4) share of attention on each group, by layer with wings; filled on the way.
-        routing: (B, M, 2) weights of the wings, by layer with wings; filled on the way.
+        notes: What layers note on the way.
     """
 
     x: Tensor
@@ -57,8 +84,7 @@ class WingsState:
     past: int
     images: slice | None
     inv_freq: Tensor
-    masses: dict[int, Tensor] = field(default_factory=dict)
-    routing: dict[int, Tensor] = field(default_factory=dict)
+    notes: WingsNotes
     _angles: tuple[Tensor, Tensor] | None = None
 
     def rows(self, x: Tensor) -> Tensor:
@@ -81,18 +107,6 @@ class WingsState:
     def back(self, x: Tensor) -> Tensor:
         """The inverse of `rows`; padding of packed rows is zero."""
         return x if self.packed is None else self.packed.repack(x)
-
-    def queries(self, which: str) -> Tensor:
-        """New tokens (B, M) that an average counts: ``all``, those ``after_image``, or the ``last`` of each row."""
-        new = self.positions.shape[1] - self.past
-        kept = torch.ones_like(self.sees_image) if self.kept is None else self.kept[:, self.past :]
-        kept = kept if self.packed is None else kept & self.packed.inside
-        if which == "after_image":
-            return kept & self.sees_image & ~self.back(self.is_image.long()).squeeze(-1).bool()
-        if which == "last":
-            number = torch.arange(new, device=kept.device) * kept
-            return kept & (number == number.amax(1, keepdim=True))
-        return kept
 
 
 def wide(x: Tensor) -> torch.dtype:
@@ -180,7 +194,8 @@ def build_state(
             f"a row has {int(all_positions.max()) + 1} tokens, wings.s_max is {config.s_max}: raise wings.s_max, or "
             "use wings.router=mass"
         )
-    key_positions, row_kept = all_positions, kept
+    real = torch.ones_like(is_image) if kept is None else kept[:, past:]
+    kinds, key_positions, row_kept = is_image, all_positions, kept
     if packed is not None:
         x, image, positions = packed.unpack(x), packed.unpack(image), packed.unpack(positions)
         is_image, key_positions = image, positions
@@ -195,6 +210,8 @@ def build_state(
     sees = image.cumsum(1)[:, past:] > 0
     if config.visual_mask == "full":
         sees = image.any(1, keepdim=True).expand_as(sees)
+    sees_image = sees if packed is None else packed.repack(sees.long()).bool()
+    real = real if packed is None else real & packed.inside
     order = None
     if config.leak and new > 1:
         # The released code gathers the text keys and masks them by their number, not by their position.
@@ -209,8 +226,8 @@ def build_state(
 cos=cos, sin=sin,
         visual_bias=torch.where(image, zero, -torch.inf), textual_bias=torch.where(text, zero, -torch.inf),
         order=order, positions=all_positions, columns=columns if packed is None else packed.repack(columns), kept=kept,
-        sees_image=sees if packed is None else packed.repack(sees.long()).bool(), packed=packed, past=past,
-        images=image_range(image), inv_freq=inv_freq,
+        sees_image=sees_image, packed=packed, past=past,
+        images=image_range(image), inv_freq=inv_freq, notes=WingsNotes(real, sees_image, kinds & real),
     )  # fmt: skip
 
 
