@@ -43,7 +43,7 @@ def token_logps(
         bias: (V,) bias of the output matrix.
         scale: Factor on the logits (Cohere: logit_scale; Granite: 1 / logits_scaling).
         softcap: Cap c of the scaled logits, c tanh(logits / c) (Gemma 2: final_logit_softcapping).
-        budget: Largest size of a block of logits in bytes.
+        budget: Largest size of a block of logits in bytes; a few such blocks are alive at a time.
         shift: The state at a position predicts the label of the next one; False where labels are moved already.
 
     Returns:
@@ -123,7 +123,8 @@ def _precise(values: Tensor) -> torch.dtype:
 
 def _shaped(products: Tensor, scale: float, softcap: float | None) -> Tensor:
     """Logits of the products with the output matrix, in full precision."""
-    logits = products.to(_precise(products)) * scale
+    logits = products.to(_precise(products))
+    logits = logits if scale == 1.0 else logits * scale
     return logits if softcap is None else softcap * torch.tanh(logits / softcap)
 
 
