@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from vision_suite.metrics.rows import SequenceRows
 from vision_suite.models.mllm import ProjectorConfig, TowerConfig
 from vision_suite.models.mllm.lora import LoraSettings
 from vision_suite.models.mllm.parts import cut_batch, select_rows
+from vision_suite.models.mllm.tower import has_random_weights
 from vision_suite.models.wings.build import (
     DecoderConfig,
     Part,
@@ -44,6 +45,7 @@ from vision_suite.types.instruct import IGNORED, InstructBatch, InstructPredicti
 if TYPE_CHECKING:
     from vision_suite.weights import Initialised
 
+TASKS_DRAWN = 6  # curves of single tasks
 OPTIM = OptimConfig(lr=1e-3, weight_decay=0.0, schedule="cosine", warmup=0.03)
 
 
@@ -116,6 +118,10 @@ class LitWings(LitInParts[InstructBatch]):
         )
         self.model, self._base = built.model, built.base
         self._must_load = built.base is not None
+        self._blind = self.model.tower is not None and has_random_weights(self.model.tower)
+        self._in_files: set[Part] = {"decoder"} if built.base is not None else set()
+        if self.model.tower is not None and not self._blind:
+            self._in_files.add("tower")
         self.train_parts = default_parts(self.model, self.wings) if train is None else tuple(train)
         self.trained = set_trained(self.model, self.train_parts, self.wings)
         # Dropout of LoRA and repeated activations are for training; a frozen tower stays as in evaluation.
@@ -140,14 +146,14 @@ class LitWings(LitInParts[InstructBatch]):
         """Loss of right answers and texts, accuracy, drift from the untouched model, and the training loss."""
         return (
             CurvePanel("Loss of right answers and texts", {"val/loss": "validation"}, "nats per id"),
-            CurvePanel(
-                "Right answers",
-                {"val/accuracy_text": "text", "val/accuracy_pictures": "pictures"},
-                share=True,
-            ),
+            CurvePanel("Right answers", self._accuracies(), share=True),
             CurvePanel("Drift on text", {"val/kl": "KL"}, "nats per id"),
             CurvePanel("Likeliest id as before", {"val/agreement": "agreement"}, share=True),
-            CurvePanel("Training loss", {"train/loss": "answers", "train/kl": "KL of text"}, "nats per id"),
+            CurvePanel(
+                "Training loss",
+                {"train/loss": "answers", "train/kl": "KL of text", "train/targets": ""},  # their number is no result
+                "nats per id",
+            ),
         )
 
     def configure_model(self) -> None:
@@ -166,14 +172,21 @@ class LitWings(LitInParts[InstructBatch]):
     def start_from(self, path: str | Path) -> Initialised:
         """Copy the weights of a file into the network, above those of the decoder's own file."""
         self.load_base()
-        return super().start_from(path)
+        found = super().start_from(path)
+        self._in_files -= {part_of(name) for name in found.taken}
+        self._blind = self._blind and not any(part_of(name) == "tower" for name in found.taken)
+        return found
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load weights; frozen ones that the checkpoint leaves out come from the decoder's and the tower's files."""
-        left_out = self._frozen_names() - state_dict.keys()
+        frozen = self._frozen_names()
+        left_out = frozen - state_dict.keys()
         if left_out:
             self.load_base()
         self._must_load = False
+        brought = {part_of(name.removeprefix("model.")) for name in frozen & state_dict.keys()}
+        self._in_files -= brought  # they may have been tuned before: a run that goes on keeps them
+        self._blind = self._blind and not any(name.startswith("model.tower.") for name in state_dict)
         own = self.state_dict()
         whole = {**state_dict, **{name: own[name] for name in left_out}}
         return super().load_state_dict(whole, strict, assign)
@@ -192,6 +205,11 @@ class LitWings(LitInParts[InstructBatch]):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule; the rates and sizes of the trained parts are told."""
         self.load_base()  # only now it is known that no checkpoint brought them
+        if self._blind and "tower" not in self.train_parts:
+            rank_zero_warn(
+                "the vision tower is frozen at random weights, and sees next to nothing: give --model.tower.checkpoint "
+                "or --model.tower.pretrained=true, or add tower to --model.train"
+            )
         made = super().configure_optimizers()
         for line in group_lines(self, made):
             rank_zero_info(line)
@@ -322,6 +340,13 @@ class LitWings(LitInParts[InstructBatch]):
         kl = kl_to_reference(hidden[:, :-1][chosen], self.model.head_weight, states[:, :-1][kept], head)
         return kl, chosen.sum()
 
+    def _accuracies(self) -> dict[str, str]:
+        """Curves of right answers: each task's if they are few, else the means of those above chance."""
+        tasks = [task for task in getattr(self.report, "tasks", ()) if task.kind != "text"]
+        if 0 < len(tasks) <= TASKS_DRAWN:
+            return {f"val/accuracy/{task.name}": task.name for task in tasks}
+        return {"val/accuracy_text": "mean, text", "val/accuracy_pictures": "mean, pictures"}
+
     def _evaluation(self, stage: str) -> InstructEvaluation:
         if stage not in self._evaluations:
             split = SPLITS.get(stage, "predict")  # type: ignore[call-overload]
@@ -337,12 +362,11 @@ class LitWings(LitInParts[InstructBatch]):
         return self._rows[split]
 
     def _frozen_names(self) -> set[str]:
-        """Names of the weights of frozen parts that files hold: of the tower, and of a decoder from a file."""
+        """Names of the weights of frozen parts that the run's files hold, and that no other start has replaced."""
         trained = {id(parameter) for parameter in self.parameters() if parameter.requires_grad}
-        held = {"tower"} | ({"decoder"} if self._base is not None else set())
         names = set()
         for name, value in self.state_dict(keep_vars=True).items():
-            if name.startswith("model.") and part_of(name.removeprefix("model.")) in held and id(value) not in trained:
+            if name.startswith("model.") and part_of(name.removeprefix("model.")) in self._in_files and id(value) not in trained:
                 names.add(name)
         return names
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
@@ -38,12 +39,12 @@ ARGUMENTS = {"fit": "sources", "validate": "validate_on", "test": "test_on", "pr
 class InstructData(BaseData):
     """Conversations about pictures and text: to train on, and questions and plain text to evaluate on.
 
+    ``image_tokens`` is kept as given. ``sources`` names the sources of training, then the tasks of evaluation, by the
+    index of batches; it is complete after `setup`.
+
     Attributes:
         chat: Format of the conversations.
         vocabulary_size: Number of ids of the tokenizer.
-        image_tokens: Tokens of one picture.
-        sources: Names of the sources of training, then of the tasks of evaluation, by the index of batches. Complete
-            after `setup`.
     """
 
     facts = ("vocabulary_size", "image_tokens")
@@ -241,12 +242,12 @@ class InstructData(BaseData):
                 )
             self._use(name)
         if stage == "fit":
-            words = "{rows} rows ({rows_with_pictures} with pictures), {tokens} tokens, {targets} supervised"
+            words = "{rows:,} rows ({rows_with_pictures:,} with pictures), {tokens:,} tokens, {targets:,} supervised"
             counts = {
                 f"{part} {name}": own for part, each in self.protocol["counts"].items() for name, own in each.items()
             }
-            problems = {kind: number for each in self.protocol["problems"].values() for kind, number in each.items()}
-            facts = f"{self.vocabulary_size} ids, {self.image_tokens} tokens a picture"
+            problems = dict(sum((Counter(each) for each in self.protocol["problems"].values()), Counter()))
+            facts = f"{self.vocabulary_size:,} ids, {self.image_tokens} tokens a picture"
             rank_zero_info(summary(self.protocol["dataset"], counts, words, facts, problems))
 
     def _use(self, name: Stage) -> None:

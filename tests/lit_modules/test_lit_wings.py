@@ -244,13 +244,50 @@ def test_checkpoints_without_frozen_weights(data, folder, tmp_path, monkeypatch)
     net, _, run = fitted(data, folder, tmp_path, wings=STAGE_1, save_frozen=False)
     run.save_checkpoint(path)
     names = torch.load(path, weights_only=True)["state_dict"]
-    assert {part_of(name.removeprefix("model.")) for name in names} == {"projector", "visual", "textual", "router"}
-    # A random tower is in no file; here it is seeded.
-    torch.manual_seed(0)
+    parts = {part_of(name.removeprefix("model.")) for name in names}
+    assert parts == {"tower", "projector", "visual", "textual", "router"}, "a random tower is in no other file"
     loaded = LitWings.load_from_checkpoint(path)
     assert loaded.model.image_token_id == net.model.image_token_id
-    for name, value in net.model.decoder.named_parameters():
+    for name, value in net.model.named_parameters():
+        assert torch.equal(value, loaded.model.get_parameter(name)), name
+
+
+def test_frozen_weights_of_another_start_stay_in_the_checkpoint(data, folder, tmp_path):
+    first, _, run = fitted(data, folder, tmp_path)  # tunes the decoder
+    run.save_checkpoint(tmp_path / "tuned.ckpt")
+    second = instruct_tiny.module(
+        data, decoder=DecoderConfig(source=str(folder)), train=("projector",), save_frozen=False
+    )
+    second.start_from(tmp_path / "tuned.ckpt")
+    run = instruct_tiny.trainer(tmp_path / "second", max_steps=1)
+    run.fit(second, datamodule=data)
+    run.save_checkpoint(tmp_path / "second.ckpt")
+    loaded = LitWings.load_from_checkpoint(tmp_path / "second.ckpt")
+    for name, value in first.model.decoder.named_parameters():
         assert torch.equal(value, loaded.model.decoder.get_parameter(name)), name
+    again = instruct_tiny.module(
+        data, decoder=DecoderConfig(source=str(folder)), train=("projector",), save_frozen=False
+    )
+    run = instruct_tiny.trainer(tmp_path / "third", max_steps=2)
+    run.fit(again, datamodule=data, ckpt_path=tmp_path / "second.ckpt", weights_only=True)
+    run.save_checkpoint(tmp_path / "third.ckpt")
+    assert torch.load(tmp_path / "third.ckpt", weights_only=True)["state_dict"].keys() >= {
+        f"model.decoder.{name}" for name, _ in first.model.decoder.named_parameters() if "wings" not in name
+    }
+
+
+def test_a_frozen_tower_of_random_weights_is_told(data, folder, tmp_path):
+    with pytest.warns(UserWarning, match="the vision tower is frozen at random weights"):
+        fitted(data, folder, tmp_path, steps=1, wings=STAGE_1)
+
+
+def test_curves_of_few_tasks_and_no_curve_of_target_numbers(data, folder, tmp_path):
+    net, _, _ = fitted(data, folder, tmp_path, steps=4)
+    (panel,) = (panel for panel in net.panels if panel.heading == "Right answers")
+    assert panel.curves == {f"val/accuracy/{task.name}": task.name for task in net.report.tasks if task.kind != "text"}
+    assert panel.curves
+    (training,) = (panel for panel in net.panels if panel.heading == "Training loss")
+    assert training.curves["train/targets"] == ""
 
 
 def test_whole_checkpoints_need_no_weights_elsewhere(data, folder, tmp_path, monkeypatch):

@@ -109,3 +109,9 @@ def build_tower(config: TowerConfig) -> Tower:
     check_literals(config, "tower")
     trunk = BUILDERS[config.kind](config)
     return Tower(trunk.network, trunk.image_size, trunk.mean, trunk.std, config.pool, config)
+
+
+def has_random_weights(tower: Tower) -> bool:
+    """Tell whether the settings of a tower name no weights, so that it starts at random ones."""
+    config = tower.config
+    return config is not None and config.kind != "centernet" and not (config.checkpoint or config.pretrained)
