@@ -45,7 +45,7 @@ def resolve_root(root: str) -> Path:
     command = prepare_command(root)
     if command:
         raise DataError(f"data set {root!r} is not prepared (looked for {looked}): run `{command}`")
-    raise DataError(f"data set folder {root!r} does not exist (looked for {looked}): give the right --data.root")
+    raise DataError(f"data set {root!r} does not exist (looked for {looked}): give the path of one that does")
 
 
 def _names(folder: Path) -> str:

@@ -366,7 +366,11 @@ class LitWings(LitInParts[InstructBatch]):
         trained = {id(parameter) for parameter in self.parameters() if parameter.requires_grad}
         names = set()
         for name, value in self.state_dict(keep_vars=True).items():
-            if name.startswith("model.") and part_of(name.removeprefix("model.")) in self._in_files and id(value) not in trained:
+            if (
+                name.startswith("model.")
+                and part_of(name.removeprefix("model.")) in self._in_files
+                and id(value) not in trained
+            ):
                 names.add(name)
         return names
 

@@ -13,7 +13,9 @@ def test_a_file_that_a_prepared_set_does_not_hold(tmp_path, monkeypatch):
     for name in ("MANIFEST.json", "train.json", "val.json"):
         (folder / name).write_text("{}")
     assert resolve_root("emoji-scenes-closed/train.json") == folder / "train.json"
-    with pytest.raises(DataError, match=r"does not exist: the set is prepared in .*closed', which holds MANIFEST") as no:
+    with pytest.raises(
+        DataError, match=r"does not exist: the set is prepared in .*closed', which holds MANIFEST"
+    ) as no:
         resolve_root("emoji-scenes-closed/tain.json")
     assert "train.json, val.json" in str(no.value)
     assert "data prepare" not in str(no.value)
@@ -21,5 +23,5 @@ def test_a_file_that_a_prepared_set_does_not_hold(tmp_path, monkeypatch):
 
 def test_a_set_that_is_not_prepared(tmp_path, monkeypatch):
     monkeypatch.setenv("VISION_SUITE_DATA", str(tmp_path))
-    with pytest.raises(DataError, match="is not prepared .*vision-suite data prepare emoji-scenes-closed"):
+    with pytest.raises(DataError, match=r"is not prepared .*vision-suite data prepare emoji-scenes-closed"):
         resolve_root("emoji-scenes-closed/train.json")

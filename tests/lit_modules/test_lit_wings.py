@@ -282,7 +282,8 @@ def test_a_frozen_tower_of_random_weights_is_told(data, folder, tmp_path):
 
 
 def test_curves_of_few_tasks_and_no_curve_of_target_numbers(data, folder, tmp_path):
-    net, _, _ = fitted(data, folder, tmp_path, steps=4)
+    net = instruct_tiny.module(data, decoder=DecoderConfig(source=str(folder)))
+    instruct_tiny.trainer(tmp_path, limit_val_batches=1.0).validate(net, datamodule=data, verbose=False)
     (panel,) = (panel for panel in net.panels if panel.heading == "Right answers")
     assert panel.curves == {f"val/accuracy/{task.name}": task.name for task in net.report.tasks if task.kind != "text"}
     assert panel.curves
