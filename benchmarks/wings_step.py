@@ -12,7 +12,7 @@ decoder and picture embeddings that get a gradient; the wings of the contestants
 the growth of a child's peak resident size during a second step.
 
 Run: python benchmarks/wings_step.py [--lengths 128 256 512 1024] [--rounds 5] [--decoder smollm2]
-Writes docs/results/wings_step.md and docs/results/wings_step.json.
+Writes docs/results/wings_step.md and docs/results/wings_step.json; the last paragraph of the page is by hand.
 """
 
 from __future__ import annotations
