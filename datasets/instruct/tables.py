@@ -47,13 +47,17 @@ class TableRows:
     def __getitem__(self, index: int) -> RawRow:
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         place = index - int(self._starts[number])
-        record = {name: column[0] for name, column in self._tables[number].slice(place, 1).to_pydict().items()}
+        name = f"{self.files[number].name} row {place}"
+        try:
+            record = {key: column[0] for key, column in self._tables[number].slice(place, 1).to_pydict().items()}
+        except (ValueError, OverflowError) as error:  # text that is no UTF-8, times out of range
+            return RawRow(None, name, fault=f"a value of its table cannot be read: {str(error)[:80]}")
         images = [
             ImageRef(self.files[number], place, 0, f"{column}:{position}@{self._folder}")
             for column, counts in self._counts[number].items()
             for position in range(counts[place])
         ]
-        return RawRow(record, f"{self.files[number].name} row {place}", images if self._counts[number] else None)
+        return RawRow(record, name, images if self._counts[number] else None)
 
 
 def picture_of_cell(ref: ImageRef) -> Image.Image:
@@ -70,9 +74,9 @@ def picture_of_cell(ref: ImageRef) -> Image.Image:
     contents, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
     if isinstance(contents, str):
         contents, path = None, contents
-    if contents:
+    if isinstance(contents, bytes) and contents:
         return decode_picture(contents, name)
-    if not path:
+    if not isinstance(path, str) or not path:
         raise DataError(f"picture {name!r} cannot be read: its cell has neither bytes nor a path")
     return open_picture(str(Path(folder) / path))
 
