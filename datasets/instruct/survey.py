@@ -82,10 +82,10 @@ def survey_once(
         kept: Takes the ids of each row by number of its source and index in it, where rows are encoded now.
     """
     encode = encoder(chat, sources, max_length, stage=stage)
-    settings = {**chat.settings, "format": chat.fingerprint, "max_length": max_length, "stage": stage}
     total = sum(map(len, sources))
     if total < REMEMBER_FROM:
         return survey(sources, encode, kept)
+    settings = {**chat.settings, "format": chat.fingerprint(), "max_length": max_length, "stage": stage}
     stamp = [RULES, settings, [[source.protocol(), source.stamps()] for source in sources]]
     digest = hashlib.sha256(json.dumps(stamp, sort_keys=True).encode()).hexdigest()
     memo = data_dir() / "surveys" / f"{digest[:32]}.json"
@@ -152,6 +152,8 @@ def encoder(chat: ChatFormat, sources: Sequence[Source], max_length: int, *, sta
             asked = as_question(row)
             if stage != "predict" and not asked.text and not is_answered(asked):
                 raise BadRow("no_answer", "its right answer is not given")
+            for text in (asked.reference, *asked.choices):  # encoded only when they are scored
+                chat.check_text(text)
             return prompt_sample(chat, asked, longest[number])
         except DataError as error:  # of the chat format too, such as a special token within a text
             reason = error.reason if isinstance(error, BadRow) else "malformed"

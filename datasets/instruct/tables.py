@@ -7,6 +7,7 @@ held in memory as it is in the table; pictures are read with their row group whe
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from vision_suite.errors import DataError
 from vision_suite.types.instruct import ImageRef
 
 COLUMNS = ("images", "image")
+LISTS = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")  # pyarrow's types
 GROUPS = 4  # row groups of pictures that a process keeps
 
 
@@ -84,6 +86,8 @@ def picture_of_cell(ref: ImageRef) -> Image.Image:
 def _text_of(file: Path) -> Any:
     """The table without its pictures."""
     opened = _open(file)
+    if twins := [name for name, count in Counter(opened.schema_arrow.names).items() if count > 1]:
+        raise DataError(f"table {str(file)!r} has the column {twins[0][:60]!r} twice: remove one")
     names = [name for name in opened.schema_arrow.names if name not in COLUMNS]
     return _read(file, lambda: opened.read(columns=names))
 
@@ -101,11 +105,13 @@ def _counts(file: Path) -> dict[str, list[int]]:
         kind = opened.schema_arrow.field(name).type
         leaves = [opened.schema.column(n).path for n in range(len(opened.schema))]
         leaf = next((leaf for leaf in leaves if leaf.split(".")[0] == name and leaf.endswith(".path")), name)
-        column = _read(file, lambda: opened.read(columns=[leaf]))[name]  # noqa: B023 - called at once
-        if pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind):
-            found[name] = pyarrow.compute.fill_null(pyarrow.compute.list_value_length(column), 0).to_pylist()
-        else:
-            found[name] = [int(valid) for valid in pyarrow.compute.is_valid(column).to_pylist()]
+        found[name] = []
+        for group in range(opened.num_row_groups):  # pictures of one group only are held at a time
+            column = _read(file, lambda: opened.read_row_group(group, columns=[leaf]))[name]  # noqa: B023 - called at once
+            if any(getattr(pyarrow.types, f"is_{each}")(kind) for each in LISTS):
+                found[name] += pyarrow.compute.fill_null(pyarrow.compute.list_value_length(column), 0).to_pylist()
+            else:
+                found[name] += [int(valid) for valid in pyarrow.compute.is_valid(column).to_pylist()]
     return found
 
 

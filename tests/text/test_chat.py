@@ -347,5 +347,5 @@ def test_a_fingerprint_tells_templates_apart():
     one, same = chat("words"), chat("words")
     other = copy.deepcopy(tokenizer("words"))
     other.chat_template = other.chat_template.replace("user", "person") + " "
-    assert one.fingerprint == same.fingerprint != ChatFormat(other).fingerprint
+    assert one.fingerprint() == same.fingerprint() != ChatFormat(other).fingerprint()
     assert one.vocabulary_sha256 == ChatFormat(other).vocabulary_sha256

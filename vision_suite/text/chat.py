@@ -59,7 +59,6 @@ class ChatFormat:
         unknown_id: Id of unknown words, None if there is none.
         vocabulary_size: Number of ids, with a new placeholder.
         vocabulary_sha256: Checksum of the tokenizer's tokens, without a new placeholder.
-        fingerprint: Checksum of everything that decides about the ids of a conversation but the settings.
         settings: Arguments as plain values, from which `load` makes the same format.
 
     Raises:
@@ -83,7 +82,7 @@ class ChatFormat:
         self._name = template
         self._system = system or None
         shown = f"{self._template.source}{tokenizer.chat_template}"
-        self.fingerprint = fingerprint(tokenizer, shown)
+        self._shown = shown
         tokenizer, self.image_token_id = placeholder(tokenizer, image_token, template=shown, needed=image_tokens > 0)
         self.tokenizer = tokenizer
         self._image_text = str(tokenizer.convert_ids_to_tokens(self.image_token_id)) if self.image_token_id >= 0 else ""
@@ -107,6 +106,10 @@ class ChatFormat:
     def load(cls, source: str | Path, **settings: Any) -> ChatFormat:
         """Format with the tokenizer of a folder, prepared set, .gguf file or hub, see `load_tokenizer`."""
         return cls(load_tokenizer(source), **settings)
+
+    def fingerprint(self) -> str:
+        """Checksum of what decides about the ids of a conversation, but for the settings: tokenizer and template."""
+        return fingerprint(self.tokenizer, self._shown)
 
     def encode(self, messages: Sequence[Message]) -> Encoded:
         """Ids and labels of a conversation to train on.
@@ -153,7 +156,7 @@ class ChatFormat:
             end_of_turn: End the turn behind it.
             context: Beginning of the answer that the prompt holds already; the text follows it, with its blank.
         """
-        self._refuse_special(context + text)
+        self.check_text(context + text)
         return self._answer(text, end_of_turn=end_of_turn, context=context)
 
     def _answer(self, text: str, *, end_of_turn: bool = True, context: str = "") -> list[int]:
@@ -242,7 +245,7 @@ class ChatFormat:
 
     def _text(self, message: Message) -> str:
         """Content of a turn with placeholders."""
-        self._refuse_special("".join(part if isinstance(part, str) else OBJECT for part in message.parts))
+        self.check_text("".join(part if isinstance(part, str) else OBJECT for part in message.parts))
         return "".join(part if isinstance(part, str) else self._image_text for part in message.parts)
 
     def _pictures(self, message: Message) -> list[int]:
@@ -294,7 +297,12 @@ class ChatFormat:
         self._said = True
         warnings.warn(f"chat template: {reason}; conversations are rendered turn by turn", stacklevel=4)
 
-    def _refuse_special(self, text: str) -> None:
+    def check_text(self, text: str) -> None:
+        """Refuse a text that no turn may hold.
+
+        Raises:
+            DataError: It holds a special token.
+        """
         found = self._forbidden.search(text)
         if found is not None:
             raise DataError(f"a turn's text holds the special token {found[0]!r}: take it out of the text")

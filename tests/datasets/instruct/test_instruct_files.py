@@ -248,3 +248,16 @@ def test_a_long_strip_is_padded_within_bounds():
     seen = Appearance((16, 16), (0.5,) * 3, (1.0,) * 3).pixels(image)
     assert seen.shape == (3, 16, 16)
     assert seen.min() >= 100, "the mean colour, but for the strip"
+
+
+def test_lists_of_every_kind_and_columns_that_are_there_twice(tmp_path):
+    asked = pyarrow.array([[{"from": "human", "value": "<image><image>"}, {"from": "gpt", "value": "Two"}]])
+    names = [["a.png", "b.png"]]
+    for number, kind in enumerate((pyarrow.list_(pyarrow.string(), 2), pyarrow.large_list(pyarrow.string()))):
+        table = pyarrow.table({"conversations": asked, "images": pyarrow.array(names, kind)})
+        pyarrow.parquet.write_table(table, tmp_path / f"{number}.parquet")
+        assert len(Source("t", SourceSettings(str(tmp_path / f"{number}.parquet"))).row(0, Counter()).images) == 2
+    twice = pyarrow.Table.from_arrays([asked, asked], names=["conversations", "conversations"])
+    pyarrow.parquet.write_table(twice, tmp_path / "twice.parquet")
+    with pytest.raises(DataError, match="the column 'conversations' twice"):
+        Source("t", SourceSettings(str(tmp_path / "twice.parquet")))
