@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -9,6 +10,8 @@ from vision_suite.errors import DataError
 from vision_suite.types.instruct import ImageRef, Message, Row, Speaker
 
 MARKER = "<image>"
+SHOWN = 60  # signs of a name in a message
+_SURROGATE = re.compile("[\ud800-\udfff]")
 SPEAKERS: dict[str, Speaker] = {
     "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "bard": "assistant",
     "bing": "assistant", "model": "assistant", "assistant": "assistant", "system": "system",
@@ -45,11 +48,25 @@ def text_of(value: object, what: str) -> str:
     """A text of a file.
 
     Raises:
-        BadRow: It is none.
+        BadRow: It is none, or holds half of a character, which no tokenizer and no file takes.
     """
     if not isinstance(value, str):
         raise BadRow("malformed", f"{what} is no text but {type(value).__name__}")
+    if not value.isascii() and _SURROGATE.search(value):
+        raise BadRow("malformed", f"{what} holds half of a character (a lone surrogate)")
     return value
+
+
+def name_of(value: object, what: str) -> str:
+    """A name of a file that is shown in lines and tables.
+
+    Raises:
+        BadRow: It is no text, or has line breaks or other signs that cannot be shown.
+    """
+    name = text_of(value, what)
+    if not name.isprintable():
+        raise BadRow("malformed", f"{what} {name[:40]!r} has signs that cannot be shown")
+    return name
 
 
 def split_markers(text: str, first: int) -> tuple[Part, ...]:

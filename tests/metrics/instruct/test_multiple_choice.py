@@ -136,3 +136,10 @@ def test_chains():
     assert [m.parts[0] for m in with_history(row.messages, ["b1", "b2"])] == ["s", "q1", "b1", "q2", "b2", "q3"]
     with pytest.raises(DataError, match="3 answers for 2 turns"):
         with_history(row.messages, ["b"] * 3)
+
+
+def test_answers_of_signs_alone_are_compared_sign_by_sign():
+    assert same_answer(" + ", "+")
+    assert not same_answer("", "+")
+    assert not same_answer("-", "+")
+    assert (word_f1("", "+"), word_f1("+", "+"), word_f1("a fox", "+")) == (0.0, 1.0, 0.0)

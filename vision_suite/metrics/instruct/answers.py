@@ -24,19 +24,22 @@ def bare(text: str) -> str:
 
 
 def same_answer(answer: str, reference: str) -> bool:
-    """Whether an answer says the same as its reference, word for word.
+    """Whether an answer says the same as its reference, word for word; a reference of signs alone, sign for sign.
 
     Example:
+        >>> same_answer("no +", "+"), same_answer(" + ", "+")
+        (False, True)
         >>> same_answer("A red fox.", "red fox"), same_answer("fox", "red fox")
         (True, False)
     """
-    return bare(answer) == bare(reference)
+    words = bare(reference)
+    return bare(answer) == words if words else answer.strip() == reference.strip()
 
 
 def word_f1(answer: str, reference: str) -> float:
     """Harmonic mean of the precision and the recall of words, each counted as often as it occurs; articles left out.
 
-    Two texts without words are the same (1).
+    Of a text without words it is 1 where both are the same, else 0.
 
     Example:
         >>> round(word_f1("a fox left of a car", "a red fox left of the car"), 4)
@@ -44,4 +47,4 @@ def word_f1(answer: str, reference: str) -> float:
     """
     one, two = (Counter(w for w in _WORDS.findall(t.casefold()) if w not in ARTICLES) for t in (answer, reference))
     total = one.total() + two.total()
-    return 2.0 * (one & two).total() / total if total else 1.0
+    return 2.0 * (one & two).total() / total if total else float(answer.strip() == reference.strip())
