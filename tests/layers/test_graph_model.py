@@ -158,6 +158,8 @@ def test_a_graph_from_files_gives_any_node(tmp_path):
     assert again(image, ["shifted"])[0].flatten().tolist() == [2.5, 4.5, 3.5, 0.5]
     with pytest.raises(ConfigError, match="no node 'nothing': its last ones are"):
         graph(image, ["nothing"])
+    with pytest.raises(ConfigError, match="fewer outputs"):
+        graph(image, ["best:9"])
 
 
 def edited(path, change):
