@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 
 from vision_suite.errors import DataError
+from vision_suite.text.tokenizers import refuse_halves
 from vision_suite.types.instruct import ImageRef, Message, Row, Speaker
 
 MARKER = "<image>"
 SHOWN = 60  # signs of a name in a message
-_SURROGATE = re.compile("[\ud800-\udfff]")
 SPEAKERS: dict[str, Speaker] = {
     "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "bard": "assistant",
     "bing": "assistant", "model": "assistant", "assistant": "assistant", "system": "system",
@@ -52,8 +51,10 @@ def text_of(value: object, what: str) -> str:
     """
     if not isinstance(value, str):
         raise BadRow("malformed", f"{what} is no text but {type(value).__name__}")
-    if not value.isascii() and _SURROGATE.search(value):
-        raise BadRow("malformed", f"{what} holds half of a character (a lone surrogate)")
+    try:
+        refuse_halves(value)
+    except DataError as error:
+        raise BadRow("malformed", f"{what}: {error}") from None
     return value
 
 

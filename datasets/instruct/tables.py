@@ -71,7 +71,10 @@ def picture_of_cell(ref: ImageRef) -> Image.Image:
     place, _, folder = ref.column.partition("@")
     column, _, position = place.partition(":")
     name = f"{ref.path} row {ref.start} {place}"
-    cell = _cell(ref.path, column, ref.start)
+    try:
+        cell = _cell(ref.path, column, ref.start)
+    except (ValueError, OverflowError) as error:  # such as a path that is no UTF-8
+        raise DataError(f"picture {name!r} cannot be read: {str(error)[:80]}") from None
     value: Any = cell[int(position)] if isinstance(cell, list) else cell
     contents, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
     if isinstance(contents, str):
@@ -104,6 +107,7 @@ def _counts(file: Path) -> dict[str, list[int]]:
             continue
         kind = opened.schema_arrow.field(name).type
         leaves = [opened.schema.column(n).path for n in range(len(opened.schema))]
+        leaves = leaves if pyarrow.types.is_nested(kind) else []
         leaf = next((leaf for leaf in leaves if leaf.split(".")[0] == name and leaf.endswith(".path")), name)
         found[name] = []
         for group in range(opened.num_row_groups):  # pictures of one group only are held at a time
@@ -145,6 +149,8 @@ def _read(file: Path, action: Any) -> Any:
 
     try:
         return action()
-    except (pyarrow.ArrowException, OSError) as error:
+    except DataError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, LookupError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"table {str(file)!r} cannot be read ({reason}): copy it again") from None

@@ -349,3 +349,10 @@ def test_a_fingerprint_tells_templates_apart():
     other.chat_template = other.chat_template.replace("user", "person") + " "
     assert one.fingerprint() == same.fingerprint() != ChatFormat(other).fingerprint()
     assert one.vocabulary_sha256 == ChatFormat(other).vocabulary_sha256
+
+
+def test_half_of_a_character_is_refused():
+    form = chat("words")
+    for call in (form.plain, form.answer, lambda text: form.prompt([Message("user", (text,))])):
+        with pytest.raises(DataError, match="half of a character at 2"):
+            call("a \ud83e")

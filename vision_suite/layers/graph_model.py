@@ -133,7 +133,10 @@ class GraphModel(nn.Module):
         for node in self.nodes:
             if node.name in needed and node.kind != "Placeholder":
                 values[node.name] = _run(node, values)
-        return [_output(values, name) for name in outputs]
+        try:
+            return [_output(values, name) for name in outputs]
+        except (IndexError, ValueError):
+            raise ConfigError(f"outputs={list(outputs)}: a node has fewer outputs than is asked for") from None
 
     def _needed(self, outputs: Sequence[str]) -> set[str]:
         """Names of the nodes before some outputs, and of these."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from vision_suite.errors import DataError, check_choice, check_number
 from vision_suite.text.placeholders import placeholder
 from vision_suite.text.templates import Segment, Template, TemplateName, special_texts, stripped
-from vision_suite.text.tokenizers import fingerprint, load_tokenizer, vocabulary_sha256
+from vision_suite.text.tokenizers import fingerprint, load_tokenizer, refuse_halves, vocabulary_sha256
 from vision_suite.types.instruct import IGNORED, Message, Speaker
 
 if TYPE_CHECKING:
@@ -172,7 +172,11 @@ class ChatFormat:
         """Ids of plain text outside any conversation; every id but the first is supervised.
 
         Special tokens in the text are ordinary characters; the tokenizer's own beginning is kept.
+
+        Raises:
+            DataError: The text holds half of a character.
         """
+        refuse_halves(text)
         ids: list[int] = list(self.tokenizer(text, split_special_tokens=True, verbose=False)["input_ids"])
         return Encoded(ids, [IGNORED, *ids[1:]] if ids else [], [-1] * len(ids))
 
@@ -301,8 +305,9 @@ class ChatFormat:
         """Refuse a text that no turn may hold.
 
         Raises:
-            DataError: It holds a special token.
+            DataError: It holds a special token, or half of a character.
         """
+        refuse_halves(text)
         found = self._forbidden.search(text)
         if found is not None:
             raise DataError(f"a turn's text holds the special token {found[0]!r}: take it out of the text")

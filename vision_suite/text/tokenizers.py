@@ -123,6 +123,18 @@ def words_of(text: str) -> list[str]:
     return re.findall(WORD, text.lower())
 
 
+def refuse_halves(text: str) -> None:
+    """Refuse half of a character (a lone surrogate), which no tokenizer takes.
+
+    Raises:
+        DataError: The text holds one.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"a text holds half of a character at {error.start}: take it out of the text") from None
+
+
 def vocabulary_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
     """Checksum of a tokenizer's tokens and their ids: data and networks with the same one understand each other."""
     entries = sorted((number, token) for token, number in tokenizer.get_vocab().items())

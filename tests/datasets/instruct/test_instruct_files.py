@@ -106,7 +106,7 @@ def test_archives_are_indexed_once(tmp_path, monkeypatch):
     assert [colour_of(ref) for ref in source.row(1, Counter()).images] == [(2, 2, 2), (3, 3, 3)]
     caption = source.row(2, Counter())
     assert (caption.id, caption.messages[0].parts, caption.messages[1].parts) == ("a/x", (0,), ("A dog.",))
-    with pytest.raises(DataError, match="no object"):
+    with pytest.raises(DataError, match="it is not JSON"):
         source.row(3, Counter())
     monkeypatch.setattr(tars, "read_index", None)
     again = Source("t", SourceSettings(str(tmp_path / "tars")))
@@ -117,7 +117,7 @@ def test_archives_are_indexed_once(tmp_path, monkeypatch):
     ("members", "message"),
     [
         ({"a.jpg": b"x"}, "row 'a' has no .json and no .txt member"),
-        ({"a.json": b"{}", "a.mp4": b"x"}, "a.mp4 is neither"),
+        ({"a.json": b"{}", "a.mp4": b"x"}, "'a.mp4' is neither"),
         ({"a.json": b"{}", "./a.json": b"{}"}, "twice"),
     ],
 )
@@ -261,3 +261,15 @@ def test_lists_of_every_kind_and_columns_that_are_there_twice(tmp_path):
     pyarrow.parquet.write_table(twice, tmp_path / "twice.parquet")
     with pytest.raises(DataError, match="the column 'conversations' twice"):
         Source("t", SourceSettings(str(tmp_path / "twice.parquet")))
+
+
+def test_a_path_that_is_no_utf8_and_a_column_with_a_dot(tmp_path):
+    asked = pyarrow.array([llava(0)["conversations"]])
+    bad = pyarrow.StringArray.from_buffers(1, pyarrow.py_buffer(b"\0\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"\xff\xfe"))
+    pyarrow.parquet.write_table(pyarrow.table({"conversations": asked, "image": bad}), tmp_path / "a.parquet")
+    ref = Source("t", SourceSettings(str(tmp_path / "a.parquet"))).row(0, Counter()).images[0]
+    assert "cannot be read" in unreadable([ref])[ref]
+    picture(tmp_path / "a.png", (7, 7, 7))
+    table = pyarrow.table({"conversations": asked, "image": ["a.png"], "image.path": ["b.png"]})
+    pyarrow.parquet.write_table(table, tmp_path / "b.parquet")
+    assert colour_of(Source("t", SourceSettings(str(tmp_path / "b.parquet"))).row(0, Counter()).images[0]) == (7, 7, 7)

@@ -153,7 +153,7 @@ def test_plain_text_and_conversations_as_questions():
         ({"id": "a\ud83e", "text": "A dog."}, "malformed", "half of a character"),
         ({"id": "a\nb", "text": "A dog."}, "malformed", "cannot be shown"),
         ({"text": "A dog.", "source": "a\nb"}, "malformed", "cannot be shown"),
-        ({"turns": [QUESTION, QUESTION], "config": "XY"}, "malformed", "not made of T and V"),
+        ({"turns": [{**QUESTION, "kind": "X"}] * 2, "config": "XX"}, "malformed", "not made of T and V"),
     ],
 )
 def test_rows_that_cannot_be_used(record, reason, message):

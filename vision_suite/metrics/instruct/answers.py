@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 
-_WORDS = re.compile(r"\w+(?:['\u2019-]\w+)*")
+# Words, and numbers with their sign and decimals.
+_WORDS = re.compile(r"(?:(?<![\w.])[-\u2212](?=\d))?\w+(?:['\u2019-]\w+|(?<=\d)\.\d+)*")
 ARTICLES = frozenset({"a", "an", "the"})
 EXACT = "exact match of the words, without case, punctuation and a leading article"
 
@@ -16,10 +18,10 @@ def bare(text: str) -> str:
     Example:
         >>> bare(" The Red fox. ")
         'red fox'
-        >>> bare("A.")
-        'a'
+        >>> bare("A."), bare("It is -3.5.")
+        ('a', 'it is -3.5')
     """
-    words = _WORDS.findall(text.casefold())
+    words = _words(text)
     return " ".join(words[1:] if len(words) > 1 and words[0] in ARTICLES else words)
 
 
@@ -45,6 +47,11 @@ def word_f1(answer: str, reference: str) -> float:
         >>> round(word_f1("a fox left of a car", "a red fox left of the car"), 4)
         0.8889
     """
-    one, two = (Counter(w for w in _WORDS.findall(t.casefold()) if w not in ARTICLES) for t in (answer, reference))
+    one, two = (Counter(w for w in _words(t) if w not in ARTICLES) for t in (answer, reference))
     total = one.total() + two.total()
     return 2.0 * (one & two).total() / total if total else float(answer.strip() == reference.strip())
+
+
+def _words(text: str) -> list[str]:
+    """Words in lower case; an accent is part of its letter, however the text writes it."""
+    return [word.replace("\u2212", "-") for word in _WORDS.findall(unicodedata.normalize("NFC", text).casefold())]

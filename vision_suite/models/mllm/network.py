@@ -205,7 +205,7 @@ class Mllm(nn.Module):
 
 def _refuse_shaped_logits(decoder: PreTrainedModel) -> None:
     """Losses and scores are computed from hidden states and the head's weight alone."""
-    config, head = decoder.config.get_text_config(), decoder.get_output_embeddings()
+    config, head = decoder.config.get_text_config(), cast("Any", decoder).get_output_embeddings()
     found = [name for name in SHAPED if getattr(config, name, None) not in (None, 1.0)]
     if getattr(head, "bias", None) is not None:
         found.append("bias of the head")
