@@ -246,8 +246,13 @@ class InstructData(BaseData):
             counts = {
                 f"{part} {name}": own for part, each in self.protocol["counts"].items() for name, own in each.items()
             }
+<<<<<<< HEAD
             problems = dict(sum((Counter(each) for each in self.protocol["problems"].values()), Counter()))
             facts = f"{self.vocabulary_size:,} ids, {self.image_tokens} tokens a picture"
+=======
+            problems = sum((Counter(each) for each in self.protocol["problems"].values()), Counter[str]())
+            facts = f"{self.vocabulary_size} ids, {self.image_tokens} tokens a picture"
+>>>>>>> lead
             rank_zero_info(summary(self.protocol["dataset"], counts, words, facts, problems))
 
     def _use(self, name: Stage) -> None:
@@ -298,6 +303,7 @@ class InstructData(BaseData):
             survey.lengths, survey.targets, survey.pictures > 0, self._mixture(),
             batch_size=self.batch_size, batch_tokens=self.batch_tokens, packed=self.packed,
             accumulate=self._accumulate(), seed=self.seed, rank=rank, world_size=world_size,
+            used=None if self.trainer is None else self.trainer.limit_train_batches,
         )  # fmt: skip
         return self._sampler
 

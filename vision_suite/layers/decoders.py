@@ -149,7 +149,9 @@ def empty_decoder(source: str | Path, *, attention: str = NAME, dtype: torch.dty
     with _readable(found):
         if isinstance(found, Path) and found.suffix == SUFFIX:
             _require("gguf")
-            config = AutoConfig.from_pretrained(str(found.parent), gguf_file=found.name, local_files_only=True)
+            config = AutoConfig.from_pretrained(
+                str(found.parent), gguf_file=found.name, trust_remote_code=False, local_files_only=True
+            )
         else:
             config = AutoConfig.from_pretrained(
                 str(found), trust_remote_code=False, local_files_only=isinstance(found, Path)
@@ -178,7 +180,9 @@ def dequantise(gguf: Path, folder: Path, dtype: torch.dtype = torch.float32) -> 
 
     model = _read_gguf(gguf, dtype)
     with _readable(gguf), _quiet():
-        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(gguf.parent), gguf_file=gguf.name, trust_remote_code=False, local_files_only=True
+        )
     model.tie_weights()
     with _quiet():
         model.save_pretrained(folder)
@@ -217,8 +221,9 @@ def _read_gguf(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     # Releases that can keep the blocks packed must be told not to.
     settings = getattr(transformers, "GgufConfig", None)
     more: dict[str, Any] = {} if settings is None else {"quantization_config": settings(dequantize=True)}
+    rules = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False, **more}
     with _readable(path), _quiet():
-        model = kind.from_pretrained(str(path.parent), gguf_file=path.name, dtype=dtype, local_files_only=True, **more)
+        model = kind.from_pretrained(str(path.parent), gguf_file=path.name, **rules)
     model.hf_quantizer = None
     for holder, name in ((model.config, "quantization_config"), (model, "quantization_method")):
         if hasattr(holder, name):

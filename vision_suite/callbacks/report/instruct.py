@@ -91,13 +91,13 @@ class InstructView(ReportView[InstructReport]):
             pictures["tasks"] = task_bars(questions, title=title)
         if report.masses:
             shift = report.metrics["attention_shift"]
-            count = report.protocol["attention"]["rows"]
-            pictures["attention"] = mass_curves(np.array(report.masses), title=title, shift=shift, rows=count)
+            rows = report.protocol["attention"]["rows"]
+            pictures["attention"] = mass_curves(np.array(report.masses), title=title, shift=shift, rows=rows)
         if isinstance(data, InstructData) and report.answers:
             chosen = _chosen(report.answers, shown)
             right = sum(answer["right"] for answer in report.answers)
-            rows = data.rows(SPLITS[stage])
-            asked = [_asked(answer, rows[answer["index"]]) for answer in chosen]
+            every = data.rows(SPLITS[stage])
+            asked = [_asked(answer, every[answer["index"]]) for answer in chosen]
             total = len(report.answers)
             line = f"{len(asked)} answers, half of them wrong ones where possible; {right} of all {total} are right"
             pictures["answers"] = answer_sheet(asked, title=title, subtitle=line)

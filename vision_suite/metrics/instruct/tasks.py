@@ -36,6 +36,7 @@ class Scored:
         choices: Number of choices, 0 for free text.
         f1: Agreement of words with the reference, NaN for a question with choices.
         pictures: Number of pictures of the conversation.
+        lettered: Whether the question lists its choices by letters.
     """
 
     answer: Answer
@@ -44,6 +45,7 @@ class Scored:
     choices: int
     f1: float
     pictures: int
+    lettered: bool = False
 
 
 def question_of(row: Row) -> str:
@@ -105,6 +107,9 @@ def question_scores(scored: Iterable[Scored]) -> list[TaskScore]:
     Args:
         scored: Answered questions.
 
+    Raises:
+        DataError: A task has questions with choices and others without.
+
     Example:
         >>> rows = [Row("a", source="names", reference="fox"), Row("b", source="names", reference="car")]
         >>> found = scored_questions(rows, Collected(answers={0: [1], 1: [1]}), lambda ids: "a fox")
@@ -114,6 +119,8 @@ def question_scores(scored: Iterable[Scored]) -> list[TaskScore]:
     tasks = []
     for name, group in grouped(scored).items():
         count = len(group)
+        if len({each.choices > 0 for each in group}) > 1:
+            raise DataError(f"task {name!r} has questions with and without choices: give them sources of their own")
         score = sum(each.answer["right"] for each in group) / count
         chance, guessing = chance_of([each.choices for each in group]) if group[0].choices else (math.nan, math.nan)
         counted = beats_chance(score, chance, guessing)
@@ -188,7 +195,8 @@ def cautions(scored: Iterable[Scored]) -> list[str]:
         right = {each.answer["reference"] for each in group}
         if total >= FEW and len(choices) == 1 and not without and len(right) > 1 and max(e.choices for e in group) > 1:
             number = next(iter(choices)) + 1
-            lines.append(f"all {total} answers of {name} are choice {number}: the model tells nothing apart")
+            hint = "; it may know texts and no letters: try choices: texts" if all(e.lettered for e in group) else ""
+            lines.append(f"all {total} answers of {name} are choice {number}: the model tells nothing apart{hint}")
     return lines
 
 
@@ -206,8 +214,15 @@ def _chosen(index: int, row: Row, scores: Floats, history: History) -> Scored:
         )
     choice = likeliest(scores[: len(row.choices)].tolist())
     text = row.choices[choice] if choice != NO_CHOICE else ""
-    answer = _answer(index, row, task_of(row, history), text, row.choices[row.answer], choice == row.answer)
-    return Scored(answer, "choice", choice, len(row.choices), math.nan, len(row.images))
+    answer = _answer(index, row, task_of(row, history), text, _right(row), choice == row.answer)
+    return Scored(answer, "choice", choice, len(row.choices), math.nan, len(row.images), row.lettered)
+
+
+def _right(row: Row) -> str:
+    """Text of the right choice."""
+    if row.answer < 0:
+        raise DataError(f"row {row.id!r} has no right choice: its answer cannot be judged")
+    return row.choices[row.answer]
 
 
 def _written(index: int, row: Row, text: str, history: History) -> Scored:
@@ -215,8 +230,8 @@ def _written(index: int, row: Row, text: str, history: History) -> Scored:
     task = task_of(row, history)
     if row.choices:
         choice = parsed(text, row.choices, lettered=row.lettered).choice
-        answer = _answer(index, row, task + GENERATE, text, row.choices[row.answer], choice == row.answer)
-        return Scored(answer, "answer", choice, len(row.choices), math.nan, len(row.images))
+        answer = _answer(index, row, task + GENERATE, text, _right(row), choice == row.answer)
+        return Scored(answer, "answer", choice, len(row.choices), math.nan, len(row.images), row.lettered)
     if not row.reference:
         raise DataError(f"row {row.id!r} has neither choices nor a reference: its answer cannot be judged")
     answer = _answer(index, row, task, text, row.reference, same_answer(text, row.reference))
