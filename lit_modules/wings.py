@@ -145,21 +145,12 @@ class LitWings(LitInParts[InstructBatch]):
     def panels(self) -> Sequence[CurvePanel]:
         """Loss of right answers and texts, accuracy, drift from the untouched model, and the training loss."""
         return (
-<<<<<<< HEAD
-            CurvePanel("Loss of right answers and texts", {"val/loss": "validation"}, "nats per id"),
-            CurvePanel("Right answers", self._accuracies(), share=True),
-=======
             CurvePanel(
                 "Loss of right answers and texts",
                 {"val/loss": "both", "val/loss_answers": "answers", "val/loss_text": "text"},
                 "nats per id",
             ),
-            CurvePanel(
-                "Right answers",
-                {"val/accuracy_text": "text", "val/accuracy_pictures": "pictures"},
-                share=True,
-            ),
->>>>>>> lead
+            CurvePanel("Right answers", self._accuracies(), share=True),
             CurvePanel("Drift on text", {"val/kl": "KL"}, "nats per id"),
             CurvePanel("Likeliest id as before", {"val/agreement": "agreement"}, share=True),
             CurvePanel(
