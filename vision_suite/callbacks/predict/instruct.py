@@ -99,7 +99,8 @@ class InstructWriter(BaseWriter[InstructData]):
         judged = f", {sum(known)} of {len(known)} right" if known else ""
         for name, words in (("without_a_choice", "name no choice"), ("empty", "are empty")):
             judged += f", {summary[name]} {words}" if summary[name] else ""
-        return summary, f"{len(entries)} answers{judged} ({summary['not_reached']} questions not reached)"
+        number = f"{len(entries)} answer{'s' if len(entries) != 1 else ''}"
+        return summary, f"{number}{judged} ({summary['not_reached']} questions not reached)"
 
     def _draw(self, trainer: Trainer, data: InstructData, index: int, ids: list[int], routing: Floats) -> None:
         row = self._rows[index]
