@@ -147,12 +147,15 @@ class LitWings(LitInParts[InstructBatch]):
         return (
             CurvePanel(
                 "Loss of right answers and texts",
-                {"val/loss": "both", "val/loss_answers": "answers", "val/loss_text": "text"},
+                {"val/loss": "all", "val/loss_answers": "answers", "val/loss_text": "text"},
                 "nats per id",
             ),
             CurvePanel("Right answers", self._accuracies(), share=True),
-            CurvePanel("Drift on text", {"val/kl": "KL"}, "nats per id"),
-            CurvePanel("Likeliest id as before", {"val/agreement": "agreement"}, share=True),
+            CurvePanel("KL on text", {"val/kl": "validation", "train/drift_kl": "guard"}, "nats per id"),
+            CurvePanel(
+                "Likeliest id as before", {"val/agreement": "validation", "train/drift_agreement": "guard"}, share=True
+            ),
+            CurvePanel("Attention shift", {"val/attention_shift": "validation", "train/attention_shift": "guard"}),
             CurvePanel(
                 "Training loss",
                 {"train/loss": "answers", "train/kl": "KL of text", "train/targets": ""},  # their number is no result

@@ -179,6 +179,7 @@ def test_dequantise_writes_a_folder_that_transformers_reads(tmp_path):
     tokenizer = transformers.AutoTokenizer.from_pretrained(target)
     assert tokenizer("abcab", add_special_tokens=False)["input_ids"] == [WORDS.index("abc"), WORDS.index("ab")]
     assert {path.suffix for path in target.iterdir()} == {".json", ".safetensors"}
+    assert len({path.stat().st_mode for path in target.iterdir()}) == 1, "weights are readable by others too"
 
 
 def test_a_damaged_gguf_file_is_one_line(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import children
@@ -119,7 +120,10 @@ def test_one_choice_for_all_and_scores_that_are_no_numbers_are_told():
     metric = InstructMetric()
     metric.add_choices(torch.arange(20), scores(*[1] * 20))
     report = instruct_report(rows, metric.collected(), decode=decode, protocol={})
-    assert report.protocol["warnings"] == ["all 20 answers of facts are choice 2: the model tells nothing apart"]
+    told = "all 20 answers of facts are choice 2: the model tells nothing apart"
+    assert report.protocol["warnings"] == [f"{told}; it may know texts and no letters: try choices: texts"]
+    texts = [replace(row, lettered=False) for row in rows]
+    assert instruct_report(texts, metric.collected(), decode=decode, protocol={}).protocol["warnings"] == [told]
     assert math.isnan(report.metrics["accuracy"]), "a task at chance is in no mean"
     metric.reset()
     metric.add_choices(torch.arange(2), torch.tensor([[-1.0, math.nan], [-2.0, -1.0]]))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from vision_suite.drafts import share_as_usual
 from vision_suite.errors import CheckpointError, ConfigError, MissingDependencyError, SuiteError, check_number
 from vision_suite.layers.drop_in import NAME, register_with_transformers
 from vision_suite.prepared import language_folder
@@ -186,6 +187,7 @@ def dequantise(gguf: Path, folder: Path, dtype: torch.dtype = torch.float32) -> 
     model.tie_weights()
     with _quiet():
         model.save_pretrained(folder)
+        share_as_usual(folder)
         tokenizer.save_pretrained(folder)
 
 

@@ -179,6 +179,10 @@ def test_a_whole_model_comes_back_from_its_folder(lora, wings, tmp_path):
     torch.testing.assert_close(answer_logits(loaded, format), answer_logits(net, chat), atol=0, rtol=0)
     assert bool(lora_parameters(loaded)) == lora
     assert format.settings == chat.settings
+    usual = (tmp_path / "model" / "wings_config.json").stat().st_mode
+    assert {path.stat().st_mode for path in (tmp_path / "model").rglob("*.safetensors")} == {usual}, (
+        "readable by others"
+    )
     plain = load_file(tmp_path / "model" / "base" / "model.safetensors")
     assert not any("wings" in name or "lora" in name or "base_layer" in name for name in plain)
 

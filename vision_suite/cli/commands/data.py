@@ -23,6 +23,9 @@ def main(argv: Sequence[str]) -> int:
     if arguments.action == scanpath_import.NAME:
         return scanpath_import.run(arguments)
     if arguments.action == data_preview.NAME:
+        from vision_suite.cli.trainer.lines import plain_warnings  # loads Lightning, which the others do without
+
+        plain_warnings()
         return data_preview.run(arguments)
     return _verify(arguments)
 

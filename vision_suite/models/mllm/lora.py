@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
+from vision_suite.drafts import share_as_usual
 from vision_suite.errors import CheckpointError, ConfigError, MissingDependencyError, check_number
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def save_lora(decoder: PreTrainedModel, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors: Mapping[str, Tensor] = get_peft_model_state_dict(decoder, save_embedding_layers=False)
     save_file({f"{WRAPPED}{name}": value.contiguous() for name, value in tensors.items()}, folder / FILES[1])
+    share_as_usual(folder)
     configs[NAME].save_pretrained(str(folder))
 
 

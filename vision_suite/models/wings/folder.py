@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from vision_suite.drafts import share_as_usual
 from vision_suite.errors import CheckpointError, ConfigError
 from vision_suite.layers.decoders import load_decoder
 from vision_suite.models.mllm.lora import load_lora, lora_parameters, save_lora
@@ -81,10 +82,12 @@ def save_model(folder: Path, net: Mllm, chat: ChatFormat, *, base: str = "") -> 
     if net.tower is not None:
         settings["tower"] = asdict(_save_tower(folder, net))
     save_file({name: value.contiguous() for name, value in tensors.items()}, folder / TENSORS)
+    share_as_usual(folder)
     if lora_parameters(decoder):
         save_lora(decoder, folder / LORA)
     if not base:
         decoder.save_pretrained(str(folder / BASE), state_dict=base_weights(decoder))
+        share_as_usual(folder / BASE)
     chat.tokenizer.save_pretrained(str(folder / TOKENIZER))
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
 
@@ -191,6 +194,7 @@ def _save_tower(folder: Path, net: Mllm) -> TowerConfig:
     named = bool(config.checkpoint) or config.pretrained or config.kind == "centernet"
     if not named or any(parameter.requires_grad for parameter in tower.parameters()):
         save_file({name: value.contiguous() for name, value in tower.state_dict().items()}, folder / TOWER)
+        share_as_usual(folder)
     return config
 
 
