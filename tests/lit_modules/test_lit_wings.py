@@ -9,7 +9,6 @@ from vision_suite.errors import ConfigError
 from vision_suite.layers import base_weights
 from vision_suite.layers.decoders import load_decoder, new_decoder
 from vision_suite.lit_modules.instruct_evaluation import AnswerConfig
-from vision_suite.lit_modules.wings import LitWings
 from vision_suite.models.mllm.lora import LoraSettings
 from vision_suite.models.mllm.parts import select_rows
 from vision_suite.models.mllm.scoring import choice_logps, continued
@@ -237,33 +236,6 @@ def test_one_id_choices_as_any_others(data, folder):
     longer = [[[*each, 5] for each in both] for both in ids]
     slow = choice_logps(net.model, batch, [[*both, ids[row][0]] for row, both in enumerate(longer)], hidden)
     torch.testing.assert_close(slow[:, 2], quick[:, 0], rtol=1e-4, atol=1e-4)
-
-
-def test_checkpoints_without_frozen_weights(data, folder, tmp_path, monkeypatch):
-    path = tmp_path / "kept.ckpt"
-    net, _, run = fitted(data, folder, tmp_path, wings=STAGE_1, save_frozen=False)
-    run.save_checkpoint(path)
-    names = torch.load(path, weights_only=True)["state_dict"]
-    assert {part_of(name.removeprefix("model.")) for name in names} == {"projector", "visual", "textual", "router"}
-    # A random tower is in no file; here it is seeded.
-    torch.manual_seed(0)
-    loaded = LitWings.load_from_checkpoint(path)
-    assert loaded.model.image_token_id == net.model.image_token_id
-    for name, value in net.model.decoder.named_parameters():
-        assert torch.equal(value, loaded.model.decoder.get_parameter(name)), name
-
-
-def test_whole_checkpoints_need_no_weights_elsewhere(data, folder, tmp_path, monkeypatch):
-    net, _, run = fitted(data, folder, tmp_path)
-    path = tmp_path / "whole.ckpt"
-    run.save_checkpoint(path)
-    monkeypatch.setattr(base_weights, "load_decoder", pytest.fail)
-    loaded = LitWings.load_from_checkpoint(path)
-    for name, value in net.state_dict().items():
-        assert torch.equal(value, loaded.state_dict()[name]), name
-    again = instruct_tiny.module(data, decoder=DecoderConfig(source=str(folder)))
-    instruct_tiny.trainer(tmp_path, max_steps=4).fit(again, datamodule=data, ckpt_path=path, weights_only=True)
-    assert again.trainer.global_step == 4
 
 
 def test_stage_2_starts_from_stage_1(data, folder, tmp_path):
