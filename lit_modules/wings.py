@@ -140,7 +140,9 @@ class LitWings(LitInstructWeights):
             CurvePanel(
                 "Likeliest id as before", {"val/agreement": "validation", "train/drift_agreement": "guard"}, share=True
             ),
-            CurvePanel("Training loss", {"train/loss": "answers", "train/kl": "KL of text"}, "nats per id"),
+            CurvePanel(
+                "Training loss", {"train/loss": "answers", "train/kl": "KL of text", "train/targets": ""}, "nats per id"
+            ),
         )
 
     def setup(self, stage: str) -> None:

@@ -88,7 +88,7 @@ def test_a_whole_checkpoint_needs_no_other_file(data, folder, tower, tmp_path, m
         same(net, loaded)
         run = instruct_tiny.trainer(tmp_path)
         run.test(loaded, datamodule=data, verbose=False)
-        assert loaded.report.metrics == net.report.metrics
+        assert loaded.report.metrics == pytest.approx(net.report.metrics, nan_ok=True)
         assert run.predict(loaded, datamodule=data)
     again = tmp_path / "again.ckpt"
     run.save_checkpoint(again)
