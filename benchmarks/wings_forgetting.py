@@ -114,12 +114,22 @@ class Bench:
         val, tested = scenes / "questions_val.jsonl", scenes / "questions_test.jsonl"
         pictures = ("name", "group")
         self.validate_on = {
-            "scenes": {"path": self.chosen(val, "val", pictures), "image_root": str(scenes), "limit": 160},
+            "scenes": {
+                "path": self.chosen(val, "val", pictures),
+                "image_root": str(scenes),
+                "limit": 160,
+                "choices": "texts",
+            },
             "manual": {"path": "python-manual/text_val.jsonl", "limit": 24, "max_length": 160},
         }
         self.test_on = {
             "name": {"path": self.chosen(tested, "test", ("name",)), "image_root": str(scenes)},
-            "group": {"path": self.chosen(tested, "group", ("group",)), "image_root": str(scenes), "limit": 500},
+            "group": {
+                "path": self.chosen(tested, "group", ("group",)),
+                "image_root": str(scenes),
+                "limit": 500,
+                "choices": "texts",
+            },
             "choices": {"path": self.chosen(texts / "questions_test.jsonl", "choices", TEXT_TASKS), "choices": "texts"},
             "pages": {"path": "page-questions/text_test.jsonl", "max_length": 160},
         }
@@ -177,7 +187,7 @@ class Bench:
         for path in sorted(folder.rglob("metrics.csv")):
             with path.open(encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
-                    for name in ("loss", "kl", "agreement"):
+                    for name in ("loss_answers", "kl", "agreement", "accuracy/name", "accuracy/group"):
                         if row.get(f"val/{name}"):
                             value = float(row[f"val/{name}"])
                             yield {**run.__dict__, "step": int(row["step"]), "metric": f"val/{name}", "value": value,
@@ -192,7 +202,8 @@ class Bench:
         shutil.rmtree(folder)
         own = {**run.__dict__, "method": method, "step": run.steps}
         return [
-            {**own, "metric": f"test/{name}", "value": value, **self.origin} for name, value in stored["metrics"].items()
+            {**own, "metric": f"test/{name}", "value": value, **self.origin}
+            for name, value in stored["metrics"].items()
         ]
 
 

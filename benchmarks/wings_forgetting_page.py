@@ -24,11 +24,12 @@ COLUMNS = {
     "test/perplexity/pages": ("perplexity of the pages", 1),
 }
 NOTE = (
-    "SmolLM2-135M as its package brings it, dequantised from 4 bits. Pictures are Emoji-Scenes, a stand-in drawn by a rule: these "
-    "figures say nothing about any published table. All methods of a seed start from one projector, trained for 300 steps beside the "
-    "frozen decoder, and see the same rows in the same order; `rate` is the peak rate of the decoder, or that of LoRA. Names and "
-    "groups are tested on a design that neither tower nor projector nor decoder was trained on. KL is KL(untouched || trained) in nats a "
-    "token. Retention and drops compare the shares of right answers on three choice sets of 500 questions each with the untouched "
+    "SmolLM2-135M as its package brings it, dequantised from 4 bits. Pictures are Emoji-Scenes, a stand-in drawn "
+    "by a rule: these figures say nothing about any published table. All methods of a seed start from one "
+    "projector, trained for 300 steps beside the frozen decoder, and see the same rows in the same order; `rate` "
+    "is the peak rate of the decoder, or that of LoRA. Names and groups are tested on a design that neither tower "
+    "nor projector nor decoder was trained on. KL is KL(untouched || trained) in nats a token. Retention and "
+    "drops compare the shares of right answers on three choice sets of 500 questions each with the untouched "
     "model's. Mean and standard deviation over seeds."
 )
 
@@ -63,13 +64,13 @@ def ends(records: list[dict[str, object]]) -> str:
     untouched = {
         seed: values for (method, _, _), seeds in found.items() if method == FROZEN[0] for seed, values in seeds.items()
     }
-    heads = ["method", "rate", "steps", "seeds", "loss of answers", "KL, manual", *(name for name, _ in COLUMNS.values())]
-    heads += ["retention %", "mean drop", "hinge drop"]
+    heads = ["method", "rate", "steps", "seeds", "loss of answers", "KL, manual"]
+    heads += [*(name for name, _ in COLUMNS.values()), "retention %", "mean drop", "hinge drop"]
     lines = ["## At the end", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for (method, rate, steps), seeds in found.items():
         values = list(seeds.values())
         cells = [method, f"{rate:g}" if rate else "-", str(steps), str(len(seeds))]
-        cells += [show([v["val/loss"] for v in values if "val/loss" in v], 3)]
+        cells += [show([v["val/loss_answers"] for v in values if "val/loss_answers" in v], 3)]
         cells += [show([v["val/kl"] for v in values if "val/kl" in v], 4)]
         for metric, (_, factor) in COLUMNS.items():
             digits = 4 if metric == "test/kl" else 2
@@ -107,7 +108,7 @@ def courses(records: list[dict[str, object]], metric: str) -> dict[tuple[str, fl
 
 def equal_loss(records: list[dict[str, object]]) -> str:
     """KL of each method where its course reaches the losses that the others reach, by seed."""
-    losses, drifts = courses(records, "val/loss"), courses(records, "val/kl")
+    losses, drifts = courses(records, "val/loss_answers"), courses(records, "val/kl")
     longest = max((key[2] for key in losses), default=0)
     lines = []
     for seed in sorted({key[3] for key in losses}):
@@ -127,10 +128,10 @@ def equal_loss(records: list[dict[str, object]]) -> str:
         )
     if not lines:
         return ""
-    heads = "| seed | lowest loss with a frozen decoder | loss that all tuned ones reach | reached by a frozen one | KL there |"
+    heads = "| seed | lowest loss, decoder frozen | loss that all tuned reach | reached by a frozen one | KL there |"
     text = (
-        "The course of each run, between its validations linearly, is read where the loss of answers first falls to the lowest loss that "
-        "all tuned methods reach."
+        "The course of each run, between its validations linearly, is read where the loss of answers first falls to "
+        "the lowest loss that all tuned methods reach."
     )
     return "\n".join(["## Drift at equal loss of answers", "", text, "", heads, "|---|---|---|---|---|", *lines])
 
@@ -149,7 +150,7 @@ def at_level(loss: dict[int, float], drift: dict[int, float], level: float) -> f
 
 def picture(path: Path, records: list[dict[str, object]]) -> bool:
     """Draw KL on text against the loss of answers, one line a run; False if there is nothing to draw."""
-    losses, drifts = courses(records, "val/loss"), courses(records, "val/kl")
+    losses, drifts = courses(records, "val/loss_answers"), courses(records, "val/kl")
     longest = max((key[2] for key in losses), default=0)
     drawn = [key for key in losses if key[2] == longest and key in drifts and "before" not in key[0]]
     if not drawn:
@@ -163,7 +164,7 @@ def picture(path: Path, records: list[dict[str, object]]) -> bool:
             [losses[key][step] for step in steps], np.maximum([drifts[key][step] for step in steps], 1e-5), "o-",
             color=colours[key[0], key[1]], label=name, markersize=3, linewidth=1,
         )  # fmt: skip
-    axes.set(xlabel="loss of right answers on validation, nats a token", ylabel="KL from the untouched model, nats a token")
+    axes.set(xlabel="loss of right answers on validation, nats a token", ylabel="KL from the untouched model, nats")
     axes.set_yscale("log")
     axes.invert_xaxis()
     handles, labels = axes.get_legend_handles_labels()

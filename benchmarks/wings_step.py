@@ -300,11 +300,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     records = run(options)
+    isa = status()["cpu"]["isa"] or "none"  # type: ignore[index]
     note = (
         f"SmolLM2-135M in float32, wings of rank {RANK} in all layers, stage 2, router by position; one row with a "
         f"picture of {PICTURE} tokens. CPU time of one thread, best of {options.rounds} rounds "
         f"({max(1, options.rounds // 2)} of steps, more of read-outs), contestants in turn. "
-        f"Attention operators: {status()['cpu']['isa'] or 'none'}.\n\n`base` is the decoder alone on the suite's attention, `base sdpa` on PyTorch's; "
+        f"Compiled operators: {isa}.\n\n`base` is the decoder on the suite's attention, `base sdpa` on PyTorch's; "
         "`low_rank` is wings with the small cache, `exact` reads beside the model's own attention, `eager` from the "
         "whole matrix, as the released code does. Steps train the wings; the decoder is frozen."
     )

@@ -67,6 +67,8 @@ def read_lines(path: Path) -> list[str]:
 def numbered_lines(path: Path) -> list[tuple[int, str]]:
     """Non-empty lines of a list file with their numbers from 1, as an editor shows them.
 
+    A line of ``.jsonl`` ends at a line break alone: texts may hold the separators of Unicode (U+2028, U+0085).
+
     Raises:
         DataError: The file is missing or isn't text.
     """
@@ -74,9 +76,12 @@ def numbered_lines(path: Path) -> list[tuple[int, str]]:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"list file {str(path)!r} is missing: unpack the data set completely") from None
+    except OSError as error:
+        raise DataError(f"list file {str(path)!r} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"list file {str(path)!r} is not UTF-8 text ({error.reason})") from None
-    return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    lines = text.splitlines() if path.suffix != ".jsonl" else text.split("\n")
+    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def parse_json(text: str) -> Any:
@@ -111,6 +116,8 @@ def read_json(path: Path) -> Any:
         return parse_json(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"{str(path)!r} is missing: unpack the data set completely") from None
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise DataError(f"{str(path)!r} is not JSON ({error}): copy it again") from None
 

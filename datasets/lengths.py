@@ -14,6 +14,7 @@ from vision_suite.datasets.samplers import EpochBatchSampler
 from vision_suite.errors import ConfigError
 from vision_suite.types.arrays import Bools, Ints
 
+MOST = 2**31  # rows of an epoch
 CHUNK = 50  # batches among which rows are sorted by length, as in transformers' length grouping
 
 
@@ -45,15 +46,17 @@ class Mixture:
             raise ConfigError(f"temperature={self.temperature}: give 1 (sources by their size) or more")
         if not any(self.quotas):
             raise ConfigError(f"no row is drawn: weights={list(self.weights)} of sources of {list(self.sizes)} rows")
+        if sum(self.quotas) > MOST:
+            raise ConfigError(f"weights={list(self.weights)} make {sum(self.quotas):.2g} rows an epoch: lower them")
 
     @cached_property
     def quotas(self) -> tuple[int, ...]:
         """Number of rows of each source in an epoch."""
         plain = [weight * size for weight, size in zip(self.weights, self.sizes, strict=True)]
         if self.temperature == 1:
-            return tuple(round(each) for each in plain)
+            return tuple(_drawn_rows(each) for each in plain)
         flat = [weight * size ** (1 / self.temperature) for weight, size in zip(self.weights, self.sizes, strict=True)]
-        return tuple(round(each * sum(plain) / sum(flat)) if each else 0 for each in flat)
+        return tuple(_drawn_rows(each * sum(plain) / sum(flat)) if each else 0 for each in flat)
 
     def drawn(self, seed: int, epoch: int) -> Ints:
         """Rows of an epoch in random order; the rows of the sources are numbered on, one source after the other.
@@ -71,6 +74,11 @@ class Mixture:
                 begin = first - passes[0] * size
                 parts.append(sum(self.sizes[:source]) + rows[begin : begin + quota])
         return np.asarray(np.random.default_rng([seed, epoch]).permutation(np.concatenate(parts)), dtype=np.int64)
+
+
+def _drawn_rows(expected: float) -> int:
+    """Rows of an epoch of a source; one that has a weight is never left out."""
+    return max(round(expected), 1) if expected > 0 else 0
 
 
 class LengthBatchSampler(EpochBatchSampler):
@@ -99,6 +107,7 @@ class LengthBatchSampler(EpochBatchSampler):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        used: float | None = None,
     ) -> None:
         """Count the steps.
 
@@ -114,6 +123,8 @@ class LengthBatchSampler(EpochBatchSampler):
             seed: Seed of the order.
             rank: Number of this process, from 0.
             world_size: Number of processes that train together.
+            used: Batches of each process that an epoch uses, or their share; None for all. Where they cut a step, the
+                batches that are left make one.
 
         Raises:
             ConfigError: There are fewer sequences than one step needs, or one is longer than the budget.
@@ -122,7 +133,8 @@ class LengthBatchSampler(EpochBatchSampler):
         self._lengths, self._targets, self._pictured, self._mixture = lengths, targets, pictured, mixture
         self._batch_size, self._batch_tokens, self._packed = batch_size, batch_tokens, packed
         self._seed, self._accumulate, self._per_step = seed, accumulate, accumulate * world_size
-        longest = int(lengths.max(initial=0))
+        drawn = np.repeat(np.array(mixture.quotas) > 0, mixture.sizes)
+        longest = int(lengths[drawn].max(initial=0))
         if batch_tokens is not None and longest > batch_tokens:
             raise ConfigError(
                 f"batch_tokens={batch_tokens} is below the longest sequence of {longest}: raise it, or lower max_length"
@@ -139,6 +151,8 @@ class LengthBatchSampler(EpochBatchSampler):
                 f"step needs {self._per_step} ({accumulate} on each of {world_size} processes): lower batch_size or "
                 "batch_tokens"
             )
+        limit = len(self) if used is None else int(len(self) * used) if isinstance(used, float) else used
+        self._used = min(limit, len(self)) * world_size
 
     def __len__(self) -> int:
         return self._steps * self._accumulate
@@ -156,7 +170,9 @@ class LengthBatchSampler(EpochBatchSampler):
             batch: Index of any of its batches in the plan of a rank.
         """
         first = batch // self._accumulate * self._per_step
-        return sum(int(self._targets[rows].sum()) for rows in self._whole(epoch)[first : first + self._per_step])
+        end = first + self._per_step
+        end = min(end, self._used) if first < self._used else end
+        return sum(int(self._targets[rows].sum()) for rows in self._whole(epoch)[first:end])
 
     def _whole(self, epoch: int) -> list[Ints]:
         """Batches of all ranks in the epoch, those of one step after another."""

@@ -15,7 +15,7 @@ from vision_suite.lit_modules.base import SPLITS, EvalStage, PerStage, datamodul
 from vision_suite.lit_modules.instruct_checks import check_data, group_lines
 from vision_suite.lit_modules.instruct_evaluation import AnswerConfig, InstructEvaluation
 from vision_suite.lit_modules.instruct_weights import LitInstructWeights
-from vision_suite.metrics.instruct.report import instruct_report
+from vision_suite.metrics.instruct.report import instruct_report, mean_losses
 from vision_suite.metrics.instruct_metric import InstructMetric
 from vision_suite.metrics.rows import SequenceRows
 from vision_suite.models.mllm import ProjectorConfig, TowerConfig
@@ -130,7 +130,11 @@ class LitWings(LitInstructWeights):
     def panels(self) -> Sequence[CurvePanel]:
         """Loss of right answers and texts, accuracy, drift from the untouched model, and the training loss."""
         return (
-            CurvePanel("Loss of right answers and texts", {"val/loss": "validation"}, "nats per id"),
+            CurvePanel(
+                "Loss of right answers and texts",
+                {"val/loss": "both", "val/loss_answers": "answers", "val/loss_text": "text"},
+                "nats per id",
+            ),
             CurvePanel(
                 "Right answers",
                 {"val/accuracy_text": "text", "val/accuracy_pictures": "pictures"},
@@ -226,9 +230,9 @@ class LitWings(LitInstructWeights):
                 "answers": plain_containers(self.answers),
             },
         )
-        nll, tokens = self.losses[stage].compute()[1].sum(0).tolist()
+        losses = mean_losses(self._split_rows(SPLITS[stage]), *self.losses[stage].compute())
         self.report = InstructReport(
-            {"loss": nll / max(tokens, 1), **report.metrics},
+            {**losses, **report.metrics},
             report.protocol,
             report.tasks,
             report.answers,

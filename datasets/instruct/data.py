@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
@@ -245,7 +246,7 @@ class InstructData(BaseData):
             counts = {
                 f"{part} {name}": own for part, each in self.protocol["counts"].items() for name, own in each.items()
             }
-            problems = {kind: number for each in self.protocol["problems"].values() for kind, number in each.items()}
+            problems = sum((Counter(each) for each in self.protocol["problems"].values()), Counter[str]())
             facts = f"{self.vocabulary_size} ids, {self.image_tokens} tokens a picture"
             rank_zero_info(summary(self.protocol["dataset"], counts, words, facts, problems))
 
@@ -297,6 +298,7 @@ class InstructData(BaseData):
             survey.lengths, survey.targets, survey.pictures > 0, self._mixture(),
             batch_size=self.batch_size, batch_tokens=self.batch_tokens, packed=self.packed,
             accumulate=self._accumulate(), seed=self.seed, rank=rank, world_size=world_size,
+            used=None if self.trainer is None else self.trainer.limit_train_batches,
         )  # fmt: skip
         return self._sampler
 

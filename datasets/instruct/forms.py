@@ -9,7 +9,7 @@ from pathlib import Path
 from vision_suite.datasets.instruct.llava import alpaca_row, llava_row, named_images
 from vision_suite.datasets.instruct.messages import messages_row
 from vision_suite.datasets.instruct.questions import Choices, question_row, text_row
-from vision_suite.datasets.instruct.rows import BadRow
+from vision_suite.datasets.instruct.rows import SHOWN, BadRow, name_of
 from vision_suite.types.instruct import ImageRef, Row
 
 FORMS = ("turns", "conversations", "messages", "prompt with completion", "instruction with output", "text")
@@ -41,10 +41,13 @@ def row_of(
     """
     if isinstance(record, Mapping) and isinstance(record.get("id"), str | int):
         name = str(record["id"])
+    changed: Counter[str] = Counter()
     try:
-        return _row(record, name, folder, source, notes, images, choices)
+        row = _row(record, name_of(name, "its id"), folder, source, changed, images, choices)
     except BadRow as error:
-        raise BadRow(error.reason, f"row {name!r}: {error}") from None
+        raise BadRow(error.reason, f"row {name[:SHOWN]!r}: {error}") from None
+    notes.update(changed)  # a row that is refused has not been changed
+    return row
 
 
 def _row(

@@ -26,6 +26,7 @@ from vision_suite.prepared import data_dir
 from vision_suite.types.instruct import ImageRef
 
 Square = Literal["pad", "stretch"]
+LARGEST_SIDE = 8192  # pixels of a picture that is padded as it is
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class Appearance:
     def pixels(self, image: Image.Image) -> Tensor:
         """The resized picture, (3, h, w) uint8."""
         height, width = self.size
+        if self.square == "pad" and max(image.size) > LARGEST_SIDE:
+            image = image.copy()
+            image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))  # the canvas of a long strip would take gigabytes
         if self.square == "pad" and image.width * height != image.height * width:
             # The canvas has the shape of `size` and the picture's own scale, the odd pixel goes right and below.
             across = max(image.width, -(-image.height * width // height))

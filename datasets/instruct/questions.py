@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from vision_suite.datasets.instruct.rows import MARKER, BadRow, split_markers, text_of
+from vision_suite.datasets.instruct.rows import MARKER, BadRow, name_of, split_markers, text_of
 from vision_suite.types.instruct import ImageRef, Message, Row
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -59,10 +59,12 @@ def question_row(
         own = [folder / text_of(each, "a picture's name") for each in _list(turn, "images")]
         messages.append(Message("user", _parts(row.text, own, len(images), notes)))
         images += [ImageRef(path) for path in own]
-    task = text_of(turns[-1].get("source") or source, "source")
+    task = name_of(turns[-1].get("source") or source, "source")
     config = text_of(record.get("config") or "", "config")
     if config and (kinds := "".join(str(turn.get("kind", "")) for turn in turns)) and kinds != config:
-        raise BadRow("malformed", f"config is {config!r} and the kinds of its turns are {kinds!r}")
+        raise BadRow("malformed", f"config is {config[:40]!r} and the kinds of its turns are {kinds[:40]!r}")
+    if len(turns) > 1 and set(config) - set("TV"):
+        raise BadRow("malformed", f"config {config[:40]!r} of a chain is not made of T and V")
     return replace(row, id=name, messages=tuple(messages), images=tuple(images), source=task, text="", config=config)
 
 
@@ -75,7 +77,7 @@ def text_row(record: Mapping[str, Any], name: str, source: str) -> Row:
     text = text_of(record.get("text"), "text")
     if not text.strip():
         raise BadRow("empty_answer", "its text is empty")
-    task = text_of(record.get("source") or source, "source")
+    task = name_of(record.get("source") or source, "source")
     return Row(name, text=text, source=task)
 
 

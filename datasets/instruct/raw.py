@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from vision_suite.datasets.files import read_json, read_json_lines
+from vision_suite.datasets.files import numbered_lines, parse_json, read_json
 from vision_suite.datasets.pictures.manifest import find_inputs
 from vision_suite.errors import DataError
 from vision_suite.types.instruct import ImageRef
@@ -19,11 +19,13 @@ class RawRow(NamedTuple):
         record: Contents.
         name: Name of the row if the record has none.
         images: Pictures beside the record, None if it names them itself.
+        fault: Reason for which the record cannot be read; empty if it can.
     """
 
     record: Any
     name: str
     images: Sequence[ImageRef] | None = None
+    fault: str = ""
 
 
 class RawRows(Protocol):
@@ -41,27 +43,37 @@ class RawRows(Protocol):
 
 
 class ListedRows:
-    """Records of a JSON list or of JSON lines.
+    """Records of a JSON list or of JSON lines; a line that is no JSON is a row with a fault.
 
     Args:
         path: The file.
 
     Raises:
-        DataError: It is malformed.
+        DataError: It is no text, or no JSON list.
     """
 
     def __init__(self, path: Path) -> None:
         self.files = [path]
-        records = read_json_lines(path) if path.suffix == ".jsonl" else read_json(path)
+        if path.suffix == ".jsonl":
+            self._rows = [_of_line(number, line) for number, line in numbered_lines(path)]
+            return
+        records = read_json(path)
         if not isinstance(records, list):
             raise DataError(f"{str(path)!r} holds no list of rows: give a JSON list, or one object a line (.jsonl)")
-        self._records: list[Any] = records
+        self._rows = [RawRow(record, f"row {index}") for index, record in enumerate(records)]
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> RawRow:
-        return RawRow(self._records[index], f"row {index}")
+        return self._rows[index]
+
+
+def _of_line(number: int, line: str) -> RawRow:
+    try:
+        return RawRow(parse_json(line), f"line {number}")
+    except ValueError as error:
+        return RawRow(None, f"line {number}", fault=f"it is not JSON: {error}")
 
 
 class AskedPictures:

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from vision_suite.errors import DataError
+from vision_suite.text.tokenizers import refuse_halves
 from vision_suite.types.instruct import ImageRef, Message, Row, Speaker
 
 MARKER = "<image>"
+SHOWN = 60  # signs of a name in a message
 SPEAKERS: dict[str, Speaker] = {
     "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "bard": "assistant",
     "bing": "assistant", "model": "assistant", "assistant": "assistant", "system": "system",
@@ -45,11 +47,27 @@ def text_of(value: object, what: str) -> str:
     """A text of a file.
 
     Raises:
-        BadRow: It is none.
+        BadRow: It is none, or holds half of a character, which no tokenizer and no file takes.
     """
     if not isinstance(value, str):
         raise BadRow("malformed", f"{what} is no text but {type(value).__name__}")
+    try:
+        refuse_halves(value)
+    except DataError as error:
+        raise BadRow("malformed", f"{what}: {error}") from None
     return value
+
+
+def name_of(value: object, what: str) -> str:
+    """A name of a file that is shown in lines and tables.
+
+    Raises:
+        BadRow: It is no text, or has line breaks or other signs that cannot be shown.
+    """
+    name = text_of(value, what)
+    if not name.isprintable():
+        raise BadRow("malformed", f"{what} {name[:40]!r} has signs that cannot be shown")
+    return name
 
 
 def split_markers(text: str, first: int) -> tuple[Part, ...]:

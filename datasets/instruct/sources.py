@@ -12,6 +12,7 @@ from typing import Any
 from vision_suite.datasets.instruct.forms import row_of
 from vision_suite.datasets.instruct.questions import Choices
 from vision_suite.datasets.instruct.raw import AskedPictures, ListedRows, RawRows
+from vision_suite.datasets.instruct.rows import SHOWN, BadRow
 from vision_suite.datasets.instruct.tables import TableRows
 from vision_suite.datasets.instruct.tars import TarRows
 from vision_suite.datasets.roots import resolve_root
@@ -108,6 +109,8 @@ class Source:
             BadRow: It cannot be used.
         """
         raw = self._raw[self._places[index]]
+        if raw.fault:
+            raise BadRow("malformed", f"row {raw.name[:SHOWN]!r}: {raw.fault}")
         row = row_of(
             raw.record, raw.name, self._folder, self.name, notes, images=raw.images, choices=self.settings.choices
         )

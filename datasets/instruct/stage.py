@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 OnBadRow = Literal["error", "skip"]
 OnMissing = Literal["error", "skip", "blank"]
+SHOWN = 300  # signs of a path or reason in a message
 KINDS = ("choice", "answer", "text")
 
 
@@ -63,7 +64,8 @@ class StageRows:
         pictures: Pictures of the rows.
 
     Raises:
-        DataError: A row or picture cannot be used and the policy is to stop, or no row is left.
+        DataError: A row or picture cannot be used and the policy is to stop, no row is left, or a task to score
+            has questions with choices and without.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class StageRows:
         policy: Policy,
         cache: Cache,
     ) -> None:
-        self._sources, self._training = list(sources), stage == "fit"
+        self._sources, self._stage, self._training = list(sources), stage, stage == "fit"
         self._encode = encoder(chat, self._sources, max_length, stage=stage)
         kept: dict[tuple[int, int], Sample] | None = {} if cache == "memory" else None
         found = survey_once(self._sources, chat, max_length, stage, kept)
@@ -153,7 +155,8 @@ class StageRows:
             return found
         ref, reason = next(iter(self._unreadable.items()))
         first = (
-            f"{len(self._unreadable)} of {len(found.refs)} pictures cannot be read (first: {str(ref.path)!r}: {reason})"
+            f"{len(self._unreadable)} of {len(found.refs)} pictures cannot be read (first: {str(ref.path)[:SHOWN]!r}: "
+            f"{reason[:SHOWN]})"
         )
         if policy.missing == "error":
             raise DataError(f"{first}: copy them again, or pass on_missing=skip or on_missing=blank")
@@ -172,7 +175,9 @@ class StageRows:
 
     def _sorted(self, found: Survey) -> Ints:
         """Rows in the order of evaluation."""
-        rows = [self._sources[number].row(place, Counter()) for number, place in found.place.tolist()]
+        rows = [as_question(self._sources[number].row(place, Counter())) for number, place in found.place.tolist()]
+        if self._stage != "predict":
+            _compare_kinds(rows)
         keys: list[Any] = [
             (KINDS.index(kind_of(row)), number, row.source, length, index)
             for index, (row, length, (number, _)) in enumerate(
@@ -186,6 +191,15 @@ class StageRows:
 
     def _why(self, found: Survey) -> str:
         return "; ".join(self.notes) or "they are empty"
+
+
+def _compare_kinds(rows: Sequence[Row]) -> None:
+    """Refuse tasks of which one score would mix choices and free answers."""
+    choices, answers = (
+        {row.source for row in rows if kind_of(row) == kind and len(row.config) < 2} for kind in ("choice", "answer")
+    )
+    if mixed := sorted(choices & answers):
+        raise DataError(f"task {mixed[0]!r} has questions with and without choices: give them sources of their own")
 
 
 def kind_of(row: Row) -> Literal["choice", "answer", "text"]:

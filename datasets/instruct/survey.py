@@ -15,7 +15,7 @@ from pytorch_lightning.utilities import rank_zero_info
 
 from vision_suite.datasets.instruct.encode import Sample, prompt_sample, training_sample
 from vision_suite.datasets.instruct.questions import as_question, is_answered, with_answer
-from vision_suite.datasets.instruct.rows import BadRow
+from vision_suite.datasets.instruct.rows import SHOWN, BadRow
 from vision_suite.datasets.instruct.sources import Source
 from vision_suite.drafts import write_whole
 from vision_suite.errors import DataError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Encode = Callable[[int, Row], Sample]
 REMEMBER_FROM = 20_000  # rows; encoding fewer takes some seconds
-RULES = 1  # raised when rows are read or encoded in another way, so that earlier outcomes are not used
+RULES = 2  # raised when rows are read or encoded in another way, so that earlier outcomes are not used
 
 
 @dataclass
@@ -82,10 +82,10 @@ def survey_once(
         kept: Takes the ids of each row by number of its source and index in it, where rows are encoded now.
     """
     encode = encoder(chat, sources, max_length, stage=stage)
-    settings = {**chat.settings, "vocabulary": chat.vocabulary_sha256, "max_length": max_length, "stage": stage}
     total = sum(map(len, sources))
     if total < REMEMBER_FROM:
         return survey(sources, encode, kept)
+    settings = {**chat.settings, "format": chat.fingerprint(), "max_length": max_length, "stage": stage}
     stamp = [RULES, settings, [[source.protocol(), source.stamps()] for source in sources]]
     digest = hashlib.sha256(json.dumps(stamp, sort_keys=True).encode()).hexdigest()
     memo = data_dir() / "surveys" / f"{digest[:32]}.json"
@@ -152,10 +152,12 @@ def encoder(chat: ChatFormat, sources: Sequence[Source], max_length: int, *, sta
             asked = as_question(row)
             if stage != "predict" and not asked.text and not is_answered(asked):
                 raise BadRow("no_answer", "its right answer is not given")
+            for text in (asked.reference, *asked.choices):  # encoded only when they are scored
+                chat.check_text(text)
             return prompt_sample(chat, asked, longest[number])
         except DataError as error:  # of the chat format too, such as a special token within a text
             reason = error.reason if isinstance(error, BadRow) else "malformed"
-            raise BadRow(reason, f"row {row.id!r}: {error}") from None
+            raise BadRow(reason, f"row {row.id[:SHOWN]!r}: {error}") from None
 
     return encode
 

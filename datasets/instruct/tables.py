@@ -7,6 +7,7 @@ held in memory as it is in the table; pictures are read with their row group whe
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from vision_suite.errors import DataError
 from vision_suite.types.instruct import ImageRef
 
 COLUMNS = ("images", "image")
+LISTS = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")  # pyarrow's types
 GROUPS = 4  # row groups of pictures that a process keeps
 
 
@@ -47,13 +49,17 @@ class TableRows:
     def __getitem__(self, index: int) -> RawRow:
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         place = index - int(self._starts[number])
-        record = {name: column[0] for name, column in self._tables[number].slice(place, 1).to_pydict().items()}
+        name = f"{self.files[number].name} row {place}"
+        try:
+            record = {key: column[0] for key, column in self._tables[number].slice(place, 1).to_pydict().items()}
+        except (ValueError, OverflowError) as error:  # text that is no UTF-8, times out of range
+            return RawRow(None, name, fault=f"a value of its table cannot be read: {str(error)[:80]}")
         images = [
             ImageRef(self.files[number], place, 0, f"{column}:{position}@{self._folder}")
             for column, counts in self._counts[number].items()
             for position in range(counts[place])
         ]
-        return RawRow(record, f"{self.files[number].name} row {place}", images if self._counts[number] else None)
+        return RawRow(record, name, images if self._counts[number] else None)
 
 
 def picture_of_cell(ref: ImageRef) -> Image.Image:
@@ -65,14 +71,17 @@ def picture_of_cell(ref: ImageRef) -> Image.Image:
     place, _, folder = ref.column.partition("@")
     column, _, position = place.partition(":")
     name = f"{ref.path} row {ref.start} {place}"
-    cell = _cell(ref.path, column, ref.start)
+    try:
+        cell = _cell(ref.path, column, ref.start)
+    except (ValueError, OverflowError) as error:  # such as a path that is no UTF-8
+        raise DataError(f"picture {name!r} cannot be read: {str(error)[:80]}") from None
     value: Any = cell[int(position)] if isinstance(cell, list) else cell
     contents, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
     if isinstance(contents, str):
         contents, path = None, contents
-    if contents:
+    if isinstance(contents, bytes) and contents:
         return decode_picture(contents, name)
-    if not path:
+    if not isinstance(path, str) or not path:
         raise DataError(f"picture {name!r} cannot be read: its cell has neither bytes nor a path")
     return open_picture(str(Path(folder) / path))
 
@@ -80,6 +89,8 @@ def picture_of_cell(ref: ImageRef) -> Image.Image:
 def _text_of(file: Path) -> Any:
     """The table without its pictures."""
     opened = _open(file)
+    if twins := [name for name, count in Counter(opened.schema_arrow.names).items() if count > 1]:
+        raise DataError(f"table {str(file)!r} has the column {twins[0][:60]!r} twice: remove one")
     names = [name for name in opened.schema_arrow.names if name not in COLUMNS]
     return _read(file, lambda: opened.read(columns=names))
 
@@ -96,12 +107,15 @@ def _counts(file: Path) -> dict[str, list[int]]:
             continue
         kind = opened.schema_arrow.field(name).type
         leaves = [opened.schema.column(n).path for n in range(len(opened.schema))]
+        leaves = leaves if pyarrow.types.is_nested(kind) else []
         leaf = next((leaf for leaf in leaves if leaf.split(".")[0] == name and leaf.endswith(".path")), name)
-        column = _read(file, lambda: opened.read(columns=[leaf]))[name]  # noqa: B023 - called at once
-        if pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind):
-            found[name] = pyarrow.compute.fill_null(pyarrow.compute.list_value_length(column), 0).to_pylist()
-        else:
-            found[name] = [int(valid) for valid in pyarrow.compute.is_valid(column).to_pylist()]
+        found[name] = []
+        for group in range(opened.num_row_groups):  # pictures of one group only are held at a time
+            column = _read(file, lambda: opened.read_row_group(group, columns=[leaf]))[name]  # noqa: B023 - called at once
+            if any(getattr(pyarrow.types, f"is_{each}")(kind) for each in LISTS):
+                found[name] += pyarrow.compute.fill_null(pyarrow.compute.list_value_length(column), 0).to_pylist()
+            else:
+                found[name] += [int(valid) for valid in pyarrow.compute.is_valid(column).to_pylist()]
     return found
 
 
@@ -135,6 +149,8 @@ def _read(file: Path, action: Any) -> Any:
 
     try:
         return action()
-    except (pyarrow.ArrowException, OSError) as error:
+    except DataError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, LookupError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"table {str(file)!r} cannot be read ({reason}): copy it again") from None

@@ -17,13 +17,15 @@ import numpy as np
 
 from vision_suite.datasets.files import parse_json
 from vision_suite.datasets.instruct.raw import RawRow
+from vision_suite.datasets.instruct.rows import SHOWN
 from vision_suite.datasets.pictures.records import PICTURE_SUFFIXES
 from vision_suite.drafts import write_whole
 from vision_suite.errors import DataError
 from vision_suite.prepared import data_dir
 from vision_suite.types.instruct import ImageRef
 
-RULES = 1  # raised when archives are indexed in another way, so that earlier outcomes are not used
+RULES = 2  # raised when archives are indexed in another way, so that earlier outcomes are not used
+LONGEST_NUMBER = 10  # digits
 Span = tuple[int, int]  # offset and length of a member
 
 
@@ -72,7 +74,7 @@ class TarRows:
         try:
             record = _caption(contents.decode(), len(images)) if entry.text else parse_json(contents.decode())
         except ValueError as error:
-            return RawRow(f"{error}", entry.key, images)  # no object: counted as a malformed row
+            return RawRow(None, entry.key, images, fault=f"it is not JSON or no text: {error}")
         return RawRow(record, entry.key, images)
 
 
@@ -106,15 +108,24 @@ def read_index(file: Path) -> list[Entry]:
         with tarfile.open(file, "r:") as archive:
             for member in archive:
                 if member.issparse() or not (member.isfile() or member.isdir()):
-                    raise DataError(f"archive {str(file)!r}: member {member.name!r} is no plain file: pack it again")
+                    raise DataError(
+                        f"archive {str(file)!r}: member {member.name[:SHOWN]!r} is no plain file: pack it again"
+                    )
                 folder, _, base = member.name.rpartition("/")
                 key, _, ending = base.partition(".")
                 if member.isdir() or not key:
                     continue  # folders and hidden files, such as those that macOS adds
                 row = members.setdefault(f"{folder}/{key}".removeprefix("./").removeprefix("/"), {})
                 if ending.lower() in row:
-                    raise DataError(f"archive {str(file)!r} has the member {member.name!r} twice: pack it again")
+                    raise DataError(
+                        f"archive {str(file)!r} has the member {member.name[:SHOWN]!r} twice: pack it again"
+                    )
                 row[ending.lower()] = (member.offset_data, member.size)
+            end = archive.offset
+        with file.open("rb") as opened:  # the reader takes a damaged header for the end
+            opened.seek(end)
+            if opened.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError(f"it is damaged or cut short behind {len(members)} rows")
     except (tarfile.TarError, OSError) as error:
         raise DataError(
             f"archive {str(file)!r} cannot be read ({error}): copy it again, or unpack it if it is compressed"
@@ -126,13 +137,14 @@ def _entry(file: Path, key: str, members: dict[str, Span]) -> Entry:
     images: list[tuple[int, str]] = []
     for ending in members:
         number, _, kind = ending.rpartition(".")
-        if f".{kind}" in PICTURE_SUFFIXES and (not number or number.isdecimal()):
+        if f".{kind}" in PICTURE_SUFFIXES and (not number or (number.isdecimal() and len(number) < LONGEST_NUMBER)):
             images.append((int(number) if number else -1, ending))
         elif ending not in ("json", "txt"):
-            raise DataError(f"archive {str(file)!r}: {key}.{ending} is neither .json, .txt nor a picture: leave it out")
+            member = f"{key}.{ending}"[:SHOWN]
+            raise DataError(f"archive {str(file)!r}: {member!r} is neither .json, .txt nor a picture: leave it out")
     name = "json" if "json" in members else "txt"
     if name not in members:
-        raise DataError(f"archive {str(file)!r}: row {key!r} has no .json and no .txt member: pack it again")
+        raise DataError(f"archive {str(file)!r}: row {key[:SHOWN]!r} has no .json and no .txt member: pack it again")
     return Entry(key, members[name], name == "txt", [members[ending] for _, ending in sorted(images)])
 
 

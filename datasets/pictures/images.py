@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import time
 import zlib
@@ -151,6 +152,8 @@ def decode_picture(contents: bytes, name: str) -> Image.Image:
 
 def _open(path: str | BytesIO) -> Image.Image:
     """A picture whose header is read and whose pixels are not."""
+    if isinstance(path, str) and _has_no_end(os.stat(path).st_mode):
+        raise ValueError("it is a device or a pipe, not a file")
     image = Image.open(path)
     if isinstance(image, TiffImageFile):
         # Pillow 13 maps files into memory by their name, and mixes up the sides of those that it turns by 90 degrees.
@@ -161,6 +164,11 @@ def _open(path: str | BytesIO) -> Image.Image:
         image.close()
         raise
     return image
+
+
+def _has_no_end(mode: int) -> bool:
+    """Tell whether reading a file of this mode may wait or go on for ever."""
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _check_fullness(image: Image.Image, size: int) -> None:

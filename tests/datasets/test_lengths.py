@@ -114,6 +114,7 @@ def test_temperature_raises_small_sources():
         (lambda: Mixture((4,), (-1.0,)), "weights="),
         (lambda: Mixture((4,), (0.0,)), "no row is drawn"),
         (lambda: Mixture((4,), (1.0,), 0.5), "temperature=0.5"),
+        (lambda: Mixture((4,), (1e300,)), "rows an epoch: lower them"),
         (lambda: sampler_of([3, 9], batch_tokens=8), "batch_tokens=8 is below the longest sequence of 9"),
         (lambda: sampler_of([3, 9], batch_size=3), "make 0 batches"),
     ],
@@ -128,3 +129,31 @@ def sampler_of(lengths, batch_size=1, **more):
     return LengthBatchSampler(
         values, values, values > 0, Mixture((len(values),), (1.0,)), batch_size=batch_size, **more
     )
+
+
+def test_a_source_with_a_small_weight_is_drawn():
+    assert Mixture((100, 100), (0.001, 1.0)).quotas == (1, 100)
+    assert Mixture((100, 0), (1.0, 1.0)).quotas == (100, 0)
+
+
+def test_rows_that_are_not_drawn_need_no_budget():
+    lengths = np.array([3, 4, 90])
+    sampler = LengthBatchSampler(
+        lengths, lengths, lengths > 0, Mixture((2, 1), (1.0, 0.0)), batch_size=2, batch_tokens=8
+    )
+    assert sorted(row for batch in sampler.plan(0) for row in batch) == [0, 1]
+
+
+@pytest.mark.parametrize("used", [3, 0.6])
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_step_that_is_cut_has_the_targets_of_its_batches(used, ranks):
+    values = np.arange(1, 19)
+    each = [
+        sampler_of(values, accumulate=2, rank=rank, world_size=ranks, used=used, batch_size=3 // ranks)
+        for rank in range(ranks)
+    ]
+    plans = [sampler.plan(0) for sampler in each]
+    assert len(plans[0]) == 6
+    for batch, micros in enumerate(([0, 1], [0, 1], [2])):
+        targets = sum(int(values[plan[micro]].sum()) for plan in plans for micro in micros)
+        assert {sampler.step_targets(0, batch) for sampler in each} == {targets}

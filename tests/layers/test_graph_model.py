@@ -165,6 +165,8 @@ def test_a_graph_from_files_gives_any_node(tmp_path):
         GraphModel.of_structure({"nodes": [["a"]], "shapes": {}, "numbers": {}})
     with pytest.raises(ConfigError, match="no node 'nothing': its last ones are"):
         graph(image, ["nothing"])
+    with pytest.raises(ConfigError, match="fewer outputs"):
+        graph(image, ["best:9"])
 
 
 def edited(path, change):
@@ -189,6 +191,7 @@ WRONGLY_NAMED = {"name": "forward", "shape": [0], "dtype": "int32"}
         (lambda graph: graph["weightsManifest"][0]["weights"][1].update(name="other"), "no weights for 'axis'"),
         (lambda graph: graph["weightsManifest"][0]["weights"].insert(0, WRONGLY_NAMED), "called 'forward'"),
         (lambda graph: graph["modelTopology"]["node"][-1].update(op="PyFunc"), "not known: PyFunc"),
+        (lambda graph: graph["modelTopology"]["node"].append(graph["modelTopology"]["node"][-1]), "two nodes called"),
         (lambda graph: graph["modelTopology"]["node"][-1].update(input=["unused"]), "'unused' waits for 'unused'"),
     ],
 )
@@ -205,3 +208,19 @@ def test_a_file_that_is_no_json(tmp_path):
     path.write_bytes(b"\xff\x00")
     with pytest.raises(CheckpointError, match="is no graph model"):
         GraphModel.load(path)
+
+
+def test_a_node_that_cannot_be_run_is_one_line(tmp_path):
+    settings = np.array([7, 7], dtype=np.int32)
+    for operation in (("r", "Reshape", ["image", "shape"], {}), ("r", "Relu", [], {}), ("r", "Conv2D", ["image"], {})):
+        graph = GraphModel.load(write_graph(tmp_path, [operation], {"shape": settings}))
+        with pytest.raises(CheckpointError, match=r"node 'r' .* of the graph cannot be run") as caught:
+            graph(torch.zeros(1, 2, 2, 3), ["r"])
+        assert "\n" not in str(caught.value)
+
+
+def test_nodes_may_stand_in_any_order(tmp_path):
+    last = 3000
+    chain = [(f"r{n}", "Relu", [f"r{n - 1}" if n else "image"], {}) for n in range(last, -1, -1)]
+    graph = GraphModel.load(write_graph(tmp_path, chain, {}))
+    assert [node.name for node in graph.nodes[1:]] == [f"r{n}" for n in range(last + 1)]

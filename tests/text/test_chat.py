@@ -1,5 +1,6 @@
 """Conversations become ids as each template renders them, and the right ids are supervised."""
 
+import copy
 import warnings
 from functools import cache
 
@@ -320,3 +321,38 @@ def test_a_saved_tokenizer_makes_the_same_format(tmp_path):
     assert again.encode(O4) == form.encode(O4)
     assert again.vocabulary_sha256 == form.vocabulary_sha256
     assert type(load_tokenizer(tmp_path)).__name__
+
+
+def test_fit_of_many_turns_halves_the_turns():
+    form = ChatFormat(tokenizer("words"), system="")
+    turns = [message for n in range(400) for message in (Message("user", (f"{n} a",)), Message("assistant", ("b",)))]
+    calls = []
+    form.encode = lambda kept: calls.append(len(kept)) or ChatFormat.encode(form, kept)
+    length = len(form.encode(turns[-20:]).ids)
+    assert form.fit(turns, length) == (turns[-20:], 780)
+    assert form.fit(turns, length - 1) == (turns[-18:], 782)
+    assert len(calls) < 30
+
+
+def test_templates_that_fail_are_one_line():
+    for source in ("{{ 1 / 0 }}", "{% for i in range(10 ** 12) %}x{% endfor %}", "{{ [][3].x }}", "{{"):
+        broken = copy.deepcopy(tokenizer("words"))
+        broken.chat_template = source
+        with pytest.raises(ConfigError) as caught:
+            ChatFormat(broken)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_fingerprint_tells_templates_apart():
+    one, same = chat("words"), chat("words")
+    other = copy.deepcopy(tokenizer("words"))
+    other.chat_template = other.chat_template.replace("user", "person") + " "
+    assert one.fingerprint() == same.fingerprint() != ChatFormat(other).fingerprint()
+    assert one.vocabulary_sha256 == ChatFormat(other).vocabulary_sha256
+
+
+def test_half_of_a_character_is_refused():
+    form = chat("words")
+    for call in (form.plain, form.answer, lambda text: form.prompt([Message("user", (text,))])):
+        with pytest.raises(DataError, match="half of a character at 2"):
+            call("a \ud83e")

@@ -159,7 +159,9 @@ def empty_decoder(
             known = AutoConfig.for_model(**config)
         elif isinstance(found, Path) and found.suffix == SUFFIX:
             _require("gguf")
-            known = AutoConfig.from_pretrained(str(found.parent), gguf_file=found.name, local_files_only=True)
+            known = AutoConfig.from_pretrained(
+                str(found.parent), gguf_file=found.name, trust_remote_code=False, local_files_only=True
+            )
         else:
             known = AutoConfig.from_pretrained(
                 str(found), trust_remote_code=False, local_files_only=isinstance(found, Path)
@@ -195,7 +197,9 @@ def dequantise(gguf: Path, folder: Path, dtype: torch.dtype = torch.float32) -> 
 
     model = _read_gguf(gguf, dtype)
     with _readable(gguf), _quiet():
-        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(gguf.parent), gguf_file=gguf.name, trust_remote_code=False, local_files_only=True
+        )
     model.tie_weights()
     with _quiet():
         model.save_pretrained(folder)
@@ -234,8 +238,9 @@ def _read_gguf(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     # Releases that can keep the blocks packed must be told not to.
     settings = getattr(transformers, "GgufConfig", None)
     more: dict[str, Any] = {} if settings is None else {"quantization_config": settings(dequantize=True)}
+    rules = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False, **more}
     with _readable(path), _quiet():
-        model = kind.from_pretrained(str(path.parent), gguf_file=path.name, dtype=dtype, local_files_only=True, **more)
+        model = kind.from_pretrained(str(path.parent), gguf_file=path.name, **rules)
     model.hf_quantizer = None
     for holder, name in ((model.config, "quantization_config"), (model, "quantization_method")):
         if hasattr(holder, name):

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vision_suite.errors import CheckpointError, ConfigError
+from vision_suite.errors import CheckpointError, ConfigError, SuiteError
 from vision_suite.layers.graph_operators import OPERATORS, Value
 
 FEW = 5  # names that a message shows
@@ -156,9 +157,11 @@ class GraphModel(nn.Module):
         values[self.inputs[0]] = image
         for node in self.nodes:
             if node.name in needed and node.kind != "Placeholder":
-                result = OPERATORS[node.kind]([_output(values, name) for name in node.inputs], node.settings)
-                values[node.name] = result
-        return [_output(values, name) for name in outputs]
+                values[node.name] = _run(node, values)
+        try:
+            return [_output(values, name) for name in outputs]
+        except (IndexError, ValueError):
+            raise ConfigError(f"outputs={list(outputs)}: a node has fewer outputs than is asked for") from None
 
     def _needed(self, outputs: Sequence[str]) -> set[str]:
         """Names of the nodes before some outputs, and of these."""
@@ -170,6 +173,21 @@ class GraphModel(nn.Module):
                 found.add(name)
                 waiting += [_base(each) for each in self._by_name[name].inputs]
         return found
+
+
+def _run(node: Node, values: Mapping[str, Value]) -> Value:
+    """Output of a node.
+
+    Raises:
+        CheckpointError: Its settings or inputs do not fit.
+    """
+    try:
+        return OPERATORS[node.kind]([_output(values, name) for name in node.inputs], node.settings)
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, SuiteError) or "memory" in str(error):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        raise CheckpointError(f"node {node.name!r:.40} ({node.kind}) of the graph cannot be run ({reason})") from error
 
 
 def _base(name: str) -> str:
@@ -185,19 +203,23 @@ def _output(values: Mapping[str, Value], name: str) -> Tensor:
 
 def _ordered(nodes: Sequence[Node], constants: set[str]) -> tuple[Node, ...]:
     """The nodes such that each comes after its inputs."""
-    done, order, waiting = set(constants), list[Node](), list(nodes)
-    while waiting:
-        later = []
-        for node in waiting:
-            if all(_base(name) in done for name in node.inputs):
-                done.add(node.name)
-                order.append(node)
-            else:
-                later.append(node)
-        if len(later) == len(waiting):
-            lack = next(name for name in later[0].inputs if _base(name) not in done)
-            raise CheckpointError(f"the graph cannot be run: {later[0].name!r} waits for {lack!r}")
-        waiting = later
+    names = Counter([*constants, *(node.name for node in nodes)])
+    if twins := [name for name, count in names.items() if count > 1]:
+        raise CheckpointError(f"the graph has two nodes called {twins[0]!r:.40}")
+    lacking = {node.name: {_base(name) for name in node.inputs} - constants for node in nodes}
+    users: dict[str, list[Node]] = {}
+    for node in nodes:
+        for name in lacking[node.name]:
+            users.setdefault(name, []).append(node)
+    order = [node for node in nodes if not lacking[node.name]]
+    for node in order:  # which grows
+        for user in users.get(node.name, ()):
+            lacking[user.name].remove(node.name)
+            if not lacking[user.name]:
+                order.append(user)
+    if len(order) < len(nodes):
+        name = next(node.name for node in nodes if lacking[node.name])
+        raise CheckpointError(f"the graph cannot be run: {name!r:.40} waits for {min(lacking[name])!r:.40}")
     return tuple(order)
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-BUDGET = 256 * 2**20  # bytes
+from vision_suite.ops.logprobs import BUDGET
+
 BYTES = 6 * 4  # of a position and id: logits, log-probabilities and terms of both models in 32 bits
 
 

@@ -55,7 +55,7 @@ def token_logps(
     """
     check_number("softcap", 1.0 if softcap is None else softcap, above=0)
     check_number("scale", scale, above=0)
-    check_number("budget", budget, low=1)
+    check_number("budget", budget, low=1, whole=True)
     if hidden.ndim != 3 or labels.shape != hidden.shape[:2] or weight.shape[1:] != hidden.shape[2:]:
         raise ConfigError(
             f"token_logps: hidden {tuple(hidden.shape)}, weight {tuple(weight.shape)} and labels {tuple(labels.shape)} "

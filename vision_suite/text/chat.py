@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from vision_suite.errors import DataError, check_choice, check_number
 from vision_suite.text.placeholders import placeholder
 from vision_suite.text.templates import Segment, Template, TemplateName, special_texts, stripped
-from vision_suite.text.tokenizers import load_tokenizer, vocabulary_sha256
+from vision_suite.text.tokenizers import fingerprint, load_tokenizer, refuse_halves, vocabulary_sha256
 from vision_suite.types.instruct import IGNORED, Message, Speaker
 
 if TYPE_CHECKING:
@@ -80,10 +82,11 @@ class ChatFormat:
         self._name = template
         self._system = system or None
         shown = f"{self._template.source}{tokenizer.chat_template}"
+        self._shown = shown
         tokenizer, self.image_token_id = placeholder(tokenizer, image_token, template=shown, needed=image_tokens > 0)
         self.tokenizer = tokenizer
         self._image_text = str(tokenizer.convert_ids_to_tokens(self.image_token_id)) if self.image_token_id >= 0 else ""
-        self._forbidden = re.compile("|".join(map(re.escape, special_texts(tokenizer))) or "$^")
+        self._forbidden = re.compile("|".join(map(re.escape, special_texts(tokenizer))) or "(?!)")
         self.vocabulary_size = max(tokenizer.get_vocab().values()) + 1
         self.settings: dict[str, Any] = {
             "image_tokens": image_tokens,
@@ -104,6 +107,10 @@ class ChatFormat:
         """Format with the tokenizer of a folder, prepared set, .gguf file or hub, see `load_tokenizer`."""
         return cls(load_tokenizer(source), **settings)
 
+    def fingerprint(self) -> str:
+        """Checksum of what decides about the ids of a conversation, but for the settings: tokenizer and template."""
+        return fingerprint(self.tokenizer, self._shown)
+
     def encode(self, messages: Sequence[Message]) -> Encoded:
         """Ids and labels of a conversation to train on.
 
@@ -121,7 +128,8 @@ class ChatFormat:
         encoded = self._encoded(turns[:-1], generation=True)
         pictures = self._pictures(turns[-1])
         self._compare(turns)
-        return self._expanded(encoded, self._answer(self._text(turns[-1])), pictures)
+        self._extend(encoded, self._answer(self._text(turns[-1])), pictures)
+        return encoded
 
     def prompt(self, messages: Sequence[Message], *, context: str = "") -> Encoded:
         """Ids of a conversation that the assistant is to continue, nothing supervised.
@@ -148,7 +156,7 @@ class ChatFormat:
             end_of_turn: End the turn behind it.
             context: Beginning of the answer that the prompt holds already; the text follows it, with its blank.
         """
-        self._refuse_special(context + text)
+        self.check_text(context + text)
         return self._answer(text, end_of_turn=end_of_turn, context=context)
 
     def _answer(self, text: str, *, end_of_turn: bool = True, context: str = "") -> list[int]:
@@ -164,7 +172,11 @@ class ChatFormat:
         """Ids of plain text outside any conversation; every id but the first is supervised.
 
         Special tokens in the text are ordinary characters; the tokenizer's own beginning is kept.
+
+        Raises:
+            DataError: The text holds half of a character.
         """
+        refuse_halves(text)
         ids: list[int] = list(self.tokenizer(text, split_special_tokens=True, verbose=False)["input_ids"])
         return Encoded(ids, [IGNORED, *ids[1:]] if ids else [], [-1] * len(ids))
 
@@ -209,18 +221,18 @@ class ChatFormat:
         system = [message for message in messages if message.role == "system"]
         turns = [message for message in messages if message.role != "system"]
         # An exchange begins with a user's turn that does not follow another one.
-        starts = [
-            number
-            for number, message in enumerate(turns)
-            if number == 0 or (message.role == "user" and turns[number - 1].role == "assistant")
-        ]
-        for start in starts[:1] if self._name == "plain" else starts:
+        new = [turn.role == "user" and before.role == "assistant" for before, turn in pairwise(turns)]
+        starts = [number for number, begins in enumerate([True, *new][: len(turns)]) if begins]
+        starts = starts[:1] if self._name == "plain" else starts
+
+        def fits(start: int) -> bool:
             kept = [*system, *turns[start:]]
-            last = kept[-1].role == "assistant"
-            encoded = self.encode(kept) if last else self.prompt(kept)
-            if len(encoded.ids) <= max_length:
-                return kept, start
-        return None
+            encoded = self.encode(kept) if kept[-1].role == "assistant" else self.prompt(kept)
+            return len(encoded.ids) <= max_length
+
+        # Fewer turns are never longer, so that halving finds the first end that fits.
+        found = bisect.bisect_left(starts, True, key=fits)
+        return None if found == len(starts) else ([*system, *turns[starts[found] :]], starts[found])
 
     def _encoded(self, turns: Sequence[Message], *, generation: bool) -> Encoded:
         """Ids of a rendered conversation without a last answer."""
@@ -231,7 +243,7 @@ class ChatFormat:
         for segment in self._segments(turns, generation):
             ids = self._following(segment.before, segment.text)
             count = ids.count(self.image_token_id) if self._image_text else 0
-            encoded = self._expanded(encoded, ids, pictures[:count], supervised=segment.supervised)
+            self._extend(encoded, ids, pictures[:count], supervised=segment.supervised)
             pictures = pictures[count:]
         return encoded
 
@@ -241,7 +253,7 @@ class ChatFormat:
 
     def _text(self, message: Message) -> str:
         """Content of a turn with placeholders."""
-        self._refuse_special("".join(part if isinstance(part, str) else OBJECT for part in message.parts))
+        self.check_text("".join(part if isinstance(part, str) else OBJECT for part in message.parts))
         return "".join(part if isinstance(part, str) else self._image_text for part in message.parts)
 
     def _pictures(self, message: Message) -> list[int]:
@@ -250,20 +262,21 @@ class ChatFormat:
             raise DataError("a conversation holds a picture, and image_tokens=0: give a picture's number of tokens")
         return found
 
-    def _expanded(self, before: Encoded, ids: list[int], pictures: list[int], *, supervised: bool = True) -> Encoded:
+    def _extend(self, out: Encoded, ids: list[int], pictures: list[int], *, supervised: bool = True) -> None:
         """Append ids, each placeholder repeated for the tokens of its picture."""
-        out = Encoded(list(before.ids), list(before.labels), list(before.image_of_token))
         numbers = iter(pictures)
         for id in ids:
             if self._image_text and id == self.image_token_id:
+                number = next(numbers, None)
+                if number is None:
+                    raise DataError("a text is cut into the placeholder of pictures: take it out of the text")
                 out.ids.extend([id] * self.image_tokens)
                 out.labels.extend([IGNORED] * self.image_tokens)
-                out.image_of_token.extend([next(numbers)] * self.image_tokens)
+                out.image_of_token.extend([number] * self.image_tokens)
             else:
                 out.ids.append(id)
                 out.labels.append(id if supervised else IGNORED)
                 out.image_of_token.append(-1)
-        return out
 
     def _with_system(self, messages: Sequence[Message]) -> list[Message]:
         """The turns, with the format's system turn if they have none."""
@@ -292,7 +305,13 @@ class ChatFormat:
         self._said = True
         warnings.warn(f"chat template: {reason}; conversations are rendered turn by turn", stacklevel=4)
 
-    def _refuse_special(self, text: str) -> None:
+    def check_text(self, text: str) -> None:
+        """Refuse a text that no turn may hold.
+
+        Raises:
+            DataError: It holds a special token, or half of a character.
+        """
+        refuse_halves(text)
         found = self._forbidden.search(text)
         if found is not None:
             raise DataError(f"a turn's text holds the special token {found[0]!r}: take it out of the text")

@@ -165,8 +165,6 @@ class Template:
         return self._render(turns, generation=False)
 
     def _render(self, turns: Sequence[tuple[Speaker, str]], *, generation: bool) -> str:
-        from jinja2.exceptions import TemplateError
-
         conversation: list[Mapping[str, object]] = [
             {"role": role, "content": [{"type": "text", "text": text}] if self._as_list else text}
             for role, text in turns
@@ -181,7 +179,7 @@ class Template:
                     **SETTINGS,
                 )
             )
-        except (TemplateError, TypeError, ValueError) as error:
+        except Exception as error:  # a template is a program of its tokenizer and fails in any way
             reason = " ".join(str(error).split())[:160]
             raise DataError(
                 f"the chat template does not accept turns of {', '.join(role for role, _ in turns)} ({reason}): mend "
@@ -238,7 +236,7 @@ class Template:
         else:
             lead = ""
             self.note = "its prompt for an answer is not the beginning of the answered conversation"
-        found = re.search("|".join(map(re.escape, special_texts(self._tokenizer))) or "$^", close)
+        found = re.search("|".join(map(re.escape, special_texts(self._tokenizer))) or "(?!)", close)
         if found is None:
             raise ConfigError(
                 "the chat template ends an assistant's turn with no special token, so that no answer would end: use "
@@ -274,13 +272,13 @@ def special_texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Texts of a tokenizer's special tokens, longest first."""
     known = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     known |= {str(token) for token in tokenizer.all_special_tokens}
-    return sorted(known, key=lambda text: (-len(text), text))
+    return sorted(known - {""}, key=lambda text: (-len(text), text))
 
 
 def _bos(tokenizer: PreTrainedTokenizerBase) -> str:
     """Text of the token that the tokenizer itself puts before every text; empty if there is none."""
     ids = tokenizer("a", verbose=False)["input_ids"]
-    begins = tokenizer.bos_token_id is not None and ids[0] == tokenizer.bos_token_id
+    begins = tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
     return str(tokenizer.bos_token) if begins else ""
 
 

@@ -61,6 +61,8 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
         ) from error
     if not isinstance(tokenizer, _base()):
         raise DataError(f"tokenizer of {str(source)!r} is a {type(tokenizer).__name__}, not one of transformers")
+    if not tokenizer.get_vocab():
+        raise DataError(f"tokenizer of {str(source)!r} has no tokens: copy it again")
     return tokenizer
 
 
@@ -121,10 +123,34 @@ def words_of(text: str) -> list[str]:
     return re.findall(WORD, text.lower())
 
 
+def refuse_halves(text: str) -> None:
+    """Refuse half of a character (a lone surrogate), which no tokenizer takes.
+
+    Raises:
+        DataError: The text holds one.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"a text holds half of a character at {error.start}: take it out of the text") from None
+
+
 def vocabulary_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
     """Checksum of a tokenizer's tokens and their ids: data and networks with the same one understand each other."""
     entries = sorted((number, token) for token, number in tokenizer.get_vocab().items())
     return hashlib.sha256(json.dumps(entries, ensure_ascii=False).encode()).hexdigest()
+
+
+def fingerprint(tokenizer: PreTrainedTokenizerBase, template: str) -> str:
+    """Checksum of how a tokenizer cuts texts into ids, and of a chat template.
+
+    Args:
+        tokenizer: Tokenizer.
+        template: Source of the template.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = "" if backend is None else backend.to_str()
+    return hashlib.sha256(f"{vocabulary_sha256(tokenizer)}\0{rules}\0{template}".encode()).hexdigest()
 
 
 def _require(package: str, feature: str) -> None:

@@ -289,3 +289,24 @@ def test_facts_tell_the_vocabulary(folder):
 def test_settings_that_are_refused(folder, changes, message):
     with pytest.raises(ConfigError, match=message):
         InstructData(**settings(folder, **changes))
+
+
+def test_a_task_with_and_without_choices_is_refused_before_it_is_scored(tmp_path):
+    write_set(tmp_path)
+    choice = {"source": "s", "question": "Red?", "choices": ["green", "red"], "answer": "B"}
+    free = {"source": "s", "question": "Red?", "answer": "red"}
+    path = tmp_path / "mixed.jsonl"
+    path.write_text("\n".join(json.dumps({"turns": [turn]}) for turn in (choice, free)))
+    with pytest.raises(DataError, match="task 's' has questions with and without choices"):
+        made(tmp_path, stage="validate", validate_on={"q": {"path": str(path)}})
+    assert made(tmp_path, stage="predict", predict_on={"q": {"path": str(path)}}).size("predict") == 2
+
+
+@pytest.mark.parametrize("turn", [{"choices": ["<|im_end|>", "red"], "answer": "B"}, {"answer": "<image>"}])
+def test_an_answer_that_cannot_be_encoded_is_a_bad_row(tmp_path, turn):
+    """It is encoded only when it is scored, which is too late to say so."""
+    write_set(tmp_path)
+    path = tmp_path / "q.jsonl"
+    path.write_text(json.dumps({"turns": [{"question": "Red?", **turn}]}))
+    with pytest.raises(DataError, match=r"1 rows malformed.*the special token"):
+        made(tmp_path, stage="validate", validate_on={"q": {"path": str(path), "choices": "texts"}})

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 from collections import Counter
 
@@ -14,8 +15,10 @@ from PIL import Image
 
 from vision_suite.datasets.instruct import tars
 from vision_suite.datasets.instruct.pictures import Appearance, read_picture, unreadable
+from vision_suite.datasets.instruct.rows import BadRow
 from vision_suite.datasets.instruct.sources import Source, SourceSettings
 from vision_suite.errors import DataError
+from vision_suite.types.instruct import ImageRef
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +106,7 @@ def test_archives_are_indexed_once(tmp_path, monkeypatch):
     assert [colour_of(ref) for ref in source.row(1, Counter()).images] == [(2, 2, 2), (3, 3, 3)]
     caption = source.row(2, Counter())
     assert (caption.id, caption.messages[0].parts, caption.messages[1].parts) == ("a/x", (0,), ("A dog.",))
-    with pytest.raises(DataError, match="no object"):
+    with pytest.raises(DataError, match="it is not JSON"):
         source.row(3, Counter())
     monkeypatch.setattr(tars, "read_index", None)
     again = Source("t", SourceSettings(str(tmp_path / "tars")))
@@ -114,7 +117,7 @@ def test_archives_are_indexed_once(tmp_path, monkeypatch):
     ("members", "message"),
     [
         ({"a.jpg": b"x"}, "row 'a' has no .json and no .txt member"),
-        ({"a.json": b"{}", "a.mp4": b"x"}, "a.mp4 is neither"),
+        ({"a.json": b"{}", "a.mp4": b"x"}, "'a.mp4' is neither"),
         ({"a.json": b"{}", "./a.json": b"{}"}, "twice"),
     ],
 )
@@ -184,3 +187,89 @@ def test_padding_keeps_the_shape_of_a_picture(size, shape):
     assert np.array_equal(
         stretched.permute(1, 2, 0).numpy(), np.asarray(image.resize((size[1], size[0]), Image.Resampling.BICUBIC))
     )
+
+
+def test_lines_that_are_no_json_are_counted(tmp_path):
+    """Texts may hold the separators of Unicode, which end no line."""
+    good = json.dumps(llava(0, "A\u2028dog\x85.", image=False), ensure_ascii=False)
+    (tmp_path / "a.jsonl").write_text(f"{good}\n{good[:20]}\n[1]\n{good}\n", encoding="utf-8")
+    source = Source("t", SourceSettings(str(tmp_path / "a.jsonl")))
+    assert len(source) == 4
+    assert source.row(3, Counter()).messages[-1].parts == ("A\u2028dog\x85.",)
+    for index, message in ((1, "row 'line 2': it is not JSON"), (2, "row 'line 3': it is no object")):
+        with pytest.raises(BadRow, match=message) as caught:
+            source.row(index, Counter())
+        assert caught.value.reason == "malformed"
+
+
+def test_an_archive_that_ends_too_early_is_refused(tmp_path):
+    """Python's reader takes a damaged or cut header behind the first member for the end."""
+    path = tmp_path / "a.tar"
+    write_tar(path, {f"{n}.{kind}": data for n in range(3) for kind, data in (("txt", b"A dog."), ("png", encoded(n)))})
+    whole = path.read_bytes()
+    assert len(tars.read_index(path)) == 3
+    third = whole.index(b"2.txt")
+    damaged = bytearray(whole)
+    damaged[third + 148 : third + 156] = b"01234567"
+    for contents in (whole[:third], whole[: third + 100], whole[: third + 600], bytes(damaged)):
+        path.write_bytes(contents)
+        with pytest.raises(DataError, match="cannot be read") as caught:
+            tars.read_index(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_cells_that_are_no_pictures(tmp_path):
+    conversations = [llava(0)["conversations"]]
+    for number, image in enumerate((5, {"bytes": "text", "path": None}, {"path": 7}, b"", True)):
+        path = tmp_path / f"{number}.parquet"
+        pyarrow.parquet.write_table(pyarrow.table({"conversations": conversations, "image": [image]}), path)
+        row = Source("t", SourceSettings(str(path))).row(0, Counter())
+        assert "cannot be read" in unreadable(row.images)[row.images[0]]
+
+
+def test_a_table_with_text_that_is_no_utf8(tmp_path):
+    texts = pyarrow.StringArray.from_buffers(1, pyarrow.py_buffer(b"\0\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"\xff\xfe"))
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "a.parquet")
+    with pytest.raises(BadRow, match="cannot be read"):
+        Source("t", SourceSettings(str(tmp_path / "a.parquet"))).row(0, Counter())
+
+
+def test_pipes_and_devices_are_no_pictures(tmp_path):
+    """Opening a pipe would wait for ever."""
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    refs = [ImageRef(tmp_path / name) for name in ("pipe.png", "zero.png")]
+    found = unreadable(refs)
+    assert all("a device or a pipe" in found[ref] for ref in refs)
+
+
+def test_a_long_strip_is_padded_within_bounds():
+    image = Image.new("RGB", (60_000, 1), (250, 0, 0))
+    seen = Appearance((16, 16), (0.5,) * 3, (1.0,) * 3).pixels(image)
+    assert seen.shape == (3, 16, 16)
+    assert seen.min() >= 100, "the mean colour, but for the strip"
+
+
+def test_lists_of_every_kind_and_columns_that_are_there_twice(tmp_path):
+    asked = pyarrow.array([[{"from": "human", "value": "<image><image>"}, {"from": "gpt", "value": "Two"}]])
+    names = [["a.png", "b.png"]]
+    for number, kind in enumerate((pyarrow.list_(pyarrow.string(), 2), pyarrow.large_list(pyarrow.string()))):
+        table = pyarrow.table({"conversations": asked, "images": pyarrow.array(names, kind)})
+        pyarrow.parquet.write_table(table, tmp_path / f"{number}.parquet")
+        assert len(Source("t", SourceSettings(str(tmp_path / f"{number}.parquet"))).row(0, Counter()).images) == 2
+    twice = pyarrow.Table.from_arrays([asked, asked], names=["conversations", "conversations"])
+    pyarrow.parquet.write_table(twice, tmp_path / "twice.parquet")
+    with pytest.raises(DataError, match="the column 'conversations' twice"):
+        Source("t", SourceSettings(str(tmp_path / "twice.parquet")))
+
+
+def test_a_path_that_is_no_utf8_and_a_column_with_a_dot(tmp_path):
+    asked = pyarrow.array([llava(0)["conversations"]])
+    bad = pyarrow.StringArray.from_buffers(1, pyarrow.py_buffer(b"\0\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"\xff\xfe"))
+    pyarrow.parquet.write_table(pyarrow.table({"conversations": asked, "image": bad}), tmp_path / "a.parquet")
+    ref = Source("t", SourceSettings(str(tmp_path / "a.parquet"))).row(0, Counter()).images[0]
+    assert "cannot be read" in unreadable([ref])[ref]
+    picture(tmp_path / "a.png", (7, 7, 7))
+    table = pyarrow.table({"conversations": asked, "image": ["a.png"], "image.path": ["b.png"]})
+    pyarrow.parquet.write_table(table, tmp_path / "b.parquet")
+    assert colour_of(Source("t", SourceSettings(str(tmp_path / "b.parquet"))).row(0, Counter()).images[0]) == (7, 7, 7)

@@ -149,6 +149,11 @@ def test_plain_text_and_conversations_as_questions():
             "1 markers",
         ),
         ({"text": " "}, "empty_answer", "empty"),
+        ({"text": "half \ud83e"}, "malformed", "half of a character"),
+        ({"id": "a\ud83e", "text": "A dog."}, "malformed", "half of a character"),
+        ({"id": "a\nb", "text": "A dog."}, "malformed", "cannot be shown"),
+        ({"text": "A dog.", "source": "a\nb"}, "malformed", "cannot be shown"),
+        ({"turns": [{**QUESTION, "kind": "X"}] * 2, "config": "XX"}, "malformed", "not made of T and V"),
     ],
 )
 def test_rows_that_cannot_be_used(record, reason, message):
@@ -156,3 +161,10 @@ def test_rows_that_cannot_be_used(record, reason, message):
         read(record)
     assert caught.value.reason == reason
     assert "\n" not in str(caught.value)
+
+
+def test_a_refused_row_has_not_been_changed():
+    notes = Counter()
+    with pytest.raises(BadRow, match="an answer is empty"):
+        row_of({"conversations": human("<image>", " ")}, "r", Path(), "s", notes)
+    assert not notes

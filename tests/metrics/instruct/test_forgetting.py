@@ -117,3 +117,13 @@ def test_perplexity_of_a_uniform_model_is_its_vocabulary():
     assert perplexity(1e6, 1) == math.inf
     with pytest.raises(DataError, match="0 tokens"):
         perplexity(0.0, 0)
+
+
+def test_a_text_of_a_tasks_name_is_not_its_score():
+    facts = TaskScore("facts", "choice", 500, 0.5, 0.022, 0.25, True)
+    text = TaskScore("facts", "text", 90, 37.3, 1.0, math.nan, True)
+    assert compared_tasks([facts, text], [facts, text]).worst == 0.0
+
+
+def test_a_perplexity_of_nothing_known_is_none():
+    assert math.isnan(perplexity(math.nan, 3))

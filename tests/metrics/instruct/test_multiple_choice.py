@@ -136,3 +136,20 @@ def test_chains():
     assert [m.parts[0] for m in with_history(row.messages, ["b1", "b2"])] == ["s", "q1", "b1", "q2", "b2", "q3"]
     with pytest.raises(DataError, match="3 answers for 2 turns"):
         with_history(row.messages, ["b"] * 3)
+
+
+def test_answers_of_signs_alone_are_compared_sign_by_sign():
+    assert same_answer(" + ", "+")
+    assert not same_answer("", "+")
+    assert not same_answer("-", "+")
+    assert (word_f1("", "+"), word_f1("+", "+"), word_f1("a fox", "+")) == (0.0, 1.0, 0.0)
+
+
+def test_signs_and_decimals_belong_to_numbers_and_accents_to_letters():
+    assert same_answer("It is -5.", "it is \u22125")
+    assert not same_answer("-5", "5")
+    assert not same_answer("3.5", "3 5")
+    assert same_answer("5.", "5")
+    assert same_answer("a red-haired dog", "red-haired dog")
+    assert same_answer("cafe\u0301", "caf\u00e9")
+    assert not same_answer("cafe\u0301", "cafe")

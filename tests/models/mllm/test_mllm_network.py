@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from mllm_tiny import IMAGE, TOKENS, batch_of, mllm, packed, pictures, row
+from mllm_tiny import IMAGE, TOKENS, batch_of, decoder, mllm, packed, pictures, row
 
 from vision_suite.errors import ConfigError, DataError
+from vision_suite.models.mllm import Mllm
 
 ROWS = [row(7, 8, "p", 9, 10), row(11, "p", 12, "p", 13, 14, 15), row(16, 17, 18)]
 
@@ -110,3 +111,12 @@ def test_frozen_tower_keeps_its_mode_and_records_nothing():
     net.tower.requires_grad_(True)
     assert net.train().tower.training
     assert net.tower_features(pictures(1)).requires_grad
+
+
+@pytest.mark.parametrize("name", ["final_logit_softcapping", "logit_scale", "logits_scaling"])
+def test_decoders_that_shape_their_logits_are_refused(name):
+    """Losses are computed from hidden states, so such a model would be trained on other logits than it writes with."""
+    own = decoder()
+    setattr(own.config, name, 0.5)
+    with pytest.raises(ConfigError, match=name):
+        Mllm(own, None, None, IMAGE)

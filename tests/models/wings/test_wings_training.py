@@ -161,7 +161,9 @@ def test_both_wings_and_their_gradients_against_whole_matrices(visual_mask):
     leaves = [query, x, *part.visual.parameters(), *part.textual.parameters()]
     for one, other, factor in zip(found, expected, factors, strict=True):
         torch.testing.assert_close(one, other, **EXACT)
-        pairs = [torch.autograd.grad((y * factor).sum(), leaves, allow_unused=True) for y in (one, other)]
+        pairs = [
+            torch.autograd.grad((y * factor).sum(), leaves, retain_graph=True, allow_unused=True) for y in (one, other)
+        ]
         for mine, theirs in zip(*pairs, strict=True):
             if theirs is not None:
                 torch.testing.assert_close(mine, theirs, atol=1e-11, rtol=1e-9)

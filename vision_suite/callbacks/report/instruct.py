@@ -16,7 +16,7 @@ from vision_suite.datasets.instruct.data import InstructData
 from vision_suite.datasets.instruct.pictures import read_picture
 from vision_suite.errors import DataError
 from vision_suite.types.data import EvaluationStage
-from vision_suite.types.instruct import Answer, InstructReport, TaskScore
+from vision_suite.types.instruct import Answer, InstructReport, Row, TaskScore
 from vision_suite.viz.instruct import GROUPS, Asked, answer_sheet, mass_curves, task_bars
 
 MEANS = {
@@ -96,7 +96,8 @@ class InstructView(ReportView[InstructReport]):
         if isinstance(data, InstructData) and report.answers:
             chosen = _chosen(report.answers, shown)
             right = sum(answer["right"] for answer in report.answers)
-            asked = [_asked(answer, data, SPLITS[stage]) for answer in chosen]
+            every = data.rows(SPLITS[stage])
+            asked = [_asked(answer, every[answer["index"]]) for answer in chosen]
             total = len(report.answers)
             line = f"{len(asked)} answers, half of them wrong ones where possible; {right} of all {total} are right"
             pictures["answers"] = answer_sheet(asked, title=title, subtitle=line)
@@ -134,9 +135,9 @@ def _chosen(answers: tuple[Answer, ...], shown: Shown) -> list[Answer]:
     return [answers[int(number)] for number in sorted(picked)]
 
 
-def _asked(answer: Answer, data: InstructData, split: EvaluationStage) -> Asked:
+def _asked(answer: Answer, row: Row) -> Asked:
     pictures = []
-    for ref in data.rows(split)[answer["index"]].images:
+    for ref in row.images:
         try:
             pictures.append(read_picture(ref))
         except DataError:  # counted and reported when the stage began; the question stands without it

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 
-_WORDS = re.compile(r"\w+(?:['\u2019-]\w+)*")
+# Words, and numbers with their sign and decimals.
+_WORDS = re.compile(r"(?:(?<![\w.])[-\u2212](?=\d))?\w+(?:['\u2019-]\w+|(?<=\d)\.\d+)*")
 ARTICLES = frozenset({"a", "an", "the"})
 EXACT = "exact match of the words, without case, punctuation and a leading article"
 
@@ -16,32 +18,40 @@ def bare(text: str) -> str:
     Example:
         >>> bare(" The Red fox. ")
         'red fox'
-        >>> bare("A.")
-        'a'
+        >>> bare("A."), bare("It is -3.5.")
+        ('a', 'it is -3.5')
     """
-    words = _WORDS.findall(text.casefold())
+    words = _words(text)
     return " ".join(words[1:] if len(words) > 1 and words[0] in ARTICLES else words)
 
 
 def same_answer(answer: str, reference: str) -> bool:
-    """Whether an answer says the same as its reference, word for word.
+    """Whether an answer says the same as its reference, word for word; a reference of signs alone, sign for sign.
 
     Example:
+        >>> same_answer("no +", "+"), same_answer(" + ", "+")
+        (False, True)
         >>> same_answer("A red fox.", "red fox"), same_answer("fox", "red fox")
         (True, False)
     """
-    return bare(answer) == bare(reference)
+    words = bare(reference)
+    return bare(answer) == words if words else answer.strip() == reference.strip()
 
 
 def word_f1(answer: str, reference: str) -> float:
     """Harmonic mean of the precision and the recall of words, each counted as often as it occurs; articles left out.
 
-    Two texts without words are the same (1).
+    Of a text without words it is 1 where both are the same, else 0.
 
     Example:
         >>> round(word_f1("a fox left of a car", "a red fox left of the car"), 4)
         0.8889
     """
-    one, two = (Counter(w for w in _WORDS.findall(t.casefold()) if w not in ARTICLES) for t in (answer, reference))
+    one, two = (Counter(w for w in _words(t) if w not in ARTICLES) for t in (answer, reference))
     total = one.total() + two.total()
-    return 2.0 * (one & two).total() / total if total else 1.0
+    return 2.0 * (one & two).total() / total if total else float(answer.strip() == reference.strip())
+
+
+def _words(text: str) -> list[str]:
+    """Words in lower case; an accent is part of its letter, however the text writes it."""
+    return [word.replace("\u2212", "-") for word in _WORDS.findall(unicodedata.normalize("NFC", text).casefold())]

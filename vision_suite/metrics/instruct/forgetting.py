@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from vision_suite.errors import DataError
-from vision_suite.ops.divergence import BUDGET, blocks, divergence
+from vision_suite.ops.divergence import blocks, divergence
+from vision_suite.ops.logprobs import BUDGET
 from vision_suite.types.instruct import TaskScore
 
 
@@ -108,7 +109,7 @@ def compared_tasks(
     kept = {name: score for name, score in kept.items() if chosen is None or name in chosen}
     if not kept:
         raise DataError("the reference is above chance on no task: use more questions, or easier ones")
-    return forgetting(kept, {task.name: task.score for task in scores})
+    return forgetting(kept, {task.name: task.score for task in scores if task.kind != "text"})
 
 
 def drift(reference: Tensor, logits: Tensor) -> Drift:
@@ -166,7 +167,7 @@ def perplexity(nll: float, tokens: float) -> float:
     if tokens <= 0:
         raise DataError("a perplexity of 0 tokens: give text of at least two tokens")
     mean = nll / tokens
-    return math.exp(mean) if mean < 700 else math.inf
+    return math.inf if mean >= 700 else math.exp(mean)
 
 
 def _rounded(value: float) -> float:

@@ -143,3 +143,24 @@ def _scoring(scores: Sequence[TaskScore]) -> dict[str, str]:
         else:
             rules[task.name] = answers.EXACT if math.isnan(task.chance) else multiple_choice.GENERATE
     return rules
+
+
+def mean_losses(rows: Sequence[Row], index: torch.Tensor, sums: torch.Tensor) -> dict[str, float]:
+    """Mean loss per id of right answers and plain texts together, and of each kind where there are both.
+
+    Args:
+        rows: Rows of the split.
+        index: (n,) int64 rows that were evaluated.
+        sums: (n, 2) float64 sum of the losses in nats, and number of ids.
+
+    Example:
+        >>> rows = [Row("a", text="once upon"), Row("b", reference="fox")]
+        >>> mean_losses(rows, torch.tensor([0, 1]), torch.tensor([[6.0, 2.0], [1.0, 2.0]]))
+        {'loss': 1.75, 'loss_answers': 0.5, 'loss_text': 3.0}
+    """
+    plain = torch.tensor([bool(rows[number].text) for number in index.tolist()], dtype=torch.bool)
+    parts = {"loss": torch.ones_like(plain)}
+    if plain.any() and not plain.all():
+        parts |= {"loss_answers": ~plain, "loss_text": plain}
+    means = {name: sums[part].sum(0).tolist() for name, part in parts.items()}
+    return {name: nll / max(tokens, 1.0) for name, (nll, tokens) in means.items()}

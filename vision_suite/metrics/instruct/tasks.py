@@ -105,6 +105,9 @@ def question_scores(scored: Iterable[Scored]) -> list[TaskScore]:
     Args:
         scored: Answered questions.
 
+    Raises:
+        DataError: A task has questions with choices and others without.
+
     Example:
         >>> rows = [Row("a", source="names", reference="fox"), Row("b", source="names", reference="car")]
         >>> found = scored_questions(rows, Collected(answers={0: [1], 1: [1]}), lambda ids: "a fox")
@@ -114,6 +117,8 @@ def question_scores(scored: Iterable[Scored]) -> list[TaskScore]:
     tasks = []
     for name, group in grouped(scored).items():
         count = len(group)
+        if len({each.choices > 0 for each in group}) > 1:
+            raise DataError(f"task {name!r} has questions with and without choices: give them sources of their own")
         score = sum(each.answer["right"] for each in group) / count
         chance, guessing = chance_of([each.choices for each in group]) if group[0].choices else (math.nan, math.nan)
         counted = beats_chance(score, chance, guessing)
@@ -206,8 +211,15 @@ def _chosen(index: int, row: Row, scores: Floats, history: History) -> Scored:
         )
     choice = likeliest(scores[: len(row.choices)].tolist())
     text = row.choices[choice] if choice != NO_CHOICE else ""
-    answer = _answer(index, row, task_of(row, history), text, row.choices[row.answer], choice == row.answer)
+    answer = _answer(index, row, task_of(row, history), text, _right(row), choice == row.answer)
     return Scored(answer, "choice", choice, len(row.choices), math.nan, len(row.images))
+
+
+def _right(row: Row) -> str:
+    """Text of the right choice."""
+    if row.answer < 0:
+        raise DataError(f"row {row.id!r} has no right choice: its answer cannot be judged")
+    return row.choices[row.answer]
 
 
 def _written(index: int, row: Row, text: str, history: History) -> Scored:
@@ -215,7 +227,7 @@ def _written(index: int, row: Row, text: str, history: History) -> Scored:
     task = task_of(row, history)
     if row.choices:
         choice = parsed(text, row.choices, lettered=row.lettered).choice
-        answer = _answer(index, row, task + GENERATE, text, row.choices[row.answer], choice == row.answer)
+        answer = _answer(index, row, task + GENERATE, text, _right(row), choice == row.answer)
         return Scored(answer, "answer", choice, len(row.choices), math.nan, len(row.images))
     if not row.reference:
         raise DataError(f"row {row.id!r} has neither choices nor a reference: its answer cannot be judged")

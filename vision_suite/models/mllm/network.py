@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 NAME = "vision_suite"  # name of the suite's attention in transformers, which serves packed rows by their segments
 
+# Settings of decoders whose logits are scaled or capped (Gemma 2, Cohere, Granite).
+SHAPED = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+
 
 class Mllm(nn.Module):
     """Decoder with pictures in its rows (LLaVA, Liu et al., NeurIPS 2023): placeholders become projected tower tokens.
@@ -36,7 +39,8 @@ class Mllm(nn.Module):
         image_token_id: Id of a picture's placeholder in ``input_ids``.
 
     Raises:
-        ConfigError: Tower without projector, or of other widths.
+        ConfigError: Tower without projector, or of other widths; a decoder whose logits are more than a product with
+            the hidden states.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Mllm(nn.Module):
         super().__init__()
         if tower is not None and projector is None:
             raise ConfigError("a vision tower needs a projector: give both, or neither")
+        _refuse_shaped_logits(decoder)
         self.decoder = cast("Any", decoder)
         self.tower = tower
         self.projector = projector
@@ -196,6 +201,18 @@ class Mllm(nn.Module):
         with PromptEmbeddings(self.decoder, embeds, is_image):
             written = self.decoder.generate(input_ids=ids, attention_mask=kept.long(), **settings)
         return cast("Tensor", written)[:, ids.shape[1] :]
+
+
+def _refuse_shaped_logits(decoder: PreTrainedModel) -> None:
+    """Losses and scores are computed from hidden states and the head's weight alone."""
+    config, head = decoder.config.get_text_config(), cast("Any", decoder).get_output_embeddings()
+    found = [name for name in SHAPED if getattr(config, name, None) not in (None, 1.0)]
+    if getattr(head, "bias", None) is not None:
+        found.append("bias of the head")
+    if found:
+        raise ConfigError(
+            f"{type(decoder).__name__} shapes its logits ({found[0]}), which is not supported: use another"
+        )
 
 
 def _frozen(module: nn.Module) -> bool:

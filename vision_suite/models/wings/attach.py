@@ -83,7 +83,8 @@ class Attached:
         if cache is not None:
             cache.add_tokens(state.positions[:, state.past :], is_image)
             if cache.low_rank:
-                cache.write(0, x, rotate(x.unflatten(-1, (self.heads, -1)), state.cos, state.sin).flatten(2))
+                rotated = rotate(x.view(*x.shape[:2], self.heads, -1), state.cos, state.sin)
+                cache.add_embeddings(x, rotated.flatten(2))
             given["wings_step"] = self.step(model, state, cache)
         return (), given
 

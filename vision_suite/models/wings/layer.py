@@ -108,16 +108,19 @@ class Wings(nn.Module):
         """Factors (B, M, 2) on both wings; notes shares and weights."""
         config = self.config
         with torch.autocast(read.device.type, enabled=False):
+            total, share = read.sum(1), None
             if config.router == "position":
-                logits = position_logits(self.router, read[..., :2])
-                read = read[..., 2:]
+                logits = position_logits(self.router, total[..., :2])
+                if total.shape[-1] > 2:
+                    share = total[..., 2:].detach() / self.heads
             else:
-                logits = mass_logits(self.router, read)
+                mean = total / self.heads
+                logits, share = mass_logits(self.router, mean), mean.detach()
             masked = config.blend == "masked" or (config.blend == "reference" and not self.training)
             weight, factors = weights(logits, state.sees_image, config.router_act, config.router_scale, masked)
         state.notes.routing[self.slot] = weight.detach()
-        if read.shape[-1]:
-            state.notes.masses[self.slot] = read.detach().mean(1)
+        if share is not None:
+            state.notes.masses[self.slot] = share
         return factors
 
     def read(self, query: Tensor, state: WingsState, cache: WingsCache | None) -> tuple[Tensor, Tensor | None]:
@@ -154,9 +157,9 @@ class Wings(nn.Module):
                 part = query[:, first - start : last - start].transpose(1, 2)
                 out = cross_attention(part, key, value, key_bias=bias, causal=causal).out
                 assert out is not None
-                parts.append(out.transpose(1, 2).flatten(2))
+                parts.append(out.transpose(1, 2).flatten(2) @ self.visual.o.a)
         seen = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-        return F.pad(seen @ self.visual.o.a, (0, 0, start, 0))
+        return F.pad(seen, (0, 0, start, 0)) if start else seen
 
     def keys(self, state: WingsState, cache: WingsCache | None) -> tuple[Tensor, Tensor]:
         """Rotated keys and values (B, N, d) of both wings, each token's of its own."""
@@ -168,9 +171,9 @@ class Wings(nn.Module):
         found = [coefficients(x, state.is_image, images, v, t) for v, t in parts]
         if cache is not None and cache.low_rank:
             one, other = (side_by_side(z, x, images, self.config.rank) for z in found)
-            held = cache.write(self.slot, one, other, low=True)
+            held = cache.write(self.slot, one, other)
             if state.past:
-                x = cache.main.keys[:, 0]
+                x = cache.embeddings()[0]
                 key, value = (
                     low_rank_sum(x, z, v.b if t is None else torch.cat([v.b, t.b]))
                     for z, (v, t) in zip(held, parts, strict=True)

@@ -36,18 +36,17 @@ def position_columns(router: Router, positions: Tensor, dtype: torch.dtype) -> T
 
 
 def position_logits(router: Router, read: Tensor) -> Tensor:
-    """Logits (B, M, 2) from read-outs (B, H, M, 2) of `position_columns`."""
-    return read.sum(1) + router.bias.to(read.dtype)
+    """Logits (B, M, 2) from read-outs (B, M, 2) of `position_columns`, summed over heads."""
+    return read + router.bias.to(read.dtype)
 
 
-def mass_logits(router: Router, read: Tensor) -> Tensor:
-    """Logits (B, M, 2) from the shares (B, H, M, 4) of `vision_suite.models.wings.state.GROUPS`.
+def mass_logits(router: Router, share: Tensor) -> Tensor:
+    """Logits (B, M, 2) from the shares (B, M, 4) of `vision_suite.models.wings.state.GROUPS`, averaged over heads.
 
     Text between pictures counts as text after them: what follows a token must not change its weights.
     """
-    share = read.mean(1)
     share = torch.cat([share[..., :2], share[..., 2:].sum(-1, keepdim=True)], -1)
-    return F.linear(share, router.weight.to(read.dtype), router.bias.to(read.dtype))
+    return F.linear(share, router.weight.to(share.dtype), router.bias.to(share.dtype))
 
 
 def weights(logits: Tensor, sees_image: Tensor, act: Activation, scale: float, masked: bool) -> tuple[Tensor, Tensor]:

@@ -46,14 +46,13 @@ class Step:
     Args:
         weights: Weights of all layers.
         state: State of the pass.
-        cache: Cache, to which the token is added.
+        cache: Cache, to which each layer adds the token.
         heads: Number of heads H.
     """
 
     def __init__(self, weights: StepWeights, state: WingsState, cache: WingsCache, heads: int) -> None:
         self.weights, self.state, self.heads, self.out_b = weights, state, heads, weights.out_b
-        self.keys: Tensor
-        self.values: Tensor
+        self.cache = cache
         slots, kinds = len(weights.query_a), weights.kinds
         self.columns: list[Tensor | None] = [None] * slots
         if weights.columns is not None:
@@ -63,16 +62,15 @@ class Step:
         bias = torch.stack([state.visual_bias, state.textual_bias][:kinds], 1)
         self.mask = bias[:, None].to(state.x.dtype)
         self.sees = (bias == 0).any(-1)[:, None, :, None]
-        self.add(cache)
+        self.keys, self.values = self.new()
 
-    def add(self, cache: WingsCache) -> None:
-        """Add the new token's keys and values to the cache."""
+    def new(self) -> tuple[Tensor, Tensor]:
+        """Keys and values (L, B, d) of the new token."""
         weights, x = self.weights, self.state.x.transpose(0, 1).expand(len(self.columns), -1, -1)
         keys = torch.baddbmm(x, self.coefficients(weights.key_a), weights.key_b)
         values = torch.baddbmm(x, self.coefficients(weights.value_a), weights.value_b)
         keys = rotate(self.split(keys), self.state.cos[:, 0], self.state.sin[:, 0]).flatten(2)
-        cache.main.update(keys.transpose(0, 1)[:, :, None], values.transpose(0, 1)[:, :, None])
-        self.keys, self.values = cache.main.keys, cache.main.values
+        return keys, values
 
     def coefficients(self, a: Tensor) -> Tensor:
         """Coefficients (L, B, K r) of the new token, zero in the basis of the other wing."""
@@ -85,15 +83,16 @@ class Step:
         z = (query @ weights.query_a[slot]).view(rows, kinds, -1).transpose(0, 1)
         asked = torch.baddbmm(query.transpose(0, 1).expand(kinds, -1, -1), z, weights.query_b[slot])
         asked = rotate(asked.view(kinds, rows, self.heads, -1), self.state.cos[:, 0], self.state.sin[:, 0])
-        out = self.attend(slot, asked.permute(1, 2, 0, 3))
+        keys, values = self.cache.write(slot, self.keys[slot][:, None], self.values[slot][:, None])
+        out = self.attend(slot, asked.permute(1, 2, 0, 3), keys, values)
         # A row without keys is zero on every backend.
         out = torch.where(self.sees, out, 0.0).permute(2, 0, 1, 3).flatten(2)
         found = torch.bmm(out, weights.out_a[slot])[:, :, None]
         return found[0], found[1] if kinds == 2 else None
 
-    def attend(self, slot: int, query: Tensor) -> Tensor:
-        """Attention (B, H, K, D) of both wings over all tokens; undefined where a wing sees none."""
-        keys, values = (self.by_head(x[:, slot]) for x in (self.keys, self.values))
+    def attend(self, slot: int, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Attention (B, H, K, D) of both wings over all tokens (B, N, d); undefined where a wing sees none."""
+        keys, values = self.by_head(keys), self.by_head(values)
         return F.scaled_dot_product_attention(query.to(keys.dtype), keys, values, self.mask.to(keys.dtype))
 
     def split(self, x: Tensor) -> Tensor:
@@ -108,22 +107,20 @@ class Step:
 class LowRankStep(Step):
     """The same on coefficients: keys are made anew, values are summed before their last matrix."""
 
-    def add(self, cache: WingsCache) -> None:
-        """Add the new token's coefficients to the cache."""
-        z = [self.coefficients(a).transpose(0, 1)[:, :, None] for a in (self.weights.key_a, self.weights.value_a)]
-        cache.low.update(*z)
-        self.x, self.rotated = cache.main.keys[:, 0], cache.main.values[:, 0]
-        self.keys, self.values = cache.low.keys, cache.low.values
+    def new(self) -> tuple[Tensor, Tensor]:
+        """Coefficients (L, B, K r) of the new token's keys and values."""
+        self.x, self.rotated = self.cache.embeddings()
+        return self.coefficients(self.weights.key_a), self.coefficients(self.weights.value_a)
 
-    def attend(self, slot: int, query: Tensor) -> Tensor:
-        """Attention (B, H, K, D) of both wings over all tokens; undefined where a wing sees none."""
+    def attend(self, slot: int, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Attention (B, H, K, D) of both wings over all tokens (B, N, K r); undefined where a wing sees none."""
         weights, heads = self.weights, self.heads
-        change = self.split(self.keys[:, slot] @ weights.key_b[slot])
+        change = self.split(keys @ weights.key_b[slot])
         keys = self.by_head(self.rotated + rotate(change, *self.state.all_angles()).flatten(2))
         scores = (query * query.shape[-1] ** -0.5).to(keys.dtype) @ keys.transpose(2, 3) + self.mask
         share = scores.softmax(-1).to(self.x.dtype)
         rows, _, kinds, tokens = share.shape
-        sums = (share.reshape(rows, heads * kinds, tokens) @ self.values[:, slot]).view(rows, heads, kinds, -1)
+        sums = (share.reshape(rows, heads * kinds, tokens) @ values).view(rows, heads, kinds, -1)
         basis = self.split(weights.value_b[slot]).transpose(0, 1)
         read: Tensor = share @ self.by_head(self.x) + sums @ basis
         return read
