@@ -120,7 +120,7 @@ class GraphModel(nn.Module):
             constants = {name: torch.zeros(shape) for name, shape in structure["shapes"].items()}
             # Sizes and permutations steer the graph.
             constants |= {name: torch.tensor(each, dtype=torch.int64) for name, each in structure["numbers"].items()}
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"the structure of a graph is malformed ({type(error).__name__})") from error
         return cls(nodes, constants)
 
