@@ -9,6 +9,7 @@ from vision_suite.errors import ConfigError
 from vision_suite.layers import base_weights
 from vision_suite.layers.decoders import load_decoder, new_decoder
 from vision_suite.lit_modules.instruct_evaluation import AnswerConfig
+from vision_suite.lit_modules.wings import LitWings
 from vision_suite.models.mllm.lora import LoraSettings
 from vision_suite.models.mllm.parts import select_rows
 from vision_suite.models.mllm.scoring import choice_logps, continued
