@@ -9,17 +9,17 @@ from torch import nn
 
 from vision_suite.errors import ConfigError
 from vision_suite.models.mllm import Mllm
-from vision_suite.models.wings.build import part_of
+from vision_suite.models.wings.build import DecoderConfig, part_of
 from vision_suite.types.instruct import InstructSource
 
 
-def check_data(model: Mllm, data: InstructSource, source: str, image_tokens: int) -> None:
+def check_data(model: Mllm, data: InstructSource, decoder: DecoderConfig, image_tokens: int) -> None:
     """Refuse data that a network cannot read.
 
     Args:
         model: Network.
         data: Conversations.
-        source: Folder, prepared set, hub name or ``.gguf`` file of the decoder; empty for a new one.
+        decoder: Settings of the decoder.
         image_tokens: Tokens of one picture that the network was told.
 
     Raises:
@@ -32,8 +32,8 @@ def check_data(model: Mllm, data: InstructSource, source: str, image_tokens: int
             f"--data.tokenizer has {data.vocabulary_size} ids, and the decoder embeds {known}: give the decoder's own "
             "tokenizer"
         )
-    if source:
-        _check_vocabulary(data, source)
+    if decoder.source:
+        _check_vocabulary(data, decoder)
     if not data.image_tokens:
         return
     if model.projector is None or model.tower is None:
@@ -47,10 +47,13 @@ def check_data(model: Mllm, data: InstructSource, source: str, image_tokens: int
     _check_pictures(model, data)
 
 
-def _check_vocabulary(data: InstructSource, source: str) -> None:
+def _check_vocabulary(data: InstructSource, decoder: DecoderConfig) -> None:
     from vision_suite.text.chat import ChatFormat  # loads transformers
 
-    own = ChatFormat.load(source, image_tokens=data.image_tokens).vocabulary_sha256
+    source = decoder.source
+    # A checkpoint knows it without the decoder's folder.
+    own = (decoder.structure or {}).get("vocabulary")
+    own = own or ChatFormat.load(source, image_tokens=data.image_tokens).vocabulary_sha256
     given = str(data.protocol.get("vocabulary_sha256", own))
     if own != given:
         raise ConfigError(

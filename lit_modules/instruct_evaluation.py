@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from vision_suite.errors import check_literals, check_number
+from vision_suite.lit_modules.instruct_history import with_own_history
 from vision_suite.metrics.instruct.forgetting import hidden_drift
+from vision_suite.metrics.instruct.iit import is_chain
 from vision_suite.metrics.instruct.multiple_choice import WRITTEN_TOKENS, letters_of
 from vision_suite.metrics.instruct_metric import InstructMetric
 from vision_suite.metrics.rows import SequenceRows
@@ -34,6 +36,8 @@ class AnswerConfig:
         beams: Beams of written answers; 1 takes the likeliest id each time.
         write: Write answers to questions without choices; without, only the likelihood of the right answer is known.
         drift: Compare next-token distributions on plain text with those of the untouched model.
+        history: Answers in the earlier turns of a chain of questions: the right ones (``gold``), those that the model
+            writes (``model``), or both are reported.
         attention: Measure the attention on text and pictures in conversations with pictures, which wings read.
     """
 
@@ -42,6 +46,7 @@ class AnswerConfig:
     beams: int = 1
     write: bool = True
     drift: bool = True
+    history: Literal["gold", "model", "both"] = "gold"
     attention: bool = True
 
     def __post_init__(self) -> None:
@@ -98,7 +103,7 @@ class InstructEvaluation:
             self._texts(select_rows(batch, texts), metric, losses)
         if questions:
             part = with_features(self.model, select_rows(batch, questions))
-            self._questions(part, [rows[place] for place in questions], metric, losses)
+            self._in_histories(part, [rows[place] for place in questions], metric, losses)
 
     def predict(self, batch: InstructBatch) -> InstructPrediction:
         """Answers that the model writes, and the wings' weights at each written id; plain texts get no answer."""
@@ -140,12 +145,35 @@ class InstructEvaluation:
         metric.add_text(batch["index"], nll, tokens, kl, agreed)
         losses.update(batch["index"], torch.stack([nll.double(), tokens.double()], 1))
 
-    def _questions(
+    def _in_histories(
         self, batch: InstructBatch, rows: Sequence[Row], metric: InstructMetric, losses: SequenceRows
+    ) -> None:
+        """Ask each question, and those of chains after the right answers, the model's own, or one and the other."""
+        history = self.config.history
+        chains = [place for place, row in enumerate(rows) if is_chain(row)]
+        after_gold = [place for place, row in enumerate(rows) if history != "model" or not is_chain(row)]
+        if after_gold:
+            self._questions(select_rows(batch, after_gold), [rows[place] for place in after_gold], metric, losses)
+        if chains and history != "gold":
+            asked = [rows[place] for place in chains]
+            generation = self.config.generation(self.chat)
+            own = with_own_history(self.model, self.chat, select_rows(batch, chains), asked, generation)
+            # Each row has one likelihood.
+            self._questions(own, asked, metric, losses if history == "model" else None, own_history=True)
+
+    def _questions(
+        self,
+        batch: InstructBatch,
+        rows: Sequence[Row],
+        metric: InstructMetric,
+        losses: SequenceRows | None,
+        *,
+        own_history: bool = False,
     ) -> None:
         known = [place for place, row in enumerate(rows) if right_answer(row)]
         if known:
-            self._likelihoods(select_rows(batch, known), [rows[place] for place in known], metric, losses)
+            part = select_rows(batch, known)
+            self._likelihoods(part, [rows[place] for place in known], metric, losses, own_history)
         wanted = self.config.choices != "loglik"
         asked = [
             place
@@ -154,25 +182,33 @@ class InstructEvaluation:
         ]
         if asked:
             part = select_rows(batch, asked)
-            metric.add_answers(part["index"], written_answers(self.model, part, **self.config.generation(self.chat)))
+            ids = written_answers(self.model, part, **self.config.generation(self.chat))
+            metric.add_answers(part["index"], ids, own_history=own_history)
 
     def _likelihoods(
-        self, batch: InstructBatch, rows: Sequence[Row], metric: InstructMetric, losses: SequenceRows
+        self,
+        batch: InstructBatch,
+        rows: Sequence[Row],
+        metric: InstructMetric,
+        losses: SequenceRows | None,
+        own_history: bool,
     ) -> None:
         """Likelihoods of the right answers, of the other choices, and the attention on the way."""
         right = continued(batch, [self._ids(row, right_answer(row)) for row in rows], self.chat.pad_id)
         hidden = self.model.hidden(right)
         nll = -answer_logps(self.model, right, hidden)
         tokens = (right["labels"] != IGNORED).sum(1)
-        losses.update(batch["index"], torch.stack([nll.double(), tokens.double()], 1))
-        if self.has_wings and self.config.attention:
+        if losses is not None:
+            losses.update(batch["index"], torch.stack([nll.double(), tokens.double()], 1))
+        if losses is not None and self.has_wings and self.config.attention:
             pictures = (batch["image_of_token"] >= 0).any(1)
             metric.add_masses(batch["index"][pictures], row_masses(self.model.decoder)[pictures])
         chosen = [place for place, row in enumerate(rows) if row.choices and self.config.choices != "generate"]
         if chosen:
             choices = [[self._ids(row, text) for text in spoken_choices(row)] for row in (rows[p] for p in chosen)]
             part = select_rows(batch, chosen)
-            metric.add_choices(part["index"], choice_logps(self.model, part, choices, hidden[chosen]))
+            scores = choice_logps(self.model, part, choices, hidden[chosen])
+            metric.add_choices(part["index"], scores, own_history=own_history)
 
     def _ids(self, row: Row, text: str) -> list[int]:
         """Ids of an answer; a letter is not followed by the end of the turn, so that letters alone are compared."""

@@ -4,52 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from vision_suite.errors import ConfigError, check_number
 from vision_suite.lit_modules.base import SPLITS, EvalStage, PerStage, datamodule_of, plain_containers
-from vision_suite.lit_modules.in_parts import LitInParts
-from vision_suite.lit_modules.instruct_checks import check_data, group_lines, is_sharded, shard
+from vision_suite.lit_modules.instruct_checks import check_data, group_lines
 from vision_suite.lit_modules.instruct_evaluation import AnswerConfig, InstructEvaluation
-from vision_suite.losses.distillation import kl_to_reference
+from vision_suite.lit_modules.instruct_weights import LitInstructWeights
 from vision_suite.metrics.instruct.report import instruct_report, mean_losses
 from vision_suite.metrics.instruct_metric import InstructMetric
 from vision_suite.metrics.rows import SequenceRows
 from vision_suite.models.mllm import ProjectorConfig, TowerConfig
 from vision_suite.models.mllm.lora import LoraSettings
-from vision_suite.models.mllm.parts import cut_batch, select_rows
-from vision_suite.models.mllm.tower import has_random_weights
+from vision_suite.models.mllm.parts import cut_batch
 from vision_suite.models.wings.build import (
     DecoderConfig,
     Part,
     build_network,
     default_parts,
-    fit_projector,
-    part_of,
     set_trained,
 )
 from vision_suite.models.wings.config import WingsConfig
-from vision_suite.models.wings.untouched import Untouched, text_only
+from vision_suite.models.wings.untouched import Untouched
 from vision_suite.ops.logprobs import supervised_nll
 from vision_suite.optim import OptimConfig
 from vision_suite.records import as_record
 from vision_suite.types.curves import CurvePanel
 from vision_suite.types.instruct import IGNORED, InstructBatch, InstructPrediction, InstructReport, InstructSource, Row
 
-if TYPE_CHECKING:
-    from vision_suite.weights import Initialised
-
 TASKS_DRAWN = 6  # curves of single tasks
 OPTIM = OptimConfig(lr=1e-3, weight_decay=0.0, schedule="cosine", warmup=0.03)
 
 
-class LitWings(LitInParts[InstructBatch]):
+class LitWings(LitInstructWeights):
     """Wings (Zhang et al., NeurIPS 2024): a language model learns to see beside its text, in two stages.
 
     Without ``wings`` it trains the usual models: the projector alone, the whole decoder (LLaVA), or LoRA in it. The
@@ -69,7 +60,8 @@ class LitWings(LitInParts[InstructBatch]):
         interpolate: Share of the way from the untouched decoder's weights to the trained ones, in tests and
             predictions; 1 for the trained ones.
         answers: Scoring of questions and texts.
-        save_frozen: Store frozen weights in checkpoints too; without, they come from the files that the run named.
+        save_frozen: Store frozen weights in checkpoints too. Without, those of a frozen decoder, and of a frozen tower
+            of timm, open_clip or CenterNet, come from where the run had them; a checkpoint knows the decoder again.
         recover_memory: When memory runs short, go on with batches in smaller parts, in all processes.
         optim: Optimiser and schedule; ``lr_factors`` gives parts rates of their own.
     """
@@ -91,7 +83,7 @@ class LitWings(LitInParts[InstructBatch]):
         replay_kl: float = 0.0,
         interpolate: float = 1.0,
         answers: AnswerConfig | None = None,
-        save_frozen: bool = True,
+        save_frozen: bool = False,
         recover_memory: bool = True,
         optim: OptimConfig = OPTIM,
     ) -> None:
@@ -116,12 +108,7 @@ class LitWings(LitInParts[InstructBatch]):
             wings=self.wings,
             lora=None if lora is None else as_record(LoraSettings, lora, "lora"),
         )
-        self.model, self._base = built.model, built.base
-        self._must_load = built.base is not None
-        self._blind = self.model.tower is not None and has_random_weights(self.model.tower)
-        self._in_files: set[Part] = {"decoder"} if built.base is not None else set()
-        if self.model.tower is not None and not self._blind:
-            self._in_files.add("tower")
+        self.take_network(built)
         self.train_parts = default_parts(self.model, self.wings) if train is None else tuple(train)
         self.trained = set_trained(self.model, self.train_parts, self.wings)
         # Dropout of LoRA and repeated activations are for training; a frozen tower stays as in evaluation.
@@ -139,7 +126,6 @@ class LitWings(LitInParts[InstructBatch]):
         self.losses = PerStage({stage: SequenceRows() for stage in ("val", "test")})
         self._evaluations: dict[str, InstructEvaluation] = {}
         self._rows: dict[str, list[Row]] = {}
-        self._tuned: dict[str, Tensor] = {}
 
     @property
     def panels(self) -> Sequence[CurvePanel]:
@@ -151,52 +137,15 @@ class LitWings(LitInParts[InstructBatch]):
                 "nats per id",
             ),
             CurvePanel("Right answers", self._accuracies(), share=True),
-            CurvePanel("KL on text", {"val/kl": "validation", "train/drift_kl": "guard"}, "nats per id"),
+            CurvePanel("Drift on text", {"val/kl": "validation", "train/drift_kl": "guard"}, "nats per id"),
             CurvePanel(
                 "Likeliest id as before", {"val/agreement": "validation", "train/drift_agreement": "guard"}, share=True
             ),
             CurvePanel("Attention shift", {"val/attention_shift": "validation", "train/attention_shift": "guard"}),
             CurvePanel(
-                "Training loss",
-                {"train/loss": "answers", "train/kl": "KL of text", "train/targets": ""},  # their number is no result
-                "nats per id",
+                "Training loss", {"train/loss": "answers", "train/kl": "KL of text", "train/targets": ""}, "nats per id"
             ),
         )
-
-    def configure_model(self) -> None:
-        """Shard the network over processes if the run's strategy says so; its weights are read before."""
-        if self.device_mesh is not None and not is_sharded(self.model):
-            self.load_base()
-            shard(self.model, self.device_mesh["data_parallel"])
-
-    def load_base(self) -> None:
-        """Read the decoder's weights from their file, once, unless a checkpoint has brought them."""
-        if self._must_load and self._base is not None:
-            self._must_load = False
-            self._base.load()
-            fit_projector(self.model)
-
-    def start_from(self, path: str | Path) -> Initialised:
-        """Copy the weights of a file into the network, above those of the decoder's own file."""
-        self.load_base()
-        found = super().start_from(path)
-        self._in_files -= {part_of(name) for name in found.taken}
-        self._blind = self._blind and not any(part_of(name) == "tower" for name in found.taken)
-        return found
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load weights; frozen ones that the checkpoint leaves out come from the decoder's and the tower's files."""
-        frozen = self._frozen_names()
-        left_out = frozen - state_dict.keys()
-        if left_out:
-            self.load_base()
-        self._must_load = False
-        brought = {part_of(name.removeprefix("model.")) for name in frozen & state_dict.keys()}
-        self._in_files -= brought  # they may have been tuned before: a run that goes on keeps them
-        self._blind = self._blind and not any(name.startswith("model.tower.") for name in state_dict)
-        own = self.state_dict()
-        whole = {**state_dict, **{name: own[name] for name in left_out}}
-        return super().load_state_dict(whole, strict, assign)
 
     def setup(self, stage: str) -> None:
         """Compare the data with the network, and tell what is trained.
@@ -205,7 +154,7 @@ class LitWings(LitInParts[InstructBatch]):
             ConfigError: The network cannot read what the data give.
         """
         if datamodule_of(self.trainer) is not None:  # else the trainer was given loaders
-            check_data(self.model, self.data, self.decoder.source, self.image_tokens)
+            check_data(self.model, self.data, self.decoder, self.image_tokens)
             self.model.image_token_id = self.data.chat.image_token_id
         self._evaluations, self._rows = {}, {}
 
@@ -236,7 +185,8 @@ class LitWings(LitInParts[InstructBatch]):
         nll, count = supervised_nll(hidden, self.model.head_weight, batch["labels"])
         sums = {"nll": nll.detach(), "count": count.detach()}
         if self.replay_kl:
-            kl, replayed = self._replay(batch, hidden)
+            assert self.untouched is not None
+            kl, replayed = self.untouched.divergence(batch, hidden)
             sums |= {"kl": kl.detach(), "replayed": replayed}
             nll = nll + self.replay_kl * kl
         if not nll.requires_grad:  # text alone trains no projector
@@ -297,55 +247,10 @@ class LitWings(LitInParts[InstructBatch]):
         """Finite metrics; a mean of tasks of which none is above chance is for tables only."""
         return {name: value for name, value in report.metrics.items() if math.isfinite(value)}
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave frozen weights out if the settings say so."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["image_token_id"] = self.model.image_token_id
-        for name in () if self.save_frozen else self._frozen_names():
-            checkpoint["state_dict"].pop(name, None)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the placeholder of pictures, which the data of the run tell too."""
-        super().on_load_checkpoint(checkpoint)
-        if self.model.image_token_id < 0:
-            self.model.image_token_id = int(checkpoint.get("image_token_id", -1))
-
-    def on_validation_start(self) -> None:
-        """Have the decoder's weights."""
-        self.load_base()
-
-    def on_test_start(self) -> None:
-        """Have the decoder's weights, and move them towards the untouched ones."""
-        self._interpolate()
-
-    def on_test_end(self) -> None:
-        """Put the trained weights back."""
-        self._put_back()
-
-    def on_predict_start(self) -> None:
-        """Have the decoder's weights, and move them towards the untouched ones."""
-        self._interpolate()
-
-    def on_predict_end(self) -> None:
-        """Put the trained weights back."""
-        self._put_back()
-
     def reset_collected(self, stage: EvalStage) -> None:
         """Empty the metrics of a stage."""
         super().reset_collected(stage)
         self._evaluations.pop(stage, None)
-
-    def _replay(self, batch: InstructBatch, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum of the KL divergences from the untouched decoder on text without pictures, and the number of ids."""
-        assert self.untouched is not None
-        chosen = text_only(batch)[:, 1:] & (batch["labels"][:, 1:] != IGNORED)
-        if not chosen.any():
-            return hidden.sum() * 0.0, chosen.sum()
-        rows = torch.nonzero(chosen.any(1))[:, 0].tolist()
-        states, head = self.untouched.states(select_rows(batch, rows))
-        kept = chosen[rows][:, : states.shape[1] - 1]
-        kl = kl_to_reference(hidden[:, :-1][chosen], self.model.head_weight, states[:, :-1][kept], head)
-        return kl, chosen.sum()
 
     def _accuracies(self) -> dict[str, str]:
         """Curves of right answers: each task's if they are few, else the means of those above chance."""
@@ -357,7 +262,7 @@ class LitWings(LitInParts[InstructBatch]):
     def _evaluation(self, stage: str) -> InstructEvaluation:
         if stage not in self._evaluations:
             split = SPLITS.get(stage, "predict")  # type: ignore[call-overload]
-            untouched = self.untouched if self.answers.drift else None
+            untouched = self.reachable(self.untouched) if self.answers.drift else None
             self._evaluations[stage] = InstructEvaluation(
                 self.model, self.data.chat, self._split_rows(split), self.answers, untouched, self.wings
             )
@@ -367,31 +272,3 @@ class LitWings(LitInParts[InstructBatch]):
         if split not in self._rows:
             self._rows[split] = self.data.rows(split)
         return self._rows[split]
-
-    def _frozen_names(self) -> set[str]:
-        """Names of the weights of frozen parts that the run's files hold, and that no other start has replaced."""
-        trained = {id(parameter) for parameter in self.parameters() if parameter.requires_grad}
-        names = set()
-        for name, value in self.state_dict(keep_vars=True).items():
-            if (
-                name.startswith("model.")
-                and part_of(name.removeprefix("model.")) in self._in_files
-                and id(value) not in trained
-            ):
-                names.add(name)
-        return names
-
-    def _interpolate(self) -> None:
-        self.load_base()
-        if self.interpolate == 1 or self._base is None or self._tuned:
-            return
-        for name, value in self._base.read().items():
-            place = self._base.places[name]
-            self._tuned[name] = place.data
-            place.data = torch.lerp(value.to(place), place.data, self.interpolate)
-
-    def _put_back(self) -> None:
-        for name, value in self._tuned.items():
-            assert self._base is not None
-            self._base.places[name].data = value
-        self._tuned = {}

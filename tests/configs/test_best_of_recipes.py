@@ -19,6 +19,7 @@ HEADLINE = {
     ("LitRecognizer", None): ("val/step_accuracy", "max"),
     ("LitOAT", None): ("val/nats_per_fixation", "min"),
     ("LitWings", None): ("val/loss", "min"),
+    ("LitTower", None): ("val/mAP", "max"),
 }
 
 

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 from tiny_graph import write_graph
 
 from vision_suite.errors import CheckpointError, ConfigError
@@ -156,6 +157,12 @@ def test_a_graph_from_files_gives_any_node(tmp_path):
     again = GraphModel.load(path)
     again.load_state_dict({name: value + 1 for name, value in graph.state_dict().items()})
     assert again(image, ["shifted"])[0].flatten().tolist() == [2.5, 4.5, 3.5, 0.5]
+    bare = GraphModel.of_structure(yaml.safe_load(yaml.safe_dump(graph.structure())))
+    bare.load_state_dict(graph.state_dict())
+    for one, two in zip(bare(image, ["place", "shifted"]), (place, shifted), strict=True):
+        assert torch.equal(one, two)
+    with pytest.raises(CheckpointError, match="structure of a graph is malformed"):
+        GraphModel.of_structure({"nodes": [["a"]], "shapes": {}, "numbers": {}})
     with pytest.raises(ConfigError, match="no node 'nothing': its last ones are"):
         graph(image, ["nothing"])
     with pytest.raises(ConfigError, match="fewer outputs"):

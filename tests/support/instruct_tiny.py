@@ -114,3 +114,29 @@ def planned(data, groups, rank, world):
         for batch in step:
             batch["step_targets"] = targets
     return DataLoader(batches[rank::world], batch_size=None)
+
+
+def write_chains(folder):
+    """Chains of questions beside the set of `write_squares`: text after text, a picture after text, and one alone."""
+    folder = Path(folder)
+    sums = list(SUMS.items())
+
+    def text(number):
+        one, two = sums[number % len(sums)]
+        return {"kind": "T", "source": "next", "question": f"what follows {one} ?", "choices": [two, "seven"],
+                "answer": "A", "images": []}  # fmt: skip
+
+    def picture(number):
+        name = f"images/{number}.png"
+        return {"kind": "V", "source": "colours", "question": ASKED, "choices": list(COLOURS),
+                "answer": "ABCD"[number % len(COLOURS)], "images": [name]}  # fmt: skip
+
+    turns = [[text(0)], [text(0), text(1)], [text(2), picture(1)], [picture(2), picture(3), text(3)], [picture(0)]]
+    lines = [
+        {"id": f"iit-{number:06d}", "config": "".join(turn["kind"] for turn in each), "turns": each}
+        for number, each in enumerate(turns)
+    ]
+    (folder / "chains.jsonl").write_text("\n".join(json.dumps(each) for each in lines))
+    words = folder / "words.txt"
+    words.write_text(words.read_text() + "\nC D")
+    return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -128,13 +129,20 @@ def new_decoder(
     return _with_attention(model.eval(), attention)
 
 
-def empty_decoder(source: str | Path, *, attention: str = NAME, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+def empty_decoder(
+    source: str | Path,
+    *,
+    attention: str = NAME,
+    dtype: torch.dtype = torch.float32,
+    config: dict[str, Any] | None = None,
+) -> PreTrainedModel:
     """Build a decoder as the configuration of a language model says, its parameters not yet set.
 
     Args:
         source: Folder in transformers' layout, name of a prepared set, name of a hub, or a ``.gguf`` file.
         attention: Name of an attention function of transformers; ``vision_suite`` for the suite's operator.
         dtype: Type of the weights.
+        config: Configuration by `decoder_config`; the source is not read then.
 
     Raises:
         MissingDependencyError: transformers is not installed.
@@ -146,22 +154,31 @@ def empty_decoder(source: str | Path, *, attention: str = NAME, dtype: torch.dty
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.initialization import no_init_weights
 
-    found, kind = language_folder(source), cast("Any", AutoModelForCausalLM)
+    found, kind = source if config is not None else language_folder(source), cast("Any", AutoModelForCausalLM)
     with _readable(found):
-        if isinstance(found, Path) and found.suffix == SUFFIX:
+        if config is not None:
+            known = AutoConfig.for_model(**config)
+        elif isinstance(found, Path) and found.suffix == SUFFIX:
             _require("gguf")
-            config = AutoConfig.from_pretrained(
+            known = AutoConfig.from_pretrained(
                 str(found.parent), gguf_file=found.name, trust_remote_code=False, local_files_only=True
             )
         else:
-            config = AutoConfig.from_pretrained(
+            known = AutoConfig.from_pretrained(
                 str(found), trust_remote_code=False, local_files_only=isinstance(found, Path)
             )
         # Memory that nobody writes to is not taken.
         with no_init_weights():
-            model = kind.from_config(config, dtype=dtype, trust_remote_code=False)
+            model = kind.from_config(known, dtype=dtype, trust_remote_code=False)
     model.tie_weights()
     return _with_attention(model, attention)
+
+
+def decoder_config(model: PreTrainedModel) -> dict[str, Any]:
+    """Configuration of a decoder in plain containers, from which `empty_decoder` builds it."""
+    found: dict[str, Any] = json.loads(model.config.to_json_string(use_diff=True))
+    found.pop("auto_map", None)  # names of code beside the weights, which is never run
+    return {**found, "model_type": model.config.model_type}
 
 
 def dequantise(gguf: Path, folder: Path, dtype: torch.dtype = torch.float32) -> None:

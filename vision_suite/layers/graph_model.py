@@ -108,6 +108,31 @@ class GraphModel(nn.Module):
             raise CheckpointError(f"{path}: no weights for {lost[0]!r} ({len(lost)} missing)")
         return cls([node for node in found if node.kind != "Const"], constants)
 
+    @classmethod
+    def of_structure(cls, structure: Mapping[str, Any]) -> GraphModel:
+        """Build a graph from `structure`, its floating-point constants zero.
+
+        Raises:
+            CheckpointError: It is no such structure.
+        """
+        try:
+            nodes = [Node(name, kind, tuple(inputs), more) for name, kind, inputs, more in structure["nodes"]]
+            constants = {name: torch.zeros(shape) for name, shape in structure["shapes"].items()}
+            # Sizes and permutations steer the graph.
+            constants |= {name: torch.tensor(each, dtype=torch.int64) for name, each in structure["numbers"].items()}
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"the structure of a graph is malformed ({type(error).__name__})") from error
+        return cls(nodes, constants)
+
+    def structure(self) -> dict[str, Any]:
+        """The graph without its weights, in plain containers, of which `of_structure` makes it again."""
+        constants = {name: getattr(self, name) for name in self._constants}
+        return {
+            "nodes": [[each.name, each.kind, list(each.inputs), dict(each.settings)] for each in self.nodes],
+            "shapes": {name: list(each.shape) for name, each in constants.items() if each.is_floating_point()},
+            "numbers": {name: each.tolist() for name, each in constants.items() if not each.is_floating_point()},
+        }
+
     def forward(self, image: Tensor, outputs: Sequence[str]) -> list[Tensor]:
         """Run the part of the graph that some outputs need.
 

@@ -185,6 +185,10 @@ class ChatFormat:
         known = [int(id) for id in ids if 0 <= id < self.vocabulary_size and id != self.image_token_id]
         return str(self.tokenizer.decode(known, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
+    def spoken(self, ids: Sequence[int]) -> str:
+        """Text of a written answer that may stand in a conversation: also without special tokens that are spelt out."""
+        return self._forbidden.sub("", self.decode(ids)).strip()
+
     def preview(self, encoded: Encoded) -> str:
         """One line with all tokens: supervised runs in double brackets, pictures as ``<picture 0 x5>``."""
         shown: list[str] = []

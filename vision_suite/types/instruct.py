@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypedDict
@@ -104,6 +105,18 @@ class InstructBatch(TypedDict, total=False):
     step_targets: Tensor
 
 
+class Prompt(Protocol):
+    """Part of `vision_suite.text.chat.Encoded` that modules use."""
+
+    @property
+    def ids(self) -> list[int]:
+        """(S,) ids."""
+
+    @property
+    def image_of_token(self) -> list[int]:
+        """(S,) number of the picture, -1 for text."""
+
+
 class Chat(Protocol):
     """Part of `vision_suite.text.chat.ChatFormat` that modules use: the one place where text becomes ids and back."""
 
@@ -117,6 +130,15 @@ class Chat(Protocol):
 
     def decode(self, ids: list[int]) -> str:
         """Text of ids, without special tokens."""
+
+    def spoken(self, ids: list[int]) -> str:
+        """Text of a written answer that may stand in a conversation."""
+
+    def prompt(self, messages: Sequence[Message]) -> Prompt:
+        """Ids of a conversation that the assistant is to continue."""
+
+    def fit(self, messages: Sequence[Message], max_length: int) -> tuple[list[Message], int] | None:
+        """The longest end of a conversation that fits, and the number of turns left out."""
 
 
 class InstructSource(Data, Protocol):

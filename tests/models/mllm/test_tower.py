@@ -1,9 +1,13 @@
 """Vision towers and projectors: tokens against the networks themselves, and against reshapes by hand."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import timm
 import torch
+import yaml
 from safetensors.torch import save_file
 from torch import nn
 
@@ -37,6 +41,7 @@ def test_tokens_of_a_transformer_are_those_of_its_blocks(layer, tmp_path):
     assert (tower.tokens, tower.width, tower.image_size) == (16, 192, (64, 64))
     assert tower.mean == whole.pretrained_cfg["mean"]
     assert tower.std == whole.pretrained_cfg["std"]
+    torch.testing.assert_close(without_files(tower, tmp_path)(x), tower(x), atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("layer", [-1, -2])
@@ -85,6 +90,18 @@ def test_backbone_of_a_dcal_checkpoint(layer, tmp_path):
     expected = (net.vit.norm(tokens) if layer == -1 else tokens)[:, 1:]
     torch.testing.assert_close(tower(x), expected, atol=1e-5, rtol=0)
     assert (tower.mean, tower.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    again = without_files(tower, tmp_path)
+    torch.testing.assert_close(again(x), tower(x), atol=0, rtol=0)
+
+
+def without_files(tower, folder):
+    """The tower again, of its structure as a checkpoint holds it and its weights, with no file there."""
+    for path in folder.iterdir():
+        path.unlink()
+    again = build_tower(replace(tower.config, structure=yaml.safe_load(yaml.safe_dump(tower.structure)))).eval()
+    again.load_state_dict(tower.state_dict())
+    assert (again.mean, again.std, again.image_size) == (tower.mean, tower.std, tower.image_size)
+    return again
 
 
 @torch.no_grad()
@@ -99,6 +116,8 @@ def test_small_tower_of_a_run(tmp_path):
     tower = build_tower(TowerConfig("conv", checkpoint=str(tmp_path / "a.ckpt"))).eval()
     torch.testing.assert_close(tower(image((32, 32))), net(image((32, 32))), atol=0, rtol=0)
     assert (tower.tokens, tower.width, tower.image_size) == (5, 16, (32, 32))
+    x = image((32, 32))
+    torch.testing.assert_close(without_files(tower, tmp_path)(x), tower(x), atol=0, rtol=0)
     assert build_tower(TowerConfig("conv")).image_size == (64, 64)
     with pytest.raises(ConfigError, match="gives its five tokens only"):
         build_tower(TowerConfig("conv", pool="grid2"))
@@ -108,6 +127,7 @@ def test_small_tower_of_a_run(tmp_path):
 def test_features_of_a_detector(monkeypatch):
     class Detector(nn.Module):
         image_size, mean, std = (512, 512), (0.0,) * 3, (1 / 255,) * 3
+        graph = SimpleNamespace(structure=dict)
 
         def __init__(self):
             super().__init__()

@@ -18,6 +18,8 @@ from vision_suite.datasets.facts import same
 from vision_suite.errors import CheckpointError, ConfigError
 from vision_suite.lit_modules.base import LitBase
 
+RECORDED = {"structure"}  # what a checkpoint knows of files; no user's setting
+
 
 def check_fits(saved: Saved, class_path: str) -> None:
     """Refuse a checkpoint of another class, or with settings that the class does not have.
@@ -138,7 +140,7 @@ def _unlike(key: str, saved: Any, before: Any, after: Any, given: Collection[str
                      for each in (before, after))  # fmt: skip
     if isinstance(saved, Mapping) and isinstance(after, Mapping) and saved and saved.keys() <= after.keys():
         inner = before if isinstance(before, Mapping) else None
-        for each in saved:
+        for each in (name for name in saved if name not in RECORDED):
             # A record that the configuration lacks is told as a whole.
             other = after[each] if inner is None else inner.get(each)
             yield from _unlike(key if each == "init_args" else f"{key}.{each}", saved[each], other, after[each], given)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from vision_suite.errors import DataError
+from vision_suite.ops.divergence import blocks, divergence
+from vision_suite.ops.logprobs import BUDGET
 from vision_suite.types.instruct import TaskScore
 
 
@@ -128,15 +130,10 @@ def drift(reference: Tensor, logits: Tensor) -> Drift:
     """
     if reference.shape != logits.shape or reference.ndim != 2:
         raise DataError(f"logits {tuple(reference.shape)} and {tuple(logits.shape)}: give (N, V) twice")
-    wide = torch.promote_types(torch.promote_types(reference.dtype, logits.dtype), torch.float32)
-    log_p, log_q = reference.to(wide).log_softmax(1), logits.to(wide).log_softmax(1)
-    p = log_p.exp()
-    # A token that the reference excludes adds nothing, and must not add infinity minus infinity.
-    terms = torch.where(p > 0, p * (log_p - log_q).masked_fill(p == 0, 0.0), p.new_zeros(()))
-    return Drift(terms.sum(1), reference.argmax(1) == logits.argmax(1))
+    return Drift(divergence(reference, logits), reference.argmax(1) == logits.argmax(1))
 
 
-def hidden_drift(reference: tuple[Tensor, Tensor], tuned: tuple[Tensor, Tensor], *, budget: int = 256 * 2**20) -> Drift:
+def hidden_drift(reference: tuple[Tensor, Tensor], tuned: tuple[Tensor, Tensor], *, budget: int = BUDGET) -> Drift:
     """Drift from hidden states, the vocabulary never built for more positions at once than fit a budget.
 
     Args:
@@ -150,12 +147,10 @@ def hidden_drift(reference: tuple[Tensor, Tensor], tuned: tuple[Tensor, Tensor],
         >>> hidden_drift((states, head), (states, head), budget=1).kl.tolist()
         [0.0, 0.0]
     """
-    count, vocabulary = len(reference[0]), len(reference[1])
-    step = max(1, budget // (vocabulary * 4 * 6))  # logits, log-probabilities and terms of both, 4 bytes each
     found = []
     with torch.no_grad():
-        for start in range(0, count, step):
-            logits = [states[start : start + step] @ head.T for states, head in (reference, tuned)]
+        for part in blocks(len(reference[0]), len(reference[1]), budget):
+            logits = [states[part] @ head.T for states, head in (reference, tuned)]
             found.append(drift(*logits))
     if not found:
         return Drift(reference[0].new_zeros(0), torch.zeros(0, dtype=torch.bool, device=reference[0].device))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ class TowerConfig:
         layer: -1 for the last layer with its norm, -2 for the one before it without (LLaVA, Wings).
         pool: ``all`` tokens of the grid, or ``grid2``: their mean and four quarters, 5 tokens.
         image_size: Height and width in pixels; None for the network's own.
+        structure: Network in plain containers, as a checkpoint records it: nothing is read from files then, and the
+            weights are those of the checkpoint. Not for configurations.
     """
 
     kind: Literal["conv", "timm", "open_clip", "dcal", "centernet"] = "conv"
@@ -36,6 +38,7 @@ class TowerConfig:
     layer: Literal[-1, -2] = -1
     pool: Literal["all", "grid2"] = "all"
     image_size: tuple[int, int] | None = None
+    structure: dict[str, Any] | None = None
 
 
 class Tower(nn.Module):
@@ -55,6 +58,7 @@ class Tower(nn.Module):
         image_size: Height and width in pixels.
         mean: Mean of each colour channel that pictures are normalised with.
         std: Standard deviation of each colour channel.
+        structure: Plain containers of which `build_tower` makes the network again without its files.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Tower(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.config = network, config
+        self.structure: dict[str, Any] = {}
         self.image_size, self.mean, self.std, self.pool = image_size, mean, std, pool
         was_training = network.training
         network.eval()
@@ -108,7 +113,11 @@ def build_tower(config: TowerConfig) -> Tower:
 
     check_literals(config, "tower")
     trunk = BUILDERS[config.kind](config)
-    return Tower(trunk.network, trunk.image_size, trunk.mean, trunk.std, config.pool, config)
+    # Some libraries tell the colours only with the weights.
+    mean, std = (tuple((config.structure or {}).get(name, getattr(trunk, name))) for name in ("mean", "std"))
+    tower = Tower(trunk.network, trunk.image_size, mean, std, config.pool, config)
+    tower.structure = {**trunk.structure, "mean": list(mean), "std": list(std)}
+    return tower
 
 
 def has_random_weights(tower: Tower) -> bool:

@@ -24,15 +24,17 @@ MISSING = (
     "whole run brings the weights"
 )
 HALF: Colours = (0.5, 0.5, 0.5)
+VIT = ("backbone", "patch_stride", "backbone_args")  # settings of a DCAL run that its backbone is built of
 
 
 class Trunk(NamedTuple):
-    """Network of a tower, and the pictures that it takes."""
+    """Network of a tower, the pictures that it takes, and what only its files tell of its structure."""
 
     network: nn.Module
     image_size: tuple[int, int]
     mean: Colours
     std: Colours
+    structure: dict[str, Any]
 
 
 class TimmTokens(nn.Module):
@@ -70,7 +72,8 @@ class ClipTokens(nn.Module):
 
 def timm_trunk(config: TowerConfig) -> Trunk:
     """Any network of timm; its own mean and standard deviation."""
-    settings: dict[str, Any] = {"pretrained": config.pretrained, "num_classes": 0}
+    reads = config.structure is None
+    settings: dict[str, Any] = {"pretrained": config.pretrained and reads, "num_classes": 0}
     size: dict[str, Any] = {} if config.image_size is None else {"img_size": config.image_size}
     try:
         try:
@@ -82,12 +85,12 @@ def timm_trunk(config: TowerConfig) -> Trunk:
             f"tower.name={config.name!r} cannot be built ({one_line(error)}): give a name of timm"
         ) from error
     cut(network, config.layer, config.name)
-    if config.checkpoint:
+    if config.checkpoint and reads:
         load(network, read_tensors(config.checkpoint), config.checkpoint)
     known = getattr(network, "pretrained_cfg", None) or {}
     embed = getattr(network, "patch_embed", None)
     height, width = config.image_size or getattr(embed, "img_size", None) or known.get("input_size", (3, 224, 224))[1:]
-    return Trunk(TimmTokens(network), (height, width), known.get("mean", HALF), known.get("std", HALF))
+    return Trunk(TimmTokens(network), (height, width), known.get("mean", HALF), known.get("std", HALF), {})
 
 
 def cut(network: nn.Module, layer: int, name: str) -> None:
@@ -112,10 +115,10 @@ def cut(network: nn.Module, layer: int, name: str) -> None:
 
 def dcal_trunk(config: TowerConfig) -> Trunk:
     """Backbone of a DCAL run of this suite, without its branches."""
-    contents = read_checkpoint(config.checkpoint)
-    settings = contents.get("hyper_parameters") or {}
+    contents = read_checkpoint(config.checkpoint) if config.structure is None else {}
+    settings = contents.get("hyper_parameters") or {} if config.structure is None else config.structure
     weights = below(contents.get("state_dict") or {}, "model.vit.")
-    if not weights or "backbone" not in settings:
+    if "backbone" not in settings or not (weights or config.structure):
         raise CheckpointError(
             f"{config.checkpoint}: it holds no backbone of DCAL: give a checkpoint of a DCAL run of this suite"
         )
@@ -124,12 +127,14 @@ def dcal_trunk(config: TowerConfig) -> Trunk:
         settings["backbone"], image_size=(height, width), patch_stride=settings.get("patch_stride"),
         **(settings.get("backbone_args") or {}),
     )  # fmt: skip
-    load(vit, weights, config.checkpoint)
+    if config.structure is None:
+        load(vit, weights, config.checkpoint)
+    structure = {"image_size": [height, width], **{name: settings.get(name) for name in VIT}}
     cut(vit, config.layer, settings["backbone"])
     if config.image_size is not None and tuple(config.image_size) != (height, width):
         vit.set_input_size(config.image_size)
         height, width = config.image_size
-    return Trunk(TimmTokens(vit), (height, width), *colours(contents))
+    return Trunk(TimmTokens(vit), (height, width), *colours(contents), structure)
 
 
 def conv_trunk(config: TowerConfig) -> Trunk:
@@ -138,15 +143,16 @@ def conv_trunk(config: TowerConfig) -> Trunk:
 
     if config.layer != -1 or config.pool != "all":
         raise ConfigError("tower.kind='conv' gives its five tokens only: leave layer at -1 and pool at 'all'")
-    contents = read_checkpoint(config.checkpoint) if config.checkpoint else {}
-    own = contents.get("hyper_parameters") or {}
+    contents = read_checkpoint(config.checkpoint) if config.checkpoint and config.structure is None else {}
+    own = contents.get("hyper_parameters") or {} if config.structure is None else config.structure
     settings: dict[str, Any] = {name: own[name] for name in ("width", "image_size") if name in own}
     if config.image_size is not None:
         settings["image_size"] = config.image_size
     tower = ConvTower(**settings)
-    if config.checkpoint:
+    if contents:
         load(tower, below(contents.get("state_dict") or {}, "model."), config.checkpoint)
-    return Trunk(tower, tower.image_size, *colours(contents))
+    structure = {"width": tower.width, "image_size": list(tower.image_size)}
+    return Trunk(tower, tower.image_size, *colours(contents), structure)
 
 
 def clip_trunk(config: TowerConfig) -> Trunk:
@@ -156,7 +162,9 @@ def clip_trunk(config: TowerConfig) -> Trunk:
     import open_clip  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     try:
-        model = open_clip.create_model(config.name, pretrained=config.checkpoint or None)
+        model = open_clip.create_model(
+            config.name, pretrained=(config.checkpoint or None) if config.structure is None else None
+        )
     except (RuntimeError, ValueError, OSError) as error:
         raise ConfigError(
             f"tower.name={config.name!r} cannot be built ({one_line(error)}): give a name of open_clip, and in "
@@ -168,17 +176,23 @@ def clip_trunk(config: TowerConfig) -> Trunk:
         raise ConfigError(f"tower.image_size={list(config.image_size)}: {config.name} takes {list(size)} only")
     if not hasattr(visual, "forward_intermediates"):
         raise ConfigError(f"tower.name={config.name!r} does not hand out its blocks: use one of open_clip's ViTs")
-    return Trunk(ClipTokens(visual, config.layer), size, visual.image_mean or HALF, visual.image_std or HALF)
+    return Trunk(ClipTokens(visual, config.layer), size, visual.image_mean or HALF, visual.image_std or HALF, {})
 
 
 def centernet_trunk(config: TowerConfig) -> Trunk:
     """CenterNet's features, of pictures of 512 x 512; frozen, since the graph holds the detector's heads too."""
     from vision_suite.layers.centernet import CenterNet
+    from vision_suite.layers.graph_model import GraphModel
 
     if config.layer != -1 or config.image_size not in (None, CenterNet.image_size):
         raise ConfigError("tower.kind='centernet' takes pictures of 512 x 512: leave layer and image_size as they are")
-    network = CenterNet.load(config.checkpoint or "centernet", cast("Any", config.name or "trunk"))
-    return Trunk(network.requires_grad_(False), network.image_size, network.mean, network.std)
+    part = cast("Any", config.name or "trunk")
+    if config.structure is None:
+        network = CenterNet.load(config.checkpoint or "centernet", part)
+    else:
+        network = CenterNet(GraphModel.of_structure(config.structure["graph"]), part).eval()
+    structure = {"graph": network.graph.structure()}
+    return Trunk(network.requires_grad_(False), network.image_size, network.mean, network.std, structure)
 
 
 BUILDERS: dict[str, Callable[[TowerConfig], Trunk]] = {

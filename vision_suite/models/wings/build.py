@@ -35,12 +35,15 @@ class DecoderConfig:
         shape: Sizes of a new model; its vocabulary is that of the data.
         dtype: Type of the weights.
         checkpoint_activations: Compute a layer's activations again in the backward pass instead of keeping them.
+        structure: ``config`` of the model, sha256 of its ``vocabulary`` and ``fingerprint`` of its weights, as a
+            checkpoint records them: the source is needed for weights alone then. Not for configurations.
     """
 
     source: str = ""
     shape: DecoderShape = field(default_factory=DecoderShape)
     dtype: Literal["float32", "bfloat16"] = "float32"
     checkpoint_activations: bool = False
+    structure: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Refuse unknown words."""
@@ -87,7 +90,8 @@ def build_network(
         MissingDependencyError: transformers or peft is not installed.
     """
     if decoder.source:
-        made = empty_decoder(decoder.source, dtype=getattr(torch, decoder.dtype))
+        known = (decoder.structure or {}).get("config")
+        made = empty_decoder(decoder.source, dtype=getattr(torch, decoder.dtype), config=known)
         base = BaseWeights(made, decoder.source)
     else:
         made, base = new_decoder(decoder.shape, vocabulary_size).to(getattr(torch, decoder.dtype)), None
@@ -129,6 +133,31 @@ def part_of(name: str) -> Part:
         if f".{words}." in name:
             return cast("Part", part)
     return "lora" if ".lora_" in name else "decoder"
+
+
+def left_out_names(model: Mllm, sourced: bool, prefix: str = "") -> set[str]:
+    """Names of the frozen weights that the source of a decoder or tower has, which need no place in a checkpoint.
+
+    A random tower has no source. One of a run of the suite is small, and its run may be gone.
+
+    Args:
+        model: Network.
+        sourced: Whether the decoder comes from a source.
+        prefix: Text before each name.
+    """
+    trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    held: set[Part] = {"decoder"} if sourced else set()
+    tower = None if model.tower is None else model.tower.config
+    if tower is not None and _has_source(tower):
+        held.add("tower")
+    state = model.state_dict(keep_vars=True)
+    return {f"{prefix}{name}" for name, value in state.items() if part_of(name) in held and id(value) not in trained}
+
+
+def _has_source(tower: TowerConfig) -> bool:
+    """Whether a tower's weights lie in files that are not those of a run."""
+    named = bool(tower.checkpoint or tower.pretrained)
+    return tower.kind == "centernet" or (tower.kind in ("timm", "open_clip") and named)
 
 
 def default_parts(model: Mllm, wings: WingsConfig | None) -> tuple[Part, ...]:

@@ -7,10 +7,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from vision_suite.errors import DataError
 from vision_suite.layers.decoders import load_decoder
 from vision_suite.models.mllm import Mllm
+from vision_suite.models.mllm.parts import select_rows
 from vision_suite.models.wings.build import without_adapters
-from vision_suite.types.instruct import InstructBatch
+from vision_suite.ops.divergence import kl_to_reference
+from vision_suite.prepared import language_folder
+from vision_suite.types.instruct import IGNORED, InstructBatch
 
 
 class Untouched:
@@ -35,6 +39,33 @@ class Untouched:
                 return self.model.hidden(batch), self.model.head_weight.detach()
         copied = self._read()
         return copied.hidden(batch), copied.head_weight
+
+    @property
+    def is_there(self) -> bool:
+        """Whether nothing is to be read, or it may be found: of a hub's name only reading tells."""
+        if not self.copy or self._copied is not None:
+            return True
+        try:
+            language_folder(self.source)
+        except DataError:
+            return False
+        return True
+
+    def divergence(self, batch: InstructBatch, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of KL(untouched || network) at supervised ids of conversations without pictures, and their number.
+
+        Args:
+            batch: Training batch.
+            hidden: (B, S, d) last hidden states of the network.
+        """
+        chosen = text_only(batch)[:, 1:] & (batch["labels"][:, 1:] != IGNORED)
+        if not chosen.any():
+            return hidden.sum() * 0.0, chosen.sum()
+        rows = torch.nonzero(chosen.any(1))[:, 0].tolist()
+        states, head = self.states(select_rows(batch, rows))
+        kept = chosen[rows][:, : states.shape[1] - 1]
+        kl = kl_to_reference(hidden[:, :-1][chosen], self.model.head_weight, states[:, :-1][kept], head)
+        return kl, chosen.sum()
 
     def _read(self) -> Mllm:
         like = self.model.embedding.weight
