@@ -116,7 +116,7 @@ class GraphModel(nn.Module):
             CheckpointError: It is no such structure.
         """
         try:
-            nodes = [Node(*each[:2], tuple(each[2]), each[3]) for each in structure["nodes"]]
+            nodes = [Node(name, kind, tuple(inputs), more) for name, kind, inputs, more in structure["nodes"]]
             constants = {name: torch.zeros(shape) for name, shape in structure["shapes"].items()}
             # Sizes and permutations steer the graph.
             constants |= {name: torch.tensor(each, dtype=torch.int64) for name, each in structure["numbers"].items()}
