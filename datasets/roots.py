@@ -6,6 +6,8 @@ from pathlib import Path
 
 from vision_suite.errors import DataError
 
+NAMED = 12  # names of a folder in a message
+
 
 def find_root(root: str, *, needed: bool) -> Path | None:
     """Find a folder as `resolve_root` does; None if it does not exist and is not needed (a path of another machine)."""
@@ -26,6 +28,7 @@ def resolve_root(root: str) -> Path:
     Raises:
         DataError: It is in neither folder; the message names the command that prepares it, if there is one.
     """
+    from vision_suite.datasets.prepare.base import MANIFEST
     from vision_suite.datasets.prepare.catalog import prepare_command
     from vision_suite.datasets.prepare.fetch import data_dir
 
@@ -34,8 +37,18 @@ def resolve_root(root: str) -> Path:
     for candidate in candidates:
         if candidate.exists():
             return candidate
+    prepared = [folder for each in candidates for folder in each.parents if (folder / MANIFEST).is_file()]
+    if prepared:
+        names = _names(prepared[0])
+        raise DataError(f"{root!r} does not exist: the set is prepared in {str(prepared[0])!r}, which holds {names}")
     looked = " and ".join(repr(str(candidate)) for candidate in candidates)
     command = prepare_command(root)
     if command:
         raise DataError(f"data set {root!r} is not prepared (looked for {looked}): run `{command}`")
-    raise DataError(f"data set folder {root!r} does not exist (looked for {looked}): give the right --data.root")
+    raise DataError(f"data set {root!r} does not exist (looked for {looked}): give the path of one that does")
+
+
+def _names(folder: Path) -> str:
+    """Names in a folder, of many the first ones."""
+    names = sorted(each.name for each in folder.iterdir())
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

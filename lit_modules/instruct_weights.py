@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,9 @@ from vision_suite.layers.decoders import decoder_config
 from vision_suite.lit_modules.base import plain_containers
 from vision_suite.lit_modules.in_parts import LitInParts
 from vision_suite.lit_modules.instruct_checks import is_sharded, shard
-from vision_suite.models.mllm.tower import build_tower
+from vision_suite.models.mllm.tower import build_tower, has_random_weights
 from vision_suite.models.wings.adapter import fingerprint
-from vision_suite.models.wings.build import DecoderConfig, Network, fit_projector, left_out_names
+from vision_suite.models.wings.build import DecoderConfig, Network, Part, fit_projector, left_out_names, part_of
 from vision_suite.models.wings.untouched import Untouched
 from vision_suite.types.instruct import InstructBatch
 
@@ -48,6 +48,8 @@ class LitInstructWeights(LitInParts[InstructBatch]):
         tower = self.model.tower
         self._lacks_tower = tower is not None and tower.config is not None and tower.config.structure is not None
         self._must_load = self._base is not None or self._lacks_tower
+        self._blind = tower is not None and not self._lacks_tower and has_random_weights(tower)
+        self._other_start: set[Part] = set()
         self._tuned: dict[str, Tensor] = {}
         self._fingerprint = ""
 
@@ -84,14 +86,19 @@ class LitInstructWeights(LitInParts[InstructBatch]):
     def start_from(self, path: str | Path) -> Initialised:
         """Copy the weights of a file into the network, above those of the decoder's own file."""
         self.load_base()
-        return super().start_from(path)
+        found = super().start_from(path)
+        self._note_start(found.taken)
+        return found
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load weights; frozen ones that the checkpoint leaves out come from the decoder's and the tower's files."""
-        left_out = left_out_names(self.model, self._base is not None, "model.") - state_dict.keys()
+        frozen = left_out_names(self.model, self._base is not None, "model.")
+        left_out = frozen - state_dict.keys()
         if left_out:
             self.load_base()
         self._must_load = False
+        # They may have been tuned before: a run that goes on keeps them.
+        self._note_start(name.removeprefix("model.") for name in state_dict if name.startswith("model."))
         own = self.state_dict()
         whole = {**state_dict, **{name: own[name] for name in left_out}}
         return super().load_state_dict(whole, strict, assign)
@@ -103,6 +110,7 @@ class LitInstructWeights(LitInParts[InstructBatch]):
         # Strategies that shard the network read checkpoints by themselves, and want every weight.
         whole = self.save_frozen or is_sharded(self.model)
         names = set() if whole else left_out_names(self.model, self._base is not None, "model.")
+        names = {name for name in names if part_of(name.removeprefix("model.")) not in self._other_start}
         for name in names:
             checkpoint["state_dict"].pop(name, None)
         settings = dict(checkpoint.get("hyper_parameters") or {})
@@ -156,6 +164,12 @@ class LitInstructWeights(LitInParts[InstructBatch]):
             f"drift is not measured: the untouched decoder {untouched.source} is not there, and this one is tuned"
         )
         return None
+
+    def _note_start(self, names: Iterable[str]) -> None:
+        """Note parts whose weights are from another file than the settings name: checkpoints must hold them."""
+        parts = {part_of(name) for name in names}
+        self._other_start |= parts
+        self._blind = self._blind and "tower" not in parts
 
     def _protocol(self) -> Mapping[str, Any]:
         """Facts of the run's data; empty without a trainer or a datamodule."""

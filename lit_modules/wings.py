@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
@@ -36,6 +36,7 @@ from vision_suite.records import as_record
 from vision_suite.types.curves import CurvePanel
 from vision_suite.types.instruct import IGNORED, InstructBatch, InstructPrediction, InstructReport, InstructSource, Row
 
+TASKS_DRAWN = 6  # curves of single tasks
 OPTIM = OptimConfig(lr=1e-3, weight_decay=0.0, schedule="cosine", warmup=0.03)
 
 
@@ -135,11 +136,7 @@ class LitWings(LitInstructWeights):
                 {"val/loss": "both", "val/loss_answers": "answers", "val/loss_text": "text"},
                 "nats per id",
             ),
-            CurvePanel(
-                "Right answers",
-                {"val/accuracy_text": "text", "val/accuracy_pictures": "pictures"},
-                share=True,
-            ),
+            CurvePanel("Right answers", self._accuracies(), share=True),
             CurvePanel("Drift on text", {"val/kl": "validation", "train/drift_kl": "guard"}, "nats per id"),
             CurvePanel(
                 "Likeliest id as before", {"val/agreement": "validation", "train/drift_agreement": "guard"}, share=True
@@ -163,6 +160,11 @@ class LitWings(LitInstructWeights):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule; the rates and sizes of the trained parts are told."""
         self.load_base()  # only now it is known that no checkpoint brought them
+        if self._blind and "tower" not in self.train_parts:
+            rank_zero_warn(
+                "the vision tower is frozen at random weights, and sees next to nothing: give --model.tower.checkpoint "
+                "or --model.tower.pretrained=true, or add tower to --model.train"
+            )
         made = super().configure_optimizers()
         for line in group_lines(self, made):
             rank_zero_info(line)
@@ -248,6 +250,13 @@ class LitWings(LitInstructWeights):
         """Empty the metrics of a stage."""
         super().reset_collected(stage)
         self._evaluations.pop(stage, None)
+
+    def _accuracies(self) -> dict[str, str]:
+        """Curves of right answers: each task's if they are few, else the means of those above chance."""
+        tasks = [task for task in getattr(self.report, "tasks", ()) if task.kind != "text"]
+        if 0 < len(tasks) <= TASKS_DRAWN:
+            return {f"val/accuracy/{task.name}": task.name for task in tasks}
+        return {"val/accuracy_text": "mean, text", "val/accuracy_pictures": "mean, pictures"}
 
     def _evaluation(self, stage: str) -> InstructEvaluation:
         if stage not in self._evaluations:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from vision_suite.datasets.base import BaseData, Stage, stages_of, summary
+from vision_suite.datasets.base import BaseData, Stage, problem_list, stages_of
 from vision_suite.datasets.instruct.batches import InstructBatches
 from vision_suite.datasets.instruct.pictures import Appearance, Square
 from vision_suite.datasets.instruct.settings import ChatSettings, ChatTemplate, stored_preprocessing, stored_settings
@@ -39,12 +39,12 @@ ARGUMENTS = {"fit": "sources", "validate": "validate_on", "test": "test_on", "pr
 class InstructData(BaseData):
     """Conversations about pictures and text: to train on, and questions and plain text to evaluate on.
 
+    ``image_tokens`` is kept as given. ``sources`` names the sources of training, then the tasks of evaluation, by the
+    index of batches; it is complete after `setup`.
+
     Attributes:
         chat: Format of the conversations.
         vocabulary_size: Number of ids of the tokenizer.
-        image_tokens: Tokens of one picture.
-        sources: Names of the sources of training, then of the tasks of evaluation, by the index of batches. Complete
-            after `setup`.
     """
 
     facts = ("vocabulary_size", "image_tokens")
@@ -242,13 +242,15 @@ class InstructData(BaseData):
                 )
             self._use(name)
         if stage == "fit":
-            words = "{rows} rows ({rows_with_pictures} with pictures), {tokens} tokens, {targets} supervised"
-            counts = {
-                f"{part} {name}": own for part, each in self.protocol["counts"].items() for name, own in each.items()
-            }
+            parts = [
+                f"{part} {name}: {_counted(own)}"
+                for part, each in self.protocol["counts"].items()
+                for name, own in each.items()
+            ]
             problems = sum((Counter(each) for each in self.protocol["problems"].values()), Counter[str]())
-            facts = f"{self.vocabulary_size} ids, {self.image_tokens} tokens a picture"
-            rank_zero_info(summary(self.protocol["dataset"], counts, words, facts, problems))
+            facts = f"{self.vocabulary_size:,} ids, {self.image_tokens} tokens a picture"
+            told = [*parts, facts, f"problems: {problem_list(problems)}"]
+            rank_zero_info(f"{self.protocol['dataset']}: {'; '.join(told)}")
 
     def _use(self, name: Stage) -> None:
         made = StageRows(
@@ -323,3 +325,9 @@ def _opened(given: Mapping[str, SourceSettings] | None, root: str | None, stage:
         found = [folder / name for name in FILES[stage] if (folder / name).is_file()]
         given = {folder.name: SourceSettings(str(found[0]))} if found else None
     return open_sources({name: as_record(SourceSettings, each, "sources") for name, each in (given or {}).items()})
+
+
+def _counted(own: Mapping[str, int]) -> str:
+    """Numbers of a source in words; questions to evaluate have no supervised ids."""
+    supervised = f", {own['targets']:,} supervised" if own["targets"] else ""
+    return f"{own['rows']:,} rows ({own['rows_with_pictures']:,} with pictures), {own['tokens']:,} tokens{supervised}"

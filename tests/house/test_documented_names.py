@@ -1,9 +1,11 @@
 """Names that documentation told people to import, and class paths of saved configurations: they stay."""
 
 import importlib
+import inspect
 import pkgutil
 
 import pytest
+from docstring_parser import parse
 
 NAMES = (
     "datasets.fgvc.FGVCData",
@@ -64,3 +66,26 @@ def test_the_name_leads_to_what_it_names(name):
     assert getattr(importlib.import_module(module), last) is found
     if callable(found):
         assert found.__name__ == last or name == "metrics.scanpath.Scene"
+
+
+def test_the_help_of_a_setting_is_not_that_of_an_attribute_of_its_name():
+    """The command line shows the text of the class where class and ``__init__`` describe one name."""
+    found, seen = [], set()
+    for package in ("datasets", "lit_modules"):
+        root = importlib.import_module(f"vision_suite.{package}")
+        for module in pkgutil.walk_packages(root.__path__, f"{root.__name__}."):
+            for own in vars(importlib.import_module(module.name)).values():
+                if not inspect.isclass(own) or own in seen or not own.__module__.startswith(root.__name__):
+                    continue
+                seen.add(own)
+                texts = [
+                    {each.arg_name: each.description for each in parse(document or "").params}
+                    for document in (own.__doc__, own.__init__.__doc__)
+                ]
+                found += [
+                    f"{own.__qualname__}: {name}"
+                    for name in texts[0].keys() & texts[1].keys()
+                    if texts[0][name] != texts[1][name]
+                ]
+    assert len(seen) > 20
+    assert not found

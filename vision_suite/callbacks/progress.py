@@ -10,12 +10,13 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint, ProgressBar, RichProgressBar
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 from rich import get_console
 
 from vision_suite.callbacks.run_dir import run_dir
 
-LOSS = "train/loss"
+LOSS, VALIDATION_LOSS = "train/loss", "val/loss"
 SECONDS = 60.0  # between two lines of a long epoch
 
 
@@ -39,7 +40,7 @@ class ProgressLines(ProgressBar):
         super().__init__()
         self._on = True
         self._began = self._epoch_began = self._told = 0.0
-        self._first_epoch = 0
+        self._first_epoch = self._first_step = 0
 
     def disable(self) -> None:
         """Print nothing, as in all processes but the first."""
@@ -52,7 +53,7 @@ class ProgressLines(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the time."""
         self._began = self._told = time.monotonic()
-        self._first_epoch = trainer.current_epoch
+        self._first_epoch, self._first_step = trainer.current_epoch, trainer.global_step
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the time."""
@@ -62,18 +63,34 @@ class ProgressLines(ProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Print a line if the last one is a minute old."""
-        self._tell_batch(f"epoch {_epoch(trainer)}", batch_idx, self.total_train_batches, _values(trainer, [LOSS]))
+        self._tell_batch(
+            f"epoch {_epoch(trainer)}",
+            batch_idx,
+            self.total_train_batches,
+            "; ".join(part for part in (_values(trainer, [LOSS]), self._left(trainer)) if part),
+        )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line of the epoch, validation included."""
         now = time.monotonic()
         times = _duration(now - self._epoch_began)
         done, last = trainer.current_epoch + 1, trainer.max_epochs
-        if last is not None and last > done and not trainer.should_stop:
-            times += f", about {_duration((now - self._began) / (done - self._first_epoch) * (last - done))} left"
+        rest = math.inf
+        if last is not None and last >= 0:
+            rest = (now - self._began) / (done - self._first_epoch) * (last - done)
+        left = self._left(trainer, rest)
+        times += f", {left}" if left else ""
         parts = [f"epoch {_epoch(trainer)}", f"step {trainer.global_step}"]
         values = _values(trainer, dict.fromkeys([LOSS, *_monitored(trainer)]))
         self._tell(f"{', '.join(parts)}: {values + '; ' if values else ''}{times}")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print a line about a validation in mid-epoch; that of a whole epoch has the epoch's line."""
+        training = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if training and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            values = _values(trainer, dict.fromkeys([LOSS, VALIDATION_LOSS, *_monitored(trainer)]))
+            parts = [part for part in (values, self._left(trainer)) if part]
+            self._tell(f"epoch {_epoch(trainer)}, step {trainer.global_step}: {'; '.join(['validated', *parts])}")
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
@@ -100,6 +117,21 @@ class ProgressLines(ProgressBar):
         """Begin to count the minute."""
         super().setup(trainer, pl_module, stage)
         self._told = time.monotonic()
+
+    def _left(self, trainer: Trainer, by_epochs: float = math.inf) -> str:
+        """Time that is left in words, by the number of steps if the run has one; empty at the end or if not known.
+
+        Args:
+            trainer: Trainer.
+            by_epochs: Seconds that the epochs leave, infinite if they are not known.
+        """
+        done, seconds = trainer.global_step - self._first_step, by_epochs
+        if trainer.max_steps > 0 and done > 0:
+            steps = trainer.max_steps - trainer.global_step
+            seconds = min(seconds, (time.monotonic() - self._began) / done * steps)
+        if trainer.should_stop or not 0 < seconds < math.inf:
+            return ""
+        return f"about {_duration(seconds)} left"
 
     def _tell_batch(self, what: str, batch: int, batches: float, values: str = "") -> None:
         if time.monotonic() - self._told >= SECONDS:

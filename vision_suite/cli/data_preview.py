@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vision_suite.cli.light_parser import count
@@ -27,11 +28,13 @@ def add_parser(actions: argparse._SubParsersAction[LightParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print some rows spread over the file, and what was left out or changed."""
+    from vision_suite.cli.trainer.lines import plain_warnings
     from vision_suite.datasets.instruct.data import InstructData
     from vision_suite.datasets.instruct.sources import SourceSettings
 
+    plain_warnings()
     data = InstructData(
-        sources={"preview": SourceSettings(arguments.source, limit=arguments.rows)},
+        sources={Path(arguments.source).name: SourceSettings(arguments.source, limit=arguments.rows)},
         tokenizer=arguments.tokenizer,
         image_tokens=arguments.image_tokens,
         max_length=arguments.max_length,

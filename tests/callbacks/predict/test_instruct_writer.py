@@ -76,6 +76,7 @@ def test_answers_in_order_with_what_is_known_about_them(tmp_path, data):
     right = sum(line.get("right", False) for line in lines)
     assert (summary["right"], summary["with_a_reference"], summary["questions"]) == (right, 12, 14)
     assert summary["not_reached"] == 0
+    assert summary["empty"] == sum(not line["answer"] for line in lines) > 0
     assert summary["routing_pictures"] == len(pictures) == sum(line["tokens"] > 0 for line in lines)
     assert Image.open(pictures[0]).width >= 900
     assert not (tmp_path / "predict/.parts").exists()

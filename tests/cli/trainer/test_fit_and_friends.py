@@ -68,7 +68,7 @@ def test_the_model_gets_what_the_data_knows(toy):
         ("--trainer.accelerator=abacus", "invalid accelerator name"),
         ("--ckpt_pth=x", "unknown setting 'ckpt_pth': did you mean 'ckpt_path'?"),
         ("--data.roots=x", "ReIDData has no setting 'roots': did you mean 'root'"),
-        ("--data.root=elsewhere", "data set folder 'elsewhere' does not exist"),
+        ("--data.root=elsewhere", "data set 'elsewhere' does not exist"),
         ("--trainer=gpu_am", "--trainer gpu_am: no such file and no part of that name: did you mean 'gpu_amp'"),
         ("--model=none.yaml", "--model none.yaml: no such file"),
         ("--model=torch.nn.Linear", "--model: this class is not a LitBase: choose one of "),

@@ -50,6 +50,21 @@ def test_a_long_epoch_has_a_line_a_minute(lines, monkeypatch):
     ]
 
 
+def test_a_run_of_steps_tells_the_time_that_they_leave(lines):
+    out, _ = lines("--trainer.max_steps=8")
+    first, last = [line for line in out if line.startswith("epoch ")]
+    assert re.fullmatch(r"epoch 1 of 3, step 6: train/loss [\d.]+; [\d.]+ s, about [\d.]+ s left", first)
+    assert re.fullmatch(r"epoch 2 of 3, step 8: train/loss [\d.]+; [\d.]+ s", last)
+
+
+def test_a_validation_in_mid_epoch_has_a_line(lines):
+    out, _ = lines("--data.validation=test", "--trainer.val_check_interval=3", "--trainer.max_epochs=1")
+    assert [line.split(":")[0] for line in out if line.startswith("epoch ")] == [
+        "epoch 1 of 1, step 3", "epoch 1 of 1, step 6"
+    ]  # fmt: skip
+    assert "validated; train/loss" in next(line for line in out if "step 3" in line)
+
+
 @pytest.mark.parametrize(("command", "word"), [("validate", "validation"), ("test", "test"), ("predict", "prediction")])
 def test_evaluation_and_prediction_have_lines_too(toy, capsys, monkeypatch, command, word):
     monkeypatch.setattr("vision_suite.callbacks.progress.SECONDS", 0.0)

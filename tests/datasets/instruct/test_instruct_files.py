@@ -163,8 +163,10 @@ def test_pictures_that_are_all_asked_the_same(tmp_path):
     for name in ("b", "a"):
         picture(tmp_path / f"{name}.png", (1, 2, 3))
     source = Source("t", SourceSettings(str(tmp_path), question="What is it?"))
-    row = source.row(0, Counter())
+    notes = Counter()
+    row = source.row(0, notes)
     assert (row.id, row.messages[0].parts, len(source)) == ("a.png", (0, "\nWhat is it?"), 2)
+    assert not notes, "a picture in front of its question is no problem of the data"
     assert colour_of(row.images[0]) == (1, 2, 3)
 
 

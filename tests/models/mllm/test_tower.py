@@ -159,6 +159,11 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path):
         build_tower(TowerConfig("timm", "vit_micro_conv8_64", checkpoint=str(tmp_path / "a.ckpt")))
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         build_tower(TowerConfig("dcal", checkpoint=str(tmp_path / "b.ckpt")))
+    with pytest.raises(CheckpointError, match="no such checkpoint: give the tower's file"):
+        build_tower(TowerConfig("timm", "vit_micro_conv8_64", checkpoint=str(tmp_path / "b.safetensors")))
+    (tmp_path / "c.safetensors").write_bytes(b"no tensors here")
+    with pytest.raises(CheckpointError, match="no safetensors file"):
+        build_tower(TowerConfig("timm", "vit_micro_conv8_64", checkpoint=str(tmp_path / "c.safetensors")))
     with pytest.raises(ConfigError, match="give a name of timm"):
         build_tower(TowerConfig("timm", "vit_of_nowhere"))
     with pytest.raises(ConfigError, match="has no blocks of which"):

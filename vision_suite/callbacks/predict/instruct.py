@@ -88,6 +88,7 @@ class InstructWriter(BaseWriter[InstructData]):
             "not_reached": len(self._rows) - len(entries),
             "cut_at_the_greatest_length": sum(not entry["ended"] for entry in entries),
             "without_a_choice": sum("choice" in entry and entry["choice"] is None for entry in entries),
+            "empty": sum(not entry["answer"].strip() for entry in entries),
             "right": sum(known),
             "with_a_reference": len(known),
             "mean_tokens": sum(entry["tokens"] for entry in entries) / len(entries) if entries else None,
@@ -96,7 +97,10 @@ class InstructWriter(BaseWriter[InstructData]):
             "failed": failed,
         }
         judged = f", {sum(known)} of {len(known)} right" if known else ""
-        return summary, f"{len(entries)} answers{judged} ({summary['not_reached']} questions not reached)"
+        for name, words in (("without_a_choice", "name no choice"), ("empty", "are empty")):
+            judged += f", {summary[name]} {words}" if summary[name] else ""
+        number = f"{len(entries)} answer{'s' if len(entries) != 1 else ''}"
+        return summary, f"{number}{judged} ({summary['not_reached']} questions not reached)"
 
     def _draw(self, trainer: Trainer, data: InstructData, index: int, ids: list[int], routing: Floats) -> None:
         row = self._rows[index]

@@ -112,7 +112,7 @@ class ReportWriter(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         data = datamodule_of(trainer)
         protocol = data.protocol if isinstance(data, BaseData) else {}
-        title = f"{_name(protocol)}, {stage}"
+        title = f"{_name(protocol, stage)}, {stage}"
         view = view_of(report)
         record = metrics_record(report, view.task, stage, protocol)
         record |= {"checkpoint": None if trainer.ckpt_path is None else str(trainer.ckpt_path)}
@@ -195,8 +195,11 @@ def print_table(view: ReportView[Any], report: Report, title: str) -> None:
     console.print(view.note(report), style="dim", highlight=False)
 
 
-def _name(protocol: Mapping[str, Any]) -> str:
-    """A name of the data: the layout, and the end of the path, which tells protocols of one set apart."""
+def _name(protocol: Mapping[str, Any], stage: str) -> str:
+    """A name of the data: the layout, and the stage's sources or the end of the path, which tells protocols apart."""
+    layout, sources = protocol.get("layout", "data"), protocol.get("sources", {}).get(stage)
+    if sources:
+        return f"{layout} {' + '.join(sources)}"
     if "root" not in protocol:
         return "data"
-    return f"{protocol.get('layout', 'data')} {'/'.join(Path(protocol['root']).parts[-2:])}"
+    return f"{layout} {'/'.join(Path(protocol['root']).parts[-2:])}"

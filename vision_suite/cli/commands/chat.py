@@ -58,10 +58,12 @@ def _open(options: argparse.Namespace) -> tuple[Dialogue, Callable[[str], Tensor
     """The conversation, and the function that reads a picture."""
     import torch
 
+    from vision_suite.cli.trainer.lines import plain_warnings
     from vision_suite.models.mllm.dialogue import Dialogue
     from vision_suite.models.wings.folder import longest_row, open_model
     from vision_suite.video.backbones import pick_device
 
+    plain_warnings()
     device = pick_device(options.device)
     net, chat, appearance = (
         _from_checkpoint(options.ckpt_path) if options.ckpt_path else (*open_model(options.model), None)
@@ -138,7 +140,9 @@ def _talk(dialogue: Dialogue, read: Callable[[str], Tensor]) -> None:
                 dialogue.reset()
                 images = []
             elif word == "/image":
-                images.append(read(rest.strip()))
+                images.append(read(_path(rest)))
+                if asks:
+                    print(f"(pictures with your next words: {len(images)})")
             elif word.startswith("/"):
                 print(f"{word} is no command: {HELP}")
             elif line:
@@ -148,13 +152,21 @@ def _talk(dialogue: Dialogue, read: Callable[[str], Tensor]) -> None:
             print(f"error: {error}")
 
 
+def _path(text: str) -> str:
+    """The path behind /image, with or without quotation marks."""
+    path = text.strip().strip("'\"")
+    if not path:
+        raise ConfigError("/image needs the path of a picture")
+    return path
+
+
 def _answer(dialogue: Dialogue, text: str, images: Sequence[Tensor]) -> None:
     """Print an answer while it is written."""
 
     def write(piece: str) -> None:
         print(piece, end="", flush=True)
 
-    dialogue.say(text, images, write)
-    print()
+    answer = dialogue.say(text, images, write)
+    print("" if answer.strip() else "(the model says nothing)")
     if dialogue.left_out:
         print(f"(the oldest {dialogue.left_out} turns are left out: the model has no room for them)")

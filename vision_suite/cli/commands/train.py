@@ -46,6 +46,7 @@ NOISE = (
     "exists and is not empty",  # a run that goes on in its own folder
     "The dirpath has changed from",  # a run that goes on in another folder
     "across ranks is zero",  # a training without validation
+    "module(s) in eval mode at the start of training",  # frozen parts stay as in evaluation on purpose
 )
 
 

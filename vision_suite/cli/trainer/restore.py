@@ -152,9 +152,14 @@ def _unlike(key: str, saved: Any, before: Any, after: Any, given: Collection[str
     if same(before, after):
         return
     if key in given or not key.startswith("data."):
-        yield f"{name}={_shown(after)} from the checkpoint, {_shown(before)} in the configuration"
+        yield f"{name}={_told(after)} from the checkpoint, {_told(before)} in the configuration"
     elif "." not in name and before is not None:
-        yield f"{name}={_shown(after)} from the checkpoint, {_shown(before)} by default"
+        yield f"{name}={_told(after)} from the checkpoint, {_told(before)} by default"
+
+
+def _told(value: Any) -> Any:
+    """A value in a line, where an empty text is to be seen."""
+    return "''" if value == "" else _shown(value)
 
 
 def _shown(value: Any) -> Any:

@@ -36,6 +36,7 @@ class Scored:
         choices: Number of choices, 0 for free text.
         f1: Agreement of words with the reference, NaN for a question with choices.
         pictures: Number of pictures of the conversation.
+        lettered: Whether the question lists its choices by letters.
     """
 
     answer: Answer
@@ -44,6 +45,7 @@ class Scored:
     choices: int
     f1: float
     pictures: int
+    lettered: bool = False
 
 
 def question_of(row: Row) -> str:
@@ -193,7 +195,8 @@ def cautions(scored: Iterable[Scored]) -> list[str]:
         right = {each.answer["reference"] for each in group}
         if total >= FEW and len(choices) == 1 and not without and len(right) > 1 and max(e.choices for e in group) > 1:
             number = next(iter(choices)) + 1
-            lines.append(f"all {total} answers of {name} are choice {number}: the model tells nothing apart")
+            hint = "; it may know texts and no letters: try choices: texts" if all(e.lettered for e in group) else ""
+            lines.append(f"all {total} answers of {name} are choice {number}: the model tells nothing apart{hint}")
     return lines
 
 
@@ -212,7 +215,7 @@ def _chosen(index: int, row: Row, scores: Floats, history: History) -> Scored:
     choice = likeliest(scores[: len(row.choices)].tolist())
     text = row.choices[choice] if choice != NO_CHOICE else ""
     answer = _answer(index, row, task_of(row, history), text, _right(row), choice == row.answer)
-    return Scored(answer, "choice", choice, len(row.choices), math.nan, len(row.images))
+    return Scored(answer, "choice", choice, len(row.choices), math.nan, len(row.images), row.lettered)
 
 
 def _right(row: Row) -> str:
@@ -228,7 +231,7 @@ def _written(index: int, row: Row, text: str, history: History) -> Scored:
     if row.choices:
         choice = parsed(text, row.choices, lettered=row.lettered).choice
         answer = _answer(index, row, task + GENERATE, text, _right(row), choice == row.answer)
-        return Scored(answer, "answer", choice, len(row.choices), math.nan, len(row.images))
+        return Scored(answer, "answer", choice, len(row.choices), math.nan, len(row.images), row.lettered)
     if not row.reference:
         raise DataError(f"row {row.id!r} has neither choices nor a reference: its answer cannot be judged")
     answer = _answer(index, row, task, text, row.reference, same_answer(text, row.reference))

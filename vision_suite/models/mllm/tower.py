@@ -118,3 +118,9 @@ def build_tower(config: TowerConfig) -> Tower:
     tower = Tower(trunk.network, trunk.image_size, mean, std, config.pool, config)
     tower.structure = {**trunk.structure, "mean": list(mean), "std": list(std)}
     return tower
+
+
+def has_random_weights(tower: Tower) -> bool:
+    """Tell whether the settings of a tower name no weights, so that it starts at random ones."""
+    config = tower.config
+    return config is not None and config.kind != "centernet" and not (config.checkpoint or config.pretrained)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from vision_suite.models.mllm.tower import TowerConfig
 
 Colours = tuple[float, float, float]
+MISSING = (
+    "no such checkpoint: give the tower's file as --model.tower.checkpoint, or an empty one where a checkpoint of the "
+    "whole run brings the weights"
+)
 HALF: Colours = (0.5, 0.5, 0.5)
 VIT = ("backbone", "patch_stride", "backbone_args")  # settings of a DCAL run that its backbone is built of
 
@@ -235,9 +239,15 @@ def load(network: nn.Module, weights: Mapping[str, Tensor], path: str | Path) ->
 def read_tensors(path: str | Path) -> Mapping[str, Tensor]:
     """Tensors of a safetensors file or a checkpoint."""
     if Path(path).suffix == ".safetensors":
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return load_file(Path(path).expanduser())
+        try:
+            return load_file(Path(path).expanduser())
+        except FileNotFoundError:
+            raise CheckpointError(f"{path}: {MISSING}") from None
+        except SafetensorError as error:
+            raise CheckpointError(f"{path}: no safetensors file ({one_line(error)})") from error
     contents = read_checkpoint(path)
     tensors: Mapping[str, Tensor] = contents.get("state_dict", contents)
     return tensors
@@ -254,7 +264,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         contents = torch.load(Path(path).expanduser(), map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint") from None
+        raise CheckpointError(f"{path}: {MISSING}") from None
     except Exception as error:
         raise CheckpointError(f"{path}: no checkpoint that can be read safely ({type(error).__name__})") from error
     if not isinstance(contents, dict):
