@@ -1,10 +1,12 @@
 """Configurations of Wings: rates of the parts, baselines that are there, and settings that the command line knows."""
 
 import pytest
+import torch
 import yaml
 
 from vision_suite.cli import main
 from vision_suite.cli.configs import named_configs
+from vision_suite.lit_modules.wings import LitWings
 
 NAMES = sorted(name for name in named_configs() if name.startswith("wings/"))
 SMALL = [name for name in NAMES if name.startswith("wings/smollm2")]
@@ -53,3 +55,26 @@ def test_every_setting_is_known(name, capsys):
     printed = yaml.safe_load(capsys.readouterr().out)
     given = init_args(name)
     assert printed["model"]["init_args"]["decoder"]["source"] == given["decoder"]["source"]
+
+
+@pytest.mark.parametrize(("name", "learners"), [("wings/qwen_7b_stage1", 67_108_864), ("wings/qwen_7b_stage2", None)])
+def test_the_large_networks_are_built_without_memory(name, learners):
+    """Qwen1.5-7B-Chat and SigLIP on the meta device; sizes as the authors' modules have them."""
+    settings = init_args(name)
+    config = {
+        "model_type": "qwen2", "vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 11008,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32, "tie_word_embeddings": False,
+    }  # fmt: skip
+    settings["decoder"]["structure"] = {"config": config}
+    settings["tower"]["structure"] = {}
+    with torch.device("meta"):
+        net = LitWings(vocabulary_size=151646, image_tokens=729, **settings)
+    assert net.model.projector.tokens == 729
+    assert net.trained["projector"] == 21_504_000
+    if learners:
+        assert set(net.trained) == {"projector", "visual"}
+        assert net.trained["visual"] == learners
+    else:
+        assert net.trained["visual"] + net.trained["textual"] == 134_217_728
+        assert net.trained["router"] == 262_208
+        assert net.trained["decoder"] == 7_721_324_544

@@ -124,6 +124,8 @@ def test_records_are_compared_setting_by_setting_or_as_a_whole():
     assert phrases(None, record, record) == ["x={'a': 1, 'b': [1, 2]} from your flag, None in the checkpoint"]
     assert phrases(record, record, {"a": 1, "b": (3,)}) == ["x.b=[3] from your flag, [1, 2] in the checkpoint"]
     assert phrases(record, None, record) == []
+    known = {**record, "structure": {"layers": 2}}  # of files, which no user gives
+    assert phrases(known, {**record, "structure": None}, known) == []
     assert phrases(record, None, record, ["data.x"]) == [
         "x={'a': 1, 'b': [1, 2]} from the checkpoint, None in the configuration"
     ]
