@@ -15,7 +15,7 @@ from vision_suite.datasets.base import BaseData, Stage, problem_list, stages_of
 from vision_suite.datasets.instruct.batches import InstructBatches
 from vision_suite.datasets.instruct.pictures import Appearance, Square
 from vision_suite.datasets.instruct.settings import ChatSettings, ChatTemplate, stored_preprocessing, stored_settings
-from vision_suite.datasets.instruct.sources import Source, SourceSettings, open_sources
+from vision_suite.datasets.instruct.sources import RowSource, SourceSettings, open_sources
 from vision_suite.datasets.instruct.stage import OnBadRow, OnMissing, Policy, StageRows
 from vision_suite.datasets.instruct.survey import survey_once
 from vision_suite.datasets.lengths import LengthBatchSampler, Mixture
@@ -318,7 +318,7 @@ class InstructData(BaseData):
         )
 
 
-def _opened(given: Mapping[str, SourceSettings] | None, root: str | None, stage: str) -> list[Source]:
+def _opened(given: Mapping[str, SourceSettings] | None, root: str | None, stage: str) -> list[RowSource]:
     """Sources of a stage: as given, or the file of a prepared set; none if it has none."""
     if given is None and root is not None and stage in FILES:
         folder = resolve_root(root)

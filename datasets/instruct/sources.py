@@ -51,7 +51,7 @@ class SourceSettings:
                 raise ConfigError(f"sources: {name}={value} of {self.path!r} must be 1 or more")
 
 
-class Source:
+class RowSource:
     """Rows of one source.
 
     Args:
@@ -150,13 +150,13 @@ def _has_chains(raw: RawRows) -> bool:
     return any(isinstance(each, list) and len(each) > 1 for each in turns)
 
 
-def open_sources(settings: Mapping[str, SourceSettings]) -> list[Source]:
+def open_sources(settings: Mapping[str, SourceSettings]) -> list[RowSource]:
     """Sources by name, each opened.
 
     Raises:
         DataError: A file is missing, malformed or empty.
     """
-    return [Source(name, each) for name, each in settings.items()]
+    return [RowSource(name, each) for name, each in settings.items()]
 
 
 def _folder_of(path: Path) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 from vision_suite.datasets.instruct.encode import Sample
 from vision_suite.datasets.instruct.pictures import Appearance, PictureStore, unreadable
 from vision_suite.datasets.instruct.questions import as_question, with_answer
-from vision_suite.datasets.instruct.sources import Source
+from vision_suite.datasets.instruct.sources import RowSource
 from vision_suite.datasets.instruct.survey import Survey, encoder, survey_once
 from vision_suite.datasets.loading import Cache
 from vision_suite.errors import DataError
@@ -70,7 +70,7 @@ class StageRows:
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        sources: Sequence[RowSource],
         chat: ChatFormat,
         appearance: Appearance,
         max_length: int,

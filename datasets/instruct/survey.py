@@ -16,7 +16,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from vision_suite.datasets.instruct.encode import Sample, prompt_sample, training_sample
 from vision_suite.datasets.instruct.questions import as_question, is_answered, with_answer
 from vision_suite.datasets.instruct.rows import SHOWN, BadRow
-from vision_suite.datasets.instruct.sources import Source
+from vision_suite.datasets.instruct.sources import RowSource
 from vision_suite.drafts import write_whole
 from vision_suite.errors import DataError
 from vision_suite.prepared import data_dir
@@ -66,7 +66,7 @@ class Survey:
 
 
 def survey_once(
-    sources: Sequence[Source],
+    sources: Sequence[RowSource],
     chat: ChatFormat,
     max_length: int,
     stage: Stage,
@@ -102,7 +102,7 @@ def survey_once(
     return made
 
 
-def survey(sources: Sequence[Source], encode: Encode, kept: dict[tuple[int, int], Sample] | None) -> Survey:
+def survey(sources: Sequence[RowSource], encode: Encode, kept: dict[tuple[int, int], Sample] | None) -> Survey:
     """Read and encode every row once.
 
     Args:
@@ -134,7 +134,7 @@ def survey(sources: Sequence[Source], encode: Encode, kept: dict[tuple[int, int]
     return _made(found, list(refs), problems, first)
 
 
-def encoder(chat: ChatFormat, sources: Sequence[Source], max_length: int, *, stage: Stage) -> Encode:
+def encoder(chat: ChatFormat, sources: Sequence[RowSource], max_length: int, *, stage: Stage) -> Encode:
     """Function that turns a row of a source, by the source's number, into ids.
 
     Args:

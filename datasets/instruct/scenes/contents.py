@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vision_suite.datasets.emoji.rules import split_of
 from vision_suite.datasets.instruct.scenes import rows
 from vision_suite.datasets.instruct.scenes.layout import Scene, Sizes, lay_out
-from vision_suite.datasets.instruct.scenes.rows import Asked, Shown
+from vision_suite.datasets.instruct.scenes.rows import Asked, Single
 from vision_suite.datasets.instruct.scenes.single import singles
 from vision_suite.datasets.instruct.scenes.things import GROUPS, SPLITS, SceneSplit, Thing
 
@@ -60,7 +60,7 @@ def open_contents(
     scenes = _scenes(own, {split: designs for split in SPLITS}, sizes, count)
     shown = {
         (split, half): [
-            Shown(f"{key}-{thing.name}", f"singles/{key}/{thing.name}.png", thing)
+            Single(f"{key}-{thing.name}", f"singles/{key}/{thing.name}.png", thing)
             for thing in members
             for key in half
             if thing.name in drawn[key]
@@ -115,7 +115,7 @@ def closed_contents(
             made = singles(SEED, split, first + len(alone), copies[split], things, keys[split], sizes.scene)
             alone += made
             shown = [
-                Shown(f"{each.placed[0].thing.name}-{each.design}-{each.number:06d}", each.file, each.placed[0].thing)
+                Single(f"{each.placed[0].thing.name}-{each.design}-{each.number:06d}", each.file, each.placed[0].thing)
                 for each in made
             ]
             asked[split] += rows.free_names("name", shown) + rows.kinds("group", shown, words)

@@ -51,7 +51,7 @@ class Asked(NamedTuple):
     choices: tuple[str, ...] = ()
 
 
-class Shown(NamedTuple):
+class Single(NamedTuple):
     """A picture of a single thing: the start of its ids, its path, the thing."""
 
     key: str
@@ -59,7 +59,7 @@ class Shown(NamedTuple):
     thing: Thing
 
 
-def kinds(task: str, shown: Iterable[Shown], words: Sequence[str]) -> list[Asked]:
+def kinds(task: str, shown: Iterable[Single], words: Sequence[str]) -> list[Asked]:
     """The kind of a single thing, of a closed list; things without a kind are left out.
 
     Args:
@@ -74,12 +74,12 @@ def kinds(task: str, shown: Iterable[Shown], words: Sequence[str]) -> list[Asked
     ]
 
 
-def free_names(task: str, shown: Iterable[Shown]) -> list[Asked]:
+def free_names(task: str, shown: Iterable[Single]) -> list[Asked]:
     """The name of a single thing, to be written."""
     return [Asked(f"{task}-{each.key}", task, each.image, NAME_QUESTION, each.thing.words) for each in shown]
 
 
-def chosen_names(seed: int, task: str, shown: Sequence[Shown], things: Sequence[Thing]) -> list[Asked]:
+def chosen_names(seed: int, task: str, shown: Sequence[Single], things: Sequence[Thing]) -> list[Asked]:
     """The name of a single thing, of four names of different subgroups, in random order.
 
     Args:

@@ -16,7 +16,7 @@ from PIL import Image
 from vision_suite.datasets.instruct import tars
 from vision_suite.datasets.instruct.pictures import Appearance, read_picture, unreadable
 from vision_suite.datasets.instruct.rows import BadRow
-from vision_suite.datasets.instruct.sources import Source, SourceSettings
+from vision_suite.datasets.instruct.sources import RowSource, SourceSettings
 from vision_suite.errors import DataError
 from vision_suite.types.instruct import ImageRef
 
@@ -55,7 +55,7 @@ def test_a_folder_of_tables(tmp_path):
         images[4] = [{"bytes": None, "path": "beside.png"}]
         rows = {"messages": [messages(n, f"{part} {row}") for row, n in enumerate(counts)], "images": images}
         pyarrow.parquet.write_table(pyarrow.table(rows), folder / f"part-{part}.parquet", row_group_size=2)
-    source = Source("t", SourceSettings(str(folder)))
+    source = RowSource("t", SourceSettings(str(folder)))
     assert len(source) == 10
     for index in (7, 0, 2, 6, 3):
         row = source.row(index, Counter())
@@ -72,7 +72,7 @@ def test_a_folder_of_tables(tmp_path):
 def test_a_table_with_one_picture_a_row(tmp_path, column, value):
     record = {"conversations": [llava(0)["conversations"]] * 2, column: [value, None]}
     pyarrow.parquet.write_table(pyarrow.table(record), tmp_path / "t.parquet")
-    source = Source("t", SourceSettings(str(tmp_path / "t.parquet")))
+    source = RowSource("t", SourceSettings(str(tmp_path / "t.parquet")))
     assert [colour_of(ref) for ref in source.row(0, Counter()).images] == [(1, 2, 3)]
     notes = Counter()
     assert source.row(1, notes).images == ()
@@ -101,7 +101,7 @@ def test_archives_are_indexed_once(tmp_path, monkeypatch):
         },
     )
     write_tar(tmp_path / "tars" / "1.tar", {"a/x.png": encoded((4, 4, 4)), "a/x.txt": b"A dog.\n", "b.json": b"{"})
-    source = Source("t", SourceSettings(str(tmp_path / "tars")))
+    source = RowSource("t", SourceSettings(str(tmp_path / "tars")))
     assert len(source) == 4
     assert [colour_of(ref) for ref in source.row(1, Counter()).images] == [(2, 2, 2), (3, 3, 3)]
     caption = source.row(2, Counter())
@@ -109,7 +109,7 @@ def test_archives_are_indexed_once(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="it is not JSON"):
         source.row(3, Counter())
     monkeypatch.setattr(tars, "read_index", None)
-    again = Source("t", SourceSettings(str(tmp_path / "tars")))
+    again = RowSource("t", SourceSettings(str(tmp_path / "tars")))
     assert [again.row(index, Counter()) for index in range(3)] == [source.row(index, Counter()) for index in range(3)]
 
 
@@ -124,7 +124,7 @@ def test_archives_are_indexed_once(tmp_path, monkeypatch):
 def test_archives_that_are_refused(tmp_path, members, message):
     write_tar(tmp_path / "a.tar", members)
     with pytest.raises(DataError, match=message):
-        Source("t", SourceSettings(str(tmp_path / "a.tar")))
+        RowSource("t", SourceSettings(str(tmp_path / "a.tar")))
 
 
 def test_damaged_and_unknown_files(tmp_path):
@@ -138,13 +138,13 @@ def test_damaged_and_unknown_files(tmp_path):
         ("empty.json", "has no rows"), ("object.json", "no list of rows"), ("gone.json", "does not exist"),
     ):  # fmt: skip
         with pytest.raises(DataError, match=message) as caught:
-            Source("t", SourceSettings(str(tmp_path / name)))
+            RowSource("t", SourceSettings(str(tmp_path / name)))
         assert "\n" not in str(caught.value)
 
 
 def test_a_limit_is_spread_evenly(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([llava(n, image=False) for n in range(10)]))
-    source = Source("t", SourceSettings(str(tmp_path / "a.json"), limit=4))
+    source = RowSource("t", SourceSettings(str(tmp_path / "a.json"), limit=4))
     assert [source.row(index, Counter()).id for index in range(len(source))] == ["r0", "r2", "r5", "r7"]
 
 
@@ -153,16 +153,16 @@ def test_kinds_of_turns_are_kept_where_there_are_chains(tmp_path):
     single, chain = {"config": "T", "turns": [turn]}, {"config": "TT", "turns": [turn, turn]}
     for name, lines in (("single", [single, single]), ("iit", [single, chain])):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    source = Source("t", SourceSettings(str(tmp_path / "single.jsonl")))
+    source = RowSource("t", SourceSettings(str(tmp_path / "single.jsonl")))
     assert [source.row(index, Counter()).config for index in range(2)] == ["", ""]
-    source = Source("t", SourceSettings(str(tmp_path / "iit.jsonl")))
+    source = RowSource("t", SourceSettings(str(tmp_path / "iit.jsonl")))
     assert [source.row(index, Counter()).config for index in range(2)] == ["T", "TT"]
 
 
 def test_pictures_that_are_all_asked_the_same(tmp_path):
     for name in ("b", "a"):
         picture(tmp_path / f"{name}.png", (1, 2, 3))
-    source = Source("t", SourceSettings(str(tmp_path), question="What is it?"))
+    source = RowSource("t", SourceSettings(str(tmp_path), question="What is it?"))
     notes = Counter()
     row = source.row(0, notes)
     assert (row.id, row.messages[0].parts, len(source)) == ("a.png", (0, "\nWhat is it?"), 2)
@@ -195,7 +195,7 @@ def test_lines_that_are_no_json_are_counted(tmp_path):
     """Texts may hold the separators of Unicode, which end no line."""
     good = json.dumps(llava(0, "A\u2028dog\x85.", image=False), ensure_ascii=False)
     (tmp_path / "a.jsonl").write_text(f"{good}\n{good[:20]}\n[1]\n{good}\n", encoding="utf-8")
-    source = Source("t", SourceSettings(str(tmp_path / "a.jsonl")))
+    source = RowSource("t", SourceSettings(str(tmp_path / "a.jsonl")))
     assert len(source) == 4
     assert source.row(3, Counter()).messages[-1].parts == ("A\u2028dog\x85.",)
     for index, message in ((1, "row 'line 2': it is not JSON"), (2, "row 'line 3': it is no object")):
@@ -225,7 +225,7 @@ def test_cells_that_are_no_pictures(tmp_path):
     for number, image in enumerate((5, {"bytes": "text", "path": None}, {"path": 7}, b"", True)):
         path = tmp_path / f"{number}.parquet"
         pyarrow.parquet.write_table(pyarrow.table({"conversations": conversations, "image": [image]}), path)
-        row = Source("t", SourceSettings(str(path))).row(0, Counter())
+        row = RowSource("t", SourceSettings(str(path))).row(0, Counter())
         assert "cannot be read" in unreadable(row.images)[row.images[0]]
 
 
@@ -233,7 +233,7 @@ def test_a_table_with_text_that_is_no_utf8(tmp_path):
     texts = pyarrow.StringArray.from_buffers(1, pyarrow.py_buffer(b"\0\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"\xff\xfe"))
     pyarrow.parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "a.parquet")
     with pytest.raises(BadRow, match="cannot be read"):
-        Source("t", SourceSettings(str(tmp_path / "a.parquet"))).row(0, Counter())
+        RowSource("t", SourceSettings(str(tmp_path / "a.parquet"))).row(0, Counter())
 
 
 def test_pipes_and_devices_are_no_pictures(tmp_path):
@@ -258,20 +258,24 @@ def test_lists_of_every_kind_and_columns_that_are_there_twice(tmp_path):
     for number, kind in enumerate((pyarrow.list_(pyarrow.string(), 2), pyarrow.large_list(pyarrow.string()))):
         table = pyarrow.table({"conversations": asked, "images": pyarrow.array(names, kind)})
         pyarrow.parquet.write_table(table, tmp_path / f"{number}.parquet")
-        assert len(Source("t", SourceSettings(str(tmp_path / f"{number}.parquet"))).row(0, Counter()).images) == 2
+        assert len(RowSource("t", SourceSettings(str(tmp_path / f"{number}.parquet"))).row(0, Counter()).images) == 2
     twice = pyarrow.Table.from_arrays([asked, asked], names=["conversations", "conversations"])
     pyarrow.parquet.write_table(twice, tmp_path / "twice.parquet")
     with pytest.raises(DataError, match="the column 'conversations' twice"):
-        Source("t", SourceSettings(str(tmp_path / "twice.parquet")))
+        RowSource("t", SourceSettings(str(tmp_path / "twice.parquet")))
 
 
 def test_a_path_that_is_no_utf8_and_a_column_with_a_dot(tmp_path):
     asked = pyarrow.array([llava(0)["conversations"]])
     bad = pyarrow.StringArray.from_buffers(1, pyarrow.py_buffer(b"\0\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"\xff\xfe"))
     pyarrow.parquet.write_table(pyarrow.table({"conversations": asked, "image": bad}), tmp_path / "a.parquet")
-    ref = Source("t", SourceSettings(str(tmp_path / "a.parquet"))).row(0, Counter()).images[0]
+    ref = RowSource("t", SourceSettings(str(tmp_path / "a.parquet"))).row(0, Counter()).images[0]
     assert "cannot be read" in unreadable([ref])[ref]
     picture(tmp_path / "a.png", (7, 7, 7))
     table = pyarrow.table({"conversations": asked, "image": ["a.png"], "image.path": ["b.png"]})
     pyarrow.parquet.write_table(table, tmp_path / "b.parquet")
-    assert colour_of(Source("t", SourceSettings(str(tmp_path / "b.parquet"))).row(0, Counter()).images[0]) == (7, 7, 7)
+    assert colour_of(RowSource("t", SourceSettings(str(tmp_path / "b.parquet"))).row(0, Counter()).images[0]) == (
+        7,
+        7,
+        7,
+    )

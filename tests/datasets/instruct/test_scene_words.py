@@ -3,7 +3,7 @@
 import pytest
 
 from vision_suite.datasets.instruct.scenes.layout import Sizes, lay_out
-from vision_suite.datasets.instruct.scenes.rows import Shown, chosen_names, kinds
+from vision_suite.datasets.instruct.scenes.rows import Single, chosen_names, kinds
 from vision_suite.datasets.instruct.scenes.things import CLOSED, Thing, synonym_groups, things_of
 from vision_suite.errors import DataError
 
@@ -73,7 +73,7 @@ def test_things_that_do_not_fit_are_one_line():
 
 
 def test_wrong_names_are_of_other_subgroups():
-    shown = [Shown(thing.name, f"{thing.name}.png", thing) for thing in THINGS]
+    shown = [Single(thing.name, f"{thing.name}.png", thing) for thing in THINGS]
     subgroup = {thing.words: thing.subgroup for thing in THINGS}
     for asked, each in zip(chosen_names(0, "name", shown, THINGS), shown, strict=True):
         assert asked.answer == each.thing.words
@@ -82,6 +82,6 @@ def test_wrong_names_are_of_other_subgroups():
 
 
 def test_things_without_a_kind_have_no_question_of_kind():
-    shown = [Shown("a", "a.png", Thing("a", "", "", ())), Shown("b", "b.png", Thing("b", "food", "", ()))]
+    shown = [Single("a", "a.png", Thing("a", "", "", ())), Single("b", "b.png", Thing("b", "food", "", ()))]
     (asked,) = kinds("group", shown, ["food", "face"])
     assert (asked.id, asked.answer, asked.choices) == ("group-b", "food", ("food", "face"))
