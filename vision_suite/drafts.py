@@ -121,14 +121,6 @@ def drafted(path: Path) -> Iterator[Path]:
             draft.unlink(missing_ok=True)
 
 
-def share_as_usual(folder: Path) -> None:
-    """Give the safetensors files of a folder the mode of any new file; their library hides them from other users."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    for path in folder.glob("*.safetensors"):
-        path.chmod(0o666 & ~mask)
-
-
 def write_all(file: BinaryIO, data: memoryview) -> None:
     """Write every byte to an unbuffered file, whose ``write`` may take fewer at a time.
 

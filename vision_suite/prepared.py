@@ -27,6 +27,14 @@ def find_folder(source: str | Path) -> Path | None:
     return next((candidate for candidate in candidates if candidate.exists()), None)
 
 
+def share_as_usual(folder: Path) -> None:
+    """Give the safetensors files of a folder the mode of any new file; their library hides them from other users."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    for path in folder.glob("*.safetensors"):
+        path.chmod(0o666 & ~mask)
+
+
 def language_folder(source: str | Path) -> Path | str:
     """Folder of a language model or tokenizer, or its name where a hub may have it (``owner/name``).
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from vision_suite.drafts import share_as_usual
 from vision_suite.errors import CheckpointError, ConfigError, MissingDependencyError, SuiteError, check_number
 from vision_suite.layers.drop_in import NAME, register_with_transformers
-from vision_suite.prepared import language_folder
+from vision_suite.prepared import language_folder, share_as_usual
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
-from vision_suite.drafts import share_as_usual
 from vision_suite.errors import CheckpointError, ConfigError, MissingDependencyError, check_number
+from vision_suite.prepared import share_as_usual
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from vision_suite.drafts import share_as_usual
 from vision_suite.errors import CheckpointError, ConfigError
 from vision_suite.layers.decoders import load_decoder
 from vision_suite.models.mllm.lora import load_lora, lora_parameters, save_lora
@@ -23,7 +22,7 @@ from vision_suite.models.wings.adapter import base_weights, fingerprint, load_pr
 from vision_suite.models.wings.attach import Attached, attach, find
 from vision_suite.models.wings.config import WingsConfig
 from vision_suite.models.wings.pattern import text_model
-from vision_suite.prepared import find_folder
+from vision_suite.prepared import find_folder, share_as_usual
 from vision_suite.records import as_record
 from vision_suite.text.chat import ChatFormat
 
