@@ -33,6 +33,7 @@ from vision_suite.models.wings.untouched import Untouched
 from vision_suite.ops.logprobs import supervised_nll
 from vision_suite.optim import OptimConfig
 from vision_suite.records import as_record
+from vision_suite.types import Report
 from vision_suite.types.curves import CurvePanel
 from vision_suite.types.instruct import IGNORED, InstructBatch, InstructPrediction, InstructReport, InstructSource, Row
 
@@ -136,7 +137,7 @@ class LitWings(LitInstructWeights):
                 {"val/loss": "all", "val/loss_answers": "answers", "val/loss_text": "text"},
                 "nats per id",
             ),
-            CurvePanel("Right answers", self._accuracies(), share=True),
+            CurvePanel("Right answers", accuracy_curves(self.report), share=True),
             CurvePanel("Drift on text", {"val/kl": "validation", "train/drift_kl": "guard"}, "nats per id"),
             CurvePanel(
                 "Likeliest id as before", {"val/agreement": "validation", "train/drift_agreement": "guard"}, share=True
@@ -252,13 +253,6 @@ class LitWings(LitInstructWeights):
         super().reset_collected(stage)
         self._evaluations.pop(stage, None)
 
-    def _accuracies(self) -> dict[str, str]:
-        """Curves of right answers: each task's if they are few, else the means of those above chance."""
-        tasks = [task for task in getattr(self.report, "tasks", ()) if task.kind != "text"]
-        if 0 < len(tasks) <= TASKS_DRAWN:
-            return {f"val/accuracy/{task.name}": task.name for task in tasks}
-        return {"val/accuracy_text": "mean, text", "val/accuracy_pictures": "mean, pictures"}
-
     def _evaluation(self, stage: str) -> InstructEvaluation:
         if stage not in self._evaluations:
             split = SPLITS.get(stage, "predict")  # type: ignore[call-overload]
@@ -272,3 +266,11 @@ class LitWings(LitInstructWeights):
         if split not in self._rows:
             self._rows[split] = self.data.rows(split)
         return self._rows[split]
+
+
+def accuracy_curves(report: Report | None) -> dict[str, str]:
+    """Curves of right answers: each task's if they are few, else the means of those above chance."""
+    tasks = [task for task in report.tasks if task.kind != "text"] if isinstance(report, InstructReport) else []
+    if 0 < len(tasks) <= TASKS_DRAWN:
+        return {f"val/accuracy/{task.name}": task.name for task in tasks}
+    return {"val/accuracy_text": "mean, text", "val/accuracy_pictures": "mean, pictures"}

@@ -39,7 +39,7 @@ def test_a_score_of_the_validation_is_monitored(name):
     ]
     owner = find_class(model["class_path"], LitBase)
     task = model["init_args"].get("task", "reid" if owner.__name__ == "LitDCAL" else None)
-    stand_in = SimpleNamespace(task=task, tiou=(0.3, 0.5, 0.7), panels=None)
+    stand_in = SimpleNamespace(task=task, tiou=(0.3, 0.5, 0.7), panels=None, report=None)
     stand_in.panels = owner.panels.fget(stand_in)
     assert LitBase.main_score.fget(stand_in) == HEADLINE[owner.__name__, task]
     assert monitored in ([], [("val/mode/delta", "min")], [HEADLINE[owner.__name__, task]])

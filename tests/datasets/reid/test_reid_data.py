@@ -297,7 +297,7 @@ def test_a_missing_root_names_the_command_if_there_is_one(tmp_path, monkeypatch)
     monkeypatch.setenv("VISION_SUITE_DATA", str(tmp_path / "cache"))
     with pytest.raises(DataError, match="run `vision-suite data prepare emoji-reid"):
         small("emoji-reid-64/a")
-    with pytest.raises(DataError, match=r"'nowhere' does not exist .*--data\.root"):
+    with pytest.raises(DataError, match=r"'nowhere' does not exist .*give the path of one that does"):
         small("nowhere")
 
 
