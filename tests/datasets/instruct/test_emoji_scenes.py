@@ -5,9 +5,9 @@ import re
 
 import numpy as np
 import pytest
+from emoji_fixture import PLAIN, make_fake_set, silent
 from PIL import Image
 
-from tests.support.emoji_fixture import PLAIN, make_fake_set, silent
 from vision_suite.datasets.instruct import emoji_scenes_recipe
 from vision_suite.datasets.instruct.data import InstructData
 from vision_suite.datasets.instruct.emoji_scenes_recipe import EmojiScenes
