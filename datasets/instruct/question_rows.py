@@ -133,7 +133,7 @@ def write_list(path: Path, rows: Sequence[Mapping[str, object]]) -> int:
 
 
 def numbers(rows: Sequence[Question]) -> dict[str, int]:
-    """How many questions there are by the source of their last turn, for a manifest."""
+    """Number of questions by the source of their last turn, for a manifest."""
     counts: dict[str, int] = {}
     for row in rows:
         source = row["turns"][-1]["source"]

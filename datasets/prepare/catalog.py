@@ -175,7 +175,7 @@ def _find(name: str, image_size: int | None, variant: str | None) -> Choice:
 
 
 def _parsed(name: str, known: dict[str, Recipe]) -> Choice | None:
-    """What a name means: a set, a variant of it, or a size of its pictures; None for another name."""
+    """Meaning of a name: a set, a variant of it, or a size of its pictures; None for another name."""
     if name in known:
         return Choice(known[name])
     for recipe in known.values():

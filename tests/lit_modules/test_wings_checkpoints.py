@@ -9,13 +9,12 @@ import torch
 from vision_suite.cli.trainer.modules import load_module
 from vision_suite.errors import CheckpointError
 from vision_suite.layers import base_weights
-from vision_suite.layers.decoders import load_decoder, new_decoder
+from vision_suite.layers.decoders import load_decoder
 from vision_suite.lit_modules.tower import LitTower
 from vision_suite.lit_modules.wings import LitWings
 from vision_suite.models.mllm import TowerConfig
 from vision_suite.models.wings.build import DecoderConfig, part_of
 from vision_suite.models.wings.config import WingsConfig
-from vision_suite.text.tokenizers import word_tokenizer
 
 STAGE_1 = WingsConfig(rank=4, s_max=128, stage=1)
 
@@ -27,16 +26,7 @@ def squares(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(squares, tmp_path_factory):
-    """A language model in transformers' layout, with the tokenizer of the words."""
-    made = tmp_path_factory.mktemp("decoder")
-    tokenizer = word_tokenizer((squares / "words.txt").read_text().splitlines())
-    tokenizer.save_pretrained(made)
-    torch.manual_seed(7)
-    decoder = new_decoder(instruct_tiny.SHAPE, len(tokenizer))
-    for parameter in decoder.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    decoder.save_pretrained(made)
-    return made
+    return instruct_tiny.write_decoder(squares, tmp_path_factory.mktemp("decoder"))
 
 
 @pytest.fixture

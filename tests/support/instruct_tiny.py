@@ -14,13 +14,14 @@ from torch.utils.data import DataLoader
 from vision_suite.datasets.instruct.data import InstructData
 from vision_suite.datasets.instruct.sources import SourceSettings
 from vision_suite.datasets.loading import BatchKey
-from vision_suite.layers.decoders import DecoderShape
+from vision_suite.layers.decoders import DecoderShape, new_decoder
 from vision_suite.lit_modules.instruct_evaluation import AnswerConfig
 from vision_suite.lit_modules.wings import LitWings
 from vision_suite.models.mllm import TowerConfig
 from vision_suite.models.wings.build import DecoderConfig
 from vision_suite.models.wings.config import WingsConfig
 from vision_suite.optim import OptimConfig
+from vision_suite.text.tokenizers import word_tokenizer
 
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220), "white": (250, 250, 250)}
 SUMS = {"one": "two", "two": "three", "three": "four", "four": "five"}
@@ -139,4 +140,16 @@ def write_chains(folder):
     (folder / "chains.jsonl").write_text("\n".join(json.dumps(each) for each in lines))
     words = folder / "words.txt"
     words.write_text(words.read_text() + "\nC D")
+    return folder
+
+
+def write_decoder(squares, folder):
+    """Write a language model in transformers' layout, with the tokenizer of the squares' words."""
+    tokenizer = word_tokenizer((squares / "words.txt").read_text().splitlines())
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(7)
+    decoder = new_decoder(SHAPE, len(tokenizer))
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    decoder.save_pretrained(folder)
     return folder

@@ -11,7 +11,7 @@ from vision_suite.errors import ConfigError
 
 
 class Packed(NamedTuple):
-    """Where each sequence of packed rows lies. See `find_packed`.
+    """Place of each sequence of packed rows. See `find_packed`.
 
     Attributes:
         place: (n, longest) int64, place of each token of a sequence among the B S tokens of the rows; 0 where padded.

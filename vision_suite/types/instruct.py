@@ -214,7 +214,7 @@ class InstructReport(Report):
 
 
 class InstructPrediction(TypedDict, total=False):
-    """What ``predict_step`` returns for a batch of B questions.
+    """Return value of ``predict_step`` for a batch of B questions.
 
     ``index`` (B,) int64; ``answer_ids`` (B, T) int64, padded with -1; ``routing`` (B, L, T, 2) float32, weights of
     the visual and the textual wing for each written token and layer, NaN where there is none.

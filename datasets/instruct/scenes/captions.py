@@ -73,7 +73,7 @@ def further_sentence(generator: np.random.Generator, new: Thing, known: Thing, w
 
 
 def relation(new: Placed, known: Placed) -> str:
-    """Where a thing is, seen from another: along the axis on which their centres are further apart."""
+    """Place of a thing, seen from another: along the axis on which their centres are further apart."""
     (x, y), (known_x, known_y) = new.centre, known.centre
     if abs(x - known_x) >= abs(y - known_y):
         return RELATIONS[0] if x < known_x else RELATIONS[1]

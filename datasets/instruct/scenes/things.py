@@ -1,4 +1,4 @@
-"""What is shown in Emoji-Scenes: the things by split, the words for them, and which designs draw them."""
+"""Contents of Emoji-Scenes: the things by split, the words for them, and which designs draw them."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def bare(text: str) -> str:
 
 
 def same_answer(answer: str, reference: str) -> bool:
-    """Whether an answer says the same as its reference, word for word; a reference of signs alone, sign for sign.
+    """Tell whether an answer says the same as its reference, word for word; a reference of signs alone, sign for sign.
 
     Example:
         >>> same_answer("no +", "+"), same_answer(" + ", "+")

@@ -15,7 +15,7 @@ OWN = "/model-history"
 
 
 def is_chain(row: Row) -> bool:
-    """Whether a row belongs to a chain benchmark: it has several turns, or is a single one of a set of chains.
+    """Tell whether a row belongs to a chain benchmark: it has several turns, or is a single one of a set of chains.
 
     Questions of other sets name the kind of their only turn too; those of a set of chains are numbered ``iit-000017``.
 

@@ -58,7 +58,7 @@ def chance_of(choices: Sequence[int]) -> tuple[float, float]:
 
 
 def beats_chance(score: float, chance: float, error: float) -> bool:
-    """Whether a task says anything: its score is above chance by more than two standard errors of guessing.
+    """Tell whether a task says anything: its score is above chance by more than two standard errors of guessing.
 
     A score below chance is no knowledge that could be forgotten either. A set of questions so small that guessing alone
     has a standard error above .05 is never scored.

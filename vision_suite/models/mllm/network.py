@@ -216,5 +216,5 @@ def _refuse_shaped_logits(decoder: PreTrainedModel) -> None:
 
 
 def _frozen(module: nn.Module) -> bool:
-    """Whether no parameter is trained."""
+    """Tell whether no parameter is trained."""
     return not any(parameter.requires_grad for parameter in module.parameters())

@@ -90,7 +90,7 @@ def base_weights(decoder: nn.Module) -> dict[str, Tensor]:
 
 
 class Imported(NamedTuple):
-    """What `import_reference` read.
+    """Contents that `import_reference` read.
 
     Attributes:
         wings: Number of tensors that went into the wings.

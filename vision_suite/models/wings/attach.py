@@ -24,7 +24,7 @@ from vision_suite.models.wings.step import LowRankStep, Step, StepWeights
 
 
 class Attached:
-    """What a text model with wings knows: settings, notes of the last pass, and the former attention.
+    """Knowledge of a text model with wings: settings, notes of the last pass, and the former attention.
 
     Args:
         text: Text model, which has ``embed_tokens`` and ``layers``.
@@ -207,7 +207,7 @@ def attach(model: nn.Module, config: WingsConfig | None = None) -> list[Wings]:
 
 
 def find(model: nn.Module) -> Attached:
-    """What a model with wings knows.
+    """Find the record of a model with wings.
 
     Raises:
         ConfigError: If it has none.

@@ -155,13 +155,13 @@ def left_out_names(model: Mllm, sourced: bool, prefix: str = "") -> set[str]:
 
 
 def _has_source(tower: TowerConfig) -> bool:
-    """Whether a tower's weights lie in files that are not those of a run."""
+    """Tell whether a tower's weights lie in files that are not those of a run."""
     named = bool(tower.checkpoint or tower.pretrained)
     return tower.kind == "centernet" or (tower.kind in ("timm", "open_clip") and named)
 
 
 def default_parts(model: Mllm, wings: WingsConfig | None) -> tuple[Part, ...]:
-    """Parts that are trained if nothing else is said.
+    """Parts that are trained by default.
 
     With wings these are the stages of the method: projector and visual wing, then also the text wing, the router and
     the decoder. LoRA trains in the decoder's place.

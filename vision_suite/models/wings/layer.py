@@ -124,7 +124,7 @@ class Wings(nn.Module):
         return factors
 
     def read(self, query: Tensor, state: WingsState, cache: WingsCache | None) -> tuple[Tensor, Tensor | None]:
-        """What each wing reads, (B, M, r) before its last matrix; the text wing's is None in stage 1."""
+        """Read-out of each wing, (B, M, r) before its last matrix; the text wing's is None in stage 1."""
         key, value = self.keys(state, cache)
         key, value = self.split(key).transpose(1, 2), self.split(value).transpose(1, 2)
         one = self.read_images(query, key, value, state)
@@ -139,7 +139,7 @@ class Wings(nn.Module):
         return one, out.transpose(1, 2).flatten(2) @ self.textual.o.a
 
     def read_images(self, query: Tensor, key: Tensor, value: Tensor, state: WingsState) -> Tensor:
-        """What the visual wing reads, (B, M, r); tokens that see no picture get zeros."""
+        """Read-out of the visual wing, (B, M, r); tokens that see no picture get zeros."""
         new, images = query.shape[1], state.images
         if images is None:
             return query.new_zeros(*query.shape[:2], self.config.rank)

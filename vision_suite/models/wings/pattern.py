@@ -1,4 +1,4 @@
-"""What a decoder must look like so that wings can be attached: its layers, its attention, its widths."""
+"""Form that a decoder must have so that wings can be attached: its layers, its attention, its widths."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def check_decoder(text: nn.Module, config: WingsConfig) -> None:
 
 
 def adds_attention_to_its_input(layer: nn.Module) -> bool:
-    """Whether a layer's forward is norm, attention and the sum with its input, as its source says."""
+    """Tell whether a layer's forward is norm, attention and the sum with its input, as its source says."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(type(layer).forward))))
     except (OSError, TypeError, SyntaxError):

@@ -1,4 +1,4 @@
-"""What every layer's wings need of one forward pass: embeddings, kinds and positions of tokens, masks, angles."""
+"""Tensors every layer's wings need of a forward pass: embeddings, kinds and positions of tokens, masks, angles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GROUPS = ("before", "image", "between", "after")
 
 @dataclass
 class WingsNotes:
-    """What is known of the last forward pass, without gradients.
+    """Notes of the last forward pass, without gradients.
 
     Attributes:
         kept: (B, M) boolean, false for padding.

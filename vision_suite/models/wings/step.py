@@ -78,7 +78,7 @@ class Step:
         return torch.where(self.own, z, 0.0).flatten(2).transpose(0, 1)
 
     def read(self, slot: int, query: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What each wing reads, (B, 1, r) before its last matrix; the text wing's is None in stage 1."""
+        """Read-out of each wing, (B, 1, r) before its last matrix; the text wing's is None in stage 1."""
         weights, kinds, rows = self.weights, self.weights.kinds, query.shape[0]
         z = (query @ weights.query_a[slot]).view(rows, kinds, -1).transpose(0, 1)
         asked = torch.baddbmm(query.transpose(0, 1).expand(kinds, -1, -1), z, weights.query_b[slot])

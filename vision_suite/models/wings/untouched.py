@@ -42,7 +42,7 @@ class Untouched:
 
     @property
     def is_there(self) -> bool:
-        """Whether nothing is to be read, or it may be found: of a hub's name only reading tells."""
+        """Tell whether nothing is to be read, or it may be found: of a hub's name only reading tells."""
         if not self.copy or self._copied is not None:
             return True
         try:
