@@ -5,10 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from vision_suite import network
 from vision_suite.datasets.scanpath.predict.pictures import PictureScenes
 from vision_suite.datasets.scanpath.predict.settings import PictureSettings
 from vision_suite.datasets.scanpath.predict.word_vectors import word_vector
-from vision_suite.detectors import hub, zero_shot
+from vision_suite.detectors import zero_shot
 from vision_suite.detectors.boxes import ObjectBoxes
 from vision_suite.detectors.zero_shot import Detector
 from vision_suite.errors import ConfigError, DataError
@@ -26,7 +27,7 @@ def silent(monkeypatch):
             monkeypatch.setenv(name, f"http://127.0.0.1:{server.getsockname()[1]}")
         for name in ("NO_PROXY", "no_proxy"):
             monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr(hub, "PATIENCE", 0.2)
+        monkeypatch.setattr(network, "PATIENCE", 0.2)
         yield
 
 
@@ -59,7 +60,7 @@ def test_a_hub_that_does_not_answer_is_asked_once(silent, calls):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    assert "refused" in hub.why_unreachable(address) or hub.why_unreachable(address)
+    assert "refused" in network.why_unreachable(address) or network.why_unreachable(address)
 
 
 def test_a_hub_that_answers_is_used(monkeypatch, calls):

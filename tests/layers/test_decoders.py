@@ -7,8 +7,10 @@ import pytest
 import torch
 from tiny_gguf import WORDS, write_gguf
 
+from vision_suite import network
 from vision_suite.errors import CheckpointError, ConfigError, DataError, MissingDependencyError
 from vision_suite.layers.decoders import DecoderShape, dequantise, empty_decoder, load_decoder, new_decoder
+from vision_suite.text.tokenizers import load_tokenizer
 
 transformers = pytest.importorskip("transformers")
 SHAPE = DecoderShape(width=32, depth=2, heads=4, key_heads=2, mlp=64, positions=16)
@@ -126,12 +128,31 @@ def test_a_name_of_a_hub_is_looked_for_on_this_machine_first(folder, monkeypatch
         return read(folder, **settings)
 
     monkeypatch.setattr(auto, "from_pretrained", answer)
+    monkeypatch.setattr(network, "hub_is_off", lambda: False)
+    monkeypatch.setattr(network, "why_unreachable", lambda url: None)
     assert torch.equal(logits(load_decoder("owner/name")), logits(tiny()))
     with pytest.raises(
         CheckpointError, match=r"owner/none: no language model can be read from it \(not in the cache\)$"
     ):
         load_decoder("owner/none")
     assert asked == [("owner/name", True), ("owner/name", False), ("owner/none", True), ("owner/none", False)]
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
+    """Not by the hub's client, which tries again for most of a minute."""
+    asked = []
+    monkeypatch.setattr(network, "hub_is_off", lambda: False)
+    monkeypatch.setattr(network, "why_unreachable", lambda url: asked.append(url) or "no answer within 4 s")
+    for load in (load_decoder, empty_decoder, load_tokenizer):
+        with pytest.raises(
+            DataError, match=r"'owner/none' is not in the hub's cache, .*no answer within 4 s\): give a"
+        ):
+            load("owner/none")
+    assert len(asked) == 3
+    monkeypatch.setattr(network, "hub_is_off", lambda: True)
+    with pytest.raises(DataError, match="HF_HUB_OFFLINE is set"):
+        load_decoder("owner/none")
+    assert len(asked) == 3
 
 
 def test_an_empty_decoder_takes_the_weights_of_its_source(folder, tmp_path):
@@ -166,11 +187,12 @@ def test_a_gguf_file_becomes_an_ordinary_model(tmp_path, quantised):
     assert loaded.get_input_embeddings().weight.grad.abs().sum() > 0
 
 
-def test_dequantise_writes_a_folder_that_transformers_reads(tmp_path):
+def test_dequantise_writes_a_folder_that_transformers_reads(tmp_path, capfd):
     gguf = pytest.importorskip("gguf")
     model, path, target = tiny(), tmp_path / "tiny.gguf", tmp_path / "written"
     write_gguf(path, model, quantised=True)
     dequantise(path, target)
+    assert "it/s" not in capfd.readouterr().err, "no progress bar"
     theirs = transformers.AutoModelForCausalLM.from_pretrained(target)
     torch.testing.assert_close(logits(theirs), logits(load_decoder(target)), atol=1e-6, rtol=1e-5)
     stored = next(tensor for tensor in gguf.GGUFReader(path).tensors if tensor.name == "blk.1.ffn_down.weight")

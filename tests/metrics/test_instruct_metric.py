@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from vision_suite.errors import DataError
+from vision_suite.metrics.instruct.collected import Collected
 from vision_suite.metrics.instruct.report import instruct_report
 from vision_suite.metrics.instruct_metric import InstructMetric
 from vision_suite.types.instruct import ImageRef, Message, Row
@@ -96,6 +97,18 @@ def test_a_report_of_everything():
     assert report.protocol["rows"] == {"evaluated": 407, "not_reached": 0}
     assert report.protocol["attention"] == {"rows": 1, "correlated": 1, "skipped": 0}
     assert report.protocol["warnings"] == ["before"]
+
+
+def test_chains_follow_each_other_by_configuration():
+    configs = ("TV", "T", "", "TTV", "TTT")
+    rows = [Row(f"iit-{number}", source="facts", choices=("a", "b"), answer=0, config=config)
+            for number, config in enumerate(configs)]  # fmt: skip
+    scores = {number: np.array([0.0, -1.0]) for number in range(5)}
+    own = {number: np.array([0.0, -1.0]) for number in (0, 4)}
+    report = instruct_report(rows, Collected(choices=scores, own_choices=own), decode=str, protocol={})
+    assert [task.name for task in report.tasks] == [
+        "facts", "iit/T", "iit/TTT", "iit/TTV", "iit/TV", "iit/TTT/model-history", "iit/TV/model-history",
+    ]  # fmt: skip
 
 
 def test_written_choices_stand_beside_those_by_likelihood_and_are_in_no_mean():

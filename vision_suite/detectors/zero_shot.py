@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from vision_suite.detectors.boxes import ObjectBoxes, check_min_score
-from vision_suite.detectors.hub import hub_address, hub_is_off, local_folder, why_unreachable, without_network
 from vision_suite.detectors.overlap import one_box_each
 from vision_suite.errors import ConfigError, DataError, MissingDependencyError
+from vision_suite.network import hub_address, hub_is_off, local_folder, why_unreachable, without_network
 
 WRONG = (OSError, ValueError, KeyError, RuntimeError, ImportError)  # what loading a model raises
 

@@ -14,6 +14,8 @@ import torch
 
 from vision_suite.errors import CheckpointError, ConfigError, MissingDependencyError, SuiteError, check_number
 from vision_suite.layers.drop_in import NAME, register_with_transformers
+from vision_suite.layers.quiet import without_bars
+from vision_suite.network import cached_first
 from vision_suite.prepared import language_folder, share_as_usual
 
 if TYPE_CHECKING:
@@ -163,9 +165,11 @@ def empty_decoder(
                 str(found.parent), gguf_file=found.name, trust_remote_code=False, local_files_only=True
             )
         else:
-            known = AutoConfig.from_pretrained(
-                str(found), trust_remote_code=False, local_files_only=isinstance(found, Path)
-            )
+
+            def load(local: bool) -> Any:
+                return AutoConfig.from_pretrained(str(found), trust_remote_code=False, local_files_only=local)
+
+            known = load(True) if isinstance(found, Path) else cached_first(load, found)
         # Memory that nobody writes to is not taken.
         with no_init_weights():
             model = kind.from_config(known, dtype=dtype, trust_remote_code=False)
@@ -196,12 +200,12 @@ def dequantise(gguf: Path, folder: Path, dtype: torch.dtype = torch.float32) -> 
     from transformers import AutoTokenizer
 
     model = _read_gguf(gguf, dtype)
-    with _readable(gguf), _quiet():
+    with _readable(gguf), without_bars():
         tokenizer = AutoTokenizer.from_pretrained(
             str(gguf.parent), gguf_file=gguf.name, trust_remote_code=False, local_files_only=True
         )
     model.tie_weights()
-    with _quiet():
+    with without_bars():
         model.save_pretrained(folder)
         share_as_usual(folder)
         tokenizer.save_pretrained(folder)
@@ -213,13 +217,12 @@ def _read_folder(found: Path | str, dtype: torch.dtype) -> PreTrainedModel:
 
     kind: Any = AutoModelForCausalLM
     rules = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
-    with _readable(found), _quiet():
-        try:
-            model, report = kind.from_pretrained(str(found), local_files_only=True, **rules)
-        except OSError:
-            if isinstance(found, Path):
-                raise
-            model, report = kind.from_pretrained(found, **rules)
+
+    def load(local: bool) -> Any:
+        return kind.from_pretrained(str(found), local_files_only=local, **rules)
+
+    with _readable(found), without_bars():
+        model, report = load(True) if isinstance(found, Path) else cached_first(load, found)
     if missing := sorted(report["missing_keys"]):
         raise CheckpointError(
             f"{found}: no weights for {missing[0]} ({len(missing)} missing): give a folder of a complete language model"
@@ -240,7 +243,7 @@ def _read_gguf(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     settings = getattr(transformers, "GgufConfig", None)
     more: dict[str, Any] = {} if settings is None else {"quantization_config": settings(dequantize=True)}
     rules = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False, **more}
-    with _readable(path), _quiet():
+    with _readable(path), without_bars():
         model = kind.from_pretrained(str(path.parent), gguf_file=path.name, **rules)
     model.hf_quantizer = None
     for holder, name in ((model.config, "quantization_config"), (model, "quantization_method")):
@@ -276,20 +279,6 @@ def _readable(source: Path | str) -> Iterator[None]:
         raise
     except Exception as error:  # damaged files make the readers fail in any way
         raise CheckpointError(f"{source}: no language model can be read from it ({_one_line(error)})") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide transformers' progress bars."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _one_line(error: BaseException) -> str:

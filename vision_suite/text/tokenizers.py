@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vision_suite.errors import ConfigError, DataError, MissingDependencyError
+from vision_suite.errors import ConfigError, DataError, MissingDependencyError, SuiteError
+from vision_suite.network import cached_first
 from vision_suite.prepared import language_folder
 from vision_suite.types.instruct import Speaker
 
@@ -52,8 +53,14 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
         _require("gguf", "a tokenizer in a .gguf file")
         options["gguf_file"] = place.name
         place = place.parent
+
+    def load(local: bool) -> Any:
+        return AutoTokenizer.from_pretrained(str(place), trust_remote_code=False, local_files_only=local, **options)
+
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(place), trust_remote_code=False, **options)
+        tokenizer = load(True) if isinstance(place, Path) else cached_first(load, place)
+    except SuiteError:
+        raise
     except Exception as error:  # a broken file raises whatever its parser raises
         reason = " ".join(str(error).split())[:200]
         raise DataError(

@@ -7,8 +7,8 @@ import contextlib
 import torch
 from torch import Tensor
 
-from vision_suite.detectors.hub import hub_address, hub_is_off, why_unreachable, without_network
 from vision_suite.errors import DataError, MissingDependencyError
+from vision_suite.network import hub_address, hub_is_off, why_unreachable, without_network
 
 PROMPT = "a photo of a {}"
 DEFAULT_WEIGHTS = "openai"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from vision_suite.callbacks.predict.base import BaseWriter, Tensors, log_picture
 from vision_suite.callbacks.run_dir import file_stem
 from vision_suite.datasets.instruct.data import InstructData
 from vision_suite.datasets.instruct.pictures import read_picture
+from vision_suite.datasets.pictures.records import is_picture
 from vision_suite.drafts import replacing_text
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.metrics.instruct.answers import same_answer
@@ -121,7 +123,8 @@ class InstructWriter(BaseWriter[InstructData]):
         )
         hidden = self.parts / f"rank-{trainer.global_rank}.png"
         drawn.save(hidden)
-        hidden.replace(self.pictures / f"{index:06d}_{file_stem(row.id)}.png")
+        name = Path(row.id).stem if is_picture(row.id) else row.id  # a question about each picture has the file's name
+        hidden.replace(self.pictures / f"{index:06d}_{file_stem(name)}.png")
         log_pictures(trainer, f"predict/{index:06d}", [drawn])
 
 

@@ -14,7 +14,7 @@ from vision_suite.errors import DataError
 from vision_suite.metrics.instruct.answers import same_answer, word_f1
 from vision_suite.metrics.instruct.collected import Collected
 from vision_suite.metrics.instruct.forgetting import perplexity
-from vision_suite.metrics.instruct.iit import History, chain_task, is_chain
+from vision_suite.metrics.instruct.iit import FOLDER, OWN, History, chain_task, is_chain
 from vision_suite.metrics.instruct.multiple_choice import NO_CHOICE, likeliest, parsed
 from vision_suite.metrics.instruct.shares import beats_chance, chance_of, share_error
 from vision_suite.types.arrays import Floats
@@ -102,7 +102,7 @@ def scored_questions(rows: Sequence[Row], collected: Collected, decode: Callable
 
 
 def question_scores(scored: Iterable[Scored]) -> list[TaskScore]:
-    """Scores of the tasks of answered questions, in the order in which tasks first occur.
+    """Scores of the tasks of answered questions, in the order in which tasks first occur, chains last and sorted.
 
     Args:
         scored: Answered questions.
@@ -125,7 +125,7 @@ def question_scores(scored: Iterable[Scored]) -> list[TaskScore]:
         chance, guessing = chance_of([each.choices for each in group]) if group[0].choices else (math.nan, math.nan)
         counted = beats_chance(score, chance, guessing)
         tasks.append(TaskScore(name, group[0].kind, count, score, share_error(score, count), chance, counted))
-    return tasks
+    return sorted(tasks, key=_order)
 
 
 def text_scores(rows: Sequence[Row], texts: dict[int, Floats]) -> list[TaskScore]:
@@ -198,6 +198,12 @@ def cautions(scored: Iterable[Scored]) -> list[str]:
             hint = "; it may know texts and no letters: try choices: texts" if all(e.lettered for e in group) else ""
             lines.append(f"all {total} answers of {name} are choice {number}: the model tells nothing apart{hint}")
     return lines
+
+
+def _order(task: TaskScore) -> tuple[bool, bool, str]:
+    """Place of a task: chains behind the others, by configuration, those with the model's own history last."""
+    chain = task.name.startswith(f"{FOLDER}/")
+    return chain, OWN in task.name, task.name if chain else ""
 
 
 def _row(rows: Sequence[Row], index: int) -> Row:

@@ -8,12 +8,14 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from vision_suite.errors import DataError
 
 PATIENCE = 4.0  # seconds that a hub has to answer
+Loaded = TypeVar("Loaded")
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -93,3 +95,28 @@ def without_network() -> Iterator[None]:
     finally:
         constants.HF_HUB_OFFLINE = former
         socket.setdefaulttimeout(wait)
+
+
+def cached_first(load: Callable[[bool], Loaded], name: str) -> Loaded:
+    """What a name of the hub means: out of the hub's cache, else from the hub, which is asked once whether it answers.
+
+    The hub's own client tries again and again where there is no network.
+
+    Args:
+        load: Loads it; its argument is true for local files only.
+        name: Name on the hub.
+
+    Raises:
+        DataError: It cannot be read from the cache, and the hub does not answer or may not be used.
+    """
+    try:
+        with without_network():
+            return load(True)
+    except Exception as error:  # a reader fails in any way
+        off = "HF_HUB_OFFLINE is set" if hub_is_off() else why_unreachable(hub_address())
+        if off is not None:
+            raise DataError(
+                f"{name!r} is not in the hub's cache, and {hub_address()} cannot be used ({off}): give a folder, or "
+                "load it once with the network up"
+            ) from error
+    return load(False)
