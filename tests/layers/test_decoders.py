@@ -144,9 +144,7 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
     monkeypatch.setattr(network, "hub_is_off", lambda: False)
     monkeypatch.setattr(network, "why_unreachable", lambda url: asked.append(url) or "no answer within 4 s")
     for load in (load_decoder, empty_decoder, load_tokenizer):
-        with pytest.raises(
-            DataError, match=r"'owner/none' is not in the hub's cache, .*no answer within 4 s\): give a"
-        ):
+        with pytest.raises(DataError, match=r"'owner/none' is not in the hub.s cache, .*no answer within 4 s\)"):
             load("owner/none")
     assert len(asked) == 3
     monkeypatch.setattr(network, "hub_is_off", lambda: True)

@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Hide transformers' progress bars, that of its reader of GGUF files too, which no setting of transformers hides."""
+    """Hide transformers' progress bars, that of its GGUF reader too, which no setting of transformers hides."""
     from transformers.utils import logging
 
     reader: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
