@@ -123,7 +123,7 @@ def test_small_tower_of_a_run(tmp_path):
     grid = finer(x)
     assert finer.tokens == grid.shape[1] == 17
     # Four cells of four are a quarter.
-    quarters = grid[:, 1:].reshape(1, 2, 2, 2, 2, 16).mean((2, 4)).reshape(1, 4, 16)
+    quarters = grid[:, 1:].reshape(2, 2, 2, 2, 2, 16).mean((2, 4)).reshape(2, 4, 16)
     torch.testing.assert_close(torch.cat([grid[:, :1], quarters], 1), tower(x))
     with pytest.raises(ConfigError, match="one layer"):
         build_tower(TowerConfig("conv", layer=-2))
@@ -182,7 +182,7 @@ def test_five_tokens_of_a_grid():
     parts = [grid.mean((1, 2)), *(grid[:, rows, columns].mean((1, 2)) for rows in halves for columns in halves)]
     found = mean_and_cells(torch.from_numpy(grid.reshape(2, 16, 3)), 2)
     np.testing.assert_allclose(found.numpy(), np.stack(parts, 1), rtol=1e-13)
-    with pytest.raises(ConfigError, match="needs a square grid, not 6 tokens"):
+    with pytest.raises(ConfigError, match="needs a square grid of 2 or more a side, not 6 tokens"):
         mean_and_cells(torch.zeros(1, 6, 2), 2)
 
 

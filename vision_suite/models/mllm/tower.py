@@ -28,8 +28,8 @@ class TowerConfig:
             centernet's own.
         pretrained: Load timm's own weights.
         layer: -1 for the last layer with its norm, -2 for the one before it without (LLaVA, Wings).
-        pool: ``all`` tokens of the grid; ``grid2``: their mean and those of its 2 x 2 cells, 5 tokens, which is all that
-            conv has by default; ``grid4``: the same with 4 x 4 cells, 17 tokens.
+        pool: ``all`` tokens of the grid; ``grid2``: their mean and those of its 2 x 2 cells, 5 tokens, which conv
+            always has unless it is ``grid4``: the same with 4 x 4 cells, 17 tokens.
         image_size: Height and width in pixels; None for the network's own.
         structure: Network in plain containers, as a checkpoint records it: nothing is read from files then, and the
             weights are those of the checkpoint. Not for configurations.
