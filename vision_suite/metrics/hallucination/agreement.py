@@ -79,7 +79,7 @@ class Verdict(NamedTuple):
     """One verdict and what it is worth.
 
     Attributes:
-        reported: For each detector, whether it reports the object; None where it is not asked.
+        reported: Answer of each detector, true if it reports the object; None where it is not asked.
         share: Share of objects with this verdict.
         real: Probability that the object is there.
     """
@@ -141,6 +141,10 @@ def agreement_by_class(names: Sequence[str], first: Floats, second: Floats) -> d
         names: (N,) class of each object.
         first: (N,) decisions of one, as `decisions` gives them.
         second: (N,) decisions of the other.
+
+    Example:
+        >>> agreement_by_class(["dog", "cat"], np.array([1.0, 0.0]), np.array([1.0, 1.0]))["cat"].second
+        1
     """
     classes = np.asarray(names)
     return {name: agreement(first[classes == name], second[classes == name]) for name in dict.fromkeys(names)}
@@ -152,7 +156,7 @@ def posterior(prior: float, rates: Sequence[Rates], reported: Sequence[bool | No
     Args:
         prior: Share of named objects that are there.
         rates: Error rates of each detector.
-        reported: For each detector, whether it reports the object; None where it is not asked.
+        reported: Answer of each detector, true if it reports the object; None where it is not asked.
 
     Example:
         >>> both_absent = posterior(0.8, [Rates(0.90, 0.12), Rates(0.82, 0.08)], [False, False])
@@ -174,6 +178,10 @@ def posteriors(prior: float, rates: tuple[Rates, Rates]) -> dict[str, Verdict]:
     Args:
         prior: Share of named objects that are there.
         rates: Error rates of the two.
+
+    Example:
+        >>> round(posteriors(0.8, (Rates(0.90, 0.12), Rates(0.82, 0.08)))["first only"].real, 4)
+        0.8544
     """
     asked: dict[str, tuple[bool | None, bool | None]] = {
         "first alone: absent": (False, None),

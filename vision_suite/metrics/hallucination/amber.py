@@ -57,6 +57,11 @@ def noun_finding(
         objects: See `amber_finding`.
         hallucinated: See `amber_finding`.
         words: AMBER's words.
+
+    Example:
+        >>> words = AmberWords({"forest": ["tree"], "dog": []})
+        >>> noun_finding(["tree", "dog", "unicorn"], ["forest"], ["dog"], words).made_up
+        (False, True)
     """
     known = set(words.vocabulary)
     mentions = [Mention(noun, noun, 0, 0, noun) for noun in nouns if noun in known]
@@ -69,6 +74,11 @@ def amber_scores(findings: Iterable[Finding]) -> dict[str, float]:
     Returns:
         ``amber_chair``, made-up mentions among all mentions; ``amber_cover``, words of annotations that are covered;
         ``amber_hal``, captions with a made-up mention; ``amber_cog``, expected hallucinations that are made.
+
+    Example:
+        >>> words = AmberWords({"forest": ["tree"], "dog": []})
+        >>> amber_scores([noun_finding(["tree", "dog"], ["forest"], ["dog"], words)])["amber_chair"]
+        0.5
     """
     counts = caption_counts(findings)
     return {
@@ -80,7 +90,13 @@ def amber_scores(findings: Iterable[Finding]) -> dict[str, float]:
 
 
 def amber_percentages(counts: Counts) -> dict[str, float]:
-    """CHAIR, Cover, Hal and Cog in percent with one decimal, as the benchmark prints them."""
+    """CHAIR, Cover, Hal and Cog in percent with one decimal, as the benchmark prints them.
+
+    Example:
+        >>> words = AmberWords({"forest": ["tree"], "dog": []})
+        >>> amber_percentages(caption_counts([noun_finding(["tree", "dog"], ["forest"], ["dog"], words)]))
+        {'CHAIR': 50.0, 'Cover': 99.9, 'Hal': 100.0, 'Cog': 99.9}
+    """
     return {
         "CHAIR": _percent(counts.made_up, counts.named),
         "Cover": _percent(counts.covered, counts.objects),
@@ -122,14 +138,19 @@ def question_percentages(answers: Iterable[AmberAnswer]) -> dict[str, dict[str, 
     Example:
         >>> found = question_percentages([AmberAnswer("relation", "no", "no"), AmberAnswer("relation", "yes", "yes")])
         >>> sorted(found), found["all"]["accuracy"]
-        (['all', 'relation'], 99.9)
+        (['all', 'relation'], 100.0)
     """
     given = list(answers)
     return {name: _scores(part, 0.001 if name == "existence" else 0.0001) for name, part in _dimensions(given) if part}
 
 
 def dimension_of(kind: str) -> str:
-    """Dimension of a kind of question: ``existence``, ``state``, ``number``, ``action`` or ``relation``."""
+    """Dimension of a kind of question: ``existence``, ``state``, ``number``, ``action`` or ``relation``.
+
+    Example:
+        >>> dimension_of("discriminative-attribute-state"), dimension_of("anything else")
+        ('state', 'relation')
+    """
     return {EXISTENCE: "existence", **{value: name for name, value in ATTRIBUTES.items()}}.get(kind, "relation")
 
 

@@ -38,12 +38,12 @@ class ReliabilityBin(NamedTuple):
     """Objects with scores in one range.
 
     Attributes:
-        count: Number of objects.
+        objects: Number of objects.
         score: Mean score.
         real: Share of them that are there.
     """
 
-    count: int
+    objects: int
     score: float
     real: float
 
@@ -62,6 +62,12 @@ def choose_thresholds(scores: Floats, real: Bools, precision: float = 0.95, *, l
 
     Raises:
         ConfigError: The arrays do not fit together, or the precision is out of range.
+
+    Example:
+        >>> scores = np.array([[0.1], [0.2], [0.7], [0.9]])
+        >>> found = choose_thresholds(scores, np.array([False, False, True, True]), least=2)
+        >>> found.high.tolist(), found.present, found.absent
+        ([0.7], 0.5, 0.5)
     """
     check_number("precision", precision, low=0, high=1)
     if scores.ndim != 2 or real.shape != scores.shape[:1]:
@@ -70,8 +76,8 @@ def choose_thresholds(scores: Floats, real: Bools, precision: float = 0.95, *, l
     # A score is absent below `low`, so it lies just above the highest score that is to count as absent.
     low = np.nextafter(-_best(-scores, ~real, precision, least), np.inf)
     low = np.where(np.isnan(low), np.nan, np.fmin(low, high))
-    present: Bools = (scores >= high).all(1)
-    absent: Bools = (scores < low).all(1)
+    present: Bools = np.all(scores >= high, axis=1)
+    absent: Bools = np.all(scores < low, axis=1)
     return Thresholds(
         high,
         low,
@@ -93,6 +99,11 @@ def thresholds_by_class(
         real: (N,) whether the object is there.
         precision: Share of each verdict that has to be right.
         least: Smallest number of objects that a verdict needs for its precision to count.
+
+    Example:
+        >>> scores, real = np.array([[0.1], [0.2], [0.7], [0.9]]), np.array([False, False, True, True])
+        >>> sorted(thresholds_by_class(["dog", "cat", "cat", "dog"], scores, real, least=1))
+        ['cat', 'dog']
     """
     classes = np.asarray(names)
     shared = choose_thresholds(scores, real, precision, least=least)
@@ -114,7 +125,7 @@ def reliability(scores: Floats, real: Bools, bins: int = 10) -> list[Reliability
 
     Example:
         >>> found = reliability(np.array([0.1, 0.3, 0.9, 1.0]), np.array([False, True, True, True]), bins=2)
-        >>> [(each.count, each.real) for each in found]
+        >>> [(each.objects, each.real) for each in found]
         [(2, 0.5), (2, 1.0)]
     """
     check_number("bins", bins, low=1, whole=True)
@@ -132,9 +143,14 @@ def reliability(scores: Floats, real: Bools, bins: int = 10) -> list[Reliability
 
 
 def calibration_error(curve: Sequence[ReliabilityBin]) -> float:
-    """Mean distance between score and share, weighted by objects (expected calibration error); NaN without objects."""
-    total = sum(each.count for each in curve)
-    return sum(each.count * abs(each.score - each.real) for each in curve) / total if total else float("nan")
+    """Mean distance between score and share, weighted by objects (expected calibration error); NaN without objects.
+
+    Example:
+        >>> calibration_error([ReliabilityBin(3, 0.5, 0.25), ReliabilityBin(1, 0.75, 0.5)])
+        0.25
+    """
+    total = sum(each.objects for each in curve)
+    return sum(each.objects * abs(each.score - each.real) for each in curve) / total if total else float("nan")
 
 
 def _best(scores: Floats, right: Bools, precision: float, least: int) -> Floats:

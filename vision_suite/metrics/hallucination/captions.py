@@ -1,4 +1,4 @@
-"""What single captions name, and sums over captions, from which every rate is made."""
+"""Findings on single captions, and their sums, from which every rate is made."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Finding(NamedTuple):
 
     Attributes:
         named: Objects in the order of mention.
-        made_up: For each of them, whether the picture does not show it.
-        sentence: For each of them, the number of its sentence, from 0.
-        covered: For each object of the picture, whether the caption names it.
-        expected: For each word that AMBER expects models to make up, whether the caption has it.
+        made_up: Flags of these objects, true where the picture does not show one.
+        sentence: Numbers of the sentences that name them, from 0.
+        covered: Flags of the objects of the picture, true where the caption names one.
+        expected: Flags of the words that AMBER expects models to make up, true where the caption has one.
         sentences: Number of sentences.
         words: Number of words.
     """
@@ -110,6 +110,12 @@ def sentences_of(text: str, mentions: Sequence[Mention]) -> tuple[tuple[int, ...
     """Number of each mention's sentence, from 0, and the number of sentences.
 
     Sentences are those of `vision_suite.text.sentences.split_sentences`.
+
+    Example:
+        >>> from vision_suite.text.lexicon import Lexicon
+        >>> text = "A dog runs. A cat and a dog sleep."
+        >>> sentences_of(text, Lexicon([["dog"], ["cat"]]).find(text))
+        ((0, 1, 1), 2)
     """
     ends = [0]
     for end in (*sentence_ends(text), len(text)):
@@ -129,5 +135,10 @@ def length_without_denials(sentences: Iterable[str]) -> int:
 
 
 def ratio(part: float, whole: float) -> float:
-    """Share of a whole, NaN if it is 0."""
+    """Share of a whole, NaN if it is 0.
+
+    Example:
+        >>> ratio(1, 4), ratio(0, 0)
+        (0.25, nan)
+    """
     return part / whole if whole else float("nan")

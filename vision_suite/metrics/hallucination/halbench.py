@@ -48,6 +48,11 @@ def extracted_finding(names: Iterable[str], objects: Collection[str], words: Wor
         names: Names in the singular.
         objects: Names of the objects in the picture.
         words: Vocabulary that gives names their class.
+
+    Example:
+        >>> from vision_suite.text.coco import CocoWords
+        >>> extracted_finding(["table", "cat", "idea"], ["dining table"], CocoWords(refined=True)).made_up
+        (False, True)
     """
     # One line a name keeps names apart and lets rules over whole captions, such as that of seats, see them all.
     mentions = words.find(".\n".join(dict.fromkeys(names)))
@@ -62,6 +67,13 @@ def halbench_scores(findings: Iterable[Finding]) -> dict[str, float]:
         ``object_halbench_rule_response``, responses with one among those that name an object (CHAIRs_refine);
         ``object_halbench_rule_all_responses``, the same among all responses (CHAIRs); ``recall``, objects of pictures
         that are named among all of them.
+
+    Example:
+        >>> from vision_suite.text.coco import CocoWords
+        >>> words = CocoWords(refined=True)
+        >>> found = [halbench_finding("A dog and a cat.", ["dog"], words), halbench_finding("Blue sky.", [], words)]
+        >>> halbench_scores(found)["object_halbench_rule_response"]
+        1.0
     """
     counts = caption_counts(findings)
     return {

@@ -20,8 +20,8 @@ class HiddenStates:
 
     Attributes:
         prior: Share of objects that are there.
-        there: For each detector (L,) probabilities of its levels if the object is there.
-        absent: For each detector (L,) probabilities of its levels if it is not.
+        there: Probabilities (L,) of the levels of each detector if the object is there.
+        absent: Probabilities (L,) of the levels of each detector if it is not.
         likelihood: Mean log-likelihood of an object, in nats.
         steps: Number of steps until it changed no more.
         unique: True if the data fix the fit: with fewer than three detectors other fits are as likely.
@@ -73,6 +73,11 @@ def fit_hidden_states(answers: Floats) -> HiddenStates:
     Raises:
         ConfigError: There are fewer than two detectors, or two with fewer than three levels each.
         DataError: No object has an answer.
+
+    Example:
+        >>> agreed = np.array([[1.0, 1.0, 1.0]] * 6 + [[0.0, 0.0, 0.0]] * 3 + [[1.0, 1.0, 0.0]])
+        >>> round(fit_hidden_states(agreed).prior, 2)
+        0.7
     """
     if answers.ndim != 2 or answers.shape[1] < 2:
         raise ConfigError(f"answers {answers.shape}: give (N, D) levels of at least two detectors")

@@ -81,6 +81,12 @@ def at_length(models: Mapping[str, Sequence[LengthRow]], sentences: int) -> dict
     Args:
         models: Rows of `by_length` by model.
         sentences: Number of sentences.
+
+    Example:
+        >>> row = {"sentences": 1, "reached": 1, "made_up": 0.0, "made_up_captions": 0.0, "recall": 0.4, "words": 4.0}
+        >>> rows = at_length({"long": [row, {**row, "sentences": 2}], "short": [row]}, 2)
+        >>> rows["long"]["sentences"], rows["short"]["sentences"]
+        (2, 1)
     """
     return {name: rows[min(sentences, len(rows)) - 1] for name, rows in models.items() if rows}
 

@@ -47,7 +47,7 @@ def hallucination_report(
         protocol: Facts of the data; lines of its ``warnings`` stay before those of this evaluation.
         words: Vocabulary by task; by default COCO's for CHAIR and, with its additions, Object HalBench. AMBER's
             captions need an `AmberWords`.
-        ended: By index, whether the model ended its text itself instead of reaching a limit; None if not recorded.
+        ended: Flags by index, true where the model ended its text itself, not at a limit; None if not recorded.
 
     Raises:
         DataError: There is no text, a text has no item, a task has items of several kinds, or lacks AMBER's words.
