@@ -1,0 +1,1 @@
+"""Training rows made with a trained network: preference pairs at sentences (SENTINEL)."""

@@ -1,0 +1,123 @@
+"""Names of the objects in a sentence: by a vocabulary alone, or by a tagger's nouns and the vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from vision_suite.text.lexicon import Lexicon, Mention
+from vision_suite.text.sentences import split_sentences
+from vision_suite.text.tagger import Noun, Pronoun, Tagger
+
+# Nouns that WordNet takes for things or groups of things, though a sentence names none by them.
+NO_THINGS = frozenset("variety group couple row number lot pair array mix side front".split())
+
+
+class Nouns(Protocol):
+    """Part of a table of nouns that extraction uses, such as `vision_suite.text.nouns.NounTable`."""
+
+    def concrete(self, phrase: str) -> bool:
+        """Tell whether a noun or phrase names a thing."""
+
+
+class VocabularyExtractor:
+    """Objects by the words of a vocabulary: plurals and synonyms, the longest phrase first.
+
+    Args:
+        words: Vocabulary, such as COCO's.
+
+    Example:
+        >>> VocabularyExtractor(Lexicon([["dog", "puppy"], ["table"]])).names("Two puppies lie under a table.")
+        ['dog', 'table']
+    """
+
+    rule = "words of a vocabulary"
+
+    def __init__(self, words: Lexicon) -> None:
+        self._words = words
+
+    def names(self, sentence: str, context: str = "") -> list[str]:
+        """Names in the order of mention, with repetitions; pronouns are left out.
+
+        Args:
+            sentence: Sentence.
+            context: Text before it, which is not read.
+        """
+        return [mention.name for mention in self._words.find(sentence)]
+
+
+class NounExtractor:
+    """Objects by the nouns that a tagger finds, joined with the words of a vocabulary (SENTINEL, section 3.2, App. B.1).
+
+    A noun counts with the compound modifiers before it. It is left out where it tells what something else is, and
+    where WordNet's first sense is no thing. Words of the vocabulary count everywhere, for that sense leaves out some of
+    them, such as ``book``. ``it`` and ``they`` stand for the last subject of the sentence before, if their number fits.
+    The paper takes a scene graph made by a language model and a model of coreference in place of these rules.
+
+    Args:
+        words: Vocabulary, such as COCO's.
+        tagger: Tagger.
+        nouns: Table of nouns.
+    """
+
+    rule = "nouns of a tagger that WordNet takes for things, and words of a vocabulary"
+
+    def __init__(self, words: Lexicon, tagger: Tagger, nouns: Nouns) -> None:
+        self._words, self._tagger, self._nouns = words, tagger, nouns
+        self._subject: tuple[str, tuple[Noun, ...], tuple[str, ...]] = ("", (), ())
+
+    def names(self, sentence: str, context: str = "") -> list[str]:
+        """Names in the order of mention, with repetitions.
+
+        Args:
+            sentence: Sentence.
+            context: Text before it; its last sentence tells what pronouns stand for.
+        """
+        mentions = self._words.find(sentence)
+        nouns, pronouns = self._tagger.read(sentence)
+        found = [(mention.start, mention.name) for mention in mentions]
+        for noun in nouns:
+            if not noun.complement and not _covering(noun, mentions) and (name := self._name(noun)):
+                found.append((noun.start, name))
+        for pronoun in pronouns:
+            # Behind a subject of the same sentence it stands for something that is named already.
+            if not any(noun.subject and noun.start < pronoun.start for noun in nouns):
+                found += [(pronoun.start, name) for name in self._referents(pronoun, context)]
+        return [name for _, name in sorted(found, key=lambda entry: entry[0])]
+
+    def _name(self, noun: Noun) -> str | None:
+        """Name of a noun that is in no mention of the vocabulary; None if it is no thing."""
+        phrase = " ".join(noun.words)
+        if noun.words[-1] in NO_THINGS or not self._nouns.concrete(phrase):
+            return None
+        return phrase
+
+    def _referents(self, pronoun: Pronoun, context: str) -> tuple[str, ...]:
+        """Names of the last subject of the sentence before; none if its number does not fit."""
+        if self._subject[0] != context:
+            self._subject = (context, *self._last_subject(context))
+        _, subject, names = self._subject
+        several = len(subject) > 1 or any(noun.plural for noun in subject)
+        return names if subject and several == pronoun.plural else ()
+
+    def _last_subject(self, context: str) -> tuple[tuple[Noun, ...], tuple[str, ...]]:
+        """Nouns of the last subject of a text's last sentence, and their names."""
+        sentences = split_sentences(context)
+        if not sentences:
+            return (), ()
+        nouns = [noun for noun in self._tagger.read(sentences[-1])[0] if noun.subject]
+        subject = tuple(noun for noun in nouns if noun.group == nouns[-1].group)
+        mentions = self._words.find(sentences[-1])
+        return subject, tuple(self._names_of(subject, mentions))
+
+    def _names_of(self, nouns: tuple[Noun, ...], mentions: list[Mention]) -> Iterator[str]:
+        for noun in nouns:
+            mention = _covering(noun, mentions)
+            name = mention.name if mention else self._name(noun)
+            if name:
+                yield name
+
+
+def _covering(noun: Noun, mentions: list[Mention]) -> Mention | None:
+    """Mention of the vocabulary that the last word of a noun is in."""
+    return next((mention for mention in mentions if mention.start < noun.end <= mention.end), None)
