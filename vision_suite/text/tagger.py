@@ -171,7 +171,7 @@ class Tagger:
         word = noun.lower_
         if not _plural(noun):
             return word
-        found = self._inflect.singular_noun(word)  # type: ignore[arg-type]
+        found = self._inflect.singular_noun(word)
         return found if isinstance(found, str) else noun.lemma_.lower()
 
 
