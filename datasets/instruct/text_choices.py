@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vision_suite.datasets.emoji.rules import slug, without_gendered
-from vision_suite.datasets.instruct import wordnet
+from vision_suite.datasets.prepare import wordnet
 from vision_suite.datasets.instruct.question_rows import (
     Question,
     choice_turn,
