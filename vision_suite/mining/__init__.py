@@ -1,1 +1,1 @@
-"""Training rows made with a trained network: preference pairs at sentences (SENTINEL)."""
+"""Preference pairs that a model makes itself: candidate sentences, two detectors' verdicts, pairs, one SQLite file."""
