@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from typing import Protocol
+from pathlib import Path
+from typing import Literal, Protocol, get_args
 
-from vision_suite.text.lexicon import Lexicon, Mention
+from vision_suite.errors import check_choice
+from vision_suite.prepared import find_folder
+from vision_suite.text.lexicon import Mention, Words
+from vision_suite.text.nouns import NounTable
 from vision_suite.text.sentences import split_sentences
-from vision_suite.text.tagger import Noun, Pronoun, Tagger
+from vision_suite.text.tagger import Noun, Pronoun, Tagger, missing_package
+from vision_suite.text.vocabularies import load_vocabulary
 
+logger = logging.getLogger(__name__)
+Kind = Literal["auto", "vocabulary", "nouns"]
 # Nouns that WordNet takes for things or groups of things, though a sentence names none by them.
 NO_THINGS = frozenset("variety group couple row number lot pair array mix side front".split())
 
 
-class Nouns(Protocol):
-    """Part of a table of nouns that extraction uses, such as `vision_suite.text.nouns.NounTable`."""
+class ObjectExtractor(Protocol):
+    """Names of the objects in a sentence.
 
-    def concrete(self, phrase: str) -> bool:
-        """Tell whether a noun or phrase names a thing."""
+    Attributes:
+        rule: Rule by which it finds them, in a few words, for reports.
+    """
+
+    rule: str
+
+    def names(self, sentence: str, context: str = "") -> list[str]:
+        """Names in the order of mention, with repetitions."""
 
 
 class VocabularyExtractor:
@@ -27,13 +41,12 @@ class VocabularyExtractor:
         words: Vocabulary, such as COCO's.
 
     Example:
-        >>> VocabularyExtractor(Lexicon([["dog", "puppy"], ["table"]])).names("Two puppies lie under a table.")
-        ['dog', 'table']
+        >>> VocabularyExtractor(load_vocabulary("coco")).names("Two puppies lie under a table.")
+        ['dog', 'dining table']
     """
 
-    rule = "words of a vocabulary"
-
-    def __init__(self, words: Lexicon) -> None:
+    def __init__(self, words: Words) -> None:
+        self.rule = words.rule
         self._words = words
 
     def names(self, sentence: str, context: str = "") -> list[str]:
@@ -47,7 +60,7 @@ class VocabularyExtractor:
 
 
 class NounExtractor:
-    """Objects by the nouns that a tagger finds, joined with the words of a vocabulary (SENTINEL, section 3.2, App. B.1).
+    """Objects by a tagger's nouns, joined with the words of a vocabulary (SENTINEL, section 3.2 and App. B.1).
 
     A noun counts with the compound modifiers before it. It is left out where it tells what something else is, and
     where WordNet's first sense is no thing. Words of the vocabulary count everywhere, for that sense leaves out some of
@@ -60,9 +73,8 @@ class NounExtractor:
         nouns: Table of nouns.
     """
 
-    rule = "nouns of a tagger that WordNet takes for things, and words of a vocabulary"
-
-    def __init__(self, words: Lexicon, tagger: Tagger, nouns: Nouns) -> None:
+    def __init__(self, words: Words, tagger: Tagger, nouns: NounTable) -> None:
+        self.rule = f"nouns that {tagger.name} finds and WordNet takes for things; {words.rule}"
         self._words, self._tagger, self._nouns = words, tagger, nouns
         self._subject: tuple[str, tuple[Noun, ...], tuple[str, ...]] = ("", (), ())
 
@@ -121,3 +133,38 @@ class NounExtractor:
 def _covering(noun: Noun, mentions: list[Mention]) -> Mention | None:
     """Mention of the vocabulary that the last word of a noun is in."""
     return next((mention for mention in mentions if mention.start < noun.end <= mention.end), None)
+
+
+def load_extractor(
+    kind: Kind = "auto",
+    *,
+    vocabulary: str | Path = "coco",
+    tagger: str | Path = "tagger",
+    nouns: str | Path = "wordnet",
+) -> ObjectExtractor:
+    """Extractor of objects by its settings.
+
+    Args:
+        kind: ``vocabulary``, ``nouns``, or ``auto``: nouns where spaCy is installed and both sets are prepared, else
+            the vocabulary alone, which is logged.
+        vocabulary: Words of things, see `vision_suite.text.vocabularies.load_vocabulary`.
+        tagger: Prepared set or folder of the tagger.
+        nouns: Prepared set or folder of the table of nouns.
+
+    Raises:
+        ConfigError: There is no such kind.
+        DataError: A file is missing or malformed.
+        MissingDependencyError: ``nouns`` without spaCy or inflect.
+    """
+    check_choice("objects.kind", kind, get_args(Kind))
+    words = load_vocabulary(vocabulary)
+    if kind == "auto":
+        package = missing_package()
+        missing = [f"package {package}"] if package else []
+        missing += [f"set {str(name)!r}" for name in (tagger, nouns) if find_folder(name) is None]
+        kind = "vocabulary" if missing else "nouns"
+        if missing:
+            logger.warning("objects are found by the vocabulary alone: there is no %s", missing[0])
+    if kind == "vocabulary":
+        return VocabularyExtractor(words)
+    return NounExtractor(words, Tagger.load(tagger), NounTable.load(nouns))

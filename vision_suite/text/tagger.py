@@ -88,9 +88,13 @@ class Tagger:
 
     Args:
         pipeline: Loaded pipeline; see `load`.
+
+    Attributes:
+        name: Name and version of the pipeline.
     """
 
     def __init__(self, pipeline: Language) -> None:
+        self.name = f"{pipeline.meta['name']} {pipeline.meta['version']}"
         self._pipeline = pipeline
 
     @classmethod
@@ -104,9 +108,8 @@ class Tagger:
             DataError: The folder is missing or malformed, has a part that is not spaCy's own, or lacks one.
             MissingDependencyError: spaCy or inflect is not installed.
         """
-        for package in ("spacy", "inflect"):
-            if importlib.util.find_spec(package) is None:
-                raise MissingDependencyError(FEATURE, package, EXTRA)
+        if package := missing_package():
+            raise MissingDependencyError(FEATURE, package, EXTRA)
         folder = find_folder(source)
         if folder is None or not (folder / "config.cfg").is_file():
             raise DataError(f"the tagger {str(source)!r} is no prepared set and no folder with config.cfg: {COMMAND}")
@@ -173,6 +176,11 @@ class Tagger:
             return word
         found = self._inflect.singular_noun(word)
         return found if isinstance(found, str) else noun.lemma_.lower()
+
+
+def missing_package() -> str | None:
+    """The first package that a tagger needs and that is not installed; None if all are there."""
+    return next((name for name in ("spacy", "inflect") if importlib.util.find_spec(name) is None), None)
 
 
 def _heads(document: Doc) -> Iterator[Token]:
