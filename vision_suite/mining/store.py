@@ -123,21 +123,22 @@ class Store:
                     )
 
     def add(self, run: str, items: Sequence[MiningImage]) -> None:
-        """Record the pictures of a run; known ones are kept.
+        """Record the pictures of a run; known ones are kept, wherever their files lie now.
 
         Raises:
-            ConfigError: A known picture has another path or question now.
+            ConfigError: A known picture has another question now.
         """
         with self._writing():
-            known = dict(self._base.execute("SELECT id, path || char(10) || question FROM image WHERE run = ?", (run,)))
+            known = dict(self._base.execute("SELECT id, question FROM image WHERE run = ?", (run,)))
             for position, item in enumerate(items):
-                if known.get(item.id, f"{item.path}\n{item.question}") != f"{item.path}\n{item.question}":
+                if known.get(item.id, item.question) != item.question:
                     raise ConfigError(
-                        f"{self.path} holds picture {item.id!r} of run {run!r} with another path or question: give "
-                        "the run another name"
+                        f"{self.path} holds picture {item.id!r} of run {run!r} with another question: give the run "
+                        "another name"
                     )
                 self._base.execute(
-                    "INSERT OR IGNORE INTO image (run, id, position, path, question) VALUES (?, ?, ?, ?, ?)",
+                    "INSERT INTO image (run, id, position, path, question) VALUES (?, ?, ?, ?, ?) "
+                    "ON CONFLICT DO UPDATE SET path = excluded.path",
                     (run, item.id, position, item.path, item.question),
                 )
 
