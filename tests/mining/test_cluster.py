@@ -5,6 +5,7 @@ import math
 import os
 
 import pytest
+from folders import SUPPORT
 from mining_tiny import dump, mine_tiny, read_tiny, tiny_items, tiny_step
 
 from vision_suite.errors import DataError, MissingDependencyError
@@ -101,8 +102,9 @@ def test_ray_is_asked_for_by_its_extra_and_only_if_there_is_work(store, monkeypa
 
 @pytest.mark.long
 @pytest.mark.dist
-def test_a_local_cluster_of_two_workers_makes_the_same_table(store, expected, tmp_path):
+def test_a_local_cluster_of_two_workers_makes_the_same_table(store, expected, tmp_path, monkeypatch):
     pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", str(SUPPORT), prepend=os.pathsep)  # the workers load `mining_tiny` themselves
     folder = tmp_path / "processes"
     folder.mkdir()
 

@@ -155,7 +155,7 @@ def cluster(workers: int) -> Iterator[None]:
         num_cpus=workers,
         include_dashboard=False,
         log_to_driver=False,
-        logging_level=logging.WARNING,
+        logging_level=logging.ERROR,
         object_store_memory=OBJECT_STORE,
     )
     try:
