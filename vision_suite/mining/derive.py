@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vision_suite.mining.decide import Classes, Pair, Rules, Threshold, distinct, outcome, verdict
@@ -149,10 +149,24 @@ def outcomes(images: Iterable[MinedImage], thresholds: Mapping[str, Threshold]) 
     found: dict[str, list[bool | None]] = {detector: [] for detector in thresholds}
     known: set[tuple[str, str]] = set()
     for image in images:
-        for name in dict.fromkeys(name for rows in image.steps for row in rows.candidates for name in row.names):
+        for name in dict.fromkeys(
+            name for rows in image.steps for row in rows.candidates if row.k != GREEDY for name in row.names
+        ):
             if (image.sha256, name) in known:
                 continue
             known.add((image.sha256, name))
             for detector, limits in thresholds.items():
                 found[detector].append(outcome(image.scores[detector][name], limits.of(name)))
     return found
+
+
+def agreement(first: Sequence[bool | None], second: Sequence[bool | None]) -> list[list[int]]:
+    """Number of objects by two detectors' outcomes (3, 3): present, abstains, absent; the first one's are the rows.
+
+    Example:
+        >>> agreement([True, True, None, False], [True, False, False, False])
+        [[1, 0, 1], [0, 0, 1], [0, 0, 1]]
+    """
+    order = (True, None, False)
+    counts = Counter(zip(first, second, strict=True))
+    return [[counts[one, other] for other in order] for one in order]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from vision_suite.errors import ConfigError, check_number
 from vision_suite.mining.decide import Rules, Threshold, rules_of
 from vision_suite.records import as_record
 from vision_suite.yaml_text import load_yaml, read_yaml
+
+VALIDATED = "validated"  # threshold of a detector that chose it in its own validation
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class MiningConfig:
         rules: Rules.
         objects: Settings of the extractor of objects, with its ``kind``.
         detectors: Settings of each detector by its name, with its ``kind``.
-        thresholds: Limits of the detectors that decide.
+        thresholds: Limits of the detectors that decide; None for those of a detector's own validation.
     """
 
     run: str
@@ -82,7 +84,7 @@ class MiningConfig:
     rules: Rules
     objects: Mapping[str, Any]
     detectors: Mapping[str, Mapping[str, Any]]
-    thresholds: Mapping[str, Threshold] = field(default_factory=dict)
+    thresholds: Mapping[str, Threshold | None]
 
 
 def read_config(value: str) -> MiningConfig:
@@ -110,7 +112,7 @@ def _config(contents: dict[str, Any], name: str) -> MiningConfig:
         for key, each in _mapping(contents.get("detectors"), "detectors").items()
     }
     thresholds = {
-        key: threshold_of(each.pop("threshold"), f"detectors.{key}.threshold")
+        key: None if each["threshold"] == VALIDATED else threshold_of(each["threshold"], f"detectors.{key}.threshold")
         for key, each in detectors.items()
         if each.get("threshold") is not None
     }
