@@ -12,12 +12,17 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from vision_suite.datasets.base import BaseData, Stage, problem_list, stages_of
-from vision_suite.datasets.instruct.batches import InstructBatches
-from vision_suite.datasets.instruct.pictures import Appearance, Square
-from vision_suite.datasets.instruct.settings import ChatSettings, ChatTemplate, stored_preprocessing, stored_settings
-from vision_suite.datasets.instruct.sources import RowSource, SourceSettings, open_sources
-from vision_suite.datasets.instruct.stage import OnBadRow, OnMissing, Policy, StageRows
-from vision_suite.datasets.instruct.survey import survey_once
+from vision_suite.datasets.conversations.batches import InstructBatches
+from vision_suite.datasets.conversations.pictures import Appearance, Square
+from vision_suite.datasets.conversations.settings import (
+    ChatSettings,
+    ChatTemplate,
+    stored_preprocessing,
+    stored_settings,
+)
+from vision_suite.datasets.conversations.sources import RowSource, SourceSettings, open_sources
+from vision_suite.datasets.conversations.stage import OnBadRow, OnMissing, Policy, StageRows
+from vision_suite.datasets.conversations.survey import survey_once
 from vision_suite.datasets.lengths import LengthBatchSampler, Mixture
 from vision_suite.datasets.loading import Cache, worker_count
 from vision_suite.datasets.pictures.images import Interpolation

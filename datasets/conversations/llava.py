@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vision_suite.datasets.instruct.rows import BadRow, conversation, number_markers, speaker, text_of
+from vision_suite.datasets.conversations.rows import BadRow, conversation, number_markers, speaker, text_of
 from vision_suite.types.instruct import ImageRef, Row, Speaker
 
 

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vision_suite.datasets.instruct.forms import row_of
-from vision_suite.datasets.instruct.questions import Choices
-from vision_suite.datasets.instruct.raw import AskedPictures, ListedRows, RawRows
-from vision_suite.datasets.instruct.rows import SHOWN, BadRow
-from vision_suite.datasets.instruct.tables import TableRows
-from vision_suite.datasets.instruct.tars import TarRows
+from vision_suite.datasets.conversations.forms import row_of
+from vision_suite.datasets.conversations.questions import Choices
+from vision_suite.datasets.conversations.raw import AskedPictures, ListedRows, RawRows
+from vision_suite.datasets.conversations.rows import SHOWN, BadRow
+from vision_suite.datasets.conversations.tables import TableRows
+from vision_suite.datasets.conversations.tars import TarRows
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.errors import ConfigError, DataError, check_literals
 from vision_suite.types.instruct import Row

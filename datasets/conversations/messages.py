@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vision_suite.datasets.instruct.rows import BadRow, Turn, conversation, number_markers, speaker, text_of
+from vision_suite.datasets.conversations.rows import BadRow, Turn, conversation, number_markers, speaker, text_of
 from vision_suite.types.instruct import ImageRef, Row, Speaker
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pytorch_lightning.utilities import rank_zero_info
 
-from vision_suite.datasets.instruct.encode import Sample, prompt_sample, training_sample
-from vision_suite.datasets.instruct.questions import as_question, is_answered, with_answer
-from vision_suite.datasets.instruct.rows import SHOWN, BadRow
-from vision_suite.datasets.instruct.sources import RowSource
+from vision_suite.datasets.conversations.encode import Sample, prompt_sample, training_sample
+from vision_suite.datasets.conversations.questions import as_question, is_answered, with_answer
+from vision_suite.datasets.conversations.rows import SHOWN, BadRow
+from vision_suite.datasets.conversations.sources import RowSource
 from vision_suite.drafts import write_whole
 from vision_suite.errors import DataError
 from vision_suite.prepared import data_dir

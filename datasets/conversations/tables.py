@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vision_suite.datasets.instruct.raw import RawRow
+from vision_suite.datasets.conversations.raw import RawRow
 from vision_suite.datasets.pictures.images import decode_picture, open_picture
 from vision_suite.errors import DataError
 from vision_suite.types.instruct import ImageRef

@@ -87,7 +87,7 @@ def read_picture(ref: ImageRef) -> Image.Image:
         DataError: It is missing, or cannot be decoded.
     """
     if ref.column:
-        from vision_suite.datasets.instruct.tables import picture_of_cell
+        from vision_suite.datasets.conversations.tables import picture_of_cell
 
         return picture_of_cell(ref)
     if ref.start < 0:

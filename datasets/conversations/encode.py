@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vision_suite.datasets.instruct.rows import BadRow
+from vision_suite.datasets.conversations.rows import BadRow
 from vision_suite.types.arrays import Ints
 from vision_suite.types.instruct import IGNORED, ImageRef, Message, Row
 

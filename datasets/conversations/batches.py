@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vision_suite.datasets.instruct.encode import Sample
-from vision_suite.datasets.instruct.pictures import PictureStore
+from vision_suite.datasets.conversations.encode import Sample
+from vision_suite.datasets.conversations.pictures import PictureStore
 from vision_suite.datasets.loading import BatchKey
 from vision_suite.types.instruct import IGNORED
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from vision_suite.datasets.instruct.encode import Sample
-from vision_suite.datasets.instruct.pictures import Appearance, PictureStore, unreadable
-from vision_suite.datasets.instruct.questions import as_question, with_answer
-from vision_suite.datasets.instruct.sources import RowSource
-from vision_suite.datasets.instruct.survey import Survey, encoder, survey_once
+from vision_suite.datasets.conversations.encode import Sample
+from vision_suite.datasets.conversations.pictures import Appearance, PictureStore, unreadable
+from vision_suite.datasets.conversations.questions import as_question, with_answer
+from vision_suite.datasets.conversations.sources import RowSource
+from vision_suite.datasets.conversations.survey import Survey, encoder, survey_once
 from vision_suite.datasets.loading import Cache
 from vision_suite.errors import DataError
 from vision_suite.types.arrays import Ints
