@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vision_suite.datasets.conversations.rows import BadRow, Turn, conversation, number_markers, speaker, text_of
-from vision_suite.types.instruct import ImageRef, Row, Speaker
+from vision_suite.types.conversations import ImageRef, Row, Speaker
 
 
 def messages_row(

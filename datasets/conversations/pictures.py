@@ -23,7 +23,7 @@ from vision_suite.drafts import write_whole
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.faults import free_memory
 from vision_suite.prepared import data_dir
-from vision_suite.types.instruct import ImageRef
+from vision_suite.types.conversations import ImageRef
 
 Square = Literal["pad", "stretch"]
 LARGEST_SIDE = 8192  # pixels of a picture that is padded as it is

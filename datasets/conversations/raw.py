@@ -10,7 +10,7 @@ from vision_suite.datasets.conversations.rows import MARKER
 from vision_suite.datasets.files import numbered_lines, parse_json, read_json
 from vision_suite.datasets.pictures.manifest import find_inputs
 from vision_suite.errors import DataError
-from vision_suite.types.instruct import ImageRef
+from vision_suite.types.conversations import ImageRef
 
 
 class RawRow(NamedTuple):

@@ -17,7 +17,7 @@ from vision_suite.datasets.conversations.tables import TableRows
 from vision_suite.datasets.conversations.tars import TarRows
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.errors import ConfigError, DataError, check_literals
-from vision_suite.types.instruct import Row
+from vision_suite.types.conversations import Row
 
 
 @dataclass(frozen=True)
