@@ -82,6 +82,7 @@ class UsableRows(Generic[RowT, SampleT]):
     """
 
     left_out: ClassVar[tuple[str, ...]] = ("over_length",)  # reasons to leave a row out, whatever the policy
+    fatal: ClassVar[dict[str, str]] = {}  # reasons to stop, whatever the policy, and the way out
 
     def __init__(
         self,
@@ -97,6 +98,9 @@ class UsableRows(Generic[RowT, SampleT]):
         kept: dict[tuple[int, int], SampleT] | None = {} if cache == "memory" else None
         found = survey_once(self._sources, encode, settings, kept)
         self.problems, self.notes = found.problems, list(found.first.values())
+        for reason in self.fatal.keys() & found.first.keys():
+            line = found.first[reason]
+            raise DataError(f"{self._counted({reason: line})} ({line}): {self.fatal[reason]}")
         bad = {reason: line for reason, line in found.first.items() if reason not in self.left_out}
         if bad and policy.bad_row == "error":
             raise DataError(f"{self._counted(bad)} ({next(iter(bad.values()))}): mend them, or pass on_bad_row=skip")
@@ -117,9 +121,7 @@ class UsableRows(Generic[RowT, SampleT]):
 
     def row(self, index: int) -> RowT:
         """The row at an index."""
-        number, place = self.survey.place[index].tolist()
-        row: RowT = self._sources[number].row(place, Counter())
-        return row
+        return self._read(index)
 
     def sample(self, index: int) -> SampleT:
         """Ids of the row at an index."""
@@ -152,7 +154,13 @@ class UsableRows(Generic[RowT, SampleT]):
         return found
 
     def _sample(self, index: int) -> SampleT:
-        return self._encode(int(self.survey.place[index, 0]), self.row(index))
+        return self._encode(int(self.survey.place[index, 0]), self._read(index))
+
+    def _read(self, index: int) -> RowT:
+        """The row at an index, as its source gives it."""
+        number, place = self.survey.place[index].tolist()
+        row: RowT = self._sources[number].row(place, Counter())
+        return row
 
     def _readable(self, found: Survey, policy: Policy) -> Survey:
         """The survey without rows whose pictures cannot be read, if the policy is to leave them out."""
@@ -222,7 +230,7 @@ class StageRows(UsableRows[Row, Sample]):
 
     def row(self, index: int) -> Row:
         """The row at an index; a conversation to evaluate on has its last answer as reference."""
-        row = super().row(index)
+        row = self._read(index)
         return with_answer(row) if self._training else as_question(row)
 
     @property
