@@ -46,9 +46,9 @@ class EvaluationSettings:
 
     Attributes:
         kind: Rules by which answers are judged; pictures for pictures without a truth, to predict on.
-        path: File of the questions, or pictures: a folder, glob or file. For chair and object_halbench COCO's instances, or JSON lines with image_id and
-            question; for amber and amber_question AMBER's queries; for pope its JSON lines. Also relative to the data
-            cache.
+        path: File of the questions. For chair and object_halbench COCO's instances, or JSON lines with image_id and
+            question; for amber and amber_question AMBER's queries; for pope its JSON lines; for pictures a folder, glob
+            or file. Also relative to the data cache.
         image_root: Folder that the names of pictures are relative to; by default the file's own.
         annotations: Files of the truth: COCO's instances and reference captions, by default path itself; AMBER's
             annotations, by default annotations.json beside path.
