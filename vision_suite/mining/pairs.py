@@ -10,7 +10,7 @@ from vision_suite.mining.decide import Kind, verdict
 from vision_suite.mining.reading import derivation_of, mined_images, pairs_in
 from vision_suite.mining.step import CandidateRow, MiningImage, State, after
 from vision_suite.mining.store import MINED, Store
-from vision_suite.types.instruct import ImageRef, Message
+from vision_suite.types.conversations import ImageRef, Message
 from vision_suite.types.preference import PreferenceRow
 
 

@@ -14,7 +14,7 @@ from vision_suite.errors import ConfigError
 from vision_suite.models.mllm.dialogue import user_parts
 from vision_suite.models.mllm.sampling import Candidate, sample_sentences
 from vision_suite.models.wings.folder import longest_row
-from vision_suite.types.instruct import InstructBatch, Message
+from vision_suite.types.conversations import InstructBatch, Message
 from vision_suite.video.backbones import pick_device
 
 if TYPE_CHECKING:
