@@ -69,6 +69,19 @@ class MinedPair:
             rejected_objects=_once(self.lose.names),
         )
 
+    def facts(self) -> dict[str, object]:
+        """Fields that SENTINEL's generator writes beside the texts."""
+        return {
+            "image_id": self.item.id,
+            "step": self.step,
+            "nonhallu_objects": list(self.factual),
+            "context_gen_objects": list(self.context_objects),
+            "context_gen_hallu_objects": list(self.context_hallucinated),
+            "hallu_objects_of_y_lose": list(self.made_up),
+            "is_last_sent": self.is_last,
+            "type": self.kind,
+        }
+
 
 def mined_pairs(store: Store, run: str, derivation: str = MINED) -> Iterator[MinedPair]:
     """Pairs of a derivation in the order of pictures and steps.

@@ -138,12 +138,12 @@ def mining_parts(config: MiningConfig, checkpoint: Path, device: str) -> MiningP
     source, sampling = resolve_root(config.images.path), config.sampling
     root = resolve_root(config.images.root) if config.images.root else None
     items = read_images(source, config.images.question, root=root, limit=config.images.limit)
-    step = step_of(config, checkpoint, device)
+    step, objects = _step(config, checkpoint, device)
     settings = {
         "checkpoint": sha256_of(checkpoint),
         "temperature": sampling.temperature,
         "max_new_tokens": sampling.max_new_tokens,
-        "objects": _recorded(config.objects) | {"rule": str(getattr(step.extractor, "rule", ""))},
+        "objects": objects,
     }
     return MiningParts(step, items, settings, {name: _recorded(each) for name, each in config.detectors.items()})
 
@@ -156,6 +156,11 @@ def step_of(config: MiningConfig, checkpoint: Path, device: str) -> MiningStep:
         checkpoint: Checkpoint of the model.
         device: Device of model and detectors.
     """
+    return _step(config, checkpoint, device)[0]
+
+
+def _step(config: MiningConfig, checkpoint: Path, device: str) -> tuple[MiningStep, dict[str, str]]:
+    """The step, and what the names of objects depend on."""
     if not checkpoint.is_file():
         raise CheckpointError(f"{checkpoint}: no such checkpoint: give --ckpt_path of a trained model")
     sampling = config.sampling
@@ -164,8 +169,12 @@ def step_of(config: MiningConfig, checkpoint: Path, device: str) -> MiningStep:
     )
     detectors = {name: _detector(each, name, device) for name, each in config.detectors.items()}
     thresholds = {name: each or _validated(detectors[name], name) for name, each in config.thresholds.items()}
-    extractor = load_extractor(**config.objects)
-    return MiningStep(sampler, extractor, detectors, thresholds, config.rules, sampling.count, sampling.seed)
+    chosen = config.objects
+    extractor, objects = load_extractor(
+        chosen.kind, vocabulary=chosen.vocabulary, tagger=chosen.tagger, nouns=chosen.nouns
+    )
+    step = MiningStep(sampler, extractor, detectors, thresholds, config.rules, sampling.count, sampling.seed)
+    return step, objects
 
 
 def read_picture(path: str) -> tuple[Image.Image, str]:
