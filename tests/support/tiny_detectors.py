@@ -21,14 +21,15 @@ def write_detector(folder: Path, kind: str) -> Path:
     return folder
 
 
-def bert_tokenizer(folder: Path):
-    """Letters as words and word pieces; the marks that end a phrase have BERT's own numbers."""
+def bert_tokenizer(folder: Path, further: tuple[str, ...] = ()):
+    """Letters as words and word pieces, and further words; the marks that end a phrase have BERT's own numbers."""
     from transformers import BertTokenizerFast
 
     words = [f"[unused{number}]" for number in range(1100)]
     words[0], words[100], words[101], words[102], words[103] = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
     words[1012], words[1029] = ".", "?"
     words[200:226], words[300:326] = LETTERS, [f"##{letter}" for letter in LETTERS]
+    words[400 : 400 + len(further)] = further
     (folder / "vocab.txt").write_text("\n".join(words) + "\n")
     return BertTokenizerFast(str(folder / "vocab.txt"))
 

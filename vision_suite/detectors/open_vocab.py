@@ -97,14 +97,21 @@ class HubDetector:
         """Scores of different pictures, each with different names."""
         scores: Scores = [dict.fromkeys(names, ABSTAIN) for names in queries]
         prompts = [prompt for row, names in enumerate(queries) for prompt in self._prompts(row, names)]
-        # Pictures and prompts of a batch are filled up to the largest one.
-        prompts.sort(key=lambda prompt: (images[prompt.picture].size, len(prompt.texts)))
-        for start in range(0, len(prompts), self.batch_size):
-            batch = prompts[start : start + self.batch_size]
+        for batch in self._batches(images, prompts):
             found = self.family.scores([images[p.picture] for p in batch], [p.texts for p in batch])
             for prompt, values in zip(batch, found, strict=True):
                 scores[prompt.picture].update(zip(prompt.names, values, strict=True))
         return scores
+
+    def _batches(self, images: Sequence[Image.Image], prompts: Sequence[_Prompt]) -> Iterator[list[_Prompt]]:
+        """Prompts about pictures of one size: a picture that is filled up to a larger one gets other scores."""
+        by_size: dict[tuple[int, int], list[_Prompt]] = {}
+        for prompt in prompts:
+            by_size.setdefault(images[prompt.picture].size, []).append(prompt)
+        for alike in by_size.values():
+            alike.sort(key=lambda prompt: len(prompt.texts))
+            for start in range(0, len(alike), self.batch_size):
+                yield alike[start : start + self.batch_size]
 
     def _prompts(self, picture: int, names: Sequence[str]) -> Iterator[_Prompt]:
         """Prompts of a picture, without the names that cannot be asked."""
