@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from vision_suite.mining.decide import Classes, Pair, Rules, Threshold, distinct, outcome, verdict
+from vision_suite.mining.decide import Classes, Pair, Rules, Threshold, distinct, verdict
 from vision_suite.mining.reading import MinedImage
 from vision_suite.mining.step import GREEDY, State, after, decide
 
@@ -137,22 +137,3 @@ def derive(images: Iterable[MinedImage], thresholds: Mapping[str, Threshold], ru
     summary.stops = dict(stops)
     summary.chosen_tokens, summary.rejected_tokens = (total / max(summary.pairs, 1) for total in tokens)
     return found, summary
-
-
-def outcomes(images: Iterable[MinedImage], thresholds: Mapping[str, Threshold]) -> dict[str, list[bool | None]]:
-    """Outcome of each detector for each distinct object of the pictures, in the same order: present, absent or None.
-
-    Args:
-        images: Pictures with their steps.
-        thresholds: Limits of the detectors.
-    """
-    found: dict[str, list[bool | None]] = {detector: [] for detector in thresholds}
-    known: set[tuple[str, str]] = set()
-    for image in images:
-        for name in dict.fromkeys(name for rows in image.steps for row in rows.candidates for name in row.names):
-            if (image.sha256, name) in known:
-                continue
-            known.add((image.sha256, name))
-            for detector, limits in thresholds.items():
-                found[detector].append(outcome(image.scores[detector][name], limits.of(name)))
-    return found

@@ -10,7 +10,7 @@ from vision_suite.mining.decide import Kind, verdict
 from vision_suite.mining.reading import derivation_of, mined_images, pairs_in
 from vision_suite.mining.step import CandidateRow, MiningImage, State, after
 from vision_suite.mining.store import MINED, Store
-from vision_suite.types.instruct import ImageRef, Message
+from vision_suite.types.conversations import ImageRef, Message
 from vision_suite.types.preference import PreferenceRow
 
 
@@ -68,6 +68,19 @@ class MinedPair:
             chosen_objects=_once(self.win.names),
             rejected_objects=_once(self.lose.names),
         )
+
+    def facts(self) -> dict[str, object]:
+        """Fields that SENTINEL's generator writes beside the texts."""
+        return {
+            "image_id": self.item.id,
+            "step": self.step,
+            "nonhallu_objects": list(self.factual),
+            "context_gen_objects": list(self.context_objects),
+            "context_gen_hallu_objects": list(self.context_hallucinated),
+            "hallu_objects_of_y_lose": list(self.made_up),
+            "is_last_sent": self.is_last,
+            "type": self.kind,
+        }
 
 
 def mined_pairs(store: Store, run: str, derivation: str = MINED) -> Iterator[MinedPair]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision_suite.cli.light_parser import LightParser, count
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, DataError
 from vision_suite.faults import DONE
 
 if TYPE_CHECKING:
+    from vision_suite.mining.agreement import Agreement
     from vision_suite.mining.decide import Rules, Threshold
     from vision_suite.mining.store import Store
 
@@ -45,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=count, help="number of pictures, instead of the configuration's")
     parser.add_argument("--seed", type=int, help="seed of the run, instead of the configuration's")
     parser.add_argument("--device", default="auto", help="device: auto, cpu, cuda ...")
+    parser.add_argument("--workers", type=count, help="processes of a Ray cluster; unset for this process alone")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
 
@@ -67,16 +71,20 @@ def _parts_parser(part: str) -> argparse.ArgumentParser:
         parser.add_argument("--rules", nargs="+", default=[], help="rules that differ from the run's, NAME=VALUE")
     if part == "export":
         parser.add_argument("--output", type=Path, required=True, help="file to write")
-        parser.add_argument("--format", help="layout of the file; by default by its ending")
+        parser.add_argument(
+            "--layout",
+            help="official, official_json, llama_factory, parquet, trl or trl_json; by default by the ending",
+        )
     return parser
 
 
 def _mine(options: argparse.Namespace) -> None:
     """Mine until every picture has come to its end, then report."""
     from vision_suite.cli.mining.config import read_config
-    from vision_suite.cli.mining.parts import mining_parts, read_picture
+    from vision_suite.cli.mining.parts import mining_parts, read_picture, step_of
     from vision_suite.cli.trainer.lines import plain_warnings
     from vision_suite.datasets.prepare.base import progress_bars
+    from vision_suite.mining.cluster import bootstrap_on_cluster
     from vision_suite.mining.run import begin, bootstrap
     from vision_suite.mining.store import Store
 
@@ -91,7 +99,13 @@ def _mine(options: argparse.Namespace) -> None:
     with Store(config.output) as store:
         begin(store, config.run, parts.step, parts.items, parts.settings, parts.detectors)
         with progress_bars(options.quiet) as progress:
-            bootstrap(store, config.run, parts.step, parts.items, read_picture, progress)
+            if options.workers is None:
+                bootstrap(store, config.run, parts.step, parts.items, read_picture, progress)
+            else:
+                make = partial(step_of, config, options.ckpt_path.absolute(), options.device)
+                bootstrap_on_cluster(
+                    store, config.run, make, parts.items, read_picture, progress, workers=options.workers
+                )
         _tell(store, config.run, "mined")
 
 
@@ -127,25 +141,74 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    raise NotImplementedError
+    """Write pairs for training, with the fields that SENTINEL's generator adds."""
+    from vision_suite.mining.export import layout_of, write_pairs
+    from vision_suite.mining.pairs import mined_pairs
+    from vision_suite.mining.reading import run_of
+    from vision_suite.mining.store import Store
+
+    layout = layout_of(options.output, options.layout)
+    with Store(options.file, new=False) as store:
+        run = run_of(store, options.run)
+        pairs = list(mined_pairs(store, run, options.name))
+    if not pairs:
+        raise DataError(
+            f"{options.file}: run {run!r} has no pairs {options.name!r}: see `vision-suite bootstrap report`"
+        )
+    rows = [pair.row(run) for pair in pairs]
+    count = write_pairs(rows, options.output, layout, facts=[pair.facts() for pair in pairs])
+    print(f"{count:,} pairs: {options.output}")
 
 
 def _tell(store: Store, run: str, name: str) -> None:
     """Print the counts of a run's pairs, and write them with the agreement of the detectors beside the file."""
     from vision_suite.drafts import write_whole
+    from vision_suite.mining.agreement import agreements
     from vision_suite.mining.derive import derive
     from vision_suite.mining.reading import derivation_of, mined_images, settings_of
 
     rules, thresholds = derivation_of(store, run, name)
     _, summary = derive(mined_images(store, run), thresholds, rules)
-    print("\n".join(summary.lines()))
+    agreed = list(agreements(mined_images(store, run), thresholds))
+    print("\n".join([*summary.lines(), *(each.line() for each in agreed)]))
     contents: dict[str, Any] = {
-        "run": run, "pairs": name, "counts": asdict(summary), "rules": asdict(rules),
-        "thresholds": {each: asdict(limits) for each, limits in thresholds.items()}, "settings": settings_of(store, run),
-    }  # fmt: skip
-    path = store.path.with_suffix(f".{run}.{name}.json")
+        "run": run,
+        "pairs": name,
+        "counts": asdict(summary),
+        "agreement": [asdict(each) | {"kappa": _number(each.kappa)} for each in agreed],
+        "rules": asdict(rules),
+        "thresholds": {each: asdict(limits) for each, limits in thresholds.items()},
+        "settings": settings_of(store, run),
+    }
+    path = store.path.with_suffix(f".{_plain(run)}.{_plain(name)}.json")
     write_whole(path, json.dumps(contents, indent=1) + "\n")
-    print(f"report      {path}")
+    written = [path]
+    for each in agreed:
+        written.append(path.with_name(f"{path.stem}.{'.'.join(map(_plain, each.detectors))}.png"))
+        _draw(each, f"{run}: {name}", written[-1])
+    print(f"written     {', '.join(map(str, written))}")
+
+
+def _draw(agreement: Agreement, title: str, path: Path) -> None:
+    """Write the picture of two detectors' agreement."""
+    from io import BytesIO
+
+    from vision_suite.drafts import write_whole
+    from vision_suite.viz.agreement import agreement_picture
+
+    stream = BytesIO()
+    agreement_picture(agreement.counts, agreement.detectors, agreement.kappa, title=title).save(stream, "PNG")
+    write_whole(path, stream.getvalue())
+
+
+def _number(value: float) -> float | None:
+    """A number of JSON, which has no NaN."""
+    return value if math.isfinite(value) else None
+
+
+def _plain(name: str) -> str:
+    """A name as a part of a file's name."""
+    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
 
 
 def _thresholds(words: Sequence[str]) -> dict[str, Threshold]:

@@ -81,7 +81,7 @@ def _open(options: argparse.Namespace) -> tuple[Dialogue, Callable[[str], Tensor
     dialogue = Dialogue(net, chat, max_length=longest, max_new_tokens=new, system=options.system, **settings)
 
     def read(path: str) -> Tensor:
-        from vision_suite.datasets.instruct.pictures import Appearance, read_picture
+        from vision_suite.datasets.conversations.pictures import Appearance, read_picture
         from vision_suite.types.instruct import ImageRef
 
         tower = net.tower

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vision_suite.cli.configs import is_inline, resolve
-from vision_suite.errors import ConfigError, check_number
+from vision_suite.errors import ConfigError, check_literals, check_number
 from vision_suite.mining.decide import Rules, Threshold, rules_of
 from vision_suite.records import as_record
 from vision_suite.yaml_text import load_yaml, read_yaml
+
+VALIDATED = "validated"  # threshold of a detector that chose it in its own validation
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,27 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Objects:
+    """Objects that a sentence names; see `vision_suite.mining.objects.load_extractor`.
+
+    Attributes:
+        kind: Nouns of a tagger and words of a vocabulary (``nouns``), those words alone (``vocabulary``), or what is
+            installed (``auto``).
+        vocabulary: Words of things: coco, coco_refined, or a file, folder or prepared set with synonyms.
+        tagger: Prepared set or folder of the tagger.
+        nouns: Prepared set or folder of the table of nouns.
+    """
+
+    kind: Literal["auto", "vocabulary", "nouns"] = "auto"
+    vocabulary: str = "coco"
+    tagger: str = "tagger"
+    nouns: str = "wordnet"
+
+    def __post_init__(self) -> None:
+        check_literals(self, "objects")
+
+
+@dataclass(frozen=True)
 class MiningConfig:
     """Configuration of one run of mining.
 
@@ -70,9 +93,9 @@ class MiningConfig:
         images: Pictures.
         sampling: Draws.
         rules: Rules.
-        objects: Settings of the extractor of objects, with its ``kind``.
+        objects: Objects of sentences.
         detectors: Settings of each detector by its name, with its ``kind``.
-        thresholds: Limits of the detectors that decide.
+        thresholds: Limits of the detectors that decide; None for those of a detector's own validation.
     """
 
     run: str
@@ -80,9 +103,9 @@ class MiningConfig:
     images: Images
     sampling: Sampling
     rules: Rules
-    objects: Mapping[str, Any]
+    objects: Objects
     detectors: Mapping[str, Mapping[str, Any]]
-    thresholds: Mapping[str, Threshold] = field(default_factory=dict)
+    thresholds: Mapping[str, Threshold | None]
 
 
 def read_config(value: str) -> MiningConfig:
@@ -110,7 +133,7 @@ def _config(contents: dict[str, Any], name: str) -> MiningConfig:
         for key, each in _mapping(contents.get("detectors"), "detectors").items()
     }
     thresholds = {
-        key: threshold_of(each.pop("threshold"), f"detectors.{key}.threshold")
+        key: None if each["threshold"] == VALIDATED else threshold_of(each["threshold"], f"detectors.{key}.threshold")
         for key, each in detectors.items()
         if each.get("threshold") is not None
     }
@@ -124,7 +147,7 @@ def _config(contents: dict[str, Any], name: str) -> MiningConfig:
         as_record(Images, _mapping(contents.get("images"), "images"), "images"),
         as_record(Sampling, _mapping(contents.get("sampling", {}), "sampling"), "sampling"),
         rules_of(_mapping(contents.get("rules", {}), "rules")),
-        _mapping(contents.get("objects"), "objects"),
+        as_record(Objects, _mapping(contents.get("objects", {}), "objects"), "objects"),
         detectors,
         thresholds,
     )

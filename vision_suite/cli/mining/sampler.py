@@ -14,7 +14,7 @@ from vision_suite.errors import ConfigError
 from vision_suite.models.mllm.dialogue import user_parts
 from vision_suite.models.mllm.sampling import Candidate, sample_sentences
 from vision_suite.models.wings.folder import longest_row
-from vision_suite.types.instruct import InstructBatch, Message
+from vision_suite.types.conversations import InstructBatch, Message
 from vision_suite.video.backbones import pick_device
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class CheckpointSampler:
 
     @torch.no_grad()
     def _features(self, model: LanguageModel, image: Image.Image) -> Tensor:
-        """Tower tokens (1, T, W) of a picture; the steps of one picture follow each other, so the last ones are kept."""
+        """Tower tokens (1, T, W) of a picture, kept for its next step."""
         if self._seen is None or self._seen[0] is not image:
             net, _, form = model
             pixels = form.normalise(form.pixels(image)[None]).to(net.embedding.weight.device)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vision_suite.cli.trainer.modules import load_module, stored_data
-from vision_suite.datasets.instruct.pictures import Appearance
-from vision_suite.datasets.instruct.settings import ChatSettings, stored_settings
+from vision_suite.datasets.conversations.pictures import Appearance
+from vision_suite.datasets.conversations.settings import ChatSettings, stored_settings
 from vision_suite.datasets.saved import MISSING, SavedPreprocessing
 from vision_suite.errors import CheckpointError, ConfigError
 from vision_suite.models.mllm import Mllm
