@@ -18,7 +18,8 @@ pytest.importorskip("inflect")
 
 CLASSES = {
     "artifact": "chair table vase hydrant bench stand shorts room picture", "animal": "cat dog animal",
-    "body": "tail vas", "phenomenon": "fire", "group": "variety", "feeling": "joy", "communication": "book", "location": "background",
+    "body": "tail vas", "phenomenon": "fire", "group": "variety", "feeling": "joy",
+    "communication": "book", "location": "background",
 }  # fmt: skip
 NOUNS = NounTable({noun: kind for kind, nouns in CLASSES.items() for noun in nouns.split()}, {})
 PREPARED = pytest.mark.skipif(
