@@ -107,6 +107,7 @@ setup(
         "vision_suite": ["py.typed"],
         "vision_suite.configs": ["**/*.yaml"],
         "vision_suite.datasets": ["**/*.yaml"],
+        "vision_suite.text": ["*.txt"],
     },
     ext_modules=operators(),
     cmdclass={"build_ext": BuildOperators},

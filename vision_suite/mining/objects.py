@@ -167,8 +167,8 @@ def load_extractor(
     if kind == "vocabulary":
         alone = VocabularyExtractor(words)
         return alone, {"rule": alone.rule, "words": _checksum(words.groups)}
-    table = NounTable.load(nouns)
-    joined = NounExtractor(words, Tagger.load(tagger), table)
+    reader, table = Tagger.load(tagger), NounTable.load(nouns)
+    joined = NounExtractor(words, reader, table)
     return joined, {
         "rule": joined.rule,
         "words": _checksum(words.groups),
