@@ -13,19 +13,18 @@ from torch import Tensor
 from vision_suite.errors import CheckpointError
 from vision_suite.layers.decoders import decoder_config
 from vision_suite.lit_modules.base import plain_containers
-from vision_suite.lit_modules.in_parts import LitInParts
+from vision_suite.lit_modules.in_parts import BatchT, LitInParts
 from vision_suite.lit_modules.instruct_checks import is_sharded, shard
 from vision_suite.models.mllm.tower import build_tower, has_random_weights
 from vision_suite.models.wings.adapter import fingerprint
 from vision_suite.models.wings.build import DecoderConfig, Network, Part, fit_projector, left_out_names, part_of
 from vision_suite.models.wings.untouched import Untouched
-from vision_suite.types.instruct import InstructBatch
 
 if TYPE_CHECKING:
     from vision_suite.weights import Initialised
 
 
-class LitInstructWeights(LitInParts[InstructBatch]):
+class LitInstructWeights(LitInParts[BatchT]):
     """Base of modules whose network is a decoder with a tower, a projector, wings and LoRA.
 
     The decoder is built empty. Its weights are read once it is known that no checkpoint brings them.
