@@ -41,7 +41,7 @@ def branch_attention(
     Raises:
         ValueError: The tokens behind the prefix are not n branches of one length.
     """
-    batch, heads, tokens, _ = q.shape
+    batch, _, tokens, _ = q.shape
     if prefix < 1 or branches < 1 or tokens < prefix or (tokens - prefix) % branches:
         raise ValueError(
             f"branch_attention: {tokens} tokens are no prefix of {prefix} and {branches} branches of one length"
