@@ -23,7 +23,7 @@ from vision_suite.drafts import write_whole
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.faults import free_memory
 from vision_suite.prepared import data_dir
-from vision_suite.types.instruct import ImageRef
+from vision_suite.types.conversations import ImageRef
 
 Square = Literal["pad", "stretch"]
 LARGEST_SIDE = 8192  # pixels of a picture that is padded as it is
@@ -87,7 +87,7 @@ def read_picture(ref: ImageRef) -> Image.Image:
         DataError: It is missing, or cannot be decoded.
     """
     if ref.column:
-        from vision_suite.datasets.instruct.tables import picture_of_cell
+        from vision_suite.datasets.conversations.tables import picture_of_cell
 
         return picture_of_cell(ref)
     if ref.start < 0:

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vision_suite.datasets.instruct.raw import RawRow
+from vision_suite.datasets.conversations.raw import RawRow
 from vision_suite.datasets.pictures.images import decode_picture, open_picture
 from vision_suite.errors import DataError
-from vision_suite.types.instruct import ImageRef
+from vision_suite.types.conversations import ImageRef
 
 COLUMNS = ("images", "image")
 LISTS = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")  # pyarrow's types
