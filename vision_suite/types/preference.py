@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
 
 from vision_suite.types import Report
-from vision_suite.types.conversations import ImageRef, Message
+from vision_suite.types.conversations import ImageRef, InstructSource, Message
+from vision_suite.types.data import EvaluationStage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -133,3 +135,18 @@ class HallucinationReport(Report):
     answers: tuple[MadeUp, ...] = ()
     positions: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     items: tuple[HallucinationItem, ...] = ()
+
+
+class PreferenceSource(InstructSource, Protocol):
+    """Facts of a datamodule of pairs, whose evaluation splits hold prompts with the truth about their pictures."""
+
+    def hallucination_items(self, split: EvaluationStage) -> list[HallucinationItem]:
+        """The truth about each row of a split, by the index of batches."""
+
+    def use_reference(self, logps: Callable[[PreferenceBatch], Tensor], weights: str) -> None:
+        """Give ``reference_logps`` in batches of training, stored ones where they are of these weights.
+
+        Args:
+            logps: Function from a batch to the log-probabilities (B, n) of its continuations.
+            weights: Checksum of the network's weights.
+        """

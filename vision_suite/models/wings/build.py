@@ -14,7 +14,7 @@ from vision_suite.errors import ConfigError, check_choice, check_literals
 from vision_suite.layers.base_weights import BaseWeights
 from vision_suite.layers.decoders import DecoderShape, empty_decoder, new_decoder
 from vision_suite.models.mllm import Mllm, Projector, ProjectorConfig, TowerConfig, build_tower
-from vision_suite.models.mllm.lora import LoraSettings, add_lora
+from vision_suite.models.mllm.lora import LoraSettings, add_lora, lora_off
 from vision_suite.models.mllm.projector import embedding_std
 from vision_suite.models.wings.attach import attach, wings_off
 from vision_suite.models.wings.config import WingsConfig
@@ -200,17 +200,11 @@ def set_trained(model: Mllm, parts: Iterable[Part], wings: WingsConfig | None) -
 @contextmanager
 def without_adapters(model: Mllm) -> Iterator[None]:
     """Context in which the decoder computes without wings and LoRA, and its mode is that of evaluation."""
-    layers = [module for module in model.modules() if hasattr(module, "_disable_adapters")]
-    before = [bool(module._disable_adapters) for module in layers]
     training = model.training
     has_wings = any(part_of(name) in IN_DECODER.values() for name, _ in model.named_parameters())
     try:
-        for module in layers:
-            cast("Any", module)._disable_adapters = True
         model.eval()
-        with wings_off(model.decoder) if has_wings else nullcontext():
+        with lora_off(model), wings_off(model.decoder) if has_wings else nullcontext():
             yield
     finally:
-        for module, value in zip(layers, before, strict=True):
-            cast("Any", module)._disable_adapters = value
         model.train(training)
