@@ -240,11 +240,11 @@ def transformers_attention(
                 f"{name} has rows of {query.shape[2]} queries and {key.shape[2]} keys, branches of "
                 f"{list(branches.shape)}: they do not go with {reason or 'a cache, or rows of another length'}"
             )
-        out, extra = branch_attention(
+        merged, answers = branch_attention(
             query, key, value, prefix=branches.prefix_kept.shape[1], branches=branches.branch_kept.shape[1],
             prefix_padding=branches.padding, readout=readout, scale=scaling,
         )  # fmt: skip
-        return out.transpose(1, 2), extra
+        return merged.transpose(1, 2), answers
     packed = find_packed(segments) if isinstance(segments, Tensor) else segments
     if packed is not None:
         if not packed.inside.shape == (query.shape[0], query.shape[2]) == (key.shape[0], key.shape[2]):

@@ -55,11 +55,12 @@ def branch_attention(
 
     def apart(x: Tensor) -> Tensor:
         """(B, H, P + n T, D) to the branches (B n, H, T, D)."""
-        return x[:, :, prefix:].unflatten(2, (branches, length)).transpose(1, 2).flatten(0, 1)
+        parts = x[:, :, prefix:].reshape(batch, -1, branches, length, x.shape[3])
+        return parts.transpose(1, 2).flatten(0, 1)
 
     def together(x: Tensor) -> Tensor:
         """(B n, H, T, ...) to (B, H, n T, ...)."""
-        return x.unflatten(0, (batch, branches)).transpose(1, 2).flatten(2, 3)
+        return x.view(batch, branches, *x.shape[1:]).transpose(1, 2).flatten(2, 3)
 
     # Padding lies behind the tokens that count, so causality hides it from them.
     before = cross_attention(

@@ -46,7 +46,8 @@ def branch_logps(model: Mllm, batch: PreferenceBatch, *, dummy: bool = False) ->
     # What the last id of a branch would predict is not asked for.
     read = mask[:, :, 1:]
     branches = find_branches(batch["attention_mask"].bool(), read)
-    row = {name: cast("dict[str, Tensor]", batch)[name] for name in ("image", "features") if name in batch}
+    given = cast("dict[str, Tensor]", batch)
+    row = {name: value for name, value in given.items() if name in ("image", "features")}
     row["input_ids"] = branches.row(batch["input_ids"], ids[:, :, :-1])
     row["position_ids"] = branches.positions()
     # Padding is the operator's matter; a full mask keeps transformers from finding packed rows.
@@ -55,7 +56,7 @@ def branch_logps(model: Mllm, batch: PreferenceBatch, *, dummy: bool = False) ->
     prefix, (count, length) = batch["input_ids"].shape[1], ids.shape[1:]
     last = branches.prefix_kept.sum(1) - 1
     first = hidden[torch.arange(len(hidden), device=hidden.device), last][:, None, None].expand(-1, count, 1, -1)
-    later = hidden[:, prefix:].unflatten(1, (count, length - 1))
+    later = hidden[:, prefix:].reshape(len(hidden), count, length - 1, hidden.shape[2])
     states = torch.cat([first, later], 2).flatten(0, 1)
     labels = torch.where(mask, ids, IGNORED).flatten(0, 1)
     return _sums(model, states, labels, batch, shift=False)
