@@ -1,10 +1,11 @@
 """Files of preference pairs: SENTINEL's two training routes, a table, and TRL's layout.
 
-``official`` is one JSON object a line, ``official_json`` an object with a list of pairs for each ``image_id`` (LLaVA-1.5
-route), ``llama_factory`` a list of ``instruction``, ``context``, ``chosen``, ``rejected`` and ``images``. ``parquet`` has
-the fields of ``official`` as columns. ``trl`` (a table) and ``trl_json`` are conversations, with the context as a last
-message of the assistant that both sides continue. All of them also hold ``chosen_ends`` and ``rejected_ends``, which
-tell whether the model ended its answer there; `vision_suite.datasets.preference` reads every layout back.
+``official`` is one JSON object a line; ``official_json`` an object with a list of pairs for each ``image_id`` (the
+LLaVA-1.5 route); ``llama_factory`` a list of ``instruction``, ``context``, ``chosen``, ``rejected`` and ``images``.
+``parquet`` has the fields of ``official`` as columns. ``trl`` (a table) and ``trl_json`` are conversations, with the
+context as a last message of the assistant that both sides continue. All of them also hold ``chosen_ends`` and
+``rejected_ends``, which tell whether the model ended its answer there; `vision_suite.datasets.preference` reads every
+layout back.
 """
 
 from __future__ import annotations
