@@ -30,6 +30,19 @@ ENDINGS: dict[str, str] = {layout: ending for ending, layout in BY_ENDING.items(
     "llama_factory": ".json", "trl_json": ".json", "trl": ".parquet",
 }  # fmt: skip
 
+# Types of the columns of TRL's layout, as the datasets library stores them beside a table.
+_TEXT, _FLAG = {"dtype": "string", "_type": "Value"}, {"dtype": "bool", "_type": "Value"}
+_TEXTS = {"feature": _TEXT, "_type": "List"}
+_MESSAGES = {
+    "feature": {"role": _TEXT, "content": {"feature": {"type": _TEXT, "text": _TEXT}, "_type": "List"}},
+    "_type": "List",
+}
+FEATURES: dict[str, object] = {
+    "id": _TEXT, "prompt": _MESSAGES, "chosen": _MESSAGES, "rejected": _MESSAGES,
+    "chosen_ends": _FLAG, "rejected_ends": _FLAG, "objects_of_y_win": _TEXTS, "objects_of_y_lose": _TEXTS,
+    "images": {"feature": {"_type": "Image"}, "_type": "List"},
+}  # fmt: skip
+
 
 def layout_of(path: Path, layout: str | None = None) -> Layout:
     """Layout of a file: the given one, or the usual one of its ending.
@@ -214,7 +227,7 @@ def _picture(row: PreferenceRow, ref: ImageRef, root: Path, contents: Contents |
 def _contents(records: Sequence[Record], kind: Layout) -> bytes:
     """The bytes of a file."""
     if ENDINGS[kind] == ".parquet":
-        return _table(records)
+        return _table(records, FEATURES if kind == "trl" else {})
     if kind == "official":
         return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
     if kind == "official_json":
@@ -225,8 +238,13 @@ def _contents(records: Sequence[Record], kind: Layout) -> bytes:
     return (json.dumps(list(records), ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def _table(records: Sequence[Record]) -> bytes:
-    """A parquet file; the pictures' column has its type also where no pair has a picture."""
+def _table(records: Sequence[Record], features: Mapping[str, object]) -> bytes:
+    """A parquet file; the pictures' column has its type also where no pair has a picture.
+
+    Args:
+        records: The pairs.
+        features: Types of all columns for the datasets library, which then decodes pictures; none for a plain table.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -240,6 +258,10 @@ def _table(records: Sequence[Record]) -> bytes:
         arrays = {name: pyarrow.array(values, type=kinds.get(name)) for name, values in columns.items()}
     except (pyarrow.ArrowException, TypeError) as error:
         raise DataError(f"the pairs do not fit a table ({str(error)[:120]}): give facts of one kind each") from None
+    table = pyarrow.table(arrays)
+    if features:
+        told = {"info": {"features": {name: features[name] for name in names}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(told)})
     out = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table(arrays), out)
+    pyarrow.parquet.write_table(table, out)
     return out.getvalue()
