@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from vision_suite.datasets.conversations.batches import padded
 from vision_suite.datasets.conversations.pictures import PictureStore
 from vision_suite.datasets.loading import BatchKey
 from vision_suite.datasets.preference.encode import PairSample, changed_weights
+from vision_suite.datasets.preference.stage import PairRows
 
 
 def pair_batch(samples: Sequence[PairSample], pad_id: int, *, changed_weight: float | None = None) -> dict[str, Tensor]:
@@ -46,37 +47,35 @@ class PreferenceBatches(Dataset[dict[str, Tensor]]):
     """Data set that turns a `BatchKey` into a `vision_suite.types.preference.PreferenceBatch`.
 
     Args:
-        sample: Function that gives the pair at an index.
+        rows: Pairs of the stage.
         sources: (size,) index of each pair's source.
         pictures: Pictures of the stage; None for a model that sees none.
         pad_id: Id of the padding.
         changed_weight: Weight of ids in which the continuations differ; None for batches without weights.
-        reference: (size, 2) log-probabilities of the continuations before training; None where they are not known.
     """
 
     def __init__(
         self,
-        sample: Callable[[int], PairSample],
+        rows: PairRows,
         *,
         sources: Sequence[int],
         pictures: PictureStore | None,
         pad_id: int,
         changed_weight: float | None = None,
-        reference: Tensor | None = None,
     ) -> None:
-        self._sample, self._sources = sample, torch.as_tensor(sources, dtype=torch.int64)
-        self._pictures, self._pad_id, self._changed, self._reference = pictures, pad_id, changed_weight, reference
+        self._rows, self._sources = rows, torch.as_tensor(sources, dtype=torch.int64)
+        self._pictures, self._pad_id, self._changed = pictures, pad_id, changed_weight
 
     def __len__(self) -> int:
         return len(self._sources)
 
     def __getitem__(self, key: BatchKey) -> dict[str, Tensor]:
-        samples = [self._sample(index) for index in key.indices]
+        samples = [self._rows.sample(index) for index in key.indices]
         index = torch.tensor(key.indices)
         batch = pair_batch(samples, self._pad_id, changed_weight=self._changed)
         batch |= {"index": index, "source": self._sources[index]}
         if self._pictures is not None:
             batch |= self._pictures([ref for sample in samples for ref in sample.images])
-        if self._reference is not None:
-            batch["reference_logps"] = self._reference[index]
+        if self._rows.reference is not None:
+            batch["reference_logps"] = self._rows.reference[index]
         return batch

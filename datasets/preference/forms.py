@@ -24,7 +24,7 @@ from vision_suite.types.preference import PreferenceRow
 # Keys of each side, the first one that is there counts.
 CHOSEN, REJECTED = ("y_win", "win", "chosen"), ("y_lose", "lose", "rejected")
 CHOSEN_OBJECTS = ("objects_of_y_win", "objects_of_win")
-REJECTED_OBJECTS = ("hallu_objects_of_y_lose", "hallu_objects_of_lose")
+REJECTED_OBJECTS = ("objects_of_y_lose", "hallu_objects_of_y_lose", "hallu_objects_of_lose")
 
 
 def pair_of(

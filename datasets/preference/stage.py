@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from torch import Tensor
 
 from vision_suite.datasets.conversations.pictures import Appearance
 from vision_suite.datasets.conversations.stage import Policy, UsableRows
@@ -36,6 +37,9 @@ class PairRows(UsableRows[PreferenceRow, PairSample]):
         cache: Keep ids and pictures in memory, or make them anew for each batch.
         shuffled: Seed with which the order of each pair is drawn at random; None to keep it.
 
+    Attributes:
+        reference: (N, 2) float64 log-probabilities of the continuations before training; None until they are known.
+
     Raises:
         DataError: As `UsableRows`, or the tokens of a picture would be cut.
     """
@@ -58,6 +62,7 @@ class PairRows(UsableRows[PreferenceRow, PairSample]):
         settings = {**settings_of(chat, max_length, "fit"), "unit": unit}
         encode = pair_encoder(chat, max_length, unit)
         super().__init__(sources, encode, settings, appearance, policy=policy, cache=cache)
+        self.reference: Tensor | None = None
         count = len(self)
         drawn = [0] * count if shuffled is None else np.random.default_rng([shuffled, count]).integers(0, 2, count)
         self._swapped = [bool(each) for each in drawn]
