@@ -97,7 +97,8 @@ def test_sentences_are_cut_and_their_ends_known():
     for each in found:
         assert each.text == Words().decode(each.ids).strip()
         assert each.ended or each.text.endswith(".") or len(each.ids) == 12
-        assert "." not in each.text[:-1].replace("..", "") and END not in each.ids and IMAGE not in each.ids
+        assert "." not in each.text[:-1].replace("..", "")
+        assert not {END, IMAGE} & set(each.ids)
         expected = whole(net, PROMPTS[0], pictures(1), list(each.ids)) if each.ids else 0.0
         assert each.logp == pytest.approx(expected, abs=1e-8)
     kinds = {(each.ended, each.text.endswith(".")) for each in found}
