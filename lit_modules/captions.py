@@ -9,18 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from vision_suite.metrics.hallucination.report import hallucination_report
-from vision_suite.models.mllm.sampling import Candidate, sample_sentences
 
 from vision_suite.errors import check_number
 from vision_suite.lit_modules.base import SPLITS, EvalStage, PerStage, plain_containers
 from vision_suite.lit_modules.in_parts import BatchT
 from vision_suite.lit_modules.mllm_base import LitMllm
+from vision_suite.metrics.hallucination.report import hallucination_report
 from vision_suite.metrics.instruct_metric import InstructMetric
 from vision_suite.models.mllm import Mllm
 from vision_suite.models.mllm.parts import select_rows
+from vision_suite.models.mllm.sampling import Candidate, sample_sentences
 from vision_suite.models.mllm.scoring import continued, with_features, written_answers
-from vision_suite.types.instruct import Chat, InstructBatch, InstructPrediction
+from vision_suite.types.conversations import Chat, InstructBatch
+from vision_suite.types.instruct import InstructPrediction
 from vision_suite.types.preference import HallucinationReport, PreferenceSource
 
 SPREAD = 1_000_003  # between the seeds of two pictures, whose captions are shorter

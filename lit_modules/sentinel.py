@@ -114,6 +114,7 @@ class LitSentinel(LitCaptions[PreferenceBatch]):
         self._log = PairLog()
         self._shares: bool | None = None
         self._probe: tuple[PreferenceBatch, Tensor] | None = None
+        self._margins: list[Tensor] = []
 
     @property
     def panels(self) -> Sequence[CurvePanel]:
@@ -163,6 +164,7 @@ class LitSentinel(LitCaptions[PreferenceBatch]):
     def training_step(self, batch: PreferenceBatch, batch_idx: int) -> Tensor:
         """Mean loss of the pairs."""
         pairs = torch.tensor(len(batch["branch_ids"]), device=batch["branch_ids"].device)
+        self._margins = []
         return super().training_step(cast("PreferenceBatch", {**batch, "pairs": pairs}), batch_idx)
 
     def part_loss(self, batch: PreferenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -176,8 +178,17 @@ class LitSentinel(LitCaptions[PreferenceBatch]):
         self._check_start(batch, policy, reference)
         lengths = lengths_of(batch["branch_mask"], batch.get("branch_weights"))
         found = preference_loss(policy, reference, self.loss, lengths=lengths)
-        share = len(policy) / cast("dict[str, Tensor]", batch).get("pairs", len(policy))
+        gaps = (batch["branch_mask"][:, 0].sum(1) - batch["branch_mask"][:, 1].sum(1)).to(found.margins.dtype)
+        self._margins.append(torch.stack([found.margins, gaps], 1))
+        share = len(policy) / cast("dict[str, Tensor]", batch)["pairs"]
         return found.loss * share, pair_sums(found, policy, reference, batch["branch_mask"].sum(2))
+
+    @property
+    def last_margins(self) -> Tensor:
+        """(B, 2) reward margin of each pair of the last training batch, and the difference of its lengths in ids."""
+        # A batch that was repeated in smaller parts left its first tries behind.
+        found = torch.cat(self._margins)
+        return found[-self._size :]
 
     def cut(self, batch: PreferenceBatch, parts: int) -> Sequence[PreferenceBatch]:
         """Parts of whole pairs."""
@@ -190,7 +201,7 @@ class LitSentinel(LitCaptions[PreferenceBatch]):
 
     def log_step(self, batch: PreferenceBatch, loss: Tensor, sums: Mapping[str, Tensor]) -> None:
         """Log the means of the batch, and warn where preferred answers become much less likely."""
-        size = len(batch["branch_ids"])
+        self._size = size = len(batch["branch_ids"])
         means = self._log.take(sums)
         self.log("train/loss", means.pop("loss"), prog_bar=True, batch_size=size)
         self.log_dict({f"train/{name}": value for name, value in means.items()}, batch_size=size)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
 
 from vision_suite.types import Report
-from vision_suite.types.conversations import ImageRef, InstructSource, Message
-from vision_suite.types.data import EvaluationStage
+from vision_suite.types.conversations import Chat, ImageRef, Message, Row
+from vision_suite.types.data import Data, EvaluationStage, Stage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,8 +137,23 @@ class HallucinationReport(Report):
     items: tuple[HallucinationItem, ...] = ()
 
 
-class PreferenceSource(InstructSource, Protocol):
-    """Facts of a datamodule of pairs, whose evaluation splits hold prompts with the truth about their pictures."""
+class PreferenceSource(Data, Protocol):
+    """Facts of a datamodule of pairs, whose evaluation splits hold questions with the truth about their pictures.
+
+    Attributes:
+        chat: Format of its conversations.
+        vocabulary_size: Number of ids of its tokenizer.
+        image_tokens: Tokens of one picture.
+        sources: Name of each source, by index.
+    """
+
+    chat: Chat
+    vocabulary_size: int
+    image_tokens: int
+    sources: list[str]
+
+    def rows(self, split: Stage) -> list[Row]:
+        """The questions of a split, by the index of batches."""
 
     def hallucination_items(self, split: EvaluationStage) -> list[HallucinationItem]:
         """The truth about each row of a split, by the index of batches."""
