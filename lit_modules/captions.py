@@ -39,12 +39,14 @@ class CaptionConfig:
         samples: Sentences among which a judge chooses at each step of a prediction (App. A.2: 5).
         temperature: Temperature at which they are sampled.
         seed: Seed of the samples.
+        before: File positions.csv of an earlier test, whose curves are drawn beside those of this one.
     """
 
     max_new_tokens: int = 512
     samples: int = 5
     temperature: float = 0.7
     seed: int = 0
+    before: str = ""
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no caption."""

@@ -28,6 +28,7 @@ class Told:
         missed: Names of what is there and was not named.
         boxes: Name and (x, y, width, height) in pixels of each object that is there.
         heading: Line above the caption.
+        invented: Names of what is made up, for the line below the caption; by default `made_up`.
     """
 
     picture: Image.Image
@@ -37,12 +38,13 @@ class Told:
     missed: Sequence[str] = ()
     boxes: Sequence[Box] = ()
     heading: str = ""
+    invented: Sequence[str] = ()
 
 
 def caption_sheet(told: Sequence[Told], *, title: str, subtitle: str = "") -> Image.Image:
     """Draw captions below each other, made-up words red, crossed out and in bold, the others that name things green.
 
-    Boxes of objects that the caption names are green, those of missed ones grey and dashed in the list below.
+    Boxes of objects that the caption names are green, the others grey.
 
     Args:
         told: Pictures and captions.
@@ -64,7 +66,7 @@ def caption_sheet(told: Sequence[Told], *, title: str, subtitle: str = "") -> Im
         draw.text((left, y), canvas.fit_text(each.heading, small, room), font=small, fill=canvas.FAINT)
         y = _write(draw, each, left, y + LINE, room)
         for label, names, colour in (
-            ("made up", sorted(set(each.made_up)), canvas.WRONG), ("missed", each.missed, canvas.FAINT)
+            ("made up", each.invented or sorted(set(each.made_up)), canvas.WRONG), ("missed", each.missed, canvas.FAINT)
         ):  # fmt: skip
             if names:
                 line = canvas.fit_text(f"{label}: {', '.join(names)}", small, room)
