@@ -92,11 +92,13 @@ class LitCaptions(LitMllm[BatchT]):
     def make_report(self, stage: EvalStage) -> HallucinationReport:
         """Objects that are made up and those that are found, by task, with lengths beside them."""
         answers = self.written[stage].collected().answers
-        chat, items = self.data.chat, self.data.hallucination_items(SPLITS[stage])
+        chat, split = self.data.chat, SPLITS[stage]
         self.report = hallucination_report(
-            items,
+            self.data.hallucination_items(split),
             {index: chat.decode(ids) for index, ids in answers.items()},
             protocol={**self.data.protocol, "stage": stage, "captions": plain_containers(self.captions)},
+            words=self.data.lexicons(split),
+            ended={index: bool(ids) and ids[-1] in chat.end_ids for index, ids in answers.items()},
         )
         return self.report
 

@@ -11,7 +11,6 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from vision_suite.errors import CheckpointError
-from vision_suite.layers.decoders import decoder_config
 from vision_suite.lit_modules.base import plain_containers
 from vision_suite.lit_modules.in_parts import BatchT, LitInParts
 from vision_suite.lit_modules.instruct_checks import is_sharded, shard
@@ -119,7 +118,7 @@ class LitInstructWeights(LitInParts[BatchT]):
         if self._base is not None and settings.get("decoder"):
             known = self.decoder.structure or {}
             structure = {
-                "config": known.get("config") or decoder_config(self.model.decoder),
+                "config": known.get("config") or self._base.config,
                 "vocabulary": self._protocol().get("vocabulary_sha256", known.get("vocabulary", "")),
             }
             if any(name.startswith("model.decoder.") for name in names):

@@ -58,8 +58,6 @@ class LitMllm(LitInstructWeights[BatchT]):
                 "the data does not tell the vocabulary of a new decoder: give --data.root, or the --ckpt_path of a "
                 "trained model"
             )
-        if image_tokens and tower is None:
-            raise ConfigError(f"pictures of image_tokens={image_tokens} need a vision tower: give --model.tower.kind")
         built = build_network(
             vocabulary_size,
             self.decoder,
@@ -68,6 +66,8 @@ class LitMllm(LitInstructWeights[BatchT]):
             wings=self.wings,
             lora=None if lora is None else as_record(LoraSettings, lora, "lora"),
         )
+        if image_tokens and built.model.tower is None:
+            raise ConfigError(f"pictures of image_tokens={image_tokens} need a vision tower: give --model.tower.kind")
         self.take_network(built)
         self.train_parts = default_parts(self.model, self.wings) if train is None else tuple(train)
         self.trained = set_trained(self.model, self.train_parts, self.wings)

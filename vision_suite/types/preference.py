@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 from vision_suite.types import Report
 from vision_suite.types.conversations import Chat, ImageRef, Message, Row
@@ -157,6 +157,9 @@ class PreferenceSource(Data, Protocol):
 
     def hallucination_items(self, split: EvaluationStage) -> list[HallucinationItem]:
         """The truth about each row of a split, by the index of batches."""
+
+    def lexicons(self, split: EvaluationStage) -> Mapping[str, Any]:
+        """Vocabulary that finds objects in texts by name of the evaluation, where it is not its kind's own."""
 
     def use_reference(self, logps: Callable[[PreferenceBatch], Tensor], weights: str) -> None:
         """Give ``reference_logps`` in batches of training, stored ones where they are of these weights.

@@ -33,10 +33,10 @@ COLUMNS = (
     ("found", ("recall", "amber_cover"), True),
     ("words", ("words",), False),
     ("sentences", ("sentences",), False),
-    ("right", ("pope_accuracy", "amber_accuracy"), True),
-    ("F1", ("pope_f1", "amber_f1"), True),
+    ("right", ("pope_accuracy", "amber_all_accuracy"), True),
+    ("F1", ("pope_f1", "amber_all_f1"), True),
     ("yes", ("pope_yes",), True),
-    ("unclear", ("pope_invalid",), True),
+    ("neither", ("pope_invalid", "amber_invalid"), True),
 )
 
 
@@ -61,7 +61,7 @@ class HallucinationView(ReportView[HallucinationReport]):
         for task, own in values.items():
             cells = []
             for _, names, share in shown:
-                value = next((own[name] for name in names if name in own), math.nan)
+                value = next((own[name] / _unit(name) for name in names if name in own), math.nan)
                 cells.append(percent(value) if share else f"{value:.1f}" if math.isfinite(value) else "-")
             rows.append([task, str(counts[task]), *cells])
         return ["task", "answers", *(heading for heading, _, _ in shown)], rows
@@ -72,8 +72,8 @@ class HallucinationView(ReportView[HallucinationReport]):
         parts = [f"{task}: {kind}" for task, kind in kinds.items()]
         empty = sum(not answer["text"].strip() for answer in report.answers)
         parts += [f"{empty} answers are empty"] if empty else []
-        rules = report.protocol.get("rules")
-        parts += [f"{name}: {rule}" for name, rule in rules.items()] if isinstance(rules, dict) else []
+        rules = dict.fromkeys(report.protocol.get("words", {}).values())
+        parts += [f"objects: {rule}" for rule in rules]
         parts.append("saying less makes less up: read the shares beside what is found and the lengths")
         return "; ".join([*parts, "every answer: answers.jsonl"])
 
@@ -128,6 +128,11 @@ def read_positions(path: Path) -> dict[str, list[tuple[int, int]]]:
             f"captions.before={str(path)!r} cannot be read ({str(error)[:80]}): give positions.csv of a test's folder"
         ) from error
     return dict(found)
+
+
+def _unit(name: str) -> float:
+    """Value of a metric that means all: AMBER's own numbers about questions are percentages."""
+    return 100.0 if name.startswith("amber_all_") else 1.0
 
 
 def _chosen(captions: list[MadeUp], shown: Shown) -> list[MadeUp]:
