@@ -1,9 +1,9 @@
 """Pairs of sentences about coloured squares, and a LitSentinel that learns them in seconds."""
 
+import instruct_tiny
 import torch
 from torch.utils.data import DataLoader
 
-import instruct_tiny
 from vision_suite.lit_modules.captions import CaptionConfig
 from vision_suite.lit_modules.sentinel import LitSentinel
 from vision_suite.models.wings.build import DecoderConfig

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError, DataError
+from vision_suite.layers.layouts import Layout
 from vision_suite.models.mllm.prompts import PromptEmbeddings, left_padded
 from vision_suite.types.instruct import InstructBatch
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from vision_suite.models.mllm.projector import Projector
     from vision_suite.models.mllm.tower import Tower
 
+BASE = ".base_layer."  # in the names of layers that LoRA wraps
 NAME = "vision_suite"  # name of the suite's attention in transformers, which serves packed rows by their segments
 
 # Settings of decoders whose logits are scaled or capped (Gemma 2, Cohere, Granite).
@@ -55,6 +57,15 @@ class Mllm(nn.Module):
         self.tower = tower
         self.projector = projector
         self.image_token_id = image_token_id
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """Names that a file of the same network without LoRA has, where this one has LoRA."""
+        wrapped = [name for name in self.state_dict() if BASE in name]
+        if not wrapped:
+            return ()
+        rows = tuple((name.replace(BASE, "."), name) for name in wrapped)
+        return (Layout("a network without LoRA", rows[0][0], (*rows, ("*", "*"))),)
 
     @property
     def text_model(self) -> nn.Module:
