@@ -66,6 +66,7 @@ class LitCaptions(LitMllm[BatchT]):
 
     data: PreferenceSource
     captions: CaptionConfig
+    evaluated_at_start = True
 
     def collect_captions(self, captions: CaptionConfig) -> None:
         """Get ready to collect; a constructor calls it."""
