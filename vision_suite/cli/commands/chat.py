@@ -80,7 +80,7 @@ def _open(options: argparse.Namespace) -> tuple[Dialogue, Callable[[str], Tensor
     dialogue = Dialogue(net, chat, max_length=longest, max_new_tokens=new, system=options.system, **settings)
 
     def read(path: str) -> Tensor:
-        from vision_suite.datasets.instruct.pictures import Appearance, read_picture
+        from vision_suite.datasets.conversations.pictures import Appearance, read_picture
         from vision_suite.types.instruct import ImageRef
 
         tower = net.tower
@@ -96,8 +96,8 @@ def _open(options: argparse.Namespace) -> tuple[Dialogue, Callable[[str], Tensor
 def _from_checkpoint(path: Path) -> tuple[Any, Any, Any]:
     """Network, format of conversations and form of pictures of a run's checkpoint."""
     from vision_suite.cli.trainer.modules import load_module, stored_data
-    from vision_suite.datasets.instruct.pictures import Appearance
-    from vision_suite.datasets.instruct.settings import ChatSettings, stored_settings
+    from vision_suite.datasets.conversations.pictures import Appearance
+    from vision_suite.datasets.conversations.settings import ChatSettings, stored_settings
     from vision_suite.datasets.saved import MISSING, SavedPreprocessing
     from vision_suite.models.mllm import Mllm
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 
-from vision_suite.datasets.instruct.encode import Sample
-from vision_suite.datasets.instruct.pictures import Appearance, PictureStore, unreadable
-from vision_suite.datasets.instruct.questions import as_question, with_answer
-from vision_suite.datasets.instruct.sources import RowSource
-from vision_suite.datasets.instruct.survey import Survey, encoder, survey_once
+from vision_suite.datasets.conversations.encode import Sample
+from vision_suite.datasets.conversations.pictures import Appearance, PictureStore, unreadable
+from vision_suite.datasets.conversations.questions import as_question, with_answer
+from vision_suite.datasets.conversations.sources import RowSource
+from vision_suite.datasets.conversations.survey import (
+    Encode,
+    SampleT,
+    Source,
+    Survey,
+    encoder,
+    settings_of,
+    survey_once,
+)
 from vision_suite.datasets.loading import Cache
 from vision_suite.errors import DataError
-from vision_suite.types.arrays import Ints
+from vision_suite.types.conversations import ImageRef, Row
 from vision_suite.types.data import Stage
-from vision_suite.types.instruct import Row
 
 if TYPE_CHECKING:
     from vision_suite.text.chat import ChatFormat
@@ -42,18 +49,25 @@ class Policy:
     missing: OnMissing = "error"
 
 
-class StageRows:
-    """Rows of one stage by the index of batches.
+class Pictured(Protocol):
+    """A row with pictures."""
 
-    Rows to train on stand in the order of their sources. Rows to evaluate are sorted by kind (choices, free answers,
-    plain text), task and length, so that batches hold rows of like length.
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        """Its pictures."""
+
+
+RowT = TypeVar("RowT", bound=Pictured)
+
+
+class UsableRows(Generic[RowT, SampleT]):
+    """Rows of one stage that can be used, in the order of their sources, with their ids and pictures.
 
     Args:
         sources: Sources of the stage.
-        chat: Format of conversations.
+        encode: Function that turns a row of a source, by its number, into ids.
+        settings: Everything else that the ids depend on, in plain values.
         appearance: Form in which the network sees pictures.
-        max_length: Largest number of ids.
-        stage: Use of the rows.
         policy: Treatment of rows and pictures that cannot be used.
         cache: Keep ids and pictures in memory, or make them anew for each batch.
 
@@ -64,37 +78,40 @@ class StageRows:
         pictures: Pictures of the rows.
 
     Raises:
-        DataError: A row or picture cannot be used and the policy is to stop, no row is left, or a task to score
-            has questions with choices and without.
+        DataError: A row or picture cannot be used and the policy is to stop, or no row is left.
     """
+
+    left_out: ClassVar[tuple[str, ...]] = ("over_length",)  # reasons to leave a row out, whatever the policy
+    fatal: ClassVar[dict[str, str]] = {}  # reasons to stop, whatever the policy, and the way out
 
     def __init__(
         self,
-        sources: Sequence[RowSource],
-        chat: ChatFormat,
+        sources: Sequence[Source[RowT]],
+        encode: Encode[RowT, SampleT],
+        settings: Mapping[str, Any],
         appearance: Appearance,
-        max_length: int,
         *,
-        stage: Stage,
         policy: Policy,
         cache: Cache,
     ) -> None:
-        self._sources, self._stage, self._training = list(sources), stage, stage == "fit"
-        self._encode = encoder(chat, self._sources, max_length, stage=stage)
-        kept: dict[tuple[int, int], Sample] | None = {} if cache == "memory" else None
-        found = survey_once(self._sources, chat, max_length, stage, kept)
+        self._sources, self._encode = list(sources), encode
+        kept: dict[tuple[int, int], SampleT] | None = {} if cache == "memory" else None
+        found = survey_once(self._sources, encode, settings, kept)
         self.problems, self.notes = found.problems, list(found.first.values())
-        bad = {reason: line for reason, line in found.first.items() if reason != "over_length"}
+        for reason in self.fatal.keys() & found.first.keys():
+            line = found.first[reason]
+            raise DataError(f"{self._counted({reason: line})} ({line}): {self.fatal[reason]}")
+        bad = {reason: line for reason, line in found.first.items() if reason not in self.left_out}
         if bad and policy.bad_row == "error":
             raise DataError(f"{self._counted(bad)} ({next(iter(bad.values()))}): mend them, or pass on_bad_row=skip")
         found = self._readable(found, policy)
         if not len(found.place):
             raise DataError(f"no row is left of {', '.join(each.name for each in self._sources)}: {self._why(found)}")
-        self.survey = found if self._training else found.taken(self._sorted(found))
+        self.survey = self._ordered(found)
         blank = frozenset(self._unreadable) if policy.missing == "blank" else frozenset()
         refs = [ref for ref in found.refs if ref not in self._unreadable or ref in blank]
         self.pictures = PictureStore(appearance, cache, refs, blank)
-        self._held: list[Sample] | None = None
+        self._held: list[SampleT] | None = None
         if kept is not None:
             places = [(number, index) for number, index in self.survey.place.tolist()]
             self._held = [kept.get(place) or self._sample(index) for index, place in enumerate(places)]
@@ -102,13 +119,11 @@ class StageRows:
     def __len__(self) -> int:
         return len(self.survey.place)
 
-    def row(self, index: int) -> Row:
-        """The row at an index; a conversation to evaluate on has its last answer as reference."""
-        number, place = self.survey.place[index].tolist()
-        row = self._sources[number].row(place, Counter())
-        return with_answer(row) if self._training else as_question(row)
+    def row(self, index: int) -> RowT:
+        """The row at an index."""
+        return self._read(index)
 
-    def sample(self, index: int) -> Sample:
+    def sample(self, index: int) -> SampleT:
         """Ids of the row at an index."""
         return self._sample(index) if self._held is None else self._held[index]
 
@@ -117,19 +132,8 @@ class StageRows:
         """Number of usable rows of each source."""
         return tuple(np.bincount(self.survey.place[:, 0], minlength=len(self._sources)).tolist())
 
-    @property
-    def tasks(self) -> list[str]:
-        """Names of the tasks of the rows, each once."""
-        return list(dict.fromkeys(self.source_names(tasks=True)))
-
-    def source_names(self, *, tasks: bool) -> list[str]:
-        """Name of the source of each row.
-
-        Args:
-            tasks: Give the task that a question names itself, if it does.
-        """
-        if tasks:
-            return [self.row(index).source for index in range(len(self))]
+    def source_names(self) -> list[str]:
+        """Name of the source of each row."""
         return [self._sources[number].name for number in self.survey.place[:, 0].tolist()]
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -145,8 +149,18 @@ class StageRows:
             }
         return found
 
-    def _sample(self, index: int) -> Sample:
-        return self._encode(int(self.survey.place[index, 0]), self.row(index))
+    def _ordered(self, found: Survey) -> Survey:
+        """The survey in the order of batches."""
+        return found
+
+    def _sample(self, index: int) -> SampleT:
+        return self._encode(int(self.survey.place[index, 0]), self._read(index))
+
+    def _read(self, index: int) -> RowT:
+        """The row at an index, as its source gives it."""
+        number, place = self.survey.place[index].tolist()
+        row: RowT = self._sources[number].row(place, Counter())
+        return row
 
     def _readable(self, found: Survey, policy: Policy) -> Survey:
         """The survey without rows whose pictures cannot be read, if the policy is to leave them out."""
@@ -173,8 +187,65 @@ class StageRows:
         row = self._sources[place[0]].row(place[1], Counter())
         return not any(ref in self._unreadable for ref in row.images)
 
-    def _sorted(self, found: Survey) -> Ints:
-        """Rows in the order of evaluation."""
+    def _counted(self, reasons: dict[str, str]) -> str:
+        return ", ".join(f"{self.problems[reason]} rows {reason.replace('_', ' ')}" for reason in reasons)
+
+    def _why(self, found: Survey) -> str:
+        return "; ".join(self.notes) or "they are empty"
+
+
+class StageRows(UsableRows[Row, Sample]):
+    """Conversations of one stage by the index of batches.
+
+    Rows to train on stand in the order of their sources. Rows to evaluate are sorted by kind (choices, free answers,
+    plain text), task and length, so that batches hold rows of like length.
+
+    Args:
+        sources: Sources of the stage.
+        chat: Format of conversations.
+        appearance: Form in which the network sees pictures.
+        max_length: Largest number of ids, where a source has none of its own.
+        stage: Use of the rows.
+        policy: Treatment of rows and pictures that cannot be used.
+        cache: Keep ids and pictures in memory, or make them anew for each batch.
+
+    Raises:
+        DataError: As `UsableRows`, or a task to score has questions with choices and without.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[RowSource],
+        chat: ChatFormat,
+        appearance: Appearance,
+        max_length: int,
+        *,
+        stage: Stage,
+        policy: Policy,
+        cache: Cache,
+    ) -> None:
+        self._stage, self._training = stage, stage == "fit"
+        encode, settings = encoding(sources, chat, max_length, stage)
+        super().__init__(sources, encode, settings, appearance, policy=policy, cache=cache)
+
+    def row(self, index: int) -> Row:
+        """The row at an index; a conversation to evaluate on has its last answer as reference."""
+        row = self._read(index)
+        return with_answer(row) if self._training else as_question(row)
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks of the rows, each once."""
+        return list(dict.fromkeys(self.task_names()))
+
+    def task_names(self) -> list[str]:
+        """Name of each row's task: the one that a question names itself, else its source's."""
+        return [self.row(index).source for index in range(len(self))]
+
+    def _ordered(self, found: Survey) -> Survey:
+        """Rows to evaluate in the order of evaluation."""
+        if self._training:
+            return found
         rows = [as_question(self._sources[number].row(place, Counter())) for number, place in found.place.tolist()]
         if self._stage != "predict":
             _compare_kinds(rows)
@@ -184,13 +255,22 @@ class StageRows:
                 zip(rows, found.lengths.tolist(), found.place.tolist(), strict=True)
             )
         ]
-        return np.array([key[-1] for key in sorted(keys)], dtype=np.int64)
+        return found.taken(np.array([key[-1] for key in sorted(keys)], dtype=np.int64))
 
-    def _counted(self, reasons: dict[str, str]) -> str:
-        return ", ".join(f"{self.problems[reason]} rows {reason.replace('_', ' ')}" for reason in reasons)
 
-    def _why(self, found: Survey) -> str:
-        return "; ".join(self.notes) or "they are empty"
+def encoding(
+    sources: Sequence[RowSource], chat: ChatFormat, max_length: int, stage: Stage
+) -> tuple[Encode[Row, Sample], dict[str, Any]]:
+    """Function that turns rows of a stage into ids, and the settings that those depend on.
+
+    Args:
+        sources: Sources of the stage.
+        chat: Format of conversations.
+        max_length: Largest number of ids, where a source has none of its own.
+        stage: Use of the rows.
+    """
+    longest = [source.settings.max_length or max_length for source in sources]
+    return encoder(chat, longest, stage=stage), settings_of(chat, max_length, stage)
 
 
 def _compare_kinds(rows: Sequence[Row]) -> None:

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vision_suite.datasets.instruct.rows import BadRow, Turn, conversation, number_markers, speaker, text_of
-from vision_suite.types.instruct import ImageRef, Row, Speaker
+from vision_suite.datasets.conversations.rows import BadRow, Turn, conversation, number_markers, speaker, text_of
+from vision_suite.types.conversations import ImageRef, Row, Speaker
 
 
 def messages_row(
@@ -24,19 +24,19 @@ def messages_row(
         BadRow: It is malformed, or its places of pictures are not as many as its pictures.
     """
     if record.get("messages") is not None:
-        found = _messages(record["messages"], "messages", "user")
+        found = messages_of(record["messages"], "messages", "user")
     else:
-        found = _messages(record.get("prompt"), "prompt", "user")
-        found += _messages(record.get("completion"), "completion", "assistant")
+        found = messages_of(record.get("prompt"), "prompt", "user")
+        found += messages_of(record.get("completion"), "completion", "assistant")
     if not found:
         raise BadRow("no_answer", "its messages are empty")
     if any(isinstance(content, list) for _, content in found):
-        return conversation(name, _placed(found, len(images)), images, source, notes)
+        return conversation(name, placed(found, len(images)), images, source, notes)
     turns = [(who, text_of(content, "content of a message")) for who, content in found]
     return conversation(name, number_markers(turns, len(images), notes), images, source, notes)
 
 
-def _messages(value: object, what: str, who: Speaker) -> list[tuple[Speaker, Any]]:
+def messages_of(value: object, what: str, who: Speaker) -> list[tuple[Speaker, Any]]:
     """Speaker and content of each message; a plain text is one message."""
     if isinstance(value, str):
         return [(who, value)]
@@ -45,7 +45,7 @@ def _messages(value: object, what: str, who: Speaker) -> list[tuple[Speaker, Any
     return [(speaker(message.get("role")), message.get("content")) for message in value]
 
 
-def _placed(found: Sequence[tuple[Speaker, Any]], images: int) -> list[Turn]:
+def placed(found: Sequence[tuple[Speaker, Any]], images: int) -> list[Turn]:
     """Turns of messages that say themselves where pictures stand; their texts may speak of markers."""
     turns: list[Turn] = []
     used = 0

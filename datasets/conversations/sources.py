@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vision_suite.datasets.instruct.forms import row_of
-from vision_suite.datasets.instruct.questions import Choices
-from vision_suite.datasets.instruct.raw import AskedPictures, ListedRows, RawRows
-from vision_suite.datasets.instruct.rows import SHOWN, BadRow
-from vision_suite.datasets.instruct.tables import TableRows
-from vision_suite.datasets.instruct.tars import TarRows
+from vision_suite.datasets.conversations.forms import row_of
+from vision_suite.datasets.conversations.questions import Choices
+from vision_suite.datasets.conversations.raw import AskedPictures, ListedRows, RawRows
+from vision_suite.datasets.conversations.rows import SHOWN, BadRow
+from vision_suite.datasets.conversations.tables import TableRows
+from vision_suite.datasets.conversations.tars import TarRows
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.errors import ConfigError, DataError, check_literals
-from vision_suite.types.instruct import Row
+from vision_suite.types.conversations import Row
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class RowSource:
         self.name, self.settings = name, settings
         pictures = settings.question is not None
         self.path = Path(settings.path).expanduser() if pictures else resolve_root(settings.path)
-        self._folder = resolve_root(settings.image_root) if settings.image_root else _folder_of(self.path)
+        self._folder = resolve_root(settings.image_root) if settings.image_root else folder_of(self.path)
         self._raw: RawRows
         if settings.question is None:
             self._raw = open_rows(self.path, self._folder)
@@ -82,9 +82,8 @@ class RowSource:
         total = len(self._raw)
         if not total:
             raise DataError(f"source {name!r} has no rows: {str(self.path)!r} is empty")
-        used = total if settings.limit is None else min(settings.limit, total)
         self._chained = _has_chains(self._raw)
-        self._places = range(total) if used == total else [n * total // used for n in range(used)]
+        self._places = spread(total, settings.limit)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -95,8 +94,7 @@ class RowSource:
 
     def stamps(self) -> list[list[str | int]]:
         """Path, size and time of each file, which tell whether one has changed."""
-        found = [(file, file.stat()) for file in self.files]
-        return [[str(file), status.st_size, status.st_mtime_ns] for file, status in found]
+        return file_stamps(self.files)
 
     def row(self, index: int, notes: Counter[str]) -> Row:
         """The row at an index.
@@ -159,5 +157,18 @@ def open_sources(settings: Mapping[str, SourceSettings]) -> list[RowSource]:
     return [RowSource(name, each) for name, each in settings.items()]
 
 
-def _folder_of(path: Path) -> Path:
+def spread(total: int, limit: int | None) -> Sequence[int]:
+    """Indices of the rows of a file to use: all, or so many spread evenly over it."""
+    used = total if limit is None else min(limit, total)
+    return range(total) if used == total else [n * total // used for n in range(used)]
+
+
+def file_stamps(files: Iterable[Path]) -> list[list[str | int]]:
+    """Path, size and time of each file, which tell whether one has changed."""
+    found = [(file, file.stat()) for file in files]
+    return [[str(file), status.st_size, status.st_mtime_ns] for file, status in found]
+
+
+def folder_of(path: Path) -> Path:
+    """The folder that the names of pictures are relative to: a source's own, or that of its file."""
     return path if path.is_dir() else path.parent

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from vision_suite.datasets.instruct.forms import row_of
-from vision_suite.datasets.instruct.questions import as_question, with_answer
-from vision_suite.datasets.instruct.rows import BadRow
+from vision_suite.datasets.conversations.forms import row_of
+from vision_suite.datasets.conversations.questions import as_question, with_answer
+from vision_suite.datasets.conversations.rows import BadRow
 from vision_suite.types.instruct import ImageRef, Message
 
 FOLDER = Path("/pictures")

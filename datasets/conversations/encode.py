@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vision_suite.datasets.instruct.rows import BadRow
+from vision_suite.datasets.conversations.rows import BadRow
 from vision_suite.types.arrays import Ints
-from vision_suite.types.instruct import IGNORED, ImageRef, Message, Row
+from vision_suite.types.conversations import IGNORED, ImageRef, Message, Row
 
 if TYPE_CHECKING:
     from vision_suite.text.chat import ChatFormat, Encoded
@@ -36,6 +36,11 @@ class Sample:
     images: tuple[ImageRef, ...]
     cut: bool = False
     unknown: bool = False
+
+    @property
+    def length(self) -> int:
+        """Number of ids."""
+        return len(self.ids)
 
     @property
     def targets(self) -> int:
@@ -66,7 +71,7 @@ def training_sample(chat: ChatFormat, row: Row, max_length: int) -> Sample:
     cut = len(encoded.ids) > max_length
     if cut:
         encoded = chat.encode(_fitting(chat, row.messages, max_length, len(encoded.ids)))
-    return _supervised(_sample(chat, encoded, row.images, cut))
+    return _supervised(sample_of(chat, encoded, row.images, cut))
 
 
 def prompt_sample(chat: ChatFormat, row: Row, max_length: int) -> Sample:
@@ -86,13 +91,13 @@ def prompt_sample(chat: ChatFormat, row: Row, max_length: int) -> Sample:
     cut = len(encoded.ids) > max_length
     if cut:
         encoded = chat.prompt(_fitting(chat, row.messages, max_length, len(encoded.ids)))
-    return _sample(chat, encoded, row.images, cut)
+    return sample_of(chat, encoded, row.images, cut)
 
 
 def _plain(chat: ChatFormat, row: Row, max_length: int) -> Sample:
     whole = chat.plain(row.text)
     encoded = type(whole)(*(part[:max_length] for part in whole))
-    return _sample(chat, encoded, (), len(whole.ids) > max_length)
+    return sample_of(chat, encoded, (), len(whole.ids) > max_length)
 
 
 def _fitting(chat: ChatFormat, messages: Sequence[Message], max_length: int, length: int) -> list[Message]:
@@ -102,8 +107,14 @@ def _fitting(chat: ChatFormat, messages: Sequence[Message], max_length: int, len
     return found[0]
 
 
-def _sample(chat: ChatFormat, encoded: Encoded, images: Sequence[ImageRef], cut: bool) -> Sample:
+def sample_of(chat: ChatFormat, encoded: Encoded, images: Sequence[ImageRef], cut: bool = False) -> Sample:
     """Arrays of an encoded row, with its pictures numbered anew in the order of their placeholders.
+
+    Args:
+        chat: Format of conversations.
+        encoded: Ids of the row.
+        images: Pictures of the row, by the numbers in the ids.
+        cut: True if the row was longer.
 
     Raises:
         BadRow: The placeholders are not as many as the tokens of its pictures.

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vision_suite.datasets.instruct.raw import RawRow
+from vision_suite.datasets.conversations.raw import RawRow
 from vision_suite.datasets.pictures.images import decode_picture, open_picture
 from vision_suite.errors import DataError
-from vision_suite.types.instruct import ImageRef
+from vision_suite.types.conversations import ImageRef
 
 COLUMNS = ("images", "image")
 LISTS = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")  # pyarrow's types
@@ -68,22 +68,37 @@ def picture_of_cell(ref: ImageRef) -> Image.Image:
     Raises:
         DataError: There is none, or it cannot be decoded.
     """
+    found = stored_in_cell(ref)
+    if isinstance(found, bytes):
+        return decode_picture(found, _name(ref))
+    if found is None:
+        raise DataError(f"picture {_name(ref)!r} cannot be read: its cell has neither bytes nor a path")
+    return open_picture(str(found))
+
+
+def stored_in_cell(ref: ImageRef) -> bytes | Path | None:
+    """The bytes of a picture in a cell of a table, or its path; None if there is neither.
+
+    Raises:
+        DataError: The table cannot be read.
+    """
     place, _, folder = ref.column.partition("@")
     column, _, position = place.partition(":")
-    name = f"{ref.path} row {ref.start} {place}"
     try:
         cell = _cell(ref.path, column, ref.start)
     except (ValueError, OverflowError) as error:  # such as a path that is no UTF-8
-        raise DataError(f"picture {name!r} cannot be read: {str(error)[:80]}") from None
+        raise DataError(f"picture {_name(ref)!r} cannot be read: {str(error)[:80]}") from None
     value: Any = cell[int(position)] if isinstance(cell, list) else cell
     contents, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
     if isinstance(contents, str):
         contents, path = None, contents
     if isinstance(contents, bytes) and contents:
-        return decode_picture(contents, name)
-    if not isinstance(path, str) or not path:
-        raise DataError(f"picture {name!r} cannot be read: its cell has neither bytes nor a path")
-    return open_picture(str(Path(folder) / path))
+        return contents
+    return Path(folder) / path if isinstance(path, str) and path else None
+
+
+def _name(ref: ImageRef) -> str:
+    return f"{ref.path} row {ref.start} {ref.column.partition('@')[0]}"
 
 
 def _text_of(file: Path) -> Any:

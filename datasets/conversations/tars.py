@@ -15,14 +15,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vision_suite.datasets.conversations.raw import RawRow
+from vision_suite.datasets.conversations.rows import SHOWN
 from vision_suite.datasets.files import parse_json
-from vision_suite.datasets.instruct.raw import RawRow
-from vision_suite.datasets.instruct.rows import SHOWN
 from vision_suite.datasets.pictures.records import PICTURE_SUFFIXES
 from vision_suite.drafts import write_whole
 from vision_suite.errors import DataError
 from vision_suite.prepared import data_dir
-from vision_suite.types.instruct import ImageRef
+from vision_suite.types.conversations import ImageRef
 
 RULES = 2  # raised when archives are indexed in another way, so that earlier outcomes are not used
 LONGEST_NUMBER = 10  # digits

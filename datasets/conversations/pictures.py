@@ -23,7 +23,7 @@ from vision_suite.drafts import write_whole
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.faults import free_memory
 from vision_suite.prepared import data_dir
-from vision_suite.types.instruct import ImageRef
+from vision_suite.types.conversations import ImageRef
 
 Square = Literal["pad", "stretch"]
 LARGEST_SIDE = 8192  # pixels of a picture that is padded as it is
@@ -87,19 +87,46 @@ def read_picture(ref: ImageRef) -> Image.Image:
         DataError: It is missing, or cannot be decoded.
     """
     if ref.column:
-        from vision_suite.datasets.instruct.tables import picture_of_cell
+        from vision_suite.datasets.conversations.tables import picture_of_cell
 
         return picture_of_cell(ref)
     if ref.start < 0:
         return open_picture(str(ref.path))
-    name = f"{ref.path} at {ref.start}"
+    return decode_picture(_span(ref), f"{ref.path} at {ref.start}")
+
+
+def picture_sha256(ref: ImageRef) -> str:
+    """Checksum of a picture's bytes as they are stored; empty if there are none.
+
+    Raises:
+        DataError: Its archive or table cannot be read.
+    """
+    if ref.column:
+        from vision_suite.datasets.conversations.tables import stored_in_cell
+
+        found = stored_in_cell(ref)
+        contents = found if isinstance(found, bytes) else _whole(found)
+    else:
+        contents = _span(ref) if ref.start >= 0 else _whole(ref.path)
+    return hashlib.sha256(contents).hexdigest() if contents else ""
+
+
+def _span(ref: ImageRef) -> bytes:
+    """Bytes of a member of an archive."""
     try:
         with ref.path.open("rb") as file:
             file.seek(ref.start)
-            contents = file.read(ref.length)
+            return file.read(ref.length)
     except OSError as error:
-        raise DataError(f"picture {name!r} cannot be read: {error.strerror or error}") from None
-    return decode_picture(contents, name)
+        raise DataError(f"picture '{ref.path} at {ref.start}' cannot be read: {error.strerror or error}") from None
+
+
+def _whole(path: Path | None) -> bytes:
+    """Bytes of a file, none if it cannot be read."""
+    try:
+        return b"" if path is None else path.read_bytes()
+    except OSError:
+        return b""
 
 
 def unreadable(refs: Iterable[ImageRef]) -> dict[ImageRef, str]:

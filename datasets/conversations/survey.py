@@ -5,31 +5,80 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from pytorch_lightning.utilities import rank_zero_info
 
-from vision_suite.datasets.instruct.encode import Sample, prompt_sample, training_sample
-from vision_suite.datasets.instruct.questions import as_question, is_answered, with_answer
-from vision_suite.datasets.instruct.rows import SHOWN, BadRow
-from vision_suite.datasets.instruct.sources import RowSource
+from vision_suite.datasets.conversations.encode import Sample, prompt_sample, training_sample
+from vision_suite.datasets.conversations.questions import as_question, is_answered, with_answer
+from vision_suite.datasets.conversations.rows import SHOWN, BadRow
 from vision_suite.drafts import write_whole
 from vision_suite.errors import DataError
 from vision_suite.prepared import data_dir
 from vision_suite.types.arrays import Ints
+from vision_suite.types.conversations import ImageRef, Row
 from vision_suite.types.data import Stage
-from vision_suite.types.instruct import ImageRef, Row
 
 if TYPE_CHECKING:
     from vision_suite.text.chat import ChatFormat
 
-Encode = Callable[[int, Row], Sample]
 REMEMBER_FROM = 20_000  # rows; encoding fewer takes some seconds
 RULES = 2  # raised when rows are read or encoded in another way, so that earlier outcomes are not used
+
+
+class Measured(Protocol):
+    """A row as ids, as far as a survey counts it."""
+
+    @property
+    def length(self) -> int:
+        """Number of ids."""
+
+    @property
+    def targets(self) -> int:
+        """Number of supervised ids."""
+
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        """Its pictures."""
+
+    @property
+    def cut(self) -> bool:
+        """True if it lost a part because it was too long."""
+
+    @property
+    def unknown(self) -> bool:
+        """True if it has words that the tokenizer does not know."""
+
+
+RowT = TypeVar("RowT")
+RowT_co = TypeVar("RowT_co", covariant=True)
+SampleT = TypeVar("SampleT", bound=Measured)
+Encode = Callable[[int, RowT], SampleT]
+
+
+class Source(Protocol[RowT_co]):
+    """Rows of a file or folder, such as a `vision_suite.datasets.conversations.sources.RowSource`.
+
+    Attributes:
+        name: Name of the source.
+    """
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    def row(self, index: int, notes: Counter[str]) -> RowT_co:
+        """The row at an index; `BadRow` if it cannot be used."""
+
+    def protocol(self) -> dict[str, Any]:
+        """Settings of the source in plain values."""
+
+    def stamps(self) -> list[list[str | int]]:
+        """Path, size and time of each file, which tell whether one has changed."""
 
 
 @dataclass
@@ -66,27 +115,23 @@ class Survey:
 
 
 def survey_once(
-    sources: Sequence[RowSource],
-    chat: ChatFormat,
-    max_length: int,
-    stage: Stage,
-    kept: dict[tuple[int, int], Sample] | None = None,
+    sources: Sequence[Source[RowT]],
+    encode: Encode[RowT, SampleT],
+    settings: Mapping[str, Any],
+    kept: dict[tuple[int, int], SampleT] | None = None,
 ) -> Survey:
     """Survey of the sources of a stage; that of large ones is kept in the data cache until a file or setting changes.
 
     Args:
         sources: Sources of the stage.
-        chat: Format of conversations.
-        max_length: Largest number of ids, where a source has no such setting of its own.
-        stage: Use of the rows.
+        encode: Function that turns a row of a source, by its number, into ids.
+        settings: Everything else that the ids depend on, in plain values.
         kept: Takes the ids of each row by number of its source and index in it, where rows are encoded now.
     """
-    encode = encoder(chat, sources, max_length, stage=stage)
     total = sum(map(len, sources))
     if total < REMEMBER_FROM:
         return survey(sources, encode, kept)
-    settings = {**chat.settings, "format": chat.fingerprint(), "max_length": max_length, "stage": stage}
-    stamp = [RULES, settings, [[source.protocol(), source.stamps()] for source in sources]]
+    stamp = [RULES, dict(settings), [[source.protocol(), source.stamps()] for source in sources]]
     digest = hashlib.sha256(json.dumps(stamp, sort_keys=True).encode()).hexdigest()
     memo = data_dir() / "surveys" / f"{digest[:32]}.json"
     if memo.is_file():
@@ -102,7 +147,16 @@ def survey_once(
     return made
 
 
-def survey(sources: Sequence[RowSource], encode: Encode, kept: dict[tuple[int, int], Sample] | None) -> Survey:
+def settings_of(chat: ChatFormat, max_length: int, stage: Stage) -> dict[str, Any]:
+    """Settings that the ids of a conversation depend on, for `survey_once`."""
+    return {**chat.settings, "format": chat.fingerprint(), "max_length": max_length, "stage": stage}
+
+
+def survey(
+    sources: Sequence[Source[RowT]],
+    encode: Encode[RowT, SampleT],
+    kept: dict[tuple[int, int], SampleT] | None,
+) -> Survey:
     """Read and encode every row once.
 
     Args:
@@ -129,21 +183,19 @@ def survey(sources: Sequence[RowSource], encode: Encode, kept: dict[tuple[int, i
                 problems["rows_cut"] += 1
             if sample.unknown:
                 problems["rows_with_unknown_words"] += 1
-            found.append((number, index, len(sample.ids), sample.targets, len(sample.images)))
+            found.append((number, index, sample.length, sample.targets, len(sample.images)))
             refs |= dict.fromkeys(sample.images)
     return _made(found, list(refs), problems, first)
 
 
-def encoder(chat: ChatFormat, sources: Sequence[RowSource], max_length: int, *, stage: Stage) -> Encode:
+def encoder(chat: ChatFormat, longest: Sequence[int], *, stage: Stage) -> Encode[Row, Sample]:
     """Function that turns a row of a source, by the source's number, into ids.
 
     Args:
         chat: Format of conversations.
-        sources: Sources of a stage.
-        max_length: Largest number of ids, where a source has no such setting of its own.
+        longest: Largest number of ids of each source's rows.
         stage: Stage; to train, whole conversations are encoded, else questions up to their answer.
     """
-    longest = [source.settings.max_length or max_length for source in sources]
 
     def encode(number: int, row: Row) -> Sample:
         try:

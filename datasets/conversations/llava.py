@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vision_suite.datasets.instruct.rows import BadRow, conversation, number_markers, speaker, text_of
-from vision_suite.types.instruct import ImageRef, Row, Speaker
+from vision_suite.datasets.conversations.rows import BadRow, conversation, number_markers, speaker, text_of
+from vision_suite.types.conversations import ImageRef, Row, Speaker
 
 
 def named_images(record: Mapping[str, Any], folder: Path) -> list[ImageRef]:

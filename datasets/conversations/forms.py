@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vision_suite.datasets.instruct.llava import alpaca_row, llava_row, named_images
-from vision_suite.datasets.instruct.messages import messages_row
-from vision_suite.datasets.instruct.questions import Choices, question_row, text_row
-from vision_suite.datasets.instruct.rows import SHOWN, BadRow, name_of
-from vision_suite.types.instruct import ImageRef, Row
+from vision_suite.datasets.conversations.llava import alpaca_row, llava_row, named_images
+from vision_suite.datasets.conversations.messages import messages_row
+from vision_suite.datasets.conversations.questions import Choices, question_row, text_row
+from vision_suite.datasets.conversations.rows import SHOWN, BadRow, name_of
+from vision_suite.types.conversations import ImageRef, Row
 
 FORMS = ("turns", "conversations", "messages", "prompt with completion", "instruction with output", "text")
 

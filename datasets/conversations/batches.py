@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vision_suite.datasets.instruct.encode import Sample
-from vision_suite.datasets.instruct.pictures import PictureStore
+from vision_suite.datasets.conversations.encode import Sample
+from vision_suite.datasets.conversations.pictures import PictureStore
 from vision_suite.datasets.loading import BatchKey
-from vision_suite.types.instruct import IGNORED
+from vision_suite.types.conversations import IGNORED
 
 
 def padded(samples: Sequence[Sample], pad_id: int) -> dict[str, Tensor]:
@@ -67,7 +67,7 @@ def packed(samples: Sequence[Sample]) -> dict[str, Tensor]:
 
 
 class InstructBatches(Dataset[dict[str, Tensor]]):
-    """Data set that turns a `BatchKey` into a `vision_suite.types.instruct.InstructBatch`.
+    """Data set that turns a `BatchKey` into a `vision_suite.types.conversations.InstructBatch`.
 
     Args:
         sample: Function that gives the sample at an index.

@@ -13,10 +13,10 @@ import pytest
 from conversations import llava, picture
 from PIL import Image
 
-from vision_suite.datasets.instruct import tars
-from vision_suite.datasets.instruct.pictures import Appearance, read_picture, unreadable
-from vision_suite.datasets.instruct.rows import BadRow
-from vision_suite.datasets.instruct.sources import RowSource, SourceSettings
+from vision_suite.datasets.conversations import tars
+from vision_suite.datasets.conversations.pictures import Appearance, read_picture, unreadable
+from vision_suite.datasets.conversations.rows import BadRow
+from vision_suite.datasets.conversations.sources import RowSource, SourceSettings
 from vision_suite.errors import DataError
 from vision_suite.types.instruct import ImageRef
 

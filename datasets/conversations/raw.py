@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from vision_suite.datasets.conversations.rows import MARKER
 from vision_suite.datasets.files import numbered_lines, parse_json, read_json
-from vision_suite.datasets.instruct.question_rows import IMAGE
 from vision_suite.datasets.pictures.manifest import find_inputs
 from vision_suite.errors import DataError
-from vision_suite.types.instruct import ImageRef
+from vision_suite.types.conversations import ImageRef
 
 
 class RawRow(NamedTuple):
@@ -90,7 +90,7 @@ class AskedPictures:
 
     def __init__(self, inputs: str, question: str) -> None:
         self.files = find_inputs(inputs).files
-        self._question = question if IMAGE in question else f"{IMAGE}\n{question}"
+        self._question = question if MARKER in question else f"{MARKER}\n{question}"
 
     def __len__(self) -> int:
         return len(self.files)

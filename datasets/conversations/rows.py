@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from vision_suite.errors import DataError
 from vision_suite.text.tokenizers import refuse_halves
-from vision_suite.types.instruct import ImageRef, Message, Row, Speaker
+from vision_suite.types.conversations import ImageRef, Message, Row, Speaker
 
 MARKER = "<image>"
 SHOWN = 60  # signs of a name in a message

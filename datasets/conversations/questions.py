@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from vision_suite.datasets.instruct.rows import MARKER, BadRow, name_of, split_markers, text_of
-from vision_suite.types.instruct import ImageRef, Message, Row
+from vision_suite.datasets.conversations.rows import MARKER, BadRow, name_of, split_markers, text_of
+from vision_suite.types.conversations import ImageRef, Message, Row
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 REQUEST = "Answer with the letter of the right choice."

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from vision_suite.datasets.conversations.pictures import Appearance, Square
 from vision_suite.datasets.files import read_lines
-from vision_suite.datasets.instruct.pictures import Appearance, Square
 from vision_suite.datasets.pictures.images import Interpolation
 from vision_suite.datasets.pictures.preprocessing import SCALE
 from vision_suite.datasets.roots import resolve_root
