@@ -5,13 +5,14 @@ import math
 import os
 
 import pytest
+from folders import SUPPORT
 from mining_tiny import dump, mine_tiny, read_tiny, tiny_items, tiny_step
 
 from vision_suite.errors import DataError, MissingDependencyError
 from vision_suite.mining import cluster
 from vision_suite.mining.cluster import Miner, bootstrap_on_cluster, packed, write
 from vision_suite.mining.reading import mined_image
-from vision_suite.mining.run import begin, mine
+from vision_suite.mining.run import begin, bootstrap, mine
 from vision_suite.mining.store import Store
 
 ITEMS = tiny_items()
@@ -101,8 +102,9 @@ def test_ray_is_asked_for_by_its_extra_and_only_if_there_is_work(store, monkeypa
 
 @pytest.mark.long
 @pytest.mark.dist
-def test_a_local_cluster_of_two_workers_makes_the_same_table(store, expected, tmp_path):
+def test_a_local_cluster_of_two_workers_makes_the_same_table(store, expected, tmp_path, monkeypatch):
     pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", str(SUPPORT), prepend=os.pathsep)  # the workers load `mining_tiny` themselves
     folder = tmp_path / "processes"
     folder.mkdir()
 
@@ -113,13 +115,12 @@ def test_a_local_cluster_of_two_workers_makes_the_same_table(store, expected, tm
         return read_tiny(path)
 
     seen = []
-    settings = {"workers": 2}
-    bootstrap_on_cluster(store, "tiny", tiny_step, ITEMS, read, lambda *done: seen.append(done[1:]), **settings)
+    bootstrap_on_cluster(store, "tiny", tiny_step, ITEMS, read, lambda *done: seen.append(done[1:]), workers=2)
     assert seen[-1] == (len(ITEMS), len(ITEMS))
     assert mined_image(store, "tiny", "p2").problem == "2: no picture"
     workers = {int(path.name) for path in folder.iterdir()}
     assert workers
     assert os.getpid() not in workers
-    bootstrap_on_cluster(store, "tiny", tiny_step, ITEMS, read_tiny, SILENT, **settings)
+    bootstrap(store, "tiny", tiny_step(), ITEMS, read_tiny, SILENT)  # one process goes on with it
     assert contents(store.path) == expected
     assert all(math.isfinite(row[6]) for row in dump(store.path)["candidate"])

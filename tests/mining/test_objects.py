@@ -17,8 +17,9 @@ pytest.importorskip("spacy")
 pytest.importorskip("inflect")
 
 CLASSES = {
-    "artifact": "chair table vase hydrant bench stand", "animal": "cat dog animal", "body": "tail vas",
-    "phenomenon": "fire", "group": "variety", "feeling": "joy", "communication": "book", "location": "background",
+    "artifact": "chair table vase hydrant bench stand shorts room picture", "animal": "cat dog animal",
+    "body": "tail vas", "phenomenon": "fire", "group": "variety", "feeling": "joy",
+    "communication": "book", "location": "background",
 }  # fmt: skip
 NOUNS = NounTable({noun: kind for kind, nouns in CLASSES.items() for noun in nouns.split()}, {})
 PREPARED = pytest.mark.skipif(
@@ -55,6 +56,8 @@ TWO_VASES = "There are two vases and a joy."
         ("The cat's tail touches the TV stand and it shakes.", ["cat", "tail", "tv", "tv stand"]),
         # WordNet's first sense of a book is no thing, the vocabulary knows it; groups and places are none.
         ("A variety of books in the background lie.", ["book"]),
+        # The picture itself is none, pairs have no singular, a compound need not be a noun.
+        ("The picture shows blue shorts in a living room.", ["shorts", "living room"]),
     ],
 )
 def test_names_of_a_sentence(extractor, sentence, names):

@@ -27,6 +27,9 @@ The DT det 1 | cat NN poss 3 | ~'s POS case 1 | tail NN nsubj 4 | touches VBZ RO
 A DT det 1 | variety NN nsubj 7 | of IN prep 1 | books NNS pobj 2 | in IN prep 3 | the DT det 6
  | background NN pobj 4 | lie VBP ROOT 7 | ~. . punct 7
 
+The DT det 1 | picture NN nsubj 2 | shows VBZ ROOT 2 | blue JJ amod 4 | shorts NNS dobj 2 | in IN prep 2
+ | a DT det 8 | living VBG compound 8 | room NN pobj 5 | ~. . punct 2
+
 It PRP expl 1 | is VBZ ROOT 1 | there RB advmod 1 | ~. . punct 1
 """
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from vision_suite.errors import DataError, MissingDependencyError, SuiteError, check_number
 from vision_suite.mining.decide import Pair
@@ -155,7 +155,7 @@ def cluster(workers: int) -> Iterator[None]:
         num_cpus=workers,
         include_dashboard=False,
         log_to_driver=False,
-        logging_level=logging.WARNING,
+        logging_level=logging.ERROR,
         object_store_memory=OBJECT_STORE,
     )
     try:
@@ -175,7 +175,7 @@ def _mapped(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     dataset = ray.data.from_items(list(left), override_num_blocks=min(len(left), BLOCKS))
     mapped = dataset.map(
-        Miner,
+        cast("Callable[[dict[str, Any]], dict[str, Any]]", Miner),  # a class, which makes an actor, is allowed too
         fn_constructor_args=(make, read),
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,

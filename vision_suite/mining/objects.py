@@ -20,8 +20,11 @@ from vision_suite.text.vocabularies import load_vocabulary
 
 logger = logging.getLogger(__name__)
 Kind = Literal["auto", "vocabulary", "nouns"]
-# Nouns that WordNet takes for things or groups of things, though a sentence names none by them.
-NO_THINGS = frozenset("variety group couple row number lot pair array mix side front".split())
+# Nouns that WordNet takes for things or groups of things, though a caption names none by them: amounts, parts, ``in
+# addition``, and the picture itself.
+NO_THINGS = frozenset(
+    "variety group couple row number lot pair array mix side front addition picture image photo photograph".split()
+)
 
 
 class VocabularyExtractor:

@@ -27,6 +27,11 @@ UNUSED = ("ner", "senter")
 KINDS, OWN = ("@architectures", "@layers", "@scorers", "@tokenizers", "@vectors"), "spacy."
 NOUNS = ("NOUN", "PROPN")
 SUBJECTS = ("nsubj", "nsubjpass")
+# Things that have no singular, which a singulariser makes up.
+PAIRS = frozenset(
+    "binoculars clothes goggles headphones jeans leggings overalls pants pajamas scissors shorts sunglasses tights "
+    "trousers".split()
+)
 THINGS = {"it": False, "its": False, "itself": False, "they": True, "them": True, "their": True, "themselves": True}
 
 
@@ -141,8 +146,8 @@ class Tagger:
         nouns = []
         for head in _heads(document):
             first = head
-            while first.i > 0 and (before := first.nbor(-1)).dep_ == "compound" and before.pos_ in NOUNS:
-                first = before
+            while first.i > 0 and first.nbor(-1).dep_ == "compound":
+                first = first.nbor(-1)
             words = (*(token.lower_ for token in document[first.i : head.i]), self._singular(head))
             place = first.idx, head.idx + len(head)
             nouns.append(Noun(words, *place, _plural(head), _subject(head), _complement(head), _first(head).idx))
@@ -172,7 +177,7 @@ class Tagger:
     def _singular(self, noun: Token) -> str:
         """A noun in the singular. The pipeline's own lemmas are not taken where inflect knows: its ``vases`` is vas."""
         word = noun.lower_
-        if not _plural(noun):
+        if not _plural(noun) or word in PAIRS:
             return word
         found = self._inflect.singular_noun(word)
         return found if isinstance(found, str) else noun.lemma_.lower()
