@@ -300,7 +300,8 @@ def main() -> None:
             f"and {options.sentence}; float32, LoRA of rank 16. Loss and gradients; CPU time of one thread, best of "
             f"{options.rounds} rounds, contestants in turn. {packages}.\n\n`rows` has a row for each answer, `shared` "
             "computes beginnings once, `shared, cached` knows the reference's log-probabilities from before. The last "
-            "column is the norm of the difference of all gradients by that of TRL's."
+            "column is the norm of the difference of all gradients by that of TRL's. On a GPU TRL projects supervised "
+            "positions alone, as `rows` does."
         )
         write_results(STEM, "Step on preference pairs", note, found, records, describe_run())
     print(found)
