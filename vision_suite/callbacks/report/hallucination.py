@@ -107,8 +107,9 @@ class HallucinationView(ReportView[HallucinationReport]):
             chosen = _chosen(captions, shown)
             told = [_told(answer, report.items[answer["index"]], lexicons.get(answer["task"])) for answer in chosen]
             wrong = sum(bool(answer["made_up"]) for answer in captions)
-            line = f"{len(told)} captions, half of them with something made up where possible; of all {len(captions)} "
-            pictures["captions"] = caption_sheet(told, title=title, subtitle=f"{line}{wrong} have")
+            line = f"{len(told)} captions, half of them with something made up where possible"
+            line += f"; {wrong} of all {len(captions)} make something up"
+            pictures["captions"] = caption_sheet(told, title=title, subtitle=line)
         return pictures
 
 
