@@ -163,7 +163,7 @@ class PreferenceData(ConversationData[Rows]):
         stage = self._stages.get(split)
         return stage.items() if isinstance(stage, EvaluationRows) else []
 
-    def lexicons(self, split: EvaluationStage) -> dict[str, Lexicon]:
+    def lexicons(self, split: Stage) -> dict[str, Lexicon]:
         """Words for objects by name of the evaluation, where its kind takes some; known after `setup`."""
         stage = self._stages.get(split)
         return stage.lexicons() if isinstance(stage, EvaluationRows) else {}
