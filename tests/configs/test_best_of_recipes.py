@@ -18,6 +18,7 @@ HEADLINE = {
     ("LitCSA", None): ("val/average_mAP", "max"),
     ("LitRecognizer", None): ("val/step_accuracy", "max"),
     ("LitOAT", None): ("val/nats_per_fixation", "min"),
+    ("LitSentinel", None): ("val/object_f1", "max"),
     ("LitWings", None): ("val/loss", "min"),
     ("LitTower", None): ("val/mAP", "max"),
 }
