@@ -1,4 +1,4 @@
-"""Presence of named objects by local evidence: a small convolutional network that sees a part of the picture at a time."""
+"""Presence of named objects by local evidence: a small convolutional network whose cells see parts of the picture."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class PresenceNet(nn.Module):
         )
         self.blocks = nn.ModuleList(_convolution(width, width) for _ in range(2))
         self.head = nn.Conv2d(width, num_classes, 1)
-        nn.init.constant_(self.head.bias, -math.log((1 - PRIOR) / PRIOR))
+        with torch.no_grad():
+            self.head.get_parameter("bias").fill_(-math.log((1 - PRIOR) / PRIOR))
 
     def features(self, image: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) to features of cells (B, width, ceil(H / 8), ceil(W / 8))."""
