@@ -4,7 +4,8 @@ SmolLM2-135M learns to name the emoji of Emoji-Scenes (closed variant, 40 names 
 convolutional tower. For each seed one projector is trained beside the frozen decoder; every method starts from it and
 sees the same rows in the same order. Along the way validation scores the loss of right answers, and the drift (KL,
 top-1 agreement) from the untouched model on a text that none but the replay trains on. The ends are tested once: names
-and groups on pictures of a design that no training had, perplexity of the pages, choice sets of text.
+and groups on pictures of a design that no training had, perplexity of the pages, choice sets of text. Right answers are
+stored by name, since questions about one drawing are not independent.
 
 A run that the results file holds is not repeated, and a killed one goes on from its last stored step, so the benchmark
 may be stopped at any time. Rates are searched on the validation split with ``--search``.
@@ -29,12 +30,12 @@ from pathlib import Path
 
 from results import command_line, describe_run, git_commit
 from wings_forgetting_page import write_page
+from wings_forgetting_tables import FROZEN, START, Record
 
 from vision_suite.prepared import data_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 STEM = ROOT / "docs" / "results" / "wings_forgetting"
-START = "projector before"  # the start of all methods
 START_STEPS = 300
 PLACE = "place.ckpt"
 TEXT_TASKS = ("definitions", "synonyms", "countries")  # above chance for the untouched model, on validation
@@ -60,7 +61,6 @@ METHODS = {
         ["--model.optim.lr=5e-4", "--model.optim.lr_factors={{projector: 2.0, decoder: {share}, wings: 1.0}}"],
     ),
 }
-FROZEN = ("projector only", "visual wing only")
 INTERPOLATED = "weights half-way back, of full fine-tuning"
 
 
@@ -169,7 +169,7 @@ class Bench:
         (folder / "done").touch()
         return next(folder.rglob("last.ckpt"))
 
-    def records(self, run: Run, start: Path | None, tested: bool) -> list[dict[str, object]]:
+    def records(self, run: Run, start: Path | None, tested: bool) -> list[Record]:
         """Train a run, and the records of its course and of its end."""
         checkpoint = self.train(run, start)
         folder = self.work / run.folder
@@ -182,7 +182,7 @@ class Bench:
             shutil.rmtree(folder)
         return found
 
-    def course(self, run: Run, folder: Path) -> Iterator[dict[str, object]]:
+    def course(self, run: Run, folder: Path) -> Iterator[Record]:
         """Records of the validations along the way."""
         for path in sorted(folder.rglob("metrics.csv")):
             with path.open(encoding="utf-8", newline="") as file:
@@ -193,18 +193,29 @@ class Bench:
                             yield {**run.__dict__, "step": int(row["step"]), "metric": f"val/{name}", "value": value,
                                    **self.origin}  # fmt: skip
 
-    def test(self, run: Run, method: str, checkpoint: Path, flags: list[str]) -> list[dict[str, object]]:
+    def test(self, run: Run, method: str, checkpoint: Path, flags: list[str]) -> list[Record]:
         """Records of the one test of a run."""
         folder = self.work / f"{run.folder}_test"
         shutil.rmtree(folder, ignore_errors=True)
         call(["test", *run.command(), *self.common(folder), f"--ckpt_path={checkpoint}", *flags])
         stored = json.loads(next(folder.rglob("metrics.json")).read_text(encoding="utf-8"))
+        found = {**stored["metrics"], "right/name": right_by_name(next(folder.rglob("answers.jsonl")), "name")}
         shutil.rmtree(folder)
         own = {**run.__dict__, "method": method, "step": run.steps}
-        return [
-            {**own, "metric": f"test/{name}", "value": value, **self.origin}
-            for name, value in stored["metrics"].items()
-        ]
+        return [{**own, "metric": f"test/{name}", "value": value, **self.origin} for name, value in found.items()]
+
+
+def right_by_name(answers: Path, task: str) -> dict[str, list[int]]:
+    """Right answers and questions of a task, by the right answer."""
+    found: dict[str, list[int]] = {}
+    with answers.open(encoding="utf-8") as lines:
+        for line in lines:
+            answer = json.loads(line)
+            if answer["task"] == task:
+                counts = found.setdefault(answer["reference"], [0, 0])
+                counts[0] += answer["right"]
+                counts[1] += 1
+    return dict(sorted(found.items()))
 
 
 def call(arguments: list[str]) -> None:
@@ -240,13 +251,17 @@ def main() -> None:
     options = parser.parse_args()
     bench = Bench(options)
     stored = STEM.with_suffix(".json")
-    records: list[dict[str, object]] = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else []
+    records: list[Record] = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else []
     # The order of a failed run's records is that of their ends.
     known = {(r["method"], r["rate"], r["seed"], r["steps"]) for r in records if options.search or _is_test(r)}
     missing = [run for run in planned(options) if run.key not in known]
     starts = {run.seed: Run(START, 0.0, run.seed, START_STEPS) for run in missing}
     with ThreadPoolExecutor(options.jobs) as pool:
         checkpoints = dict(zip(starts, pool.map(lambda run: bench.train(run, None), starts.values()), strict=True))
+        held = {r["seed"] for r in records if r["method"] == START}
+        for run in starts.values():
+            if run.seed not in held:
+                records += bench.course(run, bench.work / run.folder)
         futures = [pool.submit(bench.records, run, checkpoints[run.seed], not options.search) for run in missing]
         for number, future in enumerate(as_completed(futures), start=1):
             records += future.result()
@@ -255,7 +270,7 @@ def main() -> None:
     write_page(STEM, records, describe_run())
 
 
-def _is_test(record: dict[str, object]) -> bool:
+def _is_test(record: Record) -> bool:
     return str(record["metric"]).startswith("test/")
 
 

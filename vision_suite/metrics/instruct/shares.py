@@ -19,7 +19,7 @@ class Difference(NamedTuple):
 
     Attributes:
         value: Second share minus the first one.
-        error: Standard error of the difference, each question paired with itself; NaN for a single question.
+        error: Standard error of the difference, each question paired with itself; NaN for a single question or cluster.
         questions: Number of questions.
     """
 
@@ -99,3 +99,36 @@ def paired_difference(first: Mapping[int, bool], second: Mapping[int, bool]) -> 
     gain = np.array([float(second[index]) - float(right) for index, right in first.items()])
     error = float(gain.std(ddof=1) / math.sqrt(len(gain))) if len(gain) > 1 else math.nan
     return Difference(float(gain.mean()), error, len(gain))
+
+
+def clustered_difference(first: Mapping[str, Sequence[int]], second: Mapping[str, Sequence[int]]) -> Difference:
+    """Difference of the shares of right answers of two models to the same questions, which come in clusters.
+
+    Questions about one drawing are alike, so their answers are not independent: the clusters are what was drawn. The
+    standard error is that of a mean of clusters, with C / (C - 1) for their number C; compare it with Student's t of
+    C - 1 degrees of freedom.
+
+    Args:
+        first: Right answers and questions of the first model, by cluster.
+        second: The same of the second model.
+
+    Raises:
+        DataError: The clusters or their numbers of questions differ, or there are none.
+
+    Example:
+        >>> found = clustered_difference({"fox": [1, 2], "car": [2, 2]}, {"fox": [2, 2], "car": [2, 2]})
+        >>> found.value, found.error, found.questions
+        (0.25, 0.25, 4)
+    """
+    counts = [{name: total for name, (_, total) in each.items()} for each in (first, second)]
+    if counts[0] != counts[1] or not sum(counts[0].values()):
+        raise DataError(
+            f"{sum(counts[0].values())} and {sum(counts[1].values())} answers in {len(first)} and {len(second)} "
+            "clusters: compare two evaluations of one set"
+        )
+    totals = np.array(list(counts[0].values()), dtype=np.float64)
+    gains = np.array([second[name][0] - first[name][0] for name in counts[0]], dtype=np.float64)
+    value, number = gains.sum() / totals.sum(), len(gains)
+    rest = gains - value * totals
+    error = math.sqrt((rest**2).sum() * number / (number - 1)) / totals.sum() if number > 1 else math.nan
+    return Difference(float(value), float(error), int(totals.sum()))
