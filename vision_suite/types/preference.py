@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from vision_suite.types import Report
-from vision_suite.types.instruct import ImageRef, Message
+from vision_suite.types.conversations import ImageRef, Message
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +48,7 @@ class PreferenceRow:
 class PreferenceBatch(TypedDict, total=False):
     """Beginnings of answers and their continuations, kept apart; pairs have two, the preferred one first.
 
-    The beginning (prompt and context), as in `vision_suite.types.instruct.InstructBatch`, padded on the right:
+    The beginning (prompt and context), as in `vision_suite.types.conversations.InstructBatch`, padded on the right:
     ``input_ids`` (B, P) int64, ``attention_mask`` (B, P) bool, ``position_ids`` (B, P) int64, ``image_of_token``
     (B, P) int64, ``image`` (N, 3, H, W) float32 or ``features`` (N, T, W) float32. The continuations:
     ``branch_ids`` (B, n, T) int64, padded on the right, and ``branch_mask`` (B, n, T) bool, true where an id counts.

@@ -14,6 +14,7 @@ from vision_suite.types.instruct import InstructBatch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from vision_suite.layers.branches import Branches
     from vision_suite.models.mllm.projector import Projector
     from vision_suite.models.mllm.tower import Tower
 
@@ -128,15 +129,19 @@ class Mllm(nn.Module):
             embeds = embeds.masked_scatter(is_image.unsqueeze(-1), pictures.to(embeds.dtype))
         return embeds, is_image
 
-    def hidden(self, batch: InstructBatch, *, dummy: bool = False) -> Tensor:
+    def hidden(self, batch: InstructBatch, *, dummy: bool = False, branches: Branches | None = None) -> Tensor:
         """Last hidden states (B, S, d) of a training batch, padded or packed; no cache is built.
 
         Args:
             batch: Conversations.
             dummy: Run one blank picture with weight zero through tower and projector where the batch has none, so that
                 every process runs the same modules and no parameter is without a gradient.
+            branches: Rows of one beginning and several continuations, see `vision_suite.models.mllm.branches`.
         """
-        output = self.text_model(**self._inputs(batch, dummy))
+        inputs = self._inputs(batch, dummy)
+        if branches is not None:
+            inputs["branches"] = branches
+        output = self.text_model(**inputs)
         return cast("Tensor", output.last_hidden_state)
 
     def forward(self, batch: InstructBatch, *, dummy: bool = False) -> Tensor:
