@@ -101,7 +101,7 @@ def test_several_turns_and_pictures(layout, tmp_path):
 def test_what_a_layout_cannot_hold_is_refused(layout, tmp_path):
     path = tmp_path / f"out{ENDINGS[layout]}"
     path.write_text("before")
-    with pytest.raises(DataError, match="'r' has 4 turns.*layout=trl"):
+    with pytest.raises(DataError, match=r"'r' has 4 turns.*layout=trl"):
         write_pairs([row(messages=(*TURNS, Message("user", ("So?",))))], path, layout)
     with pytest.raises(DataError, match="'<image>' in its question"):
         write_pairs([row(messages=(Message("user", (0, "\nAn <image>?")),))], path, layout)
