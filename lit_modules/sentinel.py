@@ -159,7 +159,7 @@ class LitSentinel(LitCaptions[PreferenceBatch]):
         self._stored, self._shares, self._probe = {}, None, None
         rank_zero_info(f"reference: {made.words}")
         if isinstance(made, StoredReference):
-            self.data.use_reference(self._reference_logps, made.weights)
+            self.data.use_reference(self._before_training, made.weights)
 
     def training_step(self, batch: PreferenceBatch, batch_idx: int) -> Tensor:
         """Mean loss of the pairs."""
@@ -213,9 +213,7 @@ class LitSentinel(LitCaptions[PreferenceBatch]):
         if self._probe is None or isinstance(self.reference, StoredReference):
             return
         batch, before = self._probe
-        with self.trainer.precision_plugin.forward_context():
-            now = self._reference_logps(self._prepared(batch))
-        drift = self._difference(batch, now, before)
+        drift = self._difference(batch, self._before_training(batch), before)
         self.log("train/reference_drift", drift, batch_size=len(before))
         if not drift <= self._tolerance:
             raise ConfigError(
@@ -260,6 +258,11 @@ class LitSentinel(LitCaptions[PreferenceBatch]):
             rank_zero_info(f"each continuation is computed in a row of its own: {error}")
             return False
         return True
+
+    def _before_training(self, batch: PreferenceBatch) -> Tensor:
+        """Log-probabilities (B, n) under the reference, of a batch outside of a step."""
+        with self.trainer.precision_plugin.forward_context():
+            return self._reference_logps(self._prepared(batch))
 
     def _reference_logps(self, batch: PreferenceBatch) -> Tensor:
         """Log-probabilities (B, n) under the reference."""

@@ -1,15 +1,17 @@
 """LitSentinel on pairs about coloured squares: losses, references, what is logged, and the networks that it serves."""
 
 import math
+from typing import ClassVar
 
 import instruct_tiny
 import numpy as np
 import preference_tiny
 import pytest
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning import Callback
 
-from vision_suite.errors import ConfigError
+from vision_suite.errors import CheckpointError, ConfigError
 from vision_suite.lit_modules.pair_log import PairLog, pair_sums
 from vision_suite.lit_modules.preference_reference import AdapterReference, StartReference, make_reference
 from vision_suite.lit_modules.sentinel import LitSentinel
@@ -300,3 +302,45 @@ def test_a_llava_folder_is_decoder_tower_and_projector(tmp_path):
         assert torch.equal(value, loaded.state_dict()[name]), name
     with pytest.raises(ConfigError, match="brings its own tower and projector"):
         preference_tiny.module(data, **{**settings, "tower": instruct_tiny.TOWER})
+
+
+class Pairs(pl.LightningDataModule):
+    """Batches with the log-probabilities of the model before training, kept by the checksum of its weights."""
+
+    kept: ClassVar[dict[str, list[torch.Tensor]]] = {}
+
+    def __init__(self, squares, batches):
+        super().__init__()
+        self.batches = [dict(batch) for batch in batches]
+        for name in ("chat", "vocabulary_size", "image_tokens", "protocol", "preprocessing", "class_names"):
+            setattr(self, name, getattr(squares, name))
+
+    def use_reference(self, logps, weights):
+        if weights not in self.kept:
+            self.kept[weights] = [logps(batch).double() for batch in self.batches]
+        for batch, found in zip(self.batches, self.kept[weights], strict=True):
+            batch["reference_logps"] = found
+
+    def train_dataloader(self):
+        return preference_tiny.loader(self.batches)
+
+
+def test_stored_log_probabilities_are_those_of_the_start(data, batches, tmp_path):
+    plain, steps = fitted(data, batches, tmp_path / "plain", epochs=2)
+    net, diary = preference_tiny.module(data, train=ALL, reference="stored"), Diary()
+    run = instruct_tiny.trainer(tmp_path / "stored", max_epochs=1, callbacks=[diary])
+    run.fit(net, datamodule=Pairs(data, batches))
+    run.save_checkpoint(tmp_path / "stored.ckpt")
+    again = preference_tiny.module(data, train=ALL, reference="stored")
+    run = instruct_tiny.trainer(tmp_path / "again", max_epochs=2, callbacks=[diary])
+    run.fit(again, datamodule=Pairs(data, batches), ckpt_path=tmp_path / "stored.ckpt", weights_only=True)
+    assert len(Pairs.kept) == 1, "a run that goes on finds the numbers of its start"
+    for one, other in zip(diary.steps, steps, strict=True):
+        assert one["train/loss"] == pytest.approx(other["train/loss"], rel=1e-5)
+    for name, value in plain.model.named_parameters():
+        torch.testing.assert_close(again.model.get_parameter(name), value, rtol=1e-3, atol=1e-5, msg=name)
+    Pairs.kept.clear()
+    lost = preference_tiny.module(data, train=ALL, reference="stored")
+    run = instruct_tiny.trainer(tmp_path / "lost", max_epochs=2)
+    with pytest.raises(CheckpointError, match="are not stored any more"):
+        run.fit(lost, datamodule=Pairs(data, batches), ckpt_path=tmp_path / "stored.ckpt", weights_only=True)

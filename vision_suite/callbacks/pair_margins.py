@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import WandbLogger
 
-from vision_suite.callbacks.predict.base import log_pictures
 from vision_suite.callbacks.run_dir import run_dir
 from vision_suite.drafts import drafted
 from vision_suite.errors import ConfigError, check_number
@@ -53,7 +53,9 @@ class PairMargins(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         with drafted(folder / "margins.png") as draft:
             picture.save(draft, format="PNG")
-        log_pictures(trainer, "margins", [picture])
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(key="margins", images=[picture])
 
     def state_dict(self) -> dict[str, Any]:
         """The kept margins and differences of lengths."""
