@@ -205,7 +205,12 @@ def _groups(path: Path) -> list[list[str]]:
         DataError: The file is missing or malformed.
     """
     contents = read_json(path)
-    groups = [each.get("words") if isinstance(each, dict) else each for each in contents or ()]
-    if not groups or not all(isinstance(each, list) and all(isinstance(word, str) for word in each) for each in groups):
+    groups: list[list[str]] = []
+    for each in contents if isinstance(contents, list) else ():
+        words = each.get("words") if isinstance(each, dict) else each
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            break
+        groups.append(words)
+    if not groups or len(groups) < len(contents):
         raise DataError(f"{str(path)!r} holds no groups of synonyms: give a list of lists of words")
     return groups

@@ -26,7 +26,7 @@ Record = dict[str, Any]
 Contents = Callable[[ImageRef], bytes]
 MARKER = "<image>"
 BY_ENDING: dict[str, Layout] = {".jsonl": "official", ".json": "official_json", ".parquet": "parquet"}
-ENDINGS: dict[str, str] = {layout: ending for ending, layout in BY_ENDING.items()} | {
+ENDINGS: dict[str, str] = {str(layout): ending for ending, layout in BY_ENDING.items()} | {
     "llama_factory": ".json", "trl_json": ".json", "trl": ".parquet",
 }  # fmt: skip
 
