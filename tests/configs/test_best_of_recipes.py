@@ -1,4 +1,4 @@
-"""``--ckpt_path best`` of every named configuration that trains: a score of the validation is monitored, and it is logged."""
+"""``--ckpt_path best`` of every named configuration that trains: a score of the validation is monitored and logged."""
 
 from pathlib import Path
 from types import SimpleNamespace
