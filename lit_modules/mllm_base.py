@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -31,7 +31,7 @@ class LitMllm(LitInstructWeights[BatchT]):
     """
 
     data: InstructSource
-    start_only = ("decoder.source", "wings.rank", "lora.rank")
+    start_only: ClassVar[tuple[str, ...]] = ("decoder.source", "wings.rank", "lora.rank")
 
     def assemble(
         self,

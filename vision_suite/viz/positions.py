@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -31,7 +32,7 @@ def position_curves(models: Mapping[str, Counts], *, title: str) -> Image.Image:
         share = np.divide(100 * made_up, total, out=np.full(len(total), np.nan), where=total > 0)
         places = np.arange(1, len(counts) + 1)
         colour, dash = canvas.CURVES[number % len(canvas.CURVES)], canvas.DASHES[number % len(canvas.DASHES)]
-        style = {"color": colour, "linestyle": dash, "linewidth": 2, "marker": "o", "markersize": 4}
+        style: dict[str, Any] = {"color": colour, "linestyle": dash, "linewidth": 2, "marker": "o", "markersize": 4}
         label = canvas.printable(name) or "captions"
         left.plot(places, share, label=f"{label} ({_percent(made_up.sum(), total.sum())} of all)", **style)
         right.plot(places, factual, label=f"{label}, there", **{**style, "alpha": 0.45})

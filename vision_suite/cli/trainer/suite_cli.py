@@ -185,8 +185,8 @@ class SuiteCLI(LightningCLI):
 
         Replaces Lightning's method of the same name, in which the checkpoint beats flags too.
         """
-        model = find_class(self.section.model.class_path, LitBase)
-        init_from.check(self.section, self.config.subcommand, self.given, model)
+        owner = find_class(self.section.model.class_path, LitBase)
+        init_from.check(self.section, self.config.subcommand, self.given, owner)
         word = self.section.get("ckpt_path")
         if not word or word in ("hpc", "registry"):
             return
