@@ -21,7 +21,7 @@ from vision_suite.datasets.instruct.scenes.paint import paint_all
 from vision_suite.datasets.instruct.scenes.synonyms import synonym_groups
 from vision_suite.datasets.instruct.scenes.things import (
     CLOSED,
-    MINING,
+    FURTHER,
     SceneSplit,
     Thing,
     closed_things,
@@ -44,6 +44,9 @@ SCENES: dict[str, dict[SceneSplit, int]] = {
         "adversarial": 500,
         "mining": 2000,
         "mining_prior": 2000,
+        "val_adversarial": 300,
+        "familiar": 500,
+        "familiar_adversarial": 500,
     },
 }
 # Pictures of each drawing in the closed variants: 40 names x 4 designs x 15; x 3; 40 x 1 x 50 = 2,000 to test.
@@ -135,7 +138,7 @@ def write(
             counts["preferences"][split] = write_lines(part / f"preferences_{split}.jsonl", pairs)
         if split != "train":
             write_lines(part / f"captions_{split}.jsonl", rows.to_evaluate(described))
-        if split in MINING:
+        if split in FURTHER:
             write_list(part / f"{split}_caption.json", rows.to_train(described))
         elif split != "train":
             questions = rows.to_evaluate(each for each in asked if each.task != "caption")
@@ -186,7 +189,8 @@ _ABOUT = {
         "Layouts made by rule from real drawings. 40 names in all splits; the last design is in the tests only. "
         "The 2,000 pictures of the naming test show 40 drawings, 50 times each: errors of one drawing go together, so "
         "the binomial standard error is too small; cluster by name, which begins each id. "
-        "Things of a scene share the first one's subgroup with chance 0.8, in 'adversarial' never. 'mining' and "
-        "'mining_prior' are fresh scenes of the four designs to find a model's errors on, with chances 0.4 and 0.8."
+        "Things of a scene share the first one's subgroup with chance 0.8, in 'adversarial' never. Fresh scenes of the "
+        "four designs: 'mining' (chance 0.4) and 'mining_prior' (0.8) to find a model's errors on, 'val_adversarial' "
+        "(0) to choose settings on, 'familiar' (0.8) and 'familiar_adversarial' (0) to test on."
     ),
 }

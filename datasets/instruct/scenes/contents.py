@@ -10,7 +10,7 @@ from vision_suite.datasets.instruct.scenes import rows
 from vision_suite.datasets.instruct.scenes.layout import Scene, Sizes, lay_out
 from vision_suite.datasets.instruct.scenes.rows import Asked, Single
 from vision_suite.datasets.instruct.scenes.single import singles
-from vision_suite.datasets.instruct.scenes.things import GROUPS, MINING, SPLITS, SceneSplit, Thing
+from vision_suite.datasets.instruct.scenes.things import FURTHER, GROUPS, SPLITS, SceneSplit, Thing
 
 SEED = 0
 
@@ -90,14 +90,14 @@ def closed_contents(
 ) -> tuple[Contents, list[Scene]]:
     """The closed variants: the same names in all splits, the last design in the tests only.
 
-    Scenes to mine on show the usual designs; they are numbered behind everything else, so that the other files are the
+    Further scenes show the usual designs; they are numbered behind everything else, so that the other files are the
     same with and without them.
 
     Args:
         things: Every thing.
         designs: Keys of the designs.
         sizes: Measures.
-        count: Number of scenes of each split; none of those to mine on where it lacks them.
+        count: Number of scenes of each split; none of the further ones where it lacks them.
         copies: Pictures of each drawing of one thing in each split.
 
     Returns:
@@ -123,7 +123,7 @@ def closed_contents(
             ]
             asked[split] += rows.free_names("name", shown) + rows.kinds("group", shown, words)
     first += len(alone)
-    for split in (each for each in MINING if each in count):
+    for split in (each for each in FURTHER if each in count):
         own[split] = list(things)
         scenes[split] = lay_out(SEED, split, first, count[split], things, dict.fromkeys(usual, names), sizes)
         asked[split] = rows.captions(SEED, scenes[split])

@@ -9,9 +9,13 @@ from typing import Any, Literal
 
 from vision_suite.datasets.emoji.rules import slug
 
-SceneSplit = Literal["train", "val", "test", "adversarial", "mining", "mining_prior"]
+SceneSplit = Literal[
+    "train", "val", "test", "adversarial",
+    "mining", "mining_prior", "val_adversarial", "familiar", "familiar_adversarial",
+]  # fmt: skip
 SPLITS: tuple[SceneSplit, ...] = ("train", "val", "test", "adversarial")
-MINING: tuple[SceneSplit, ...] = ("mining", "mining_prior")  # of the closed variants: to find a model's own errors on
+# Further scenes of the closed variants, of the usual designs: to find a model's own errors on, and to measure them.
+FURTHER: tuple[SceneSplit, ...] = ("mining", "mining_prior", "val_adversarial", "familiar", "familiar_adversarial")
 
 # One word for each of Emojibase's groups; components and flags are none.
 GROUPS = {0: "face", 1: "person", 3: "animal", 4: "food", 5: "place", 6: "sport", 7: "object", 8: "symbol"}

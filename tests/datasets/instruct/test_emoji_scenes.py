@@ -18,7 +18,7 @@ from vision_suite.datasets.prepare.base import Options
 from vision_suite.errors import ConfigError, DataError
 
 COUNT = {"train": 12, "val": 6, "test": 6, "adversarial": 6}
-MINING = {"mining": 5, "mining_prior": 4}
+FURTHER = {"mining": 5, "mining_prior": 4, "val_adversarial": 2, "familiar": 3, "familiar_adversarial": 2}
 CLOSED = {"left": tuple(PLAIN[0:10:2]), "right": tuple(PLAIN[10:20:2])}
 
 
@@ -28,7 +28,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scenes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VISION_SUITE_DATA", str(folder / "data"))
-        patch.setattr(scenes_build, "SCENES", {"open": COUNT, "closed": COUNT | MINING})
+        patch.setattr(scenes_build, "SCENES", {"open": COUNT, "closed": COUNT | FURTHER})
         sizes = {"open": Sizes(96, 20, 36, 2), "closed": Sizes(64, 20, 28, 2)}
         patch.setattr(scenes_build, "SIZES", sizes)
         patch.setattr(scenes_build, "COPIES", {"train": 2, "val": 1, "test": 3})
@@ -217,18 +217,19 @@ def test_scenes_to_mine_on_are_new_and_state_their_co_occurrence(made):
     folder = made["closed"]
     manifest = json.loads((folder / "MANIFEST.json").read_text())
     together = {"train": 0.8, "val": 0.8, "test": 0.8, "adversarial": 0.0, "mining": 0.4, "mining_prior": 0.8}
+    together |= {"val_adversarial": 0.0, "familiar": 0.8, "familiar_adversarial": 0.0}
     assert manifest["together"] == together
     assert manifest["rule_version"] == 2
     assert "mining" not in json.loads((made["open"] / "MANIFEST.json").read_text())["together"]
     designs = {}
     numbers = []
-    for split in COUNT | MINING:
+    for split in COUNT | FURTHER:
         table = json.loads((folder / f"instances_{split}.json").read_text())
         designs[split] = {image["design"] for image in table["images"]}
         numbers += [image["id"] for image in table["images"]]
     assert len(set(numbers)) == len(numbers)
     assert not designs["mining"] & designs["adversarial"]
-    for split, count in MINING.items():
+    for split, count in FURTHER.items():
         scenes, rows = truth(folder, split), json.loads((folder / f"{split}_caption.json").read_text())
         assert len(scenes) == len(rows) == manifest["counts"]["scenes"][split] == count
         asked = lines(folder / f"captions_{split}.jsonl")
