@@ -16,7 +16,7 @@ from vision_suite.datasets.base import BaseData, Stage, problem_list, stages_of
 from vision_suite.datasets.conversations.pictures import Appearance, Square
 from vision_suite.datasets.conversations.settings import ChatSettings, stored_preprocessing, stored_settings
 from vision_suite.datasets.conversations.stage import OnBadRow, OnMissing, Policy, UsableRows
-from vision_suite.datasets.conversations.survey import Source
+from vision_suite.datasets.conversations.survey import Rows
 from vision_suite.datasets.lengths import LengthBatchSampler, Mixture
 from vision_suite.datasets.loading import Cache, worker_count
 from vision_suite.datasets.pictures.images import Interpolation
@@ -95,7 +95,7 @@ class ConversationData(BaseData, Generic[RowsT]):
         self._stages: dict[str, RowsT] = {}
         self._sampler: LengthBatchSampler | None = None
 
-    def _open(self, opened: Mapping[str, Sequence[Source[Any]]], layout: str, **facts: Any) -> None:
+    def _open(self, opened: Mapping[str, Sequence[Rows[Any]]], layout: str, **facts: Any) -> None:
         """Take the opened sources of each stage, and begin the protocol.
 
         Args:

@@ -15,8 +15,8 @@ from vision_suite.datasets.conversations.questions import as_question, with_answ
 from vision_suite.datasets.conversations.sources import RowSource
 from vision_suite.datasets.conversations.survey import (
     Encode,
+    Rows,
     SampleT,
-    Source,
     Survey,
     encoder,
     settings_of,
@@ -86,7 +86,7 @@ class UsableRows(Generic[RowT, SampleT]):
 
     def __init__(
         self,
-        sources: Sequence[Source[RowT]],
+        sources: Sequence[Rows[RowT]],
         encode: Encode[RowT, SampleT],
         settings: Mapping[str, Any],
         appearance: Appearance,

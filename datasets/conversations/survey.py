@@ -60,7 +60,7 @@ SampleT = TypeVar("SampleT", bound=Measured)
 Encode = Callable[[int, RowT], SampleT]
 
 
-class Source(Protocol[RowT_co]):
+class Rows(Protocol[RowT_co]):
     """Rows of a file or folder, such as a `vision_suite.datasets.conversations.sources.RowSource`.
 
     Attributes:
@@ -115,7 +115,7 @@ class Survey:
 
 
 def survey_once(
-    sources: Sequence[Source[RowT]],
+    sources: Sequence[Rows[RowT]],
     encode: Encode[RowT, SampleT],
     settings: Mapping[str, Any],
     kept: dict[tuple[int, int], SampleT] | None = None,
@@ -153,7 +153,7 @@ def settings_of(chat: ChatFormat, max_length: int, stage: Stage) -> dict[str, An
 
 
 def survey(
-    sources: Sequence[Source[RowT]],
+    sources: Sequence[Rows[RowT]],
     encode: Encode[RowT, SampleT],
     kept: dict[tuple[int, int], SampleT] | None,
 ) -> Survey:

@@ -163,7 +163,8 @@ def recolour(pixels: Tensor, strength: float, generator: Generator) -> Tensor:
     mix = torch.eye(3) + strength * torch.randn(count, 3, 3, generator=generator)
     contrast, brightness = 2 * torch.rand(2, count, 1, 1, generator=generator) - 1
     mixed = torch.bmm(mix * (1 + 2 * strength * contrast), pixels.flatten(2) - 127.5)
-    return (mixed + 255 * (0.5 + strength * 2 / 3 * brightness)).view_as(pixels)
+    changed: Tensor = mixed + 255 * (0.5 + strength * 2 / 3 * brightness)
+    return changed.view_as(pixels)
 
 
 def affine(pixels: Tensor, augment: Augment, generator: Generator) -> Tensor:

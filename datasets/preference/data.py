@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, get_args
 
 from torch import Tensor
@@ -129,16 +129,12 @@ class PreferenceData(ConversationData[Rows]):
             check_number("changed_weight", changed_weight, low=1)
         self.unit, self.shuffle_labels, self.changed_weight = unit, shuffle_labels, changed_weight
         given = {"validate": validate_on, "test": test_on, "predict": predict_on}
-        opened: dict[str, list[PairSource] | list[EvaluationSource]] = {
-            "fit": [
-                PairSource(name, as_record(PairSettings, each, "sources")) for name, each in (sources or {}).items()
-            ]
+        pairs = {name: as_record(PairSettings, each, "sources") for name, each in (sources or {}).items()}
+        opened: dict[str, Sequence[PairSource | EvaluationSource]] = {
+            "fit": [PairSource(name, each) for name, each in pairs.items()]
         }
         for stage, evaluations in given.items():
-            opened[stage] = [
-                EvaluationSource(name, as_record(EvaluationSettings, each, self.arguments[stage]))
-                for name, each in (evaluations or {}).items()
-            ]
+            opened[stage] = _evaluations(evaluations or {}, self.arguments[stage])
         opened["predict"] = opened["predict"] or opened["test"]
         if not any(opened.values()):
             raise ConfigError("no data: give --data.sources, --data.test_on or --data.predict_on")
@@ -163,7 +159,7 @@ class PreferenceData(ConversationData[Rows]):
         stage = self._stages.get(split)
         return stage.items() if isinstance(stage, EvaluationRows) else []
 
-    def lexicons(self, split: EvaluationStage) -> dict[str, Lexicon]:
+    def lexicons(self, split: Stage) -> dict[str, Lexicon]:
         """Words for objects by name of the evaluation, where its kind takes some; known after `setup`."""
         stage = self._stages.get(split)
         return stage.lexicons() if isinstance(stage, EvaluationRows) else {}

@@ -20,7 +20,7 @@ from vision_suite.datasets.files import read_json
 from vision_suite.datasets.loading import Cache
 from vision_suite.datasets.pictures.manifest import find_inputs
 from vision_suite.datasets.preference.truth import (
-    Asked,
+    AskedAbout,
     CocoTruth,
     amber_questions,
     coco_questions,
@@ -118,7 +118,7 @@ class EvaluationSource:
             asked = amber_questions(self.path, truths[0], name, settings.kind)
         if not asked:
             raise DataError(f"evaluation {name!r} has no questions of kind {settings.kind}: {str(self.path)!r}")
-        self._asked: list[Asked] = [asked[place] for place in spread(len(asked), settings.limit)]
+        self._asked: list[AskedAbout] = [asked[place] for place in spread(len(asked), settings.limit)]
         self.files = (
             [Path(each.picture) for each in self._asked] if alone else list(dict.fromkeys([self.path, *truths]))
         )
@@ -193,9 +193,9 @@ class EvaluationRows(UsableRows[Row, Sample]):
         return found.taken(np.lexsort((found.lengths, found.place[:, 0])).astype(np.int64))
 
 
-def _without_truth(file: Path, question: str, task: str) -> Asked:
+def _without_truth(file: Path, question: str, task: str) -> AskedAbout:
     picture = str(file.absolute())
-    return Asked(question, picture, HallucinationItem(file.name, "chair", task, picture=picture))
+    return AskedAbout(question, picture, HallucinationItem(file.name, "chair", task, picture=picture))
 
 
 def _groups(path: Path) -> list[list[str]]:
@@ -205,7 +205,12 @@ def _groups(path: Path) -> list[list[str]]:
         DataError: The file is missing or malformed.
     """
     contents = read_json(path)
-    groups = [each.get("words") if isinstance(each, dict) else each for each in contents or ()]
-    if not groups or not all(isinstance(each, list) and all(isinstance(word, str) for word in each) for each in groups):
+    groups: list[list[str]] = []
+    for each in contents if isinstance(contents, list) else ():
+        words = each.get("words") if isinstance(each, dict) else each
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            break
+        groups.append(words)
+    if not groups or len(groups) < len(contents):
         raise DataError(f"{str(path)!r} holds no groups of synonyms: give a list of lists of words")
     return groups

@@ -20,7 +20,7 @@ Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 AMBER_CAPTION = "generative"  # type of AMBER's rows that ask for a caption
 
 
-class Asked(NamedTuple):
+class AskedAbout(NamedTuple):
     """A question with the truth about it.
 
     Attributes:
@@ -91,7 +91,7 @@ class CocoTruth:
         return HallucinationItem(key, kind, task, objects=tuple(self.objects[key]), picture=picture, boxes=boxes)
 
 
-def coco_questions(path: Path, truth: CocoTruth, question: str, task: str, kind: HallucinationKind) -> list[Asked]:
+def coco_questions(path: Path, truth: CocoTruth, question: str, task: str, kind: HallucinationKind) -> list[AskedAbout]:
     """Requests for captions of pictures with a known truth.
 
     Args:
@@ -117,11 +117,11 @@ def coco_questions(path: Path, truth: CocoTruth, question: str, task: str, kind:
         asked, picture = entry.get("question") or question, truth.pictures[key]
         if not isinstance(asked, str):
             raise DataError(f"{str(path)!r} row {number}: its question is no text")
-        found.append(Asked(asked, picture, truth.item(key, task, kind, picture)))
+        found.append(AskedAbout(asked, picture, truth.item(key, task, kind, picture)))
     return found
 
 
-def amber_questions(path: Path, annotations: Path, task: str, kind: HallucinationKind) -> list[Asked]:
+def amber_questions(path: Path, annotations: Path, task: str, kind: HallucinationKind) -> list[AskedAbout]:
     """AMBER's requests for captions (kind ``amber``), or its questions (``amber_question``).
 
     Args:
@@ -148,7 +148,7 @@ def amber_questions(path: Path, annotations: Path, task: str, kind: Hallucinatio
             else:
                 answer = _answer(row["truth"], f"{str(annotations)!r} id {name}")
                 item = HallucinationItem(name, kind, task, answer=answer, type=str(row["type"]), picture=picture)
-            found.append(Asked(str(query["query"]), picture, item))
+            found.append(AskedAbout(str(query["query"]), picture, item))
     except (KeyError, TypeError) as error:
         raise DataError(
             f"{str(path)!r} and {str(annotations)!r} are not AMBER's queries and annotations ({error!r})"
@@ -156,7 +156,7 @@ def amber_questions(path: Path, annotations: Path, task: str, kind: Hallucinatio
     return found
 
 
-def pope_questions(path: Path, task: str) -> list[Asked]:
+def pope_questions(path: Path, task: str) -> list[AskedAbout]:
     """POPE's questions.
 
     Args:
@@ -166,7 +166,7 @@ def pope_questions(path: Path, task: str) -> list[Asked]:
     Raises:
         DataError: The file is missing or malformed, or has an id twice.
     """
-    found: dict[str, Asked] = {}
+    found: dict[str, AskedAbout] = {}
     for number, row in enumerate(read_json_lines(path), start=1):
         where = f"{str(path)!r} row {number}"
         try:
@@ -176,7 +176,9 @@ def pope_questions(path: Path, task: str) -> list[Asked]:
             raise DataError(f"{where} is no question of POPE: it has no {error}") from None
         if name in found or not isinstance(picture, str) or not isinstance(question, str):
             raise DataError(f"{where}: its id is there twice, or image or text is no text")
-        found[name] = Asked(question, picture, HallucinationItem(name, "pope", task, answer=answer, picture=picture))
+        found[name] = AskedAbout(
+            question, picture, HallucinationItem(name, "pope", task, answer=answer, picture=picture)
+        )
     return list(found.values())
 
 

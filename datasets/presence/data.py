@@ -97,7 +97,9 @@ class PresenceData(PictureData):
         given = {split: name for split, name in (("train", train), ("val", val), ("test", test)) if name}
         if not given:
             if not predict_inputs:
-                raise ConfigError("no data set: give --data.train, --data.test, or --data.predict_inputs to predict only")
+                raise ConfigError(
+                    "no data set: give --data.train or --data.test, or --data.predict_inputs to predict only"
+                )
             return
         if unknown := sorted(set(only) - set(given)):
             raise ConfigError(f"only.{unknown[0]} is given without a file of that split: give --data.{unknown[0]}")

@@ -1,5 +1,7 @@
 """The span rule, against the library's own post-processing and by hand."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -90,5 +92,5 @@ def test_chunks_keep_order_and_fit(costs, room):
     for part in parts:
         assert len(part) == 1 or sum(costs[number] for number in part) <= room
     # Two neighbours would not fit into one.
-    for one, two in zip(parts, parts[1:], strict=False):
+    for one, two in itertools.pairwise(parts):
         assert sum(costs[number] for number in one) + costs[two[0]] > room

@@ -130,7 +130,9 @@ class Table:
     """A detector of fixed scores; other names it does not know."""
 
     name, vocabulary = "table", frozenset({"dog", "puppy", "couch"})
-    scores = {"dog": 0.3, "puppy": 0.6, "couch": 0.2}
+
+    def __init__(self):
+        self.scores = {"dog": 0.3, "puppy": 0.6, "couch": 0.2}
 
     def score(self, images, queries):
         assert all(len(set(names)) == len(names) for names in queries)

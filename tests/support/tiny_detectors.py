@@ -95,7 +95,11 @@ def owlv2(folder: Path, kind: str):
 def omdet(folder: Path, kind: str):
     """One layer of each kind; 12 boxes."""
     from transformers import (
-        CLIPTextConfig, DetrImageProcessor, OmDetTurboConfig, OmDetTurboForObjectDetection, OmDetTurboProcessor,
+        CLIPTextConfig,
+        DetrImageProcessor,
+        OmDetTurboConfig,
+        OmDetTurboForObjectDetection,
+        OmDetTurboProcessor,
         SwinConfig,
     )  # fmt: skip
 
@@ -110,7 +114,8 @@ def omdet(folder: Path, kind: str):
             image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
             out_features=["stage2", "stage3", "stage4"],
         ),
-        image_size=64, apply_layernorm_after_vision_backbone=False, text_projection_in_dim=24, text_projection_out_dim=24, task_encoder_hidden_dim=16,
+        image_size=64, apply_layernorm_after_vision_backbone=False,
+        text_projection_in_dim=24, text_projection_out_dim=24, task_encoder_hidden_dim=16,
         class_embed_dim=24, num_queries=12, encoder_hidden_dim=16, vision_features_channels=[16, 16, 16],
         encoder_in_channels=[16, 32, 64], encoder_dim_feedforward=16, encoder_attention_heads=2,
         decoder_hidden_dim=16, decoder_num_heads=2, decoder_num_layers=1, decoder_dim_feedforward=16,

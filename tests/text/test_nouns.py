@@ -37,9 +37,7 @@ def test_a_damaged_table_is_one_line(tmp_path, nouns):
 
 
 def test_a_missing_set_names_the_command(tmp_path):
-    with pytest.raises(
-        DataError, match=r"'nowhere-to-be-found' is no folder .*run `vision-suite data prepare wordnet`"
-    ):
+    with pytest.raises(DataError, match=r"'nowhere-to-be-found' is no folder .*data prepare wordnet"):
         NounTable.load("nowhere-to-be-found")
     with pytest.raises(DataError, match=r"nouns.tsv cannot be read"):
         NounTable.load(tmp_path)

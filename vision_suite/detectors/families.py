@@ -1,6 +1,7 @@
 """Families of open-vocabulary detectors in transformers: how each is asked for names, and what it answers.
 
-A family reads the network's own outputs: results made for people merge or cut names (see `vision_suite.detectors.span`).
+A family reads the network's own outputs: results made for people merge or cut names, see
+`vision_suite.detectors.span`.
 """
 
 from __future__ import annotations
@@ -102,14 +103,10 @@ class Grounding(Family):
         corners = _corners(output.pred_boxes[0].float().cpu()[boxes], image)
         return Found(corners, scores[boxes, names], names)
 
-    def _ask(
-        self, images: Sequence[Image.Image], texts: Sequence[Sequence[str]]
-    ) -> tuple[Any, list[list[list[int]]]]:
+    def _ask(self, images: Sequence[Image.Image], texts: Sequence[Sequence[str]]) -> tuple[Any, list[list[list[int]]]]:
         prompts = [join_names(own) for own in texts]
         tokens = [self.processor.tokenizer(prompt, return_offsets_mapping=True) for prompt, _ in prompts]
-        spans = [
-            token_spans(own["offset_mapping"], places) for own, (_, places) in zip(tokens, prompts, strict=True)
-        ]
+        spans = [token_spans(own["offset_mapping"], places) for own, (_, places) in zip(tokens, prompts, strict=True)]
         output = self._run(images, [prompt for prompt, _ in prompts], padding=True)
         return output, spans
 

@@ -71,7 +71,7 @@ def read_instances(path: Path, image_root: Path | None = None) -> Instances:
     table = _table(path)
     root = path.parent if image_root is None else image_root
     try:
-        categories = sorted(((int(each["id"]), str(each["name"])) for each in table["categories"]))
+        categories = sorted((int(each["id"]), str(each["name"])) for each in table["categories"])
         images = {int(each["id"]): each for each in table["images"]}
         annotations = [
             (int(each["image_id"]), int(each["category_id"]), _box(each), bool(each.get("iscrowd", 0)))

@@ -72,7 +72,9 @@ class SmallDetector:
             reason = " ".join(str(error).split())[:160]
             raise CheckpointError(f"{path}: its weights do not fit its settings ({reason}): use another file") from None
         if len(self._names) != settings["num_classes"]:
-            raise CheckpointError(f"{path}: {len(self._names)} names for {settings['num_classes']} scores: train it again")
+            raise CheckpointError(
+                f"{path}: {len(self._names)} names for {settings['num_classes']} scores: train it again"
+            )
         self.network = network.eval()
         self.name = name or _run_name(path)
         self.vocabulary: frozenset[str] | None = frozenset(self._names)
@@ -115,7 +117,7 @@ def _input(image: Image.Image, appearance: _Appearance) -> np.ndarray:
         rgb = rgb.resize((width, height), FILTERS[appearance.interpolation])
     top, left = (height - appearance.crop[0]) // 2, (width - appearance.crop[1]) // 2
     pixels = np.asarray(rgb, np.float32)[top : top + appearance.crop[0], left : left + appearance.crop[1]] / 255
-    normal = (pixels - np.float32(appearance.mean)) / np.float32(appearance.std)
+    normal = (pixels - np.array(appearance.mean, np.float32)) / np.array(appearance.std, np.float32)
     return np.ascontiguousarray(normal.transpose(2, 0, 1), dtype=np.float32)
 
 
@@ -135,6 +137,8 @@ def _appearance(stored: Mapping[str, Any]) -> _Appearance:
 
 
 def _run_name(path: Path) -> str:
-    """The run that a checkpoint is from: ``detector_a`` of runs/sentinel/detector_a/version_0/checkpoints/last.ckpt."""
-    folders = [each for each in path.absolute().parent.parts if each != "checkpoints" and not each.startswith("version_")]
+    """The run of a checkpoint: ``detector_a`` of runs/sentinel/detector_a/version_0/checkpoints/last.ckpt."""
+    folders = [
+        each for each in path.absolute().parent.parts if each != "checkpoints" and not each.startswith("version_")
+    ]
     return folders[-1] if folders else path.stem

@@ -1,8 +1,8 @@
 """The span rule: scores of names in a prompt by the tokens of each name.
 
-Grounding DINO (Liu et al., ECCV 2024) scores every token of one prompt "a. b." for every box. Its library rebuilds names
-from the tokens above a threshold, which merges neighbours ("fork knife") and cuts names short ("glass"). Here a name
-counts by its own tokens only.
+Grounding DINO (Liu et al., ECCV 2024) scores every token of one prompt "a. b." for every box. Its library rebuilds
+names from the tokens above a threshold, which merges neighbours ("fork knife") and cuts names short ("glass"). Here a
+name counts by its own tokens only.
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ def span_boxes(probabilities: Tensor, spans: Sequence[Sequence[int]], box_thresh
     return least * counts
 
 
-def span_scores(
-    probabilities: Tensor, spans: Sequence[Sequence[int]], box_threshold: float = BOX_THRESHOLD
-) -> Tensor:
+def span_scores(probabilities: Tensor, spans: Sequence[Sequence[int]], box_threshold: float = BOX_THRESHOLD) -> Tensor:
     """Score (K,) of each name: that of its best box.
 
     A name is present by the two thresholds of the reference if and only if its score exceeds `TEXT_THRESHOLD`.

@@ -47,6 +47,10 @@ def roc(score: Floats, present: Bools) -> tuple[Floats, Floats, Floats]:
 
     Raises:
         DataError: All are present, or none.
+
+    Example:
+        >>> roc(np.array([0.9, 0.4]), np.array([True, False]))
+        (array([0., 0., 1.]), array([0., 1., 1.]), array([inf, 0.9, 0.4]))
     """
     positives = int(present.sum())
     if positives in (0, len(present)):
@@ -74,7 +78,12 @@ def youden(score: Floats, present: Bools) -> float:
 
 
 def rates(score: Floats, present: Bools, threshold: float) -> tuple[float, float]:
-    """True and false positive rate of scores from a threshold on."""
+    """True and false positive rate of scores from a threshold on.
+
+    Example:
+        >>> rates(np.array([0.9, 0.4, 0.6, 0.1]), np.array([True, True, False, False]), 0.5)
+        (0.5, 0.5)
+    """
     said = score >= threshold
     return float(said[present].mean()), float(said[~present].mean())
 
@@ -112,6 +121,11 @@ def presence_report(
 
     Raises:
         DataError: Scores are not finite, or every pair of picture and name is of one kind.
+
+    Example:
+        >>> score, present = np.array([[0.9, 0.2], [0.3, 0.6]]), np.array([[True, False], [False, True]])
+        >>> presence_report(score, present, ["cat", "dog"], {}).metrics["mAP"]
+        1.0
     """
     if not np.isfinite(score).all():
         raise DataError("scores of names are not finite: use another checkpoint")

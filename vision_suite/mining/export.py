@@ -1,10 +1,11 @@
 """Files of preference pairs: SENTINEL's two training routes, a table, and TRL's layout.
 
-``official`` is one JSON object a line, ``official_json`` an object with a list of pairs for each ``image_id`` (LLaVA-1.5
-route), ``llama_factory`` a list of ``instruction``, ``context``, ``chosen``, ``rejected`` and ``images``. ``parquet`` has
-the fields of ``official`` as columns. ``trl`` (a table) and ``trl_json`` are conversations, with the context as a last
-message of the assistant that both sides continue. All of them also hold ``chosen_ends`` and ``rejected_ends``, which
-tell whether the model ended its answer there; `vision_suite.datasets.preference` reads every layout back.
+``official`` is one JSON object a line; ``official_json`` an object with a list of pairs for each ``image_id`` (the
+LLaVA-1.5 route); ``llama_factory`` a list of ``instruction``, ``context``, ``chosen``, ``rejected`` and ``images``.
+``parquet`` has the fields of ``official`` as columns. ``trl`` (a table) and ``trl_json`` are conversations, with the
+context as a last message of the assistant that both sides continue. All of them also hold ``chosen_ends`` and
+``rejected_ends``, which tell whether the model ended its answer there; `vision_suite.datasets.preference` reads every
+layout back.
 """
 
 from __future__ import annotations
@@ -25,8 +26,21 @@ Record = dict[str, Any]
 Contents = Callable[[ImageRef], bytes]
 MARKER = "<image>"
 BY_ENDING: dict[str, Layout] = {".jsonl": "official", ".json": "official_json", ".parquet": "parquet"}
-ENDINGS: dict[str, str] = {layout: ending for ending, layout in BY_ENDING.items()} | {
+ENDINGS: dict[str, str] = {str(layout): ending for ending, layout in BY_ENDING.items()} | {
     "llama_factory": ".json", "trl_json": ".json", "trl": ".parquet",
+}  # fmt: skip
+
+# Types of the columns of TRL's layout, as the datasets library stores them beside a table.
+_TEXT, _FLAG = {"dtype": "string", "_type": "Value"}, {"dtype": "bool", "_type": "Value"}
+_TEXTS = {"feature": _TEXT, "_type": "List"}
+_MESSAGES = {
+    "feature": {"role": _TEXT, "content": {"feature": {"type": _TEXT, "text": _TEXT}, "_type": "List"}},
+    "_type": "List",
+}
+FEATURES: dict[str, object] = {
+    "id": _TEXT, "prompt": _MESSAGES, "chosen": _MESSAGES, "rejected": _MESSAGES,
+    "chosen_ends": _FLAG, "rejected_ends": _FLAG, "objects_of_y_win": _TEXTS, "objects_of_y_lose": _TEXTS,
+    "images": {"feature": {"_type": "Image"}, "_type": "List"},
 }  # fmt: skip
 
 
@@ -213,7 +227,7 @@ def _picture(row: PreferenceRow, ref: ImageRef, root: Path, contents: Contents |
 def _contents(records: Sequence[Record], kind: Layout) -> bytes:
     """The bytes of a file."""
     if ENDINGS[kind] == ".parquet":
-        return _table(records)
+        return _table(records, FEATURES if kind == "trl" else {})
     if kind == "official":
         return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
     if kind == "official_json":
@@ -224,8 +238,13 @@ def _contents(records: Sequence[Record], kind: Layout) -> bytes:
     return (json.dumps(list(records), ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def _table(records: Sequence[Record]) -> bytes:
-    """A parquet file; the pictures' column has its type also where no pair has a picture."""
+def _table(records: Sequence[Record], features: Mapping[str, object]) -> bytes:
+    """A parquet file; the pictures' column has its type also where no pair has a picture.
+
+    Args:
+        records: The pairs.
+        features: Types of all columns for the datasets library, which then decodes pictures; none for a plain table.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -239,6 +258,10 @@ def _table(records: Sequence[Record]) -> bytes:
         arrays = {name: pyarrow.array(values, type=kinds.get(name)) for name, values in columns.items()}
     except (pyarrow.ArrowException, TypeError) as error:
         raise DataError(f"the pairs do not fit a table ({str(error)[:120]}): give facts of one kind each") from None
+    table = pyarrow.table(arrays)
+    if features:
+        told = {"info": {"features": {name: features[name] for name in names}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(told)})
     out = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table(arrays), out)
+    pyarrow.parquet.write_table(table, out)
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""Presence of named objects by local evidence: a small convolutional network that sees a part of the picture at a time."""
+"""Presence of named objects by local evidence: a small convolutional network whose cells see parts of the picture."""
 
 from __future__ import annotations
 
@@ -13,15 +13,52 @@ STRIDE = 8
 PRIOR = 0.02  # probability of a name in a cell before training
 
 
-class PresenceNet(nn.Module):
-    """Scores of names in every cell of 8 x 8 pixels; a name is present as far as it is in its best cell.
-
-    A cell sees 55 x 55 pixels, mostly their middle, and the picture's score is that of one cell (multiple-instance
-    learning, Oquab et al., CVPR 2015). A detector must not learn which objects occur together: it would see the one
-    where the other is, as the captions that it checks do.
+class PresenceFeatures(nn.Module):
+    """Features of cells of 8 x 8 pixels; a cell sees 55 x 55 pixels, mostly their middle.
 
     Attributes:
         feature_dim: Channels of a cell's feature.
+    """
+
+    def __init__(self, width: int = 96) -> None:
+        """Build the layers.
+
+        Args:
+            width: Channels of a cell's feature, a multiple of 4.
+
+        Raises:
+            ConfigError: The width is out of range.
+        """
+        super().__init__()
+        check_number("width", width, low=4, whole=True)
+        if width % 4:
+            raise ConfigError(f"width={width} must be a multiple of 4")
+        self.feature_dim = width
+        self.stem = nn.Sequential(
+            _convolution(3, width // 4, stride=2),
+            _convolution(width // 4, width // 2, stride=2),
+            _convolution(width // 2, width // 2),
+            _convolution(width // 2, width, stride=2),
+        )
+        self.blocks = nn.ModuleList(_convolution(width, width) for _ in range(2))
+
+    def features(self, image: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) to features of cells (B, width, ceil(H / 8), ceil(W / 8))."""
+        cells: Tensor = self.stem(image.contiguous(memory_format=torch.channels_last))
+        for block in self.blocks:
+            cells = cells + block(cells)
+        return cells
+
+    def forward(self, image: Tensor) -> Tensor:
+        """As `features`."""
+        return self.features(image)
+
+
+class PresenceNet(PresenceFeatures):
+    """Scores of names in every cell; a name is present as far as it is in its best cell.
+
+    The picture's score is that of one cell (multiple-instance learning, Oquab et al., CVPR 2015). A detector must not
+    learn which objects occur together: it would see the one where the other is, as the captions that it checks do.
     """
 
     def __init__(self, num_classes: int, width: int = 96) -> None:
@@ -34,28 +71,11 @@ class PresenceNet(nn.Module):
         Raises:
             ConfigError: A size is out of range.
         """
-        super().__init__()
         check_number("num_classes", num_classes, low=1, whole=True)
-        check_number("width", width, low=4, whole=True)
-        if width % 4:
-            raise ConfigError(f"width={width} must be a multiple of 4")
-        self.feature_dim = width
-        self.stem = nn.Sequential(
-            _convolution(3, width // 4, stride=2),
-            _convolution(width // 4, width // 2, stride=2),
-            _convolution(width // 2, width // 2),
-            _convolution(width // 2, width, stride=2),
-        )
-        self.blocks = nn.ModuleList(_convolution(width, width) for _ in range(2))
+        super().__init__(width)
         self.head = nn.Conv2d(width, num_classes, 1)
-        nn.init.constant_(self.head.bias, -math.log((1 - PRIOR) / PRIOR))
-
-    def features(self, image: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) to features of cells (B, width, ceil(H / 8), ceil(W / 8))."""
-        cells: Tensor = self.stem(image.contiguous(memory_format=torch.channels_last))
-        for block in self.blocks:
-            cells = cells + block(cells)
-        return cells
+        with torch.no_grad():
+            self.head.get_parameter("bias").fill_(-math.log((1 - PRIOR) / PRIOR))
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, K) of the names' presence in pictures (B, 3, H, W)."""
