@@ -15,17 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vision_suite.datasets.conversations.rows import MARKER, BadRow, name_of, split_markers, text_of
+from vision_suite.text.choices import LETTERS, listed_choices
 from vision_suite.types.conversations import ImageRef, Message, Row
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-REQUEST = "Answer with the letter of the right choice."
 Choices = Literal["letters", "texts"]
-
-
-def listed_choices(question: str, choices: Sequence[str]) -> str:
-    """A question with its choices in lettered lines and the request for a letter."""
-    lines = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]
-    return "\n".join([question, *lines, REQUEST])
 
 
 def question_row(
