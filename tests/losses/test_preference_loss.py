@@ -125,7 +125,9 @@ def test_the_robust_loss_is_unbiased(seed, epsilon):
     torch.testing.assert_close((1 - epsilon) * right + epsilon * wrong, expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["sigmoid", "ipo", "ipo_mean", "robust", "label_smoothed", "sigmoid_norm", "mdpo"])
+@pytest.mark.parametrize(
+    "kind", ["sigmoid", "ipo", "ipo_mean", "robust", "label_smoothed", "sigmoid_norm", "mdpo", "supervised"]
+)
 def test_gradient_is_that_of_finite_differences(kind):
     config = PreferenceLossConfig(kind)
     draw = torch.Generator().manual_seed(1)
@@ -133,6 +135,15 @@ def test_gradient_is_that_of_finite_differences(kind):
     lengths = torch.tensor([[3, 4], [1, 2], [9, 8]])
     policy.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: preference_loss(x, reference, config, lengths=lengths).loss, policy)
+
+
+def test_the_control_is_the_cross_entropy_of_the_preferred_answer():
+    policy, reference = torch.tensor([[-6.0, -9.0], [-1.0, -2.0]]), torch.tensor([[-5.0, -1.0], [-3.0, -2.0]])
+    found = preference_loss(
+        policy, reference, PreferenceLossConfig("supervised"), lengths=torch.tensor([[3, 7], [2, 1]])
+    )
+    torch.testing.assert_close(found.losses, torch.tensor([2.0, 0.5]))
+    torch.testing.assert_close(found.rewards, 0.1 * (policy - reference))
 
 
 def test_half_precision_is_widened_and_the_reference_gets_no_gradient():

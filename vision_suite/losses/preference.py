@@ -15,8 +15,10 @@ from torch import Tensor
 
 from vision_suite.errors import ConfigError, DataError, check_literals, check_number
 
-Kind = Literal["sigmoid", "ipo", "ipo_mean", "hinge", "robust", "label_smoothed", "sigmoid_norm", "ddpo", "mdpo"]
-PER_LENGTH = ("ipo_mean", "sigmoid_norm", "ddpo")
+Kind = Literal[
+    "sigmoid", "ipo", "ipo_mean", "hinge", "robust", "label_smoothed", "sigmoid_norm", "ddpo", "mdpo", "supervised"
+]
+PER_LENGTH = ("ipo_mean", "sigmoid_norm", "ddpo", "supervised")
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class PreferenceLossConfig:
             epsilon (Chowdhury et al., 2024). ``label_smoothed``: cross-entropy with smoothed labels.
             ``sigmoid_norm``: -log sigmoid of h by length. ``ddpo``: the same where ids have weights (RLHF-V, section
             3.1). ``mdpo``: sigmoid, and two terms on a corrupted picture and on the preferred answer alone (Wang et
-            al., 2024).
+            al., 2024). ``supervised``: cross-entropy of the preferred answer's ids, a control that learns nothing from
+            the rejected one.
         beta: Factor on h; Table 10 of SENTINEL has 0.1, RLHF-V 0.5.
         epsilon: Share of wrong labels, for ``robust`` and ``label_smoothed`` only.
         anchor: Least reward of the preferred answer, delta of ``mdpo``.
@@ -83,7 +86,7 @@ def preference_loss(
         reference: The same of the reference model; no gradient flows into it.
         config: Settings; by default C-DPO.
         lengths: (B, 2) number of ids of each answer, for ``ddpo`` the sum of their weights; needed for ``ipo_mean``,
-            ``sigmoid_norm`` and ``ddpo`` only.
+            ``sigmoid_norm``, ``ddpo`` and ``supervised`` only.
 
     Raises:
         ConfigError: Shapes do not fit, or lengths are missing.
@@ -107,7 +110,10 @@ def preference_loss(
     gains = policy - reference.detach().to(policy.dtype)
     rewards = config.beta * gains[:, :2].detach()
     margins = rewards[:, 0] - rewards[:, 1]
-    losses = _losses(gains, config, lengths)
+    if config.kind == "supervised":
+        losses = -policy[:, 0] / _checked(lengths, policy, config.kind)[:, 0]
+    else:
+        losses = _losses(gains, config, lengths)
     accuracy = (margins > 0).to(policy.dtype).mean()
     return PreferenceLoss(losses.mean(), losses.detach(), rewards, margins, accuracy)
 
