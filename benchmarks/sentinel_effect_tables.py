@@ -101,7 +101,7 @@ def targets(records: list[Record]) -> str:
             ahead = "ahead of every control" if not behind else "behind " + ", ".join(behind)
             lines.append(
                 f"- seed {seed}, {named(key)}: {'reached' if reached else 'missed'}: made up {100 * change:+.1f} %, "
-                f"found {100 * recall[ADVERSARIAL]:+.1f} points against the prior and {100 * recall[PRIOR]:+.1f} with it"
+                f"found {100 * recall[ADVERSARIAL]:+.1f} points against it and {100 * recall[PRIOR]:+.1f} with it"
                 + (f"; {ahead}" if others else "")
             )
     title = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +35,8 @@ class Thresholds(NamedTuple):
     absent_precision: float
 
 
-class ReliabilityBin(NamedTuple):
+@dataclass(frozen=True)
+class ReliabilityBin:
     """Objects with scores in one range.
 
     Attributes:
@@ -70,8 +72,8 @@ def choose_thresholds(scores: Floats, real: Bools, precision: float = 0.95, *, l
     # A score is absent below `low`, so it lies just above the highest score that is to count as absent.
     low = np.nextafter(-_best(-scores, ~real, precision, least), np.inf)
     low = np.where(np.isnan(low), np.nan, np.fmin(low, high))
-    present: Bools = (scores >= high).all(1)
-    absent: Bools = (scores < low).all(1)
+    present = np.asarray((scores >= high).all(1))
+    absent = np.asarray((scores < low).all(1))
     return Thresholds(
         high,
         low,

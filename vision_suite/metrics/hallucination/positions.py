@@ -79,11 +79,11 @@ def carry_over(captions: Sequence[Caption]) -> Carry:
         Carry(after_made_up=1.0, after_clean=0.5, lift=2.0)
     """
     pairs = [(before[1] > 0, after[1] > 0) for caption in captions for before, after in pairwise(caption)]
-    shares = [
+    after_made_up, after_clean = (
         ratio(sum(after for before, after in pairs if before is kind), sum(before is kind for before, _ in pairs))
         for kind in (True, False)
-    ]
-    return Carry(*shares, ratio(*shares))
+    )
+    return Carry(after_made_up, after_clean, ratio(after_made_up, after_clean))
 
 
 def later_made_up(captions: Sequence[Caption], place: int) -> float:
