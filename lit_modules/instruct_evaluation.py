@@ -13,7 +13,7 @@ from vision_suite.errors import check_literals, check_number
 from vision_suite.lit_modules.instruct_history import with_own_history
 from vision_suite.metrics.instruct.forgetting import hidden_drift
 from vision_suite.metrics.instruct.iit import is_chain
-from vision_suite.metrics.instruct.multiple_choice import WRITTEN_TOKENS, letters_of
+from vision_suite.metrics.instruct.multiple_choice import WRITTEN_TOKENS
 from vision_suite.metrics.instruct_metric import InstructMetric
 from vision_suite.metrics.rows import SequenceRows
 from vision_suite.models.mllm import Mllm
@@ -22,6 +22,7 @@ from vision_suite.models.mllm.scoring import answer_logps, choice_logps, continu
 from vision_suite.models.wings.attach import routing, row_masses
 from vision_suite.models.wings.config import WingsConfig
 from vision_suite.models.wings.untouched import Untouched
+from vision_suite.text.choices import letters_of
 from vision_suite.types.instruct import IGNORED, Chat, InstructBatch, InstructPrediction, Row
 
 

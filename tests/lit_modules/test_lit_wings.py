@@ -1,4 +1,4 @@
-"""LitWings on conversations about coloured squares: what is trained, its losses, its evaluation and its checkpoints."""
+"""LitWings on conversations about coloured squares: what is trained, its losses and its evaluation."""
 
 import instruct_tiny
 import pytest
@@ -9,7 +9,6 @@ from vision_suite.errors import ConfigError
 from vision_suite.layers import base_weights
 from vision_suite.layers.decoders import load_decoder
 from vision_suite.lit_modules.instruct_evaluation import AnswerConfig
-from vision_suite.lit_modules.wings import LitWings
 from vision_suite.models.mllm.lora import LoraSettings
 from vision_suite.models.mllm.parts import select_rows
 from vision_suite.models.mllm.scoring import choice_logps, continued
@@ -229,43 +228,6 @@ def test_one_id_choices_as_any_others(data, folder):
     torch.testing.assert_close(slow[:, 2], quick[:, 0], rtol=1e-4, atol=1e-4)
 
 
-def test_checkpoints_without_frozen_weights(data, folder, tmp_path, monkeypatch):
-    path = tmp_path / "kept.ckpt"
-    net, _, run = fitted(data, folder, tmp_path, wings=STAGE_1, save_frozen=False)
-    run.save_checkpoint(path)
-    names = torch.load(path, weights_only=True)["state_dict"]
-    parts = {part_of(name.removeprefix("model.")) for name in names}
-    assert parts == {"tower", "projector", "visual", "textual", "router"}, "a random tower is in no other file"
-    loaded = LitWings.load_from_checkpoint(path)
-    assert loaded.model.image_token_id == net.model.image_token_id
-    for name, value in net.model.named_parameters():
-        assert torch.equal(value, loaded.model.get_parameter(name)), name
-
-
-def test_frozen_weights_of_another_start_stay_in_the_checkpoint(data, folder, tmp_path):
-    first, _, run = fitted(data, folder, tmp_path)  # tunes the decoder
-    run.save_checkpoint(tmp_path / "tuned.ckpt")
-    second = instruct_tiny.module(
-        data, decoder=DecoderConfig(source=str(folder)), train=("projector",), save_frozen=False
-    )
-    second.start_from(tmp_path / "tuned.ckpt")
-    run = instruct_tiny.trainer(tmp_path / "second", max_steps=1)
-    run.fit(second, datamodule=data)
-    run.save_checkpoint(tmp_path / "second.ckpt")
-    loaded = LitWings.load_from_checkpoint(tmp_path / "second.ckpt")
-    for name, value in first.model.decoder.named_parameters():
-        assert torch.equal(value, loaded.model.decoder.get_parameter(name)), name
-    again = instruct_tiny.module(
-        data, decoder=DecoderConfig(source=str(folder)), train=("projector",), save_frozen=False
-    )
-    run = instruct_tiny.trainer(tmp_path / "third", max_steps=2)
-    run.fit(again, datamodule=data, ckpt_path=tmp_path / "second.ckpt", weights_only=True)
-    run.save_checkpoint(tmp_path / "third.ckpt")
-    assert torch.load(tmp_path / "third.ckpt", weights_only=True)["state_dict"].keys() >= {
-        f"model.decoder.{name}" for name, _ in first.model.decoder.named_parameters() if "wings" not in name
-    }
-
-
 def test_a_frozen_tower_of_random_weights_is_told(data, folder, tmp_path):
     with pytest.warns(UserWarning, match="the vision tower is frozen at random weights"):
         fitted(data, folder, tmp_path, steps=1, wings=STAGE_1)
@@ -279,19 +241,6 @@ def test_curves_of_few_tasks_and_no_curve_of_target_numbers(data, folder, tmp_pa
     assert panel.curves
     (training,) = (panel for panel in net.panels if panel.heading == "Training loss")
     assert training.curves["train/targets"] == ""
-
-
-def test_whole_checkpoints_need_no_weights_elsewhere(data, folder, tmp_path, monkeypatch):
-    net, _, run = fitted(data, folder, tmp_path)
-    path = tmp_path / "whole.ckpt"
-    run.save_checkpoint(path)
-    monkeypatch.setattr(base_weights, "load_decoder", pytest.fail)
-    loaded = LitWings.load_from_checkpoint(path)
-    for name, value in net.state_dict().items():
-        assert torch.equal(value, loaded.state_dict()[name]), name
-    again = instruct_tiny.module(data, decoder=DecoderConfig(source=str(folder)))
-    instruct_tiny.trainer(tmp_path, max_steps=4).fit(again, datamodule=data, ckpt_path=path, weights_only=True)
-    assert again.trainer.global_step == 4
 
 
 def test_stage_2_starts_from_stage_1(data, folder, tmp_path):

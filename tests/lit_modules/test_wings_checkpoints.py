@@ -128,3 +128,21 @@ def test_a_tuned_decoder_needs_no_weights_elsewhere(data, folder, tmp_path, monk
     again = instruct_tiny.module(data, decoder=DecoderConfig(source=str(folder)))
     instruct_tiny.trainer(tmp_path, max_steps=2).fit(again, datamodule=data, ckpt_path=path, weights_only=True)
     assert again.trainer.global_step == 2
+
+
+def test_frozen_weights_of_another_start_stay_in_the_checkpoint(data, folder, tmp_path):
+    first, path = saved(data, folder, tmp_path)  # tunes the decoder
+    settings = {"decoder": DecoderConfig(source=str(folder)), "train": ("projector",)}
+    second = instruct_tiny.module(data, **settings)
+    second.start_from(path)
+    run = instruct_tiny.trainer(tmp_path / "second", max_steps=1)
+    run.fit(second, datamodule=data)
+    run.save_checkpoint(tmp_path / "second.ckpt")
+    same(first.model.decoder, LitWings.load_from_checkpoint(tmp_path / "second.ckpt").model.decoder)
+    again = instruct_tiny.module(data, **settings)
+    run = instruct_tiny.trainer(tmp_path / "third", max_steps=2)
+    run.fit(again, datamodule=data, ckpt_path=tmp_path / "second.ckpt", weights_only=True)
+    run.save_checkpoint(tmp_path / "third.ckpt")
+    assert torch.load(tmp_path / "third.ckpt", weights_only=True)["state_dict"].keys() >= {
+        f"model.decoder.{name}" for name, _ in first.model.decoder.named_parameters() if "wings" not in name
+    }

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXTRA = "language"
 SUFFIX = ".gguf"
+LLAVA = "llava"  # type of LLaVA-1.5's models, which are read whole
 FEATURE = "a language model"
 
 
@@ -150,10 +151,10 @@ def empty_decoder(
         ConfigError: The model cannot use that attention.
     """
     _require("transformers")
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
     from transformers.initialization import no_init_weights
 
-    found, kind = source if config is not None else language_folder(source), cast("Any", AutoModelForCausalLM)
+    found = source if config is not None else language_folder(source)
     with _readable(found):
         if config is not None:
             known = AutoConfig.for_model(**config)
@@ -168,7 +169,7 @@ def empty_decoder(
             )
         # Memory that nobody writes to is not taken.
         with no_init_weights():
-            model = kind.from_config(known, dtype=dtype, trust_remote_code=False)
+            model: PreTrainedModel = _auto(known).from_config(known, dtype=dtype, trust_remote_code=False)
     model.tie_weights()
     return _with_attention(model, attention)
 
@@ -209,23 +210,32 @@ def dequantise(gguf: Path, folder: Path, dtype: torch.dtype = torch.float32) -> 
 
 def _read_folder(found: Path | str, dtype: torch.dtype) -> PreTrainedModel:
     """A model of a folder or a hub, of which what is stored on this machine comes first."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig
 
-    kind: Any = AutoModelForCausalLM
     rules = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
     with _readable(found), _quiet():
+        config = AutoConfig.from_pretrained(
+            str(found), trust_remote_code=False, local_files_only=isinstance(found, Path)
+        )
         try:
-            model, report = kind.from_pretrained(str(found), local_files_only=True, **rules)
+            model, report = _auto(config).from_pretrained(str(found), local_files_only=True, **rules)
         except OSError:
             if isinstance(found, Path):
                 raise
-            model, report = kind.from_pretrained(found, **rules)
+            model, report = _auto(config).from_pretrained(found, **rules)
     if missing := sorted(report["missing_keys"]):
         raise CheckpointError(
             f"{found}: no weights for {missing[0]} ({len(missing)} missing): give a folder of a complete language model"
         )
     loaded: PreTrainedModel = model
     return loaded
+
+
+def _auto(config: Any) -> Any:
+    """Transformers' class that finds the class of a model: LLaVA's has its vision tower beside the decoder."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText if config.model_type == LLAVA else AutoModelForCausalLM
 
 
 def _read_gguf(path: Path, dtype: torch.dtype) -> PreTrainedModel:

@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from vision_suite.errors import DataError, check_choice, check_number
 from vision_suite.text.placeholders import placeholder
-from vision_suite.text.templates import Segment, Template, TemplateName, special_texts, stripped
-from vision_suite.text.tokenizers import fingerprint, load_tokenizer, refuse_halves, vocabulary_sha256
+from vision_suite.text.templates import Segment, Template, stripped
+from vision_suite.text.tokenizers import (
+    TemplateName,
+    fingerprint,
+    load_tokenizer,
+    refuse_halves,
+    special_texts,
+    vocabulary_sha256,
+)
 from vision_suite.types.instruct import IGNORED, Message, Speaker
 
 if TYPE_CHECKING:

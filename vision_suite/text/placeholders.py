@@ -6,8 +6,7 @@ import copy
 from typing import TYPE_CHECKING
 
 from vision_suite.errors import ConfigError
-from vision_suite.text.templates import special_texts
-from vision_suite.text.tokenizers import IMAGE
+from vision_suite.text.tokenizers import IMAGE, special_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.text.tokenizers import CHATML, END, START
+from vision_suite.text.tokenizers import TemplateName, begin_text, special_texts, template_text
 from vision_suite.types.instruct import Speaker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-TemplateName = Literal["auto", "chatml", "plain"]
 # Marks that no text holds. The wide blanks tell whether a template strips a turn.
 BLANK, OPEN, CLOSE = "\u2003", "\ue000", "\ue001"
 MARK = re.compile(f"({BLANK}?){OPEN}(\\d+){CLOSE}({BLANK}?)")
@@ -95,7 +94,7 @@ class Template:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, name: TemplateName = "auto", *, block: bool = True) -> None:
         self._tokenizer = tokenizer
-        self.source = _template_text(tokenizer, name)
+        self.source = template_text(tokenizer, name)
         self._as_list = False
         self._known: dict[tuple[tuple[Speaker, ...], bool], tuple[Part, ...]] = {}
         self._block = True
@@ -207,7 +206,7 @@ class Template:
 
     def _plain(self, roles: tuple[Speaker, ...]) -> tuple[Part, ...]:
         """Pictures of users and texts of the assistant, nothing else but the ends."""
-        parts: list[Part] = [_bos(self._tokenizer)]
+        parts: list[Part] = [begin_text(self._tokenizer)]
         for number, role in enumerate(roles):
             if role == "assistant":
                 parts += [Slot(number), str(self._tokenizer.eos_token)]
@@ -255,7 +254,7 @@ class Template:
                 "system='': the chat template's system block cannot be told from a user's turn: give a system text, or "
                 "use template=chatml"
             )
-        bos = _bos(self._tokenizer) or str(self._tokenizer.bos_token or "")
+        bos = begin_text(self._tokenizer) or str(self._tokenizer.bos_token or "")
         return bos + user if bos and first.startswith(bos) and not user.startswith(bos) else user
 
     def _without_block(self, parts: tuple[Part, ...]) -> tuple[Part, ...]:
@@ -266,38 +265,3 @@ def stripped(text: str, left: bool, right: bool) -> str:
     """A text without white space at the ends that are not kept."""
     text = text if left else text.lstrip()
     return text if right else text.rstrip()
-
-
-def special_texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Texts of a tokenizer's special tokens, longest first."""
-    known = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    known |= {str(token) for token in tokenizer.all_special_tokens}
-    return sorted(known - {""}, key=lambda text: (-len(text), text))
-
-
-def _bos(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Text of the token that the tokenizer itself puts before every text; empty if there is none."""
-    ids = tokenizer("a", verbose=False)["input_ids"]
-    begins = tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
-    return str(tokenizer.bos_token) if begins else ""
-
-
-def _template_text(tokenizer: PreTrainedTokenizerBase, name: TemplateName) -> str | None:
-    """Source of a template; None for ``plain``."""
-    if name == "plain":
-        if tokenizer.eos_token is None:
-            raise ConfigError("template=plain needs a tokenizer with an end token (eos_token), and this one has none")
-        return None
-    own = tokenizer.chat_template
-    if name == "auto" and own is not None:
-        if isinstance(own, str):
-            return own
-        return str(tokenizer.get_chat_template())
-    known = tokenizer.get_vocab()
-    if START in known and END in known:
-        return CHATML
-    if name == "chatml":
-        raise ConfigError(f"template=chatml needs a tokenizer with the tokens {START} and {END}: use template=auto")
-    raise ConfigError(
-        "template=auto: the tokenizer has no chat template: use template=plain, or the tokenizer of a tuned model"
-    )

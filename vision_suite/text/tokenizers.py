@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vision_suite.errors import ConfigError, DataError, MissingDependencyError
 from vision_suite.prepared import language_folder
@@ -18,6 +18,7 @@ from vision_suite.types.instruct import Speaker
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+TemplateName = Literal["auto", "chatml", "plain"]
 CHATML_SYSTEM = "You are a helpful assistant."
 CHATML = (
     "{% if messages and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n" + CHATML_SYSTEM + "<|im_end|>\n' }}"
@@ -151,6 +152,41 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase, template: str) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     rules = "" if backend is None else backend.to_str()
     return hashlib.sha256(f"{vocabulary_sha256(tokenizer)}\0{rules}\0{template}".encode()).hexdigest()
+
+
+def special_texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Texts of a tokenizer's special tokens, longest first."""
+    known = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    known |= {str(token) for token in tokenizer.all_special_tokens}
+    return sorted(known - {""}, key=lambda text: (-len(text), text))
+
+
+def begin_text(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Text of the token that the tokenizer itself puts before every text; empty if there is none."""
+    ids = tokenizer("a", verbose=False)["input_ids"]
+    begins = tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
+    return str(tokenizer.bos_token) if begins else ""
+
+
+def template_text(tokenizer: PreTrainedTokenizerBase, name: TemplateName) -> str | None:
+    """Source of a template; None for ``plain``."""
+    if name == "plain":
+        if tokenizer.eos_token is None:
+            raise ConfigError("template=plain needs a tokenizer with an end token (eos_token), and this one has none")
+        return None
+    own = tokenizer.chat_template
+    if name == "auto" and own is not None:
+        if isinstance(own, str):
+            return own
+        return str(tokenizer.get_chat_template())
+    known = tokenizer.get_vocab()
+    if START in known and END in known:
+        return CHATML
+    if name == "chatml":
+        raise ConfigError(f"template=chatml needs a tokenizer with the tokens {START} and {END}: use template=auto")
+    raise ConfigError(
+        "template=auto: the tokenizer has no chat template: use template=plain, or the tokenizer of a tuned model"
+    )
 
 
 def _require(package: str, feature: str) -> None:

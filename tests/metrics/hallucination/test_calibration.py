@@ -71,7 +71,7 @@ def test_reliability_of_calibrated_scores():
     generator = np.random.default_rng(0)
     scores = generator.random(20_000)
     curve = reliability(np.append(scores, np.nan), np.append(generator.random(20_000) < scores, True))
-    assert sum(each.objects for each in curve) == 20_000
+    assert sum(each.count for each in curve) == 20_000
     assert calibration_error(curve) < 0.02
     assert calibration_error(reliability(scores, generator.random(20_000) < scores**3)) > 0.1
     with pytest.raises(ConfigError, match="give scores from 0 to 1"):

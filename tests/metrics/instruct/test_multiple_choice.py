@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from vision_suite.errors import DataError
 from vision_suite.metrics.instruct.answers import same_answer, word_f1
 from vision_suite.metrics.instruct.iit import CONFIGS, chain_task, earlier_prompts, with_history
-from vision_suite.metrics.instruct.multiple_choice import LETTERS, letters_of, likeliest, parsed
+from vision_suite.metrics.instruct.multiple_choice import likeliest, parsed
 from vision_suite.metrics.instruct.shares import beats_chance, chance_of, paired_difference, share_error
+from vision_suite.text.choices import LETTERS, letters_of
 from vision_suite.types.instruct import Message, Row
 
 PETS = ["a cat", "a dog", "a red fox", "a red"]

@@ -17,6 +17,7 @@ from vision_suite.models.mllm import Projector, ProjectorConfig, TowerConfig, bu
 from vision_suite.models.mllm.conv_tower import ConvTower
 from vision_suite.models.mllm.projector import pixel_shuffle
 from vision_suite.models.mllm.tower import mean_and_cells
+from vision_suite.models.presence import PresenceNet
 
 
 def image(size, number=2):
@@ -127,6 +128,25 @@ def test_small_tower_of_a_run(tmp_path):
     torch.testing.assert_close(torch.cat([grid[:, :1], quarters], 1), tower(x))
     with pytest.raises(ConfigError, match="one layer"):
         build_tower(TowerConfig("conv", layer=-2))
+
+
+@torch.no_grad()
+def test_features_of_a_small_detector(tmp_path):
+    torch.manual_seed(0)
+    net = PresenceNet(7, 16).eval()
+    contents = {
+        "state_dict": {f"model.{name}": value for name, value in net.state_dict().items()},
+        "hyper_parameters": {"width": 16, "num_classes": 7},
+    }
+    torch.save(contents, tmp_path / "a.ckpt")
+    tower = build_tower(TowerConfig("presence", checkpoint=str(tmp_path / "a.ckpt"), image_size=(32, 32))).eval()
+    x = image((32, 32))
+    torch.testing.assert_close(tower(x), net.features(x).flatten(2).transpose(1, 2), atol=0, rtol=0)
+    assert (tower.tokens, tower.width, tower.image_size) == (16, 16, (32, 32))
+    torch.testing.assert_close(without_files(tower, tmp_path)(x), tower(x), atol=0, rtol=0)
+    assert build_tower(TowerConfig("presence", pool="grid4")).tokens == 17
+    with pytest.raises(ConfigError, match="one layer"):
+        build_tower(TowerConfig("presence", layer=-2))
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -34,16 +35,17 @@ class Thresholds(NamedTuple):
     absent_precision: float
 
 
-class ReliabilityBin(NamedTuple):
+@dataclass(frozen=True)
+class ReliabilityBin:
     """Objects with scores in one range.
 
     Attributes:
-        objects: Number of objects.
+        count: Number of objects.
         score: Mean score.
         real: Share of them that are there.
     """
 
-    objects: int
+    count: int
     score: float
     real: float
 
@@ -76,8 +78,8 @@ def choose_thresholds(scores: Floats, real: Bools, precision: float = 0.95, *, l
     # A score is absent below `low`, so it lies just above the highest score that is to count as absent.
     low = np.nextafter(-_best(-scores, ~real, precision, least), np.inf)
     low = np.where(np.isnan(low), np.nan, np.fmin(low, high))
-    present: Bools = np.all(scores >= high, axis=1)
-    absent: Bools = np.all(scores < low, axis=1)
+    present = np.asarray((scores >= high).all(1))
+    absent = np.asarray((scores < low).all(1))
     return Thresholds(
         high,
         low,
@@ -125,7 +127,7 @@ def reliability(scores: Floats, real: Bools, bins: int = 10) -> list[Reliability
 
     Example:
         >>> found = reliability(np.array([0.1, 0.3, 0.9, 1.0]), np.array([False, True, True, True]), bins=2)
-        >>> [(each.objects, each.real) for each in found]
+        >>> [(each.count, each.real) for each in found]
         [(2, 0.5), (2, 1.0)]
     """
     check_number("bins", bins, low=1, whole=True)
@@ -149,8 +151,8 @@ def calibration_error(curve: Sequence[ReliabilityBin]) -> float:
         >>> calibration_error([ReliabilityBin(3, 0.5, 0.25), ReliabilityBin(1, 0.75, 0.5)])
         0.25
     """
-    total = sum(each.objects for each in curve)
-    return sum(each.objects * abs(each.score - each.real) for each in curve) / total if total else float("nan")
+    total = sum(each.count for each in curve)
+    return sum(each.count * abs(each.score - each.real) for each in curve) / total if total else float("nan")
 
 
 def _best(scores: Floats, right: Bools, precision: float, least: int) -> Floats:

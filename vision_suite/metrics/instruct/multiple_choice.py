@@ -8,9 +8,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from vision_suite.errors import DataError
+from vision_suite.text.choices import letters_of
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 NO_CHOICE = -1
 WRITTEN_TOKENS = 32  # most tokens of an answer that is parsed
 LOGLIK = "loglik: the choice of the highest log-probability, equal ones by letter"
@@ -29,21 +28,6 @@ class Parsed(NamedTuple):
 
     choice: int
     by: Literal["letter", "text", "nothing"]
-
-
-def letters_of(count: int) -> str:
-    """The letters of ``count`` choices.
-
-    Raises:
-        DataError: There are more choices than letters, or none.
-
-    Example:
-        >>> letters_of(4)
-        'ABCD'
-    """
-    if not 1 <= count <= len(LETTERS):
-        raise DataError(f"a question with {count} choices: give 1 to {len(LETTERS)}")
-    return LETTERS[:count]
 
 
 def likeliest(scores: Sequence[float]) -> int:

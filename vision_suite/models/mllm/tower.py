@@ -20,12 +20,12 @@ class TowerConfig:
     """Settings of a vision tower.
 
     Attributes:
-        kind: ``conv`` (the suite's own small tower, 64 pixels), ``timm``, ``open_clip``, ``dcal`` (backbone of a DCAL
-            checkpoint) or ``centernet``.
+        kind: ``conv`` (the suite's own small tower, 64 pixels), ``presence`` (features of a small detector), ``timm``,
+            ``open_clip``, ``dcal`` (backbone of a DCAL checkpoint) or ``centernet``.
         name: Name of the timm or open_clip network; of centernet, ``trunk`` or ``neck``.
-        checkpoint: File of weights: of a run of this suite (conv, dcal), in timm's names (timm); of open_clip a file
-            or a tag of its weights; of centernet the prepared set's name or folder. Empty for random weights, or
-            centernet's own.
+        checkpoint: File of weights: of a run of this suite (conv, presence, dcal), in timm's names (timm); of open_clip
+            a file or a tag of its weights; of centernet the prepared set's name or folder. Empty for random weights,
+            or centernet's own.
         pretrained: Load timm's own weights.
         layer: -1 for the last layer with its norm, -2 for the one before it without (LLaVA, Wings).
         pool: ``all`` tokens of the grid; ``grid2``: their mean and those of its 2 x 2 cells, 5 tokens, which conv
@@ -35,7 +35,7 @@ class TowerConfig:
             weights are those of the checkpoint. Not for configurations.
     """
 
-    kind: Literal["conv", "timm", "open_clip", "dcal", "centernet"] = "conv"
+    kind: Literal["conv", "presence", "timm", "open_clip", "dcal", "centernet"] = "conv"
     name: str = ""
     checkpoint: str = ""
     pretrained: bool = False

@@ -155,6 +155,20 @@ def conv_trunk(config: TowerConfig) -> Trunk:
     return Trunk(tower, tower.image_size, *colours(contents), structure)
 
 
+def presence_trunk(config: TowerConfig) -> Trunk:
+    """Features of a small detector; random, or of a run that trained it."""
+    from vision_suite.models.presence import PresenceFeatures
+
+    if config.layer != -1:
+        raise ConfigError("tower.kind='presence' has one layer that is read: leave layer at -1")
+    contents = read_checkpoint(config.checkpoint) if config.checkpoint and config.structure is None else {}
+    own = contents.get("hyper_parameters") or {} if config.structure is None else config.structure
+    network = PresenceFeatures(**({"width": own["width"]} if "width" in own else {}))
+    if contents:
+        load(network, below(contents.get("state_dict") or {}, "model."), config.checkpoint)
+    return Trunk(network, config.image_size or (64, 64), *colours(contents), {"width": network.feature_dim})
+
+
 def clip_trunk(config: TowerConfig) -> Trunk:
     """Vision side of a network of open_clip."""
     if importlib.util.find_spec("open_clip") is None:
@@ -197,6 +211,7 @@ def centernet_trunk(config: TowerConfig) -> Trunk:
 
 BUILDERS: dict[str, Callable[[TowerConfig], Trunk]] = {
     "conv": conv_trunk,
+    "presence": presence_trunk,
     "timm": timm_trunk,
     "dcal": dcal_trunk,
     "open_clip": clip_trunk,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError
@@ -158,8 +157,9 @@ class Wings(nn.Module):
                 out = cross_attention(part, key, value, key_bias=bias, causal=causal).out
                 assert out is not None
                 parts.append(out.transpose(1, 2).flatten(2) @ self.visual.o.a)
-        seen = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-        return F.pad(seen, (0, 0, start, 0)) if start else seen
+        if start:
+            parts.insert(0, query.new_zeros(query.shape[0], start, self.config.rank))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def keys(self, state: WingsState, cache: WingsCache | None) -> tuple[Tensor, Tensor]:
         """Rotated keys and values (B, N, d) of both wings, each token's of its own."""
@@ -168,7 +168,7 @@ class Wings(nn.Module):
         parts: list[tuple[Factors, Factors | None]] = [(self.visual.k, None), (self.visual.v, None)]
         if textual is not None:
             parts = [(self.visual.k, textual.k), (self.visual.v, textual.v)]
-        found = [coefficients(x, state.is_image, images, v, t) for v, t in parts]
+        found = [coefficients(state.x_visual, state.x_textual, v, t) for v, t in parts]
         if cache is not None and cache.low_rank:
             one, other = (side_by_side(z, x, images, self.config.rank) for z in found)
             held = cache.write(self.slot, one, other)

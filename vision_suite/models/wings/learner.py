@@ -58,25 +58,22 @@ def low_rank_sum(x: Tensor, z: Tensor, b: Tensor) -> Tensor:
 
 
 def coefficients(
-    x: Tensor, is_image: Tensor, images: slice | None, visual: Factors, textual: Factors | None
+    x_visual: Tensor | None, x_textual: Tensor, visual: Factors, textual: Factors | None
 ) -> tuple[Tensor | None, Tensor | None]:
     """Coefficients ``x a`` of each token in the basis of its own wing; a token is a key of one wing only.
 
     Args:
-        x: (B, M, d) embeddings.
-        is_image: (B, M, 1) boolean.
-        images: Tokens among which all those of pictures lie; None if there are none.
+        x_visual: (B, m, d) embeddings of the tokens among which all those of pictures lie, zero where they are of text;
+            None if there are none.
+        x_textual: (B, M, d) embeddings of all tokens, zero where they are of pictures.
         visual: Matrix of the visual wing.
         textual: Matrix of the text wing; None in stage 1, where keys of text are never read.
 
     Returns:
-        Of the tokens `images` in the visual basis, and of all tokens in the text basis; zero where the other counts.
+        Of the tokens of pictures in the visual basis, and of all tokens in the text basis; zero where the other counts.
     """
-    one = None if images is None else torch.where(is_image[:, images], x[:, images] @ visual.a, 0.0)
-    if textual is None:
-        return one, None
-    other = x @ textual.a
-    return one, other if images is None else torch.where(is_image, 0.0, other)
+    one = None if x_visual is None else x_visual @ visual.a
+    return one, None if textual is None else x_textual @ textual.a
 
 
 def keys_of(

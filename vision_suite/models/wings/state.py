@@ -51,6 +51,8 @@ class WingsState:
 
     Attributes:
         x: (B, M, d) embeddings of the new tokens, the learners' keys and values.
+        x_visual: (B, m, d) those of the tokens `new_images`, zero where they are of text; None if there are none.
+        x_textual: (B, M, d) those of all new tokens, zero where they are of pictures.
         is_image: (B, M, 1) boolean, true for tokens of pictures.
         cos: (B, M, 1, D / 2) rotary angles of the new tokens.
         sin: As cos.
@@ -70,6 +72,8 @@ class WingsState:
     """
 
     x: Tensor
+    x_visual: Tensor | None
+    x_textual: Tensor
     is_image: Tensor
     cos: Tensor
     sin: Tensor
@@ -94,9 +98,7 @@ class WingsState:
     @property
     def new_images(self) -> slice | None:
         """The new tokens of `images`, counted from the first new one."""
-        if self.images is None or self.images.stop <= self.past:
-            return None
-        return slice(max(self.images.start - self.past, 0), self.images.stop - self.past)
+        return new_part(self.images, self.past)
 
     def all_angles(self) -> tuple[Tensor, Tensor]:
         """Rotary angles (B, N, 1, D / 2) of all keys."""
@@ -221,13 +223,18 @@ def build_state(
     zero = torch.zeros((), dtype=dtype, device=x.device)
     cos, sin = angles(positions, inv_freq, x.dtype)
     columns = columns.to(dtype)
+    images = image_range(image)
+    new_images, of_picture = new_part(images, past), is_image.unsqueeze(-1)
+    x_visual, x_textual = None, x
+    if new_images is not None:
+        x_visual = torch.where(of_picture[:, new_images], x[:, new_images], 0.0)
+        x_textual = torch.where(of_picture, 0.0, x)
     return WingsState(
-        x=x, is_image=is_image.unsqueeze(-1),
-cos=cos, sin=sin,
+        x=x, x_visual=x_visual, x_textual=x_textual, is_image=of_picture, cos=cos, sin=sin,
         visual_bias=torch.where(image, zero, -torch.inf), textual_bias=torch.where(text, zero, -torch.inf),
         order=order, positions=all_positions, columns=columns if packed is None else packed.repack(columns), kept=kept,
         sees_image=sees_image, packed=packed, past=past,
-        images=image_range(image), inv_freq=inv_freq, notes=WingsNotes(real, sees_image, kinds & real),
+        images=images, inv_freq=inv_freq, notes=WingsNotes(real, sees_image, kinds & real),
     )  # fmt: skip
 
 
@@ -238,6 +245,13 @@ def image_range(image: Tensor) -> slice | None:
         first, last = found[[0, -1]].tolist()
         return slice(first, last + 1)
     return slice(image.shape[1] - 1, image.shape[1]) if torch.is_grad_enabled() else None
+
+
+def new_part(images: slice | None, past: int) -> slice | None:
+    """Part of a range of keys behind the `past` cached ones, counted from there; None if there is none."""
+    if images is None or images.stop <= past:
+        return None
+    return slice(max(images.start - past, 0), images.stop - past)
 
 
 def angles(positions: Tensor, inv_freq: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
