@@ -20,7 +20,7 @@ ReferenceKind = Literal["auto", "adapter", "start", "stored"]
 DROPOUT = ("attention_dropout", "drop_prob")  # settings of layers that drop values out without a module for it
 
 
-class Reference(ABC):
+class ModelBefore(ABC):
     """The model before training.
 
     Attributes:
@@ -40,7 +40,7 @@ class Reference(ABC):
         """Contents for a checkpoint."""
 
 
-class AdapterReference(Reference):
+class AdapterReference(ModelBefore):
     """The network with LoRA switched off; exact where LoRA alone is trained and starts with an update of zero.
 
     Args:
@@ -63,7 +63,7 @@ class AdapterReference(Reference):
         return {"kind": self.kind}
 
 
-class StartReference(Reference):
+class StartReference(ModelBefore):
     """The network at its first weights: a copy of those that are trained, put in their place while it computes.
 
     Nothing else of the network changes in training, so no second network is needed.
@@ -109,7 +109,7 @@ class StartReference(Reference):
         return {"kind": self.kind, "values": {name: each.cpu() for name, each in self._values.items()}}
 
 
-class StoredReference(Reference):
+class StoredReference(ModelBefore):
     """Log-probabilities that the model had before training, which batches bring along.
 
     Args:
@@ -153,7 +153,7 @@ def make_reference(
         kind: Kind; ``auto`` takes the adapter where LoRA alone is trained and has not been trained before, else the
             first weights.
         trained: Parts that are trained.
-        stored: Contents of a checkpoint by `Reference.state`; empty in a run that starts.
+        stored: Contents of a checkpoint by `ModelBefore.state`; empty in a run that starts.
 
     Raises:
         ConfigError: The network cannot have a reference of this kind.

@@ -14,7 +14,7 @@ from vision_suite.lit_modules.captions import CaptionConfig, LitCaptions
 from vision_suite.lit_modules.corrupted import with_corrupted_pictures
 from vision_suite.lit_modules.pair_log import PairLog, lengths_of, pair_sums
 from vision_suite.lit_modules.preference_reference import (
-    Reference,
+    ModelBefore,
     ReferenceKind,
     StoredReference,
     make_reference,
@@ -109,7 +109,7 @@ class LitSentinel(LitCaptions[PreferenceBatch]):
         self.collect_captions(as_record(CaptionConfig, captions or {}, "captions"))
         without_dropout(self.model)
         self.reference_kind, self.shared_prefix = reference, shared_prefix
-        self.reference: Reference | None = None
+        self.reference: ModelBefore | None = None
         self._stored: Mapping[str, Any] = {}
         self._log = PairLog()
         self._shares: bool | None = None

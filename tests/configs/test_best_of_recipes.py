@@ -21,6 +21,7 @@ HEADLINE = {
     ("LitSentinel", None): ("val/object_f1", "max"),
     ("LitWings", None): ("val/loss", "min"),
     ("LitTower", None): ("val/mAP", "max"),
+    ("LitPresence", None): ("val/mAP", "max"),
 }
 
 
