@@ -42,6 +42,10 @@ BASE = [
 EXPORT = ["onnx>=1.16", "onnxscript>=0.3", "onnxruntime>=1.18"]
 CLIP = ["open_clip_torch>=2.24"]
 LANGUAGE = ["transformers>=5.20,<6", "accelerate>=1", "gguf>=0.10", "peft>=0.17"]
+SENTINEL = ["spacy>=3.8.18,<3.9", "inflect>=7.5"]
+RAY = ["ray[data]>=2.51"]
+# Only what benchmarks compare with; `datasets` is Hugging Face's package.
+BENCH = ["trl==1.16.0", "datasets>=4.7"]
 DEV = [
     "pytest>=8",
     "pytest-xdist>=3.6",
@@ -103,11 +107,20 @@ setup(
         "vision_suite": ["py.typed"],
         "vision_suite.configs": ["**/*.yaml"],
         "vision_suite.datasets": ["**/*.yaml"],
+        "vision_suite.text": ["*.txt"],
     },
     ext_modules=operators(),
     cmdclass={"build_ext": BuildOperators},
     install_requires=BASE,
-    extras_require={"export": EXPORT, "clip": CLIP, "language": LANGUAGE, "dev": DEV + EXPORT + LANGUAGE},
+    extras_require={
+        "export": EXPORT,
+        "clip": CLIP,
+        "language": LANGUAGE,
+        "sentinel": SENTINEL,
+        "ray": RAY,
+        "bench": BENCH + LANGUAGE,
+        "dev": DEV + EXPORT + LANGUAGE + SENTINEL + RAY,
+    },
     entry_points={
         "console_scripts": [
             "vision-suite = vision_suite.cli:main",

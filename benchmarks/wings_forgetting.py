@@ -19,9 +19,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -29,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from results import command_line, describe_run, git_commit
+from suite_calls import call
 from wings_forgetting_page import write_page
 from wings_forgetting_tables import FROZEN, START, Record
 
@@ -216,15 +215,6 @@ def right_by_name(answers: Path, task: str) -> dict[str, list[int]]:
                 counts[0] += answer["right"]
                 counts[1] += 1
     return dict(sorted(found.items()))
-
-
-def call(arguments: list[str]) -> None:
-    """One command of the suite in a process of its own, on one core."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "vision_suite", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(arguments)} failed: {done.stderr.strip()[-800:]}")
 
 
 def planned(options: argparse.Namespace) -> Iterator[Run]:

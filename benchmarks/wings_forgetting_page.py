@@ -13,6 +13,7 @@ import numpy as np
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from markdown import show, table
 from wings_forgetting_tables import (
     FROZEN,
     START,
@@ -24,8 +25,6 @@ from wings_forgetting_tables import (
     named,
     naming,
     reached,
-    show,
-    table,
 )
 
 TASKS = ("definitions", "synonyms", "countries")

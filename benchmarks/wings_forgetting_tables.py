@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from statistics import mean, stdev
 from typing import Any
 
+from markdown import show, table
 from scipy.stats import t as student
 
 from vision_suite.metrics.instruct.shares import clustered_difference
@@ -39,18 +39,6 @@ def longest(records: list[Record]) -> int:
 def named(key: Key) -> str:
     """Method with its rate."""
     return key[0] + (f" at {key[1]:g}" if key[1] else "")
-
-
-def show(values: list[float], digits: int) -> str:
-    """Mean and standard deviation."""
-    if not values:
-        return "-"
-    return f"{mean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
-
-
-def table(heads: list[str], rows: list[list[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
 
 
 def reached(records: list[Record]) -> str:

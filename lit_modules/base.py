@@ -82,6 +82,8 @@ class LitBase(pl.LightningModule):
     Attributes:
         start_only: Dotted names of settings that count only when a run starts, such as the kind of initialisation.
             Another value than the checkpoint's is refused when a run is resumed.
+        evaluated_at_start: Other commands than ``fit`` take ``--init_from`` too, for the numbers before training, where
+            the file is of another module's run.
         report: Report of the last evaluation, None before the first.
         initialised_from: File and counts of `start_from` in plain containers, None before it was called.
         operating_point: Thresholds and the like that the last validation chose, in plain containers; stored in
@@ -89,6 +91,7 @@ class LitBase(pl.LightningModule):
     """
 
     start_only: ClassVar[tuple[str, ...]] = ()
+    evaluated_at_start: ClassVar[bool] = False
 
     def __init__(self, optim: OptimConfig) -> None:
         super().__init__()

@@ -195,21 +195,28 @@ class InstructEvaluation:
         own_history: bool,
     ) -> None:
         """Likelihoods of the right answers, of the other choices, and the attention on the way."""
-        right = continued(batch, [self._ids(row, right_answer(row)) for row in rows], self.chat.pad_id)
-        hidden = self.model.hidden(right)
-        nll = -answer_logps(self.model, right, hidden)
-        tokens = (right["labels"] != IGNORED).sum(1)
-        if losses is not None:
-            losses.update(batch["index"], torch.stack([nll.double(), tokens.double()], 1))
-        if losses is not None and self.has_wings and self.config.attention:
-            pictures = (batch["image_of_token"] >= 0).any(1)
-            metric.add_masses(batch["index"][pictures], row_masses(self.model.decoder)[pictures])
+        nll = torch.zeros(len(rows), dtype=torch.float64, device=batch["input_ids"].device)
+        answers = [self._ids(row, right_answer(row)) for row in rows]
         chosen = [place for place, row in enumerate(rows) if row.choices and self.config.choices != "generate"]
         if chosen:
             choices = [[self._ids(row, text) for text in spoken_choices(row)] for row in (rows[p] for p in chosen)]
             part = select_rows(batch, chosen)
-            scores = choice_logps(self.model, part, choices, hidden[chosen])
+            scores = choice_logps(self.model, part, choices)
             metric.add_choices(part["index"], scores, own_history=own_history)
+            right = torch.tensor([rows[place].answer for place in chosen], device=scores.device)
+            nll[chosen] = -scores.gather(1, right[:, None])[:, 0]
+        pictures = (batch["image_of_token"] >= 0).any(1)
+        masses = losses is not None and self.has_wings and self.config.attention
+        whole = [place for place in range(len(rows)) if place not in chosen or (masses and bool(pictures[place]))]
+        if whole:
+            part = continued(select_rows(batch, whole), [answers[place] for place in whole], self.chat.pad_id)
+            nll[whole] = -answer_logps(self.model, part, self.model.hidden(part)).double()
+            if masses:
+                seen = pictures[whole]
+                metric.add_masses(part["index"][seen], row_masses(self.model.decoder)[seen])
+        if losses is not None:
+            tokens = torch.tensor([len(ids) for ids in answers], dtype=torch.float64, device=nll.device)
+            losses.update(batch["index"], torch.stack([nll, tokens], 1))
 
     def _ids(self, row: Row, text: str) -> list[int]:
         """Ids of an answer; a letter is not followed by the end of the turn, so that letters alone are compared."""

@@ -11,21 +11,19 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from vision_suite.errors import CheckpointError
-from vision_suite.layers.decoders import decoder_config
 from vision_suite.lit_modules.base import plain_containers
-from vision_suite.lit_modules.in_parts import LitInParts
+from vision_suite.lit_modules.in_parts import BatchT, LitInParts
 from vision_suite.lit_modules.instruct_checks import is_sharded, shard
 from vision_suite.models.mllm.tower import build_tower, has_random_weights
 from vision_suite.models.wings.adapter import fingerprint
 from vision_suite.models.wings.build import DecoderConfig, Network, Part, fit_projector, left_out_names, part_of
 from vision_suite.models.wings.untouched import Untouched
-from vision_suite.types.instruct import InstructBatch
 
 if TYPE_CHECKING:
     from vision_suite.weights import Initialised
 
 
-class LitInstructWeights(LitInParts[InstructBatch]):
+class LitInstructWeights(LitInParts[BatchT]):
     """Base of modules whose network is a decoder with a tower, a projector, wings and LoRA.
 
     The decoder is built empty. Its weights are read once it is known that no checkpoint brings them.
@@ -120,7 +118,7 @@ class LitInstructWeights(LitInParts[InstructBatch]):
         if self._base is not None and settings.get("decoder"):
             known = self.decoder.structure or {}
             structure = {
-                "config": known.get("config") or decoder_config(self.model.decoder),
+                "config": known.get("config") or self._base.config,
                 "vocabulary": self._protocol().get("vocabulary_sha256", known.get("vocabulary", "")),
             }
             if any(name.startswith("model.decoder.") for name in names):

@@ -6,15 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from vision_suite.errors import ConfigError, check_number
-from vision_suite.lit_modules.base import SPLITS, EvalStage, PerStage, datamodule_of, plain_containers
-from vision_suite.lit_modules.instruct_checks import check_data, group_lines
+from vision_suite.lit_modules.base import SPLITS, EvalStage, PerStage, plain_containers
 from vision_suite.lit_modules.instruct_evaluation import AnswerConfig, InstructEvaluation
-from vision_suite.lit_modules.instruct_weights import LitInstructWeights
+from vision_suite.lit_modules.mllm_base import LitMllm
 from vision_suite.metrics.instruct.report import instruct_report, mean_losses
 from vision_suite.metrics.instruct_metric import InstructMetric
 from vision_suite.metrics.rows import SequenceRows
@@ -24,9 +21,6 @@ from vision_suite.models.mllm.parts import cut_batch
 from vision_suite.models.wings.build import (
     DecoderConfig,
     Part,
-    build_network,
-    default_parts,
-    set_trained,
 )
 from vision_suite.models.wings.config import WingsConfig
 from vision_suite.models.wings.untouched import Untouched
@@ -35,13 +29,13 @@ from vision_suite.optim import OptimConfig
 from vision_suite.records import as_record
 from vision_suite.types import Report
 from vision_suite.types.curves import CurvePanel
-from vision_suite.types.instruct import IGNORED, InstructBatch, InstructPrediction, InstructReport, InstructSource, Row
+from vision_suite.types.instruct import IGNORED, InstructBatch, InstructPrediction, InstructReport, Row
 
 TASKS_DRAWN = 6  # curves of single tasks
 OPTIM = OptimConfig(lr=1e-3, weight_decay=0.0, schedule="cosine", warmup=0.03)
 
 
-class LitWings(LitInstructWeights):
+class LitWings(LitMllm[InstructBatch]):
     """Wings (Zhang et al., NeurIPS 2024): a language model learns to see beside its text, in two stages.
 
     Without ``wings`` it trains the usual models: the projector alone, the whole decoder (LLaVA), or LoRA in it. The
@@ -67,9 +61,6 @@ class LitWings(LitInstructWeights):
         optim: Optimiser and schedule; ``lr_factors`` gives parts rates of their own.
     """
 
-    data: InstructSource
-    start_only = ("decoder.source", "wings.rank", "lora.rank")
-
     def __init__(
         self,
         vocabulary_size: int = 0,
@@ -92,37 +83,19 @@ class LitWings(LitInstructWeights):
         self.save_settings()
         check_number("replay_kl", replay_kl, low=0)
         check_number("interpolate", interpolate, low=0)
-        self.decoder = as_record(DecoderConfig, decoder or {}, "decoder")
-        self.wings = None if wings is None else as_record(WingsConfig, wings, "wings")
-        if not self.decoder.source and vocabulary_size < 1:
-            raise ConfigError(
-                "the data does not tell the vocabulary of a new decoder: give --data.root, or the --ckpt_path of a "
-                "trained model"
-            )
-        if image_tokens and tower is None:
-            raise ConfigError(f"pictures of image_tokens={image_tokens} need a vision tower: give --model.tower.kind")
-        built = build_network(
-            vocabulary_size,
-            self.decoder,
-            tower=None if tower is None else as_record(TowerConfig, tower, "tower"),
-            projector=None if projector is None else as_record(ProjectorConfig, projector, "projector"),
-            wings=self.wings,
-            lora=None if lora is None else as_record(LoraSettings, lora, "lora"),
-        )
-        self.take_network(built)
-        self.train_parts = default_parts(self.model, self.wings) if train is None else tuple(train)
-        self.trained = set_trained(self.model, self.train_parts, self.wings)
-        # Dropout of LoRA and repeated activations are for training; a frozen tower stays as in evaluation.
-        self.model.train()
+        self.assemble(
+            vocabulary_size, image_tokens, decoder=decoder, tower=tower, projector=projector, wings=wings, lora=lora,
+            train=train, save_frozen=save_frozen,
+        )  # fmt: skip
         tuned = "decoder" in self.train_parts
-        if built.base is None and (replay_kl or interpolate != 1):
+        sourced = bool(self.decoder.source)
+        if not sourced and (replay_kl or interpolate != 1):
             raise ConfigError("replay_kl and interpolate compare with a decoder.source, and this decoder is new")
         if interpolate != 1 and not tuned:
             raise ConfigError(f"interpolate={interpolate} needs a tuned decoder: add decoder to train, or leave it out")
-        self.untouched = Untouched(self.model, self.decoder.source, copy=tuned) if built.base is not None else None
-        self.replay_kl, self.interpolate, self.save_frozen = replay_kl, interpolate, save_frozen
+        self.untouched = Untouched(self.model, self.decoder.source, copy=tuned) if sourced else None
+        self.replay_kl, self.interpolate = replay_kl, interpolate
         self.answers = as_record(AnswerConfig, answers or {}, "answers")
-        self.image_tokens = image_tokens
         self.found = PerStage({stage: InstructMetric() for stage in ("val", "test")})
         self.losses = PerStage({stage: SequenceRows() for stage in ("val", "test")})
         self._evaluations: dict[str, InstructEvaluation] = {}
@@ -149,28 +122,9 @@ class LitWings(LitInstructWeights):
         )
 
     def setup(self, stage: str) -> None:
-        """Compare the data with the network, and tell what is trained.
-
-        Raises:
-            ConfigError: The network cannot read what the data give.
-        """
-        if datamodule_of(self.trainer) is not None:  # else the trainer was given loaders
-            check_data(self.model, self.data, self.decoder, self.image_tokens)
-            self.model.image_token_id = self.data.chat.image_token_id
+        """Compare the data with the network, and forget the rows of an earlier stage."""
+        super().setup(stage)
         self._evaluations, self._rows = {}, {}
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Optimiser and schedule; the rates and sizes of the trained parts are told."""
-        self.load_base()  # only now it is known that no checkpoint brought them
-        if self._blind and "tower" not in self.train_parts:
-            rank_zero_warn(
-                "the vision tower is frozen at random weights, and sees next to nothing: give --model.tower.checkpoint "
-                "or --model.tower.pretrained=true, or add tower to --model.train"
-            )
-        made = super().configure_optimizers()
-        for line in group_lines(self, made):
-            rank_zero_info(line)
-        return made
 
     def training_step(self, batch: InstructBatch, batch_idx: int) -> Tensor:
         """Cross-entropy of the supervised ids, as a share of the optimiser step's."""

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from vision_suite.datasets.emoji.rules import slug, without_gendered
-from vision_suite.datasets.instruct import wordnet
 from vision_suite.datasets.instruct.question_rows import (
     Question,
     choice_turn,
@@ -23,6 +22,7 @@ from vision_suite.datasets.instruct.question_rows import (
     write_lines,
 )
 from vision_suite.datasets.instruct.text_choices_recipe import COUNTRIES, EMOJI, RECIPE, WORDNET
+from vision_suite.datasets.prepare import wordnet
 from vision_suite.datasets.prepare.base import Progress
 from vision_suite.datasets.prepare.fetch import fetch_members
 from vision_suite.errors import DataError

@@ -36,6 +36,7 @@ class Augment:
         rotation: Largest rotation in radians, either way.
         shift: Largest shift as a share of the side, either way.
         fill: Grey value 0..255 where a zoomed, turned or shifted picture doesn't cover the frame.
+        colour: Strength of random changes of colour: standard deviation of the mixing of the channels.
     """
 
     hflip: float = 0.5
@@ -45,6 +46,7 @@ class Augment:
     rotation: float = 0.0
     shift: float = 0.0
     fill: int = 255
+    colour: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("hflip", "erase"):
@@ -52,6 +54,8 @@ class Augment:
                 raise ConfigError(f"augment.{name}={getattr(self, name)} is not a probability: use 0 to 1")
         if self.pad < 0 or self.rotation < 0 or self.shift < 0:
             raise ConfigError(f"augment.pad={self.pad}, rotation={self.rotation}, shift={self.shift}: use 0 or more")
+        if not 0 <= self.colour <= 1:
+            raise ConfigError(f"augment.colour={self.colour} is no strength: use 0 to 1")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ConfigError(
                 f"augment.scale={list(self.scale)}: give the smallest, then the largest zoom, both above 0"
@@ -101,6 +105,7 @@ class Prepare:
             return self._normalise(center_crop(images, self.size).float(), 0.0)
         images = flip(images, augment.hflip, generator)
         pixels = pad_and_crop(images, augment.pad, self.size, generator).float()
+        pixels = recolour(pixels, augment.colour, generator)
         fill = 0.0
         if augment.affine:
             # Outside the picture grid_sample gives zeros: of the difference to the fill value, that is the fill value.
@@ -144,6 +149,22 @@ def pad_and_crop(images: Tensor, pad: int, size: tuple[int, int], generator: Gen
             for image, top, left in zip(images, tops, lefts, strict=True)
         ]
     )
+
+
+def recolour(pixels: Tensor, strength: float, generator: Generator) -> Tensor:
+    """Change the colours of each picture of (B, 3, H, W) float, 0..255, by its own random amounts about middle grey.
+
+    The channels are mixed by the unit matrix plus normal numbers of this standard deviation, the contrast changes by up
+    to twice the strength, and the brightness by up to two thirds of it.
+    """
+    if strength == 0:
+        return pixels
+    count = len(pixels)
+    mix = torch.eye(3) + strength * torch.randn(count, 3, 3, generator=generator)
+    contrast, brightness = 2 * torch.rand(2, count, 1, 1, generator=generator) - 1
+    mixed = torch.bmm(mix * (1 + 2 * strength * contrast), pixels.flatten(2) - 127.5)
+    changed: Tensor = mixed + 255 * (0.5 + strength * 2 / 3 * brightness)
+    return changed.view_as(pixels)
 
 
 def affine(pixels: Tensor, augment: Augment, generator: Generator) -> Tensor:

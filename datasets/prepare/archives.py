@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import lzma
+import os
 import stat
 import tarfile
 import tempfile
@@ -26,6 +28,7 @@ _UNREADABLE = (
     RuntimeError,
     OSError,
 )
+AR, AR_HEADER = b"!<arch>\n", 60
 
 
 def sha256_of(path: Path) -> str:
@@ -35,7 +38,7 @@ def sha256_of(path: Path) -> str:
 
 
 def read_members(path: Path, names: Collection[str]) -> dict[str, bytes]:
-    """The bytes of the named members of a tar (any compression) or zip archive.
+    """The bytes of the named members of a tar (any compression), of a zip archive, or of a Debian package.
 
     Every member of the archive is looked at, also those not asked for: an archive that holds a link, a device, an
     absolute path or ``..`` is not what it claims to be and is refused whole.
@@ -47,11 +50,27 @@ def read_members(path: Path, names: Collection[str]) -> dict[str, bytes]:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 return _collect(path, names, _zip_members(archive))
-        with tarfile.open(path, "r:*") as tape:
+        with _tape(path) as tape:
             return _collect(path, names, _tar_members(tape))
     except _UNREADABLE as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
         raise DataError(f"{path}: not a readable archive ({reason}): delete it and fetch it again") from None
+
+
+def _tape(path: Path) -> tarfile.TarFile:
+    """A tar archive, or the one with the files of a Debian package: an ``ar`` archive of three files (deb(5))."""
+    with path.open("rb") as stream:
+        if stream.read(len(AR)) != AR:
+            return tarfile.open(path, "r:*")
+        while header := stream.read(AR_HEADER):
+            # Name, time, owner, group, mode, size in decimals, and two closing bytes; files begin at even offsets.
+            if len(header) < AR_HEADER or header[58:] != b"`\n" or not header[48:58].strip().isdigit():
+                raise tarfile.ReadError("a damaged Debian package")
+            size = int(header[48:58])
+            if header.startswith(b"data.tar"):
+                return tarfile.open(fileobj=io.BytesIO(stream.read(size)), mode="r:*")
+            stream.seek(size + size % 2, os.SEEK_CUR)
+    raise tarfile.ReadError("a Debian package without files")
 
 
 def members_of(contents: bytes, names: Collection[str], what: str) -> dict[str, bytes]:

@@ -1,6 +1,6 @@
-"""The package clients that bring an archive: ``npm pack`` and ``pip download``, with the user's own settings.
+"""The package clients that bring an archive: npm, pip and apt, each with the user's own settings.
 
-No registry is named here: proxies, mirrors and certificates are whatever npm and pip are configured with.
+No registry is named here: proxies, mirrors and certificates are whatever the clients are configured with.
 """
 
 from __future__ import annotations
@@ -26,10 +26,14 @@ WAY_OUT = "fetch it on another machine and give --source PATH"
 # What the clients write when nobody answers: npm's and Node's error codes, pip's connection messages.
 _NO_ANSWER = re.compile(
     r"ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH|EHOSTUNREACH|ERR_SOCKET_TIMEOUT|ENOTCACHED"
-    r"|NewConnectionError|ConnectTimeout|ReadTimeout|Connection refused|Temporary failure in name resolution",
+    r"|NewConnectionError|ConnectTimeout|ReadTimeout|Connection refused|Temporary failure in name resolution"
+    r"|Temporary failure resolving|Could not connect",
     re.IGNORECASE,
 )
-_NO_SUCH_VERSION = re.compile(r"\bE404\b|\bETARGET\b|No matching distribution found", re.IGNORECASE)
+_NO_SUCH_VERSION = re.compile(
+    r"\bE404\b|\bETARGET\b|No matching distribution found|Version .* was not found|Unable to locate package",
+    re.IGNORECASE,
+)
 
 
 class RegistryError(DataError):
@@ -64,11 +68,36 @@ def download_pip(name: str, version: str, folder: Path) -> None:
     _run(command, folder, client="pip", wanted=f"{name} {version}")
 
 
-def _run(command: list[str], folder: Path, *, client: str, wanted: str) -> None:
+def download_apt(name: str, version: str, folder: Path) -> None:
+    """Put Debian's package ``name`` at ``version`` into ``folder``; nothing is installed, no script is run.
+
+    Raises:
+        RegistryError: There is no apt client, its mirror did not answer, or it has no such version.
+    """
+    command = shutil.which("apt-get")
+    if command is None:
+        raise RegistryError(f"the apt client is missing, needed for {name} {version}: {WAY_OUT}")
+    # Messages are read below, so they are asked for in English; as root apt would warn about the folder's owner.
+    options = ["-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=1", "--quiet"]
+    english = {**os.environ, "LC_ALL": "C"}
+    _run(
+        [command, *options, "download", f"{name}={version}"], folder, english, client="apt", wanted=f"{name} {version}"
+    )
+
+
+def _run(
+    command: list[str], folder: Path, environment: dict[str, str] | None = None, *, client: str, wanted: str
+) -> None:
     """Run one client in ``folder`` and turn its failure into one line."""
     try:
         done = subprocess.run(
-            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
         )
     except subprocess.TimeoutExpired:
         raise RegistryError(

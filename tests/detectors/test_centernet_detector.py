@@ -54,6 +54,15 @@ def test_boxes_are_those_of_the_picture_and_one_for_each_object(folder):
     assert len(CenterNetDetector(folder, min_score=0.95)(Image.new("RGB", (9, 9))).labels) == 0
 
 
+def test_names_are_scored_and_those_beyond_the_80_are_not_judged(folder):
+    detector = CenterNetDetector(folder, min_score=0.5)
+    assert detector.vocabulary == frozenset(CLASSES)
+    found = detector.score([Image.new("RGB", (9, 9))] * 2, [["dog", "Couch", "cat", "zebra", "lamp"], ["lamp"]])
+    assert np.isnan(found[0].pop("lamp"))
+    assert found[0] == pytest.approx({"dog": 0.9, "Couch": 0.7, "cat": 0.2, "zebra": 0.0}), "whatever min_score is"
+    assert np.isnan(found[1]["lamp"])
+
+
 def test_without_classes_a_thing_is_one_object():
     rows = torch.tensor(ROWS)
     _, kept, notes = one_box_each(rows[:, :4], rows[:, 4], (512, 512))

@@ -203,8 +203,9 @@ def test_a_frozen_decoder_forgets_nothing(data, folder, tmp_path):
     assert len(net.report.masses) == 2, "layers"
 
 
+@torch.no_grad()
 def test_one_id_choices_as_any_others(data, folder):
-    """Letters are read of one distribution; the way for texts gives the same."""
+    """Letters are read of one distribution; the way for texts gives the same, and so does a whole pass of each."""
     net = instruct_tiny.module(data, decoder=DecoderConfig(source=str(folder)))
     net.load_base()
     net.model.eval()
@@ -215,8 +216,7 @@ def test_one_id_choices_as_any_others(data, folder):
 
     batch = data._batches("test", 0)[BatchKey(rows, 0, 0)]
     ids = [[data.chat.answer(letter, end_of_turn=False) for letter in "AB"] for _ in rows]
-    hidden = net.model.hidden(batch)
-    quick = choice_logps(net.model, batch, ids, hidden)
+    quick = choice_logps(net.model, batch, ids)
     for number in range(2):
         whole = continued(batch, [each[number] for each in ids], data.chat.pad_id)
         logits = net.model(whole).log_softmax(-1)
@@ -224,7 +224,7 @@ def test_one_id_choices_as_any_others(data, folder):
             start = int(batch["attention_mask"][row].sum())
             assert float(quick[row, number]) == pytest.approx(float(logits[row, start - 1, each[number][0]]), abs=1e-4)
     longer = [[[*each, 5] for each in both] for both in ids]
-    slow = choice_logps(net.model, batch, [[*both, ids[row][0]] for row, both in enumerate(longer)], hidden)
+    slow = choice_logps(net.model, batch, [[*both, ids[row][0]] for row, both in enumerate(longer)])
     torch.testing.assert_close(slow[:, 2], quick[:, 0], rtol=1e-4, atol=1e-4)
 
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from vision_suite.datasets.conversations.sources import SourceSettings
 from vision_suite.datasets.instruct.data import InstructData
-from vision_suite.datasets.instruct.sources import SourceSettings
 from vision_suite.lit_modules.base import LitBase
 from vision_suite.optim import OptimConfig
 

@@ -11,8 +11,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
+from vision_suite.datasets.conversations.sources import SourceSettings
 from vision_suite.datasets.instruct.data import InstructData
-from vision_suite.datasets.instruct.sources import SourceSettings
 from vision_suite.datasets.loading import BatchKey
 from vision_suite.layers.decoders import DecoderShape, new_decoder
 from vision_suite.lit_modules.instruct_evaluation import AnswerConfig

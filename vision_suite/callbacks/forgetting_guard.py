@@ -10,9 +10,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from vision_suite.datasets.instruct.batches import padded
+from vision_suite.datasets.conversations.batches import padded
+from vision_suite.datasets.conversations.encode import Sample
 from vision_suite.datasets.instruct.data import InstructData
-from vision_suite.datasets.instruct.encode import Sample
 from vision_suite.errors import ConfigError, check_choice, check_number
 from vision_suite.lit_modules.base import datamodule_of
 from vision_suite.metrics.instruct.attention_shift import attention_shift

@@ -26,6 +26,7 @@ OTHER_COMMANDS = {
     "configs": "list the named configurations",
     "data": "list, prepare or verify data sets",
     "features": "turn video files, or sequences, into features with their times",
+    "bootstrap": "mine preference pairs of a model's own sentences, derive them again, export them",
     "chat": "talk with a language model that reads pictures",
     "export": "write a checkpoint as torch.export or ONNX and compare the outputs",
     "doctor": "check this machine: versions, compiler, GPU, optional packages, data cache",

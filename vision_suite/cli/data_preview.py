@@ -28,8 +28,8 @@ def add_parser(actions: argparse._SubParsersAction[LightParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print some rows spread over the file, and what was left out or changed."""
+    from vision_suite.datasets.conversations.sources import SourceSettings
     from vision_suite.datasets.instruct.data import InstructData
-    from vision_suite.datasets.instruct.sources import SourceSettings
 
     data = InstructData(
         sources={Path(arguments.source).name: SourceSettings(arguments.source, limit=arguments.rows)},

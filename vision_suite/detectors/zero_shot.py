@@ -39,14 +39,9 @@ class Detector:
         if not self.queries:
             raise ConfigError(f"detector={model!r} without words to look for: give --data.queries '[cup, book]'")
         check_min_score(min_score)
-        chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        try:
-            self.device = torch.empty(0, device=chosen).device
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0][:80]
-            raise ConfigError(f"device={device!r} cannot be used ({reason}): choose auto, cpu or cuda") from None
+        self.device = chosen_device(device)
         self.name, self.min_score = model, min_score
-        self._processor, self._model = _load(model)
+        self._processor, self._model = load_zero_shot(model)
         self._model = self._model.to(self.device).eval()
 
     def __call__(self, picture: Image.Image) -> ObjectBoxes:
@@ -80,8 +75,31 @@ def nearest_query(text: str, queries: Sequence[str]) -> str:
     return queries[best] if shares[best] > 0 else text
 
 
-def _load(name: str) -> tuple[Any, Any]:
-    """Processor and network, of a folder, of the hub's cache, or of the hub if it answers."""
+def chosen_device(device: str) -> torch.device:
+    """The device that a setting means: auto, cpu, cuda ...
+
+    Raises:
+        ConfigError: It cannot be used.
+    """
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        return torch.empty(0, device=chosen).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:80]
+        raise ConfigError(f"device={device!r} cannot be used ({reason}): choose auto, cpu or cuda") from None
+
+
+def load_zero_shot(name: str, given: str = "--data.detector") -> tuple[Any, Any]:
+    """Processor and network, of a folder, of the hub's cache, or of the hub if it answers.
+
+    Args:
+        name: Name on the hub, or a local folder.
+        given: Setting that gives it, for messages.
+
+    Raises:
+        MissingDependencyError: transformers is not installed.
+        DataError: The model cannot be loaded.
+    """
     try:
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
     except ModuleNotFoundError as error:
@@ -103,7 +121,7 @@ def _load(name: str) -> tuple[Any, Any]:
                 f"{what} cannot be loaded ({_reason(error)}): give a folder that holds a zero-shot detection model "
                 "with its processor and safetensors"
             ) from None
-    way_out = "give --data.detector a folder that holds one, or load it once with the network up"
+    way_out = f"give {given} a folder that holds one, or load it once with the network up"
     off = "HF_HUB_OFFLINE is set" if hub_is_off() else why_unreachable(hub_address())
     if off is not None:
         raise DataError(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
 
 from vision_suite.errors import CheckpointError
-from vision_suite.layers.decoders import load_decoder
+from vision_suite.layers.decoders import decoder_config, load_decoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class BaseWeights:
@@ -19,10 +23,14 @@ class BaseWeights:
     Args:
         decoder: Decoder as transformers makes it.
         source: Folder, prepared set, hub name or ``.gguf`` file of its weights.
+
+    Attributes:
+        config: Configuration of the model, of which it is built again without its files.
     """
 
     def __init__(self, decoder: nn.Module, source: str | Path) -> None:
         self.source = source
+        self.config = decoder_config(cast("PreTrainedModel", decoder))
         self.places = dict(decoder.named_parameters())
 
     def load(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EXTRA = "language"
 SUFFIX = ".gguf"
+LLAVA = "llava"  # type of LLaVA-1.5's models, which are read whole
 FEATURE = "a language model"
 
 
@@ -152,10 +153,10 @@ def empty_decoder(
         ConfigError: The model cannot use that attention.
     """
     _require("transformers")
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
     from transformers.initialization import no_init_weights
 
-    found, kind = source if config is not None else language_folder(source), cast("Any", AutoModelForCausalLM)
+    found = source if config is not None else language_folder(source)
     with _readable(found):
         if config is not None:
             known = AutoConfig.for_model(**config)
@@ -172,7 +173,7 @@ def empty_decoder(
             known = load(True) if isinstance(found, Path) else cached_first(load, found)
         # Memory that nobody writes to is not taken.
         with no_init_weights():
-            model = kind.from_config(known, dtype=dtype, trust_remote_code=False)
+            model: PreTrainedModel = _auto(known).from_config(known, dtype=dtype, trust_remote_code=False)
     model.tie_weights()
     return _with_attention(model, attention)
 
@@ -213,13 +214,13 @@ def dequantise(gguf: Path, folder: Path, dtype: torch.dtype = torch.float32) -> 
 
 def _read_folder(found: Path | str, dtype: torch.dtype) -> PreTrainedModel:
     """A model of a folder or a hub, of which what is stored on this machine comes first."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig
 
-    kind: Any = AutoModelForCausalLM
     rules = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
 
     def load(local: bool) -> Any:
-        return kind.from_pretrained(str(found), local_files_only=local, **rules)
+        known = AutoConfig.from_pretrained(str(found), trust_remote_code=False, local_files_only=local)
+        return _auto(known).from_pretrained(str(found), local_files_only=local, **rules)
 
     with _readable(found), without_bars():
         model, report = load(True) if isinstance(found, Path) else cached_first(load, found)
@@ -229,6 +230,13 @@ def _read_folder(found: Path | str, dtype: torch.dtype) -> PreTrainedModel:
         )
     loaded: PreTrainedModel = model
     return loaded
+
+
+def _auto(config: Any) -> Any:
+    """Transformers' class that finds the class of a model: LLaVA's has its vision tower beside the decoder."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText if config.model_type == LLAVA else AutoModelForCausalLM
 
 
 def _read_gguf(path: Path, dtype: torch.dtype) -> PreTrainedModel:

@@ -12,8 +12,10 @@ from timm.layers.attention import Attention
 from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError, MissingDependencyError
+from vision_suite.layers.branches import Branches
 from vision_suite.layers.packed import Packed, find_packed
 from vision_suite.ops.attention import cross_attention
+from vision_suite.ops.branches import branch_attention
 
 NAME = "vision_suite"
 OTHERWISE = "which is not served: use attn_implementation='sdpa'"
@@ -184,6 +186,7 @@ def transformers_attention(
     is_causal: bool | None = None,
     readout: Tensor | None = None,
     segments: Tensor | Packed | None = None,
+    branches: Branches | None = None,
     **more: object,
 ) -> tuple[Tensor, Tensor | None]:
     """Attention function of transformers' interface.
@@ -202,6 +205,8 @@ def transformers_attention(
         readout: (N, G) or (B, N, G) further value columns, float32 (float64 for float64), G at most 8.
         segments: (B, S) int64, number of the sequence of each token in packed rows, -1 for padding: tokens of
             different sequences do not see each other. Give an all-true padding mask with it, and no cache.
+        branches: Rows of one beginning and several continuations, which do not see each other. As with segments, give
+            an all-true padding mask and no cache.
         more: Further settings of the model; those that change the scores are refused.
 
     Returns:
@@ -228,6 +233,18 @@ def transformers_attention(
         if shape not in ((batch, keys), (batch, 1, 1, keys)) or attention_mask.dtype != torch.bool:
             raise ConfigError(f"{name} gives a mask {list(shape)} of {attention_mask.dtype}, {OTHERWISE}")
         kept, causal = attention_mask.reshape(batch, keys), len(shape) == 2
+    if branches is not None:
+        reason = "packed rows" if segments is not None else "dropout" if dropout else "" if causal else "full attention"
+        if reason or not branches.shape == (query.shape[0], query.shape[2]) == (key.shape[0], key.shape[2]):
+            raise ConfigError(
+                f"{name} has rows of {query.shape[2]} queries and {key.shape[2]} keys, branches of "
+                f"{list(branches.shape)}: they do not go with {reason or 'a cache, or rows of another length'}"
+            )
+        merged, answers = branch_attention(
+            query, key, value, prefix=branches.prefix_kept.shape[1], branches=branches.branch_kept.shape[1],
+            prefix_padding=branches.padding, readout=readout, scale=scaling,
+        )  # fmt: skip
+        return merged.transpose(1, 2), answers
     packed = find_packed(segments) if isinstance(segments, Tensor) else segments
     if packed is not None:
         if not packed.inside.shape == (query.shape[0], query.shape[2]) == (key.shape[0], key.shape[2]):

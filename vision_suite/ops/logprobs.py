@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from vision_suite.errors import ConfigError, DataError, check_number
 from vision_suite.types.instruct import IGNORED
 
-BUDGET = 256 * 2**20  # bytes
+BUDGET = 32 * 2**20  # bytes
 
 
 def token_logps(

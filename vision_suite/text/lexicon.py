@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from vision_suite.errors import ConfigError
 
@@ -34,12 +34,27 @@ class Mention(NamedTuple):
         text: Words as written.
         start: Offset of its first character.
         end: Offset behind its last character.
+        word: Word of the lexicon that it is, in the singular; for a phrase the word that it stands for.
     """
 
     name: str
     text: str
     start: int
     end: int
+    word: str
+
+
+class Words(Protocol):
+    """A vocabulary that finds its words in texts, such as a `Lexicon`.
+
+    Attributes:
+        rule: Rule by which it finds them, in a few words, for reports.
+    """
+
+    rule: str
+
+    def find(self, text: str) -> list[Mention]:
+        """Mentions in a text, in their order."""
 
 
 class Lexicon:
@@ -63,13 +78,16 @@ class Lexicon:
     """
 
     def __init__(self, groups: Iterable[Sequence[str]], phrases: Mapping[str, str] | None = None) -> None:
+        self.rule = "longest phrase of a lexicon, in the singular or the plural"
         self.groups = [tuple(group) for group in groups]
         self._names: dict[tuple[str, ...], str] = {}
+        self._singulars: dict[tuple[str, ...], str] = {}
         for group in self.groups:
             if not group or not all(_words(word) for word in group):
                 raise ConfigError(f"lexicon: the group {list(group)} has an empty word: give words, the name first")
             for word in group:
                 other = self._names.setdefault(_words(word), group[0])
+                self._singulars.setdefault(_words(word), word)
                 if other != group[0]:
                     raise ConfigError(
                         f"lexicon: {word!r} is in the groups {other!r} and {group[0]!r}: keep one of them"
@@ -79,9 +97,11 @@ class Lexicon:
             if not _words(phrase) or (word and _words(word) not in known):
                 raise ConfigError(f"lexicon: the phrase {phrase!r} stands for {word!r}: give words that are in a group")
             self._names[_words(phrase)] = known[_words(word)] if word else ""
+            self._singulars[_words(phrase)] = word
         for words, name in list(self._names.items()):
             for last in plurals(words[-1]):
-                self._names.setdefault((*words[:-1], last), name)
+                if self._names.setdefault((*words[:-1], last), name) == name:
+                    self._singulars.setdefault((*words[:-1], last), self._singulars[words])
         self._longest = max((len(words) for words in self._names), default=0)
 
     def name(self, word: str) -> str | None:
@@ -103,9 +123,9 @@ class Lexicon:
                 size -= 1
             if size:
                 start, end = words[place].start(), words[place + size - 1].end()
-                name = self._names[_folded(words[place : place + size])]
-                if name:
-                    found.append(Mention(name, text[start:end], start, end))
+                key = _folded(words[place : place + size])
+                if self._names[key]:
+                    found.append(Mention(self._names[key], text[start:end], start, end, self._singulars[key]))
             place += max(size, 1)
         return found
 

@@ -24,8 +24,8 @@ BEFORE_CAPITALS = frozenset("etc inc ltd corp co jr sr a.m p.m al ft oz lb dept 
 def split_sentences(text: str) -> list[str]:
     """Sentences of a text, without white space at their ends.
 
-    A full stop ends none inside a number, behind a title, an initial or an abbreviation, or before a small letter. Line
-    breaks end one too, as in lists.
+    A full stop ends none inside a number, behind a title, an initial or an abbreviation, or before a small letter,
+    unless the text has no capital at all. Line breaks end one too, as in lists.
 
     Example:
         >>> split_sentences("Mr. Smith paid 3.5 dollars. He left! A dog, e.g. a pug, stayed")
@@ -38,7 +38,8 @@ def split_sentences(text: str) -> list[str]:
 
 def sentence_ends(text: str) -> list[int]:
     """Offsets behind each sentence that ends in a text; the end of the text only where a mark or a line ends there."""
-    marks = [found.end() for found in MARK.finditer(text) if _ends(text, found)]
+    small = text.islower()  # small letters say nothing in a text without capitals
+    marks = [found.end() for found in MARK.finditer(text) if _ends(text, found, small)]
     breaks = [found.start() for found in BREAK.finditer(text) if text[: found.start()].strip()]
     return sorted({*marks, *breaks})
 
@@ -58,12 +59,12 @@ def ends_sentence(text: str, following: str = "") -> bool:
     return len(written) in sentence_ends(text + following)
 
 
-def _ends(text: str, mark: re.Match[str]) -> bool:
-    """Tell whether a mark ends a sentence."""
+def _ends(text: str, mark: re.Match[str], small: bool) -> bool:
+    """Tell whether a mark ends a sentence of a text, which may have small letters only."""
     following = NEXT.match(text, mark.end())
     after = following[1] if following else ""
     signs = mark[0].rstrip("\"'”’)]")  # noqa: RUF001
-    if after.islower():
+    if after.islower() and not small:
         return signs[-1:] in "。！？" or (signs not in (".", "…", "...") and mark[0] == signs)  # noqa: RUF001
     if signs != ".":
         return True

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 from vision_suite.types import Report
-from vision_suite.types.instruct import ImageRef, Message
+from vision_suite.types.conversations import Chat, ImageRef, Message, Row
+from vision_suite.types.data import Data, EvaluationStage, Stage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +50,7 @@ class PreferenceRow:
 class PreferenceBatch(TypedDict, total=False):
     """Beginnings of answers and their continuations, kept apart; pairs have two, the preferred one first.
 
-    The beginning (prompt and context), as in `vision_suite.types.instruct.InstructBatch`, padded on the right:
+    The beginning (prompt and context), as in `vision_suite.types.conversations.InstructBatch`, padded on the right:
     ``input_ids`` (B, P) int64, ``attention_mask`` (B, P) bool, ``position_ids`` (B, P) int64, ``image_of_token``
     (B, P) int64, ``image`` (N, 3, H, W) float32 or ``features`` (N, T, W) float32. The continuations:
     ``branch_ids`` (B, n, T) int64, padded on the right, and ``branch_mask`` (B, n, T) bool, true where an id counts.
@@ -133,3 +135,36 @@ class HallucinationReport(Report):
     answers: tuple[MadeUp, ...] = ()
     positions: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     items: tuple[HallucinationItem, ...] = ()
+
+
+class PreferenceSource(Data, Protocol):
+    """Facts of a datamodule of pairs, whose evaluation splits hold questions with the truth about their pictures.
+
+    Attributes:
+        chat: Format of its conversations.
+        vocabulary_size: Number of ids of its tokenizer.
+        image_tokens: Tokens of one picture.
+        sources: Name of each source, by index.
+    """
+
+    chat: Chat
+    vocabulary_size: int
+    image_tokens: int
+    sources: list[str]
+
+    def rows(self, split: Stage) -> list[Row]:
+        """The questions of a split, by the index of batches."""
+
+    def hallucination_items(self, split: EvaluationStage) -> list[HallucinationItem]:
+        """The truth about each row of a split, by the index of batches."""
+
+    def lexicons(self, split: EvaluationStage) -> Mapping[str, Any]:
+        """Vocabulary that finds objects in texts by name of the evaluation, where it is not its kind's own."""
+
+    def use_reference(self, logps: Callable[[PreferenceBatch], Tensor], weights: str) -> None:
+        """Give ``reference_logps`` in batches of training, stored ones where they are of these weights.
+
+        Args:
+            logps: Function from a batch to the log-probabilities (B, n) of its continuations.
+            weights: Checksum of the network's weights.
+        """

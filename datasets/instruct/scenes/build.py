@@ -16,14 +16,15 @@ from vision_suite.datasets.instruct.scenes import rows
 from vision_suite.datasets.instruct.scenes.captions import preference_pairs
 from vision_suite.datasets.instruct.scenes.coco import write_instances
 from vision_suite.datasets.instruct.scenes.contents import SEED, Contents, closed_contents, open_contents
-from vision_suite.datasets.instruct.scenes.layout import Scene, Sizes
+from vision_suite.datasets.instruct.scenes.layout import TOGETHER, Scene, Sizes
 from vision_suite.datasets.instruct.scenes.paint import paint_all
+from vision_suite.datasets.instruct.scenes.synonyms import synonym_groups
 from vision_suite.datasets.instruct.scenes.things import (
     CLOSED,
+    FURTHER,
     SceneSplit,
     Thing,
     closed_things,
-    synonym_groups,
     things_of,
 )
 from vision_suite.datasets.prepare.base import Options, Progress
@@ -36,7 +37,17 @@ SINGLE_SIZE = 64  # pixels of the open variant's pictures of one emoji, as in Em
 SIZES = {"open": Sizes(256, 64, 128, 5), "closed": Sizes(64, 20, 28, 4), "closed-256": Sizes(256, 80, 112, 4)}
 SCENES: dict[str, dict[SceneSplit, int]] = {
     "open": {"train": 3000, "val": 300, "test": 500, "adversarial": 500},
-    "closed": {"train": 6000, "val": 500, "test": 500, "adversarial": 500},
+    "closed": {
+        "train": 6000,
+        "val": 500,
+        "test": 500,
+        "adversarial": 500,
+        "mining": 2000,
+        "mining_prior": 2000,
+        "val_adversarial": 300,
+        "familiar": 500,
+        "familiar_adversarial": 500,
+    },
 }
 # Pictures of each drawing in the closed variants: 40 names x 4 designs x 15; x 3; 40 x 1 x 50 = 2,000 to test.
 COPIES: dict[SceneSplit, int] = {"train": 15, "val": 3, "test": 50}
@@ -127,6 +138,9 @@ def write(
             counts["preferences"][split] = write_lines(part / f"preferences_{split}.jsonl", pairs)
         if split != "train":
             write_lines(part / f"captions_{split}.jsonl", rows.to_evaluate(described))
+        if split in FURTHER:
+            write_list(part / f"{split}_caption.json", rows.to_train(described))
+        elif split != "train":
             questions = rows.to_evaluate(each for each in asked if each.task != "caption")
             write_lines(part / f"questions_{split}.jsonl", questions)
             counts[f"{split} questions"] = numbers(questions)
@@ -137,7 +151,8 @@ def write(
     write_list(part / "things.json", [{"name": t.words, "kind": t.kind, "subgroup": t.subgroup} for t in things])
     write_list(part / "synonyms.json", [{"words": group} for group in synonym_groups(things)])
     (part / "words.txt").write_text("".join(f"{word}\n" for word in words_of(texts)), encoding="utf-8")
-    return {"counts": counts, "names": {split: len(own) for split, own in contents.things.items()}}
+    names = {split: len(own) for split, own in contents.things.items()}
+    return {"counts": counts, "names": names, "together": {split: TOGETHER[split] for split in contents.scenes}}
 
 
 def words_of(texts: Iterable[str]) -> list[str]:
@@ -174,6 +189,8 @@ _ABOUT = {
         "Layouts made by rule from real drawings. 40 names in all splits; the last design is in the tests only. "
         "The 2,000 pictures of the naming test show 40 drawings, 50 times each: errors of one drawing go together, so "
         "the binomial standard error is too small; cluster by name, which begins each id. "
-        "Things of a scene share the first one's subgroup with chance 0.8, in 'adversarial' never."
+        "Things of a scene share the first one's subgroup with chance 0.8, in 'adversarial' never. Fresh scenes of the "
+        "four designs: 'mining' (chance 0.4) and 'mining_prior' (0.8) to find a model's errors on, 'val_adversarial' "
+        "(0) to choose settings on, 'familiar' (0.8) and 'familiar_adversarial' (0) to test on."
     ),
 }

@@ -10,7 +10,7 @@ from vision_suite.datasets.instruct.scenes import rows
 from vision_suite.datasets.instruct.scenes.layout import Scene, Sizes, lay_out
 from vision_suite.datasets.instruct.scenes.rows import Asked, Single
 from vision_suite.datasets.instruct.scenes.single import singles
-from vision_suite.datasets.instruct.scenes.things import GROUPS, SPLITS, SceneSplit, Thing
+from vision_suite.datasets.instruct.scenes.things import FURTHER, GROUPS, SPLITS, SceneSplit, Thing
 
 SEED = 0
 
@@ -90,11 +90,14 @@ def closed_contents(
 ) -> tuple[Contents, list[Scene]]:
     """The closed variants: the same names in all splits, the last design in the tests only.
 
+    Further scenes show the usual designs; they are numbered behind everything else, so that the other files are the
+    same with and without them.
+
     Args:
         things: Every thing.
         designs: Keys of the designs.
         sizes: Measures.
-        count: Number of scenes of each split.
+        count: Number of scenes of each split; none of the further ones where it lacks them.
         copies: Pictures of each drawing of one thing in each split.
 
     Returns:
@@ -102,10 +105,10 @@ def closed_contents(
     """
     usual, last = list(designs[:-1]), [designs[-1]]
     names = [thing.name for thing in things]
-    own = {split: list(things) for split in SPLITS}
+    own: dict[SceneSplit, list[Thing]] = {split: list(things) for split in SPLITS}
     keys: dict[SceneSplit, list[str]] = {"train": usual, "val": usual, "test": last, "adversarial": last}
     scenes = _scenes(own, {split: {key: names for key in keys[split]} for split in SPLITS}, sizes, count)
-    first = sum(count.values())
+    first = sum(count[split] for split in SPLITS)
     alone: list[Scene] = []
     words = sorted({thing.kind for thing in things})
     asked: dict[SceneSplit, list[Asked]] = {}
@@ -119,6 +122,12 @@ def closed_contents(
                 for each in made
             ]
             asked[split] += rows.free_names("name", shown) + rows.kinds("group", shown, words)
+    first += len(alone)
+    for split in (each for each in FURTHER if each in count):
+        own[split] = list(things)
+        scenes[split] = lay_out(SEED, split, first, count[split], things, dict.fromkeys(usual, names), sizes)
+        asked[split] = rows.captions(SEED, scenes[split])
+        first += count[split]
     return Contents(own, scenes, asked), alone
 
 

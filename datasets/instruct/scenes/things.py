@@ -9,8 +9,13 @@ from typing import Any, Literal
 
 from vision_suite.datasets.emoji.rules import slug
 
-SceneSplit = Literal["train", "val", "test", "adversarial"]
+SceneSplit = Literal[
+    "train", "val", "test", "adversarial",
+    "mining", "mining_prior", "val_adversarial", "familiar", "familiar_adversarial",
+]  # fmt: skip
 SPLITS: tuple[SceneSplit, ...] = ("train", "val", "test", "adversarial")
+# Further scenes of the closed variants, of the usual designs: to find a model's own errors on, and to measure them.
+FURTHER: tuple[SceneSplit, ...] = ("mining", "mining_prior", "val_adversarial", "familiar", "familiar_adversarial")
 
 # One word for each of Emojibase's groups; components and flags are none.
 GROUPS = {0: "face", 1: "person", 3: "animal", 4: "food", 5: "place", 6: "sport", 7: "object", 8: "symbol"}
@@ -90,26 +95,3 @@ def closed_things(closed: Mapping[str, Sequence[str]], labels: Sequence[Mapping[
     """
     kinds = {name: kind for kind, names in closed.items() for name in names}
     return [Thing(t.name, kinds[t.name], kinds[t.name], t.tags) for t in things_of(kinds, labels, {})]
-
-
-def synonym_groups(things: Sequence[Thing]) -> list[list[str]]:
-    """The words for each thing, its name first, then the keywords that belong to no other thing.
-
-    Keywords of more than three words, or of the kinds' words, are left out.
-    """
-    owners: dict[str, set[str]] = {}
-    for thing in things:
-        for word in {thing.words, *thing.tags}:
-            owners.setdefault(word, set()).add(thing.name)
-    names, kinds = {thing.words for thing in things}, {thing.kind for thing in things}
-    return [
-        [
-            thing.words,
-            *(
-                tag
-                for tag in thing.tags
-                if owners[tag] == {thing.name} and tag not in names | kinds and len(tag.split()) <= 3
-            ),
-        ]
-        for thing in things
-    ]

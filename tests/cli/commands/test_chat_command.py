@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from vision_suite.cli.commands.chat import main
-from vision_suite.datasets.instruct.pictures import Appearance
-from vision_suite.datasets.instruct.settings import ChatSettings
+from vision_suite.datasets.conversations.pictures import Appearance
+from vision_suite.datasets.conversations.settings import ChatSettings
 from vision_suite.errors import CheckpointError, ConfigError, DataError
 from vision_suite.layers.decoders import DecoderShape, new_decoder
 from vision_suite.lit_modules.wings import LitWings

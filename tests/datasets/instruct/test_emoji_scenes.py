@@ -18,6 +18,7 @@ from vision_suite.datasets.prepare.base import Options
 from vision_suite.errors import ConfigError, DataError
 
 COUNT = {"train": 12, "val": 6, "test": 6, "adversarial": 6}
+FURTHER = {"mining": 5, "mining_prior": 4, "val_adversarial": 2, "familiar": 3, "familiar_adversarial": 2}
 CLOSED = {"left": tuple(PLAIN[0:10:2]), "right": tuple(PLAIN[10:20:2])}
 
 
@@ -27,7 +28,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scenes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VISION_SUITE_DATA", str(folder / "data"))
-        patch.setattr(scenes_build, "SCENES", {"open": COUNT, "closed": COUNT})
+        patch.setattr(scenes_build, "SCENES", {"open": COUNT, "closed": COUNT | FURTHER})
         sizes = {"open": Sizes(96, 20, 36, 2), "closed": Sizes(64, 20, 28, 2)}
         patch.setattr(scenes_build, "SIZES", sizes)
         patch.setattr(scenes_build, "COPIES", {"train": 2, "val": 1, "test": 3})
@@ -210,6 +211,41 @@ def test_preferences_are_true_against_made_up(made):
         assert pair["image_path"] == scenes[pair["image_id"]]["file"]
     last = [pair for pair in pairs if pair["is_last_sent"]]
     assert len(last) == sum(len(scene["boxes"]) > 1 for scene in scenes.values())
+
+
+def test_scenes_to_mine_on_are_new_and_state_their_co_occurrence(made):
+    folder = made["closed"]
+    manifest = json.loads((folder / "MANIFEST.json").read_text())
+    together = {"train": 0.8, "val": 0.8, "test": 0.8, "adversarial": 0.0, "mining": 0.4, "mining_prior": 0.8}
+    together |= {"val_adversarial": 0.0, "familiar": 0.8, "familiar_adversarial": 0.0}
+    assert manifest["together"] == together
+    assert manifest["rule_version"] == 2
+    assert "mining" not in json.loads((made["open"] / "MANIFEST.json").read_text())["together"]
+    designs = {}
+    numbers = []
+    for split in COUNT | FURTHER:
+        table = json.loads((folder / f"instances_{split}.json").read_text())
+        designs[split] = {image["design"] for image in table["images"]}
+        numbers += [image["id"] for image in table["images"]]
+    assert len(set(numbers)) == len(numbers)
+    assert not designs["mining"] & designs["adversarial"]
+    for split, count in FURTHER.items():
+        scenes, rows = truth(folder, split), json.loads((folder / f"{split}_caption.json").read_text())
+        assert len(scenes) == len(rows) == manifest["counts"]["scenes"][split] == count
+        asked = lines(folder / f"captions_{split}.jsonl")
+        for row, question, scene in zip(rows, asked, scenes.values(), strict=True):
+            answer = row["conversations"][1]["value"]
+            assert row["image"] == scene["file"] == question["turns"][0]["images"][0]
+            assert right_answer(question["turns"][0]) == answer
+            assert all(name in answer for name in scene["boxes"])
+
+
+def test_scenes_to_mine_on_change_no_other_file(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("VISION_SUITE_DATA", str(tmp_path))
+    monkeypatch.setattr(scenes_build, "SCENES", {"closed": COUNT})
+    less = made["recipe"].prepare(silent, Options(made["archives"], None, 1, "closed"))
+    for path in (each for each in less.rglob("*.*") if each.name != "MANIFEST.json"):
+        assert path.read_bytes() == (made["closed"] / path.relative_to(less)).read_bytes(), path.name
 
 
 def test_a_name_that_no_design_draws_stops_the_closed_variant(made, tmp_path, monkeypatch):

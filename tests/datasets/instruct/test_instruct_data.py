@@ -243,9 +243,9 @@ def test_a_preview_marks_what_is_supervised(folder):
 def test_a_remembered_survey_is_the_same(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("VISION_SUITE_DATA", str(tmp_path))
     plain = made(folder)
-    monkeypatch.setattr("vision_suite.datasets.instruct.survey.REMEMBER_FROM", 1)
+    monkeypatch.setattr("vision_suite.datasets.conversations.survey.REMEMBER_FROM", 1)
     first = made(folder)
-    monkeypatch.setattr("vision_suite.datasets.instruct.survey.survey", None)
+    monkeypatch.setattr("vision_suite.datasets.conversations.survey.survey", None)
     again = made(folder, cache="memory")
     for data in (first, again):
         assert data.protocol == plain.protocol

@@ -4,7 +4,8 @@ import pytest
 
 from vision_suite.datasets.instruct.scenes.layout import Sizes, lay_out
 from vision_suite.datasets.instruct.scenes.rows import Single, chosen_names, kinds
-from vision_suite.datasets.instruct.scenes.things import CLOSED, Thing, synonym_groups, things_of
+from vision_suite.datasets.instruct.scenes.synonyms import SYNONYMS, synonym_groups
+from vision_suite.datasets.instruct.scenes.things import CLOSED, Thing, things_of
 from vision_suite.errors import DataError
 
 THINGS = [Thing(f"thing-{number}", "k", f"group{number % 5}", ()) for number in range(40)]
@@ -35,12 +36,24 @@ def test_things_get_kind_and_tags_by_their_label():
     assert (flag.kind, other.kind, other.subgroup) == ("", "", "other")
 
 
-def test_synonyms_belong_to_one_thing():
+def test_synonyms_are_other_names_of_one_thing():
     things = [
         Thing("cat", "animal", "", ("animal", "kitten", "pet")),
-        Thing("dog", "animal", "", ("pet", "cat", "puppy")),
+        Thing("dog", "animal", "", ("pet", "cat", "gang", "puppy")),
+        Thing("bicycle", "place", "", ("class", "gang", "spin", "bike")),
+        Thing("handbag", "object", "", ("purse", "lady", "bag")),
+        Thing("backpack", "object", "", ("bag", "rucksack")),
     ]
-    assert synonym_groups(things) == [["cat", "kitten"], ["dog", "puppy"]]
+    found = synonym_groups(things)
+    assert found == [
+        ["cat", "kitten"],
+        ["dog", "puppy"],
+        ["bicycle", "bike"],
+        ["handbag", "purse"],
+        ["backpack", "rucksack"],
+    ]
+    words = [word for own in SYNONYMS.values() for word in own]
+    assert len(set(words)) == len(words), "no word is listed for two things"
 
 
 def test_the_closed_names_are_forty_single_words():
@@ -49,7 +62,9 @@ def test_the_closed_names_are_forty_single_words():
     assert all(name.isalpha() for name in names)
 
 
-@pytest.mark.parametrize(("split", "low", "high"), [("train", 0.72, 0.92), ("adversarial", 0.0, 0.0)])
+@pytest.mark.parametrize(
+    ("split", "low", "high"), [("train", 0.72, 0.92), ("adversarial", 0.0, 0.0), ("mining", 0.3, 0.5)]
+)
 def test_neighbours_of_one_subgroup_are_as_frequent_as_asked(split, low, high):
     scenes = lay_out(0, split, 7, 300, THINGS, DRAWN, Sizes(100, 15, 25, 3))
     pairs = [placed.thing.subgroup == scene.placed[0].thing.subgroup for scene in scenes for placed in scene.placed[1:]]

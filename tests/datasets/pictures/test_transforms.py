@@ -130,6 +130,25 @@ def test_affine_without_change_is_the_identity_and_white_enters_at_the_border():
     assert out[:, :, 7:9, 7:9].amax((0, 2, 3)).tolist() == pytest.approx([-1, -1, -0.5], abs=1e-5)
 
 
+def test_colours_change_by_an_affine_map_of_each_picture():
+    """Fitted back from the pixels: one map of the colours a picture, near the identity, of its own."""
+    pixels = pictures(3, 8, 8).float()
+    maps = []
+    for before, after in zip(pixels, transforms.recolour(pixels.clone(), 0.1, seeded(2)), strict=True):
+        columns = np.concatenate([before.double().reshape(3, -1).T, np.ones((64, 1))], axis=1)
+        fitted, residual, *_ = np.linalg.lstsq(columns, after.double().reshape(3, -1).T.numpy(), rcond=None)
+        assert residual.max() < 1e-3
+        assert 0.01 < np.abs(fitted[:3] - np.eye(3)).max() < 0.8
+        grey = np.array([127.5, 127.5, 127.5, 1]) @ fitted
+        assert np.ptp(grey) < 1e-2, "middle grey stays grey"
+        assert abs(grey[0] - 127.5) <= 255 * 0.1 * 2 / 3
+        maps.append(fitted)
+    assert np.abs(maps[0] - maps[1]).max() > 0.01
+    assert torch.equal(transforms.recolour(pixels, 0.0, seeded()), pixels)
+    with pytest.raises(ConfigError, match="colour=2"):
+        Augment(colour=2)
+
+
 def test_erasing_matches_timm_in_distribution():
     count, height, width = 3000, 32, 16
     ours = transforms.erase(torch.full((count, 1, height, width), 9.0), 0.5, seeded(2))

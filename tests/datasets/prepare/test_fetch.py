@@ -50,6 +50,7 @@ def no_registry(monkeypatch):
 
     monkeypatch.setattr(fetch, "download_npm", refuse)
     monkeypatch.setattr(fetch, "download_pip", refuse)
+    monkeypatch.setattr(fetch, "download_apt", refuse)
 
 
 def test_the_cache_folder_comes_from_the_environment(cache, monkeypatch, tmp_path):

@@ -16,7 +16,8 @@ from vision_suite.models.dcal import DCAL
 from vision_suite.models.mllm import Projector, ProjectorConfig, TowerConfig, build_tower
 from vision_suite.models.mllm.conv_tower import ConvTower
 from vision_suite.models.mllm.projector import pixel_shuffle
-from vision_suite.models.mllm.tower import mean_and_quarters
+from vision_suite.models.mllm.tower import mean_and_cells
+from vision_suite.models.presence import PresenceNet
 
 
 def image(size, number=2):
@@ -117,10 +118,35 @@ def test_small_tower_of_a_run(tmp_path):
     torch.testing.assert_close(tower(image((32, 32))), net(image((32, 32))), atol=0, rtol=0)
     assert (tower.tokens, tower.width, tower.image_size) == (5, 16, (32, 32))
     x = image((32, 32))
+    finer = build_tower(TowerConfig("conv", checkpoint=str(tmp_path / "a.ckpt"), pool="grid4")).eval()
     torch.testing.assert_close(without_files(tower, tmp_path)(x), tower(x), atol=0, rtol=0)
     assert build_tower(TowerConfig("conv")).image_size == (64, 64)
-    with pytest.raises(ConfigError, match="gives its five tokens only"):
-        build_tower(TowerConfig("conv", pool="grid2"))
+    grid = finer(x)
+    assert finer.tokens == grid.shape[1] == 17
+    # Four cells of four are a quarter.
+    quarters = grid[:, 1:].reshape(2, 2, 2, 2, 2, 16).mean((2, 4)).reshape(2, 4, 16)
+    torch.testing.assert_close(torch.cat([grid[:, :1], quarters], 1), tower(x))
+    with pytest.raises(ConfigError, match="one layer"):
+        build_tower(TowerConfig("conv", layer=-2))
+
+
+@torch.no_grad()
+def test_features_of_a_small_detector(tmp_path):
+    torch.manual_seed(0)
+    net = PresenceNet(7, 16).eval()
+    contents = {
+        "state_dict": {f"model.{name}": value for name, value in net.state_dict().items()},
+        "hyper_parameters": {"width": 16, "num_classes": 7},
+    }
+    torch.save(contents, tmp_path / "a.ckpt")
+    tower = build_tower(TowerConfig("presence", checkpoint=str(tmp_path / "a.ckpt"), image_size=(32, 32))).eval()
+    x = image((32, 32))
+    torch.testing.assert_close(tower(x), net.features(x).flatten(2).transpose(1, 2), atol=0, rtol=0)
+    assert (tower.tokens, tower.width, tower.image_size) == (16, 16, (32, 32))
+    torch.testing.assert_close(without_files(tower, tmp_path)(x), tower(x), atol=0, rtol=0)
+    assert build_tower(TowerConfig("presence", pool="grid4")).tokens == 17
+    with pytest.raises(ConfigError, match="one layer"):
+        build_tower(TowerConfig("presence", layer=-2))
 
 
 @torch.no_grad()
@@ -174,10 +200,10 @@ def test_five_tokens_of_a_grid():
     grid = np.arange(2 * 16 * 3, dtype=np.float64).reshape(2, 4, 4, 3)
     halves = (slice(0, 2), slice(2, 4))
     parts = [grid.mean((1, 2)), *(grid[:, rows, columns].mean((1, 2)) for rows in halves for columns in halves)]
-    found = mean_and_quarters(torch.from_numpy(grid.reshape(2, 16, 3)))
+    found = mean_and_cells(torch.from_numpy(grid.reshape(2, 16, 3)), 2)
     np.testing.assert_allclose(found.numpy(), np.stack(parts, 1), rtol=1e-13)
-    with pytest.raises(ConfigError, match="needs a square grid, not 6 tokens"):
-        mean_and_quarters(torch.zeros(1, 6, 2))
+    with pytest.raises(ConfigError, match="needs a square grid of 2 or more a side, not 6 tokens"):
+        mean_and_cells(torch.zeros(1, 6, 2), 2)
 
 
 def test_squares_of_tokens_side_by_side():

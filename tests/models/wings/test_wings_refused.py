@@ -69,7 +69,7 @@ def test_calls():
     refused("no routing weights", routing, model)
     refused("queries", masses, model, "first")
     eager = winged(stats="exact")
-    refused("packed rows need wings.stats=operator", eager, input_ids=ids, segments=torch.zeros_like(ids))
+    refused("shared prefixes need wings.stats=operator", eager, input_ids=ids, segments=torch.zeros_like(ids))
 
 
 def test_settings():

@@ -13,8 +13,8 @@ from pytorch_lightning import LightningModule, Trainer
 
 from vision_suite.callbacks.predict.base import BaseWriter, Tensors, log_pictures
 from vision_suite.callbacks.run_dir import file_stem
+from vision_suite.datasets.conversations.pictures import read_picture
 from vision_suite.datasets.instruct.data import InstructData
-from vision_suite.datasets.instruct.pictures import read_picture
 from vision_suite.datasets.pictures.records import is_picture
 from vision_suite.drafts import replacing_text
 from vision_suite.errors import ConfigError, DataError

@@ -12,8 +12,8 @@ from PIL import Image
 
 from vision_suite.callbacks.report.base import ReportView, Rows, Shown, percent
 from vision_suite.datasets.base import BaseData
+from vision_suite.datasets.conversations.pictures import read_picture
 from vision_suite.datasets.instruct.data import InstructData
-from vision_suite.datasets.instruct.pictures import read_picture
 from vision_suite.errors import DataError
 from vision_suite.types.data import EvaluationStage
 from vision_suite.types.instruct import Answer, InstructReport, Row, TaskScore

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision_suite.cli.light_parser import LightParser, count, positive
-from vision_suite.errors import CheckpointError, ConfigError, SuiteError
+from vision_suite.errors import ConfigError, SuiteError
 from vision_suite.faults import DONE
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def _open(options: argparse.Namespace) -> tuple[Dialogue, Callable[[str], Tensor
     """The conversation, and the function that reads a picture."""
     import torch
 
+    from vision_suite.cli.trainer.language_model import model_of_checkpoint
     from vision_suite.cli.trainer.lines import plain_warnings
     from vision_suite.models.mllm.dialogue import Dialogue
     from vision_suite.models.wings.folder import longest_row, open_model
@@ -66,7 +67,7 @@ def _open(options: argparse.Namespace) -> tuple[Dialogue, Callable[[str], Tensor
     plain_warnings()
     device = pick_device(options.device)
     net, chat, appearance = (
-        _from_checkpoint(options.ckpt_path) if options.ckpt_path else (*open_model(options.model), None)
+        model_of_checkpoint(options.ckpt_path) if options.ckpt_path else (*open_model(options.model), None)
     )
     net.eval().to(device)
     settings: dict[str, Any] = {"do_sample": False}
@@ -80,7 +81,7 @@ def _open(options: argparse.Namespace) -> tuple[Dialogue, Callable[[str], Tensor
     dialogue = Dialogue(net, chat, max_length=longest, max_new_tokens=new, system=options.system, **settings)
 
     def read(path: str) -> Tensor:
-        from vision_suite.datasets.instruct.pictures import Appearance, read_picture
+        from vision_suite.datasets.conversations.pictures import Appearance, read_picture
         from vision_suite.types.instruct import ImageRef
 
         tower = net.tower
@@ -91,34 +92,6 @@ def _open(options: argparse.Namespace) -> tuple[Dialogue, Callable[[str], Tensor
         return form.normalise(form.pixels(picture)[None])[0].to(device)
 
     return dialogue, read
-
-
-def _from_checkpoint(path: Path) -> tuple[Any, Any, Any]:
-    """Network, format of conversations and form of pictures of a run's checkpoint."""
-    from vision_suite.cli.trainer.modules import load_module, stored_data
-    from vision_suite.datasets.instruct.pictures import Appearance
-    from vision_suite.datasets.instruct.settings import ChatSettings, stored_settings
-    from vision_suite.datasets.saved import MISSING, SavedPreprocessing
-    from vision_suite.models.mllm import Mllm
-
-    loaded = load_module(path)
-    net: object = dict(loaded.module.named_children()).get("model")
-    if not isinstance(net, Mllm):
-        raise ConfigError(
-            f"{path} is of {type(loaded.module).__name__}, which is no language model: give one of LitWings"
-        )
-    stored = stored_settings(SavedPreprocessing(stored_data(loaded.contents, path).get("preprocessing", {})))
-    missing = [name for name, value in stored.items() if value is MISSING]
-    if missing:
-        raise CheckpointError(f"{path} does not hold the data's {missing[0]}, without which no text becomes ids")
-    chat = ChatSettings(*(stored[name] for name in ("tokenizer", "image_tokens", "template", "system"))).load()
-    net.image_token_id = chat.image_token_id
-    form = ("image_size", "mean", "std", "interpolation", "square")
-    return net, chat, Appearance(*(_tuple(stored[name]) for name in form))
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _talk(dialogue: Dialogue, read: Callable[[str], Tensor]) -> None:

@@ -40,6 +40,10 @@ OPTIONAL = {
     "onnxruntime": "pip install 'vision-suite[export]'",
     "open_clip_torch": "pip install 'vision-suite[clip]'; OAT's appearance clip:<model>",
     "transformers": "pip install transformers; word vectors of OneStop-mini",
+    "spacy": "pip install 'vision-suite[sentinel]'; nouns of sentences when pairs are mined",
+    "inflect": "pip install 'vision-suite[sentinel]'; singulars of those nouns",
+    "ray": "pip install 'vision-suite[ray]'; mining on several processes or machines",
+    "trl": "pip install 'vision-suite[bench]'; what benchmarks compare with",
     "pytest": "pip install 'vision-suite[dev]'",
     "lightning-sdk": "hands on 'lightning' commands other than ours",
 }

@@ -24,13 +24,14 @@ def add_argument(parser: LightningArgumentParser, command: str) -> None:
     parser.add_argument(FLAG, type=str | None, default=None, help=HELP if command == "fit" else SUPPRESS)
 
 
-def check(section: Namespace, command: str, given: Mapping[str, str]) -> None:
+def check(section: Namespace, command: str, given: Mapping[str, str], model: type[LitBase] | None = None) -> None:
     """Refuse the flag where it would have no effect.
 
     Args:
         section: Configuration of the command.
         command: The command.
         given: Flag or file that gives each setting.
+        model: Class of the model, which may be evaluated as it starts.
 
     Raises:
         ConfigError: Another command than ``fit``, a checkpoint to resume from beside it, or no file.
@@ -39,7 +40,7 @@ def check(section: Namespace, command: str, given: Mapping[str, str]) -> None:
         raise ConfigError(f"{KEY} is empty (given in {given.get(KEY, FLAG)}): name a file of weights, or leave it out")
     if given.get(KEY) != FLAG or section.get(KEY) is None:
         return
-    if command != "fit":
+    if command != "fit" and not (model is not None and model.evaluated_at_start):
         raise ConfigError(f"{FLAG} starts training: give {command} the trained weights with --ckpt_path")
     # A run that SLURM starts again has a checkpoint that nobody gave.
     if section.get("ckpt_path") and "ckpt_path" in given:

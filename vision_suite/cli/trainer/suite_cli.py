@@ -45,7 +45,7 @@ from vision_suite.cli.trainer.restore import check_fits, differences, inline, re
 from vision_suite.cli.trainer.resume import RUNS, Start
 from vision_suite.cli.trainer.runs import CSV_LOGGER, place_loggers, run_folder
 from vision_suite.cli.trainer.tasks import check_task
-from vision_suite.cli.trainer.vocabulary import ParserNames
+from vision_suite.cli.trainer.vocabulary import ParserNames, find_class
 from vision_suite.datasets.base import BaseData
 from vision_suite.datasets.facts import same
 from vision_suite.datasets.saved import other_preprocessing
@@ -185,7 +185,8 @@ class SuiteCLI(LightningCLI):
 
         Replaces Lightning's method of the same name, in which the checkpoint beats flags too.
         """
-        init_from.check(self.section, self.config.subcommand, self.given)
+        owner = find_class(self.section.model.class_path, LitBase)
+        init_from.check(self.section, self.config.subcommand, self.given, owner)
         word = self.section.get("ckpt_path")
         if not word or word in ("hpc", "registry"):
             return
@@ -271,7 +272,7 @@ class SuiteCLI(LightningCLI):
             assign_run_dir(self.trainer, self.folder)
         for note in self.start.notes:
             warn(note)
-        if self.subcommand != "fit" and not self.section.get("ckpt_path"):
+        if self.subcommand != "fit" and not (self.section.get("ckpt_path") or self._told_to_start):
             warn(f"no --ckpt_path: {self.subcommand} runs with an untrained model")
         if self.saved is not None:
             known = {*self.flagged, *self.links.names}
@@ -284,6 +285,18 @@ class SuiteCLI(LightningCLI):
         line = init_from.start(self.model, self.section, self.given)
         if line is not None:
             say(line)
+
+    def before_test(self) -> None:
+        """Start from the weights of ``--init_from``, where the model may be evaluated as it starts."""
+        if self._told_to_start:
+            self.before_fit()
+
+    before_validate = before_predict = before_test
+
+    @property
+    def _told_to_start(self) -> bool:
+        """Whether the command line itself has ``--init_from``, and not only the configuration that ``fit`` saved."""
+        return self.given.get(init_from.KEY) == init_from.FLAG and self.section.get(init_from.KEY) is not None
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         """Add the callbacks of every run, and a checkpoint at every epoch's end for ``--ckpt_path last``."""

@@ -1,4 +1,4 @@
-"""A small convolutional tower, trained in minutes on a CPU: a picture becomes five tokens."""
+"""A small convolutional tower, trained in minutes on a CPU: a picture becomes 5 tokens, or 17."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from torch import Tensor, nn
 from vision_suite.errors import ConfigError, check_number
 
 STRIDE = 8
-CELLS = 2  # cells of the pooled grid along each side
 
 
 class ConvTower(nn.Module):
-    """Three convolutions of stride 2 and two residual ones; tokens are the means of the map and of its 2 x 2 cells.
+    """Three convolutions of stride 2 and two residual ones; tokens are the means of the map and of its cells.
 
     Attributes:
         width: Channels of a token.
@@ -24,27 +23,29 @@ class ConvTower(nn.Module):
         std: Standard deviation per channel that they are divided by.
     """
 
-    tokens = 1 + CELLS * CELLS
     mean = (0.5, 0.5, 0.5)
     std = (0.5, 0.5, 0.5)
 
-    def __init__(self, width: int = 128, image_size: tuple[int, int] = (64, 64)) -> None:
+    def __init__(self, width: int = 128, image_size: tuple[int, int] = (64, 64), cells: int = 2) -> None:
         """Build the layers.
 
         Args:
             width: Channels of a token, a multiple of 4.
-            image_size: Height and width of its pictures in pixels, multiples of 16.
+            image_size: Height and width of its pictures in pixels, multiples of 8 times the cells.
+            cells: Cells of the pooled grid along each side.
 
         Raises:
             ConfigError: A size does not fit.
         """
         super().__init__()
         check_number("width", width, low=4, whole=True)
+        check_number("cells", cells, low=1, whole=True)
         self.image_size = (int(image_size[0]), int(image_size[1]))
-        if width % 4 or any(side < 1 or side % (STRIDE * CELLS) for side in self.image_size):
+        if width % 4 or any(side < 1 or side % (STRIDE * cells) for side in self.image_size):
             raise ConfigError(
-                f"width={width} must be a multiple of 4, and image_size={list(image_size)} of {STRIDE * CELLS}"
+                f"width={width} must be a multiple of 4, and image_size={list(image_size)} of {STRIDE * cells}"
             )
+        self.cells, self.tokens = cells, 1 + cells * cells
         self.width = self.feature_dim = width
         self.stem = nn.Sequential(
             _convolution(3, width // 4, stride=2),
@@ -54,11 +55,11 @@ class ConvTower(nn.Module):
         self.blocks = nn.ModuleList(_convolution(width, width) for _ in range(2))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Pictures (N, 3, H, W) to tokens (N, 5, width): the whole picture, then its quarters row by row."""
+        """Pictures (N, 3, H, W) to tokens (N, T, width): the whole picture, then its cells row by row."""
         grid = self.stem(image)
         for block in self.blocks:
             grid = grid + block(grid)
-        cells = F.adaptive_avg_pool2d(grid, CELLS).flatten(2).transpose(1, 2)
+        cells = F.adaptive_avg_pool2d(grid, self.cells).flatten(2).transpose(1, 2)
         # The cells have one size, so the mean of their means is that of the map.
         return torch.cat([cells.mean(dim=1, keepdim=True), cells], dim=1)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -78,6 +79,20 @@ def add_lora(decoder: PreTrainedModel, settings: LoraSettings) -> dict[str, nn.P
 def lora_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters of LoRA in a model, by name."""
     return {name: each for name, each in model.named_parameters() if ".lora_" in name}
+
+
+@contextmanager
+def lora_off(model: nn.Module) -> Iterator[None]:
+    """Context in which a model computes without its LoRA."""
+    layers: list[Any] = [module for module in model.modules() if hasattr(module, "_disable_adapters")]
+    before = [bool(module._disable_adapters) for module in layers]
+    try:
+        for module in layers:
+            module._disable_adapters = True
+        yield
+    finally:
+        for module, value in zip(layers, before, strict=True):
+            module._disable_adapters = value
 
 
 def merge_lora(decoder: PreTrainedModel) -> int:

@@ -8,15 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError, DataError
+from vision_suite.layers.layouts import Layout
 from vision_suite.models.mllm.prompts import PromptEmbeddings, left_padded
 from vision_suite.types.instruct import InstructBatch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from vision_suite.layers.branches import Branches
     from vision_suite.models.mllm.projector import Projector
     from vision_suite.models.mllm.tower import Tower
 
+BASE = ".base_layer."  # in the names of layers that LoRA wraps
 NAME = "vision_suite"  # name of the suite's attention in transformers, which serves packed rows by their segments
 
 # Settings of decoders whose logits are scaled or capped (Gemma 2, Cohere, Granite).
@@ -54,6 +57,15 @@ class Mllm(nn.Module):
         self.tower = tower
         self.projector = projector
         self.image_token_id = image_token_id
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """Names that a file of the same network without LoRA has, where this one has LoRA."""
+        wrapped = [name for name in self.state_dict() if BASE in name]
+        if not wrapped:
+            return ()
+        rows = tuple((name.replace(BASE, "."), name) for name in wrapped)
+        return (Layout("a network without LoRA", rows[0][0], (*rows, ("*", "*"))),)
 
     @property
     def text_model(self) -> nn.Module:
@@ -128,15 +140,19 @@ class Mllm(nn.Module):
             embeds = embeds.masked_scatter(is_image.unsqueeze(-1), pictures.to(embeds.dtype))
         return embeds, is_image
 
-    def hidden(self, batch: InstructBatch, *, dummy: bool = False) -> Tensor:
+    def hidden(self, batch: InstructBatch, *, dummy: bool = False, branches: Branches | None = None) -> Tensor:
         """Last hidden states (B, S, d) of a training batch, padded or packed; no cache is built.
 
         Args:
             batch: Conversations.
             dummy: Run one blank picture with weight zero through tower and projector where the batch has none, so that
                 every process runs the same modules and no parameter is without a gradient.
+            branches: Rows of one beginning and several continuations, see `vision_suite.models.mllm.branches`.
         """
-        output = self.text_model(**self._inputs(batch, dummy))
+        inputs = self._inputs(batch, dummy)
+        if branches is not None:
+            inputs["branches"] = branches
+        output = self.text_model(**inputs)
         return cast("Tensor", output.last_hidden_state)
 
     def forward(self, batch: InstructBatch, *, dummy: bool = False) -> Tensor:

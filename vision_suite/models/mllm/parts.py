@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from vision_suite.types.instruct import InstructBatch
+from vision_suite.types.preference import PreferenceBatch
 
 ROWS = ("input_ids", "attention_mask", "position_ids", "segments", "image_of_token", "labels")
+ANSWERS = ("branch_ids", "branch_mask", "branch_weights", "reference_logps", "context_length")
 
 
 def cut_batch(batch: InstructBatch, parts: int) -> list[InstructBatch]:
@@ -50,6 +52,20 @@ def select_rows(batch: InstructBatch, rows: Sequence[int]) -> InstructBatch:
     part = {name: value[chosen, :length] for name, value in entries.items() if name in ROWS}
     part |= {name: entries[name][chosen] for name in ("index", "source") if name in entries}
     return _with_pictures(entries, part)
+
+
+def select_pairs(batch: PreferenceBatch, rows: Sequence[int]) -> PreferenceBatch:
+    """Rows of a batch of beginnings and their continuations, with their pictures.
+
+    Args:
+        batch: Beginnings, padded on the right, and their continuations.
+        rows: Rows in ascending order.
+    """
+    part = cast("dict[str, Tensor]", select_rows(cast("InstructBatch", batch), rows))
+    entries = cast("dict[str, Tensor]", batch)
+    chosen = torch.as_tensor(rows, dtype=torch.int64, device=batch["input_ids"].device)
+    part |= {name: entries[name][chosen] for name in ANSWERS if name in entries}
+    return cast("PreferenceBatch", part)
 
 
 def _spans(segments: Tensor, parts: int) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vision_suite.models.mllm.network import Mllm
-from vision_suite.models.mllm.parts import select_rows
+from vision_suite.models.mllm.prefix import Prefix
 from vision_suite.ops.logprobs import sequence_logps
 from vision_suite.types.instruct import IGNORED, InstructBatch
 
@@ -59,31 +59,32 @@ def with_features(model: Mllm, batch: InstructBatch) -> InstructBatch:
     return cast("InstructBatch", features)
 
 
-def choice_logps(
-    model: Mllm, batch: InstructBatch, choices: Sequence[Sequence[Sequence[int]]], hidden: Tensor
-) -> Tensor:
-    """Log-probability of each choice of each prompt: (B, K), minus infinity beyond a row's choices.
+def choice_logps(model: Mllm, batch: InstructBatch, choices: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+    """Log-probability of each choice of each prompt: (B, K) float64, minus infinity beyond a row's choices.
+
+    Each prompt is read once, and its choices side by side behind it.
 
     Args:
         model: Network.
         batch: Prompts.
         choices: Ids of each choice of each row.
-        hidden: (B, S, d) last hidden states of the prompts, whatever follows them.
     """
-    most = max(len(each) for each in choices)
-    found = torch.full((len(choices), most), -torch.inf, dtype=torch.float64, device=hidden.device)
-    if all(len(choice) == 1 for each in choices for choice in each):
-        # Every choice is a single id, such as a letter: one distribution tells them all.
-        every = torch.arange(len(choices), device=hidden.device)
-        logps = (hidden[every, batch["attention_mask"].sum(1) - 1] @ model.head_weight.T).float().log_softmax(-1)
-        for row, each in enumerate(choices):
-            found[row, : len(each)] = logps[row, [choice[0] for choice in each]].double()
-        return found
-    for number in range(most):
-        rows = [row for row, each in enumerate(choices) if number < len(each)]
-        part = continued(select_rows(batch, rows), [choices[row][number] for row in rows], 0)
-        found[rows, number] = answer_logps(model, part, model.hidden(part)).double()
-    return found
+    most, longest = max(map(len, choices)), max(len(choice) for each in choices for choice in each)
+    device = batch["input_ids"].device
+    labels = torch.full((len(choices), most, longest), IGNORED)
+    for row, each in enumerate(choices):
+        for number, choice in enumerate(each):
+            labels[row, number, : len(choice)] = torch.tensor(choice)
+    labels = labels.to(device)
+    there = (labels != IGNORED).any(2)
+    if longest == 1:  # such as letters: nothing follows the prompts
+        states = Prefix(model, batch).last.repeat_interleave(most, 0)[:, None]
+    else:
+        prefix = Prefix(model, batch, most)
+        before = labels.flatten(0, 1)[:, :-1]  # the last id of a choice predicts nothing
+        states = torch.cat([prefix.last[:, None], prefix.follow(before.clamp_min(0), before != IGNORED)], 1)
+    sums = sequence_logps(states, model.head_weight, labels.flatten(0, 1), shift=False)
+    return sums.double().view(len(choices), most).masked_fill(~there, -torch.inf)
 
 
 def answer_logps(model: Mllm, batch: InstructBatch, hidden: Tensor) -> Tensor:

@@ -11,32 +11,36 @@ from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError, check_literals
 
+Pool = Literal["all", "grid2", "grid4"]
+CELLS: dict[Pool, int] = {"grid2": 2, "grid4": 4}
+
 
 @dataclass(frozen=True)
 class TowerConfig:
     """Settings of a vision tower.
 
     Attributes:
-        kind: ``conv`` (the suite's own small tower, 64 pixels), ``timm``, ``open_clip``, ``dcal`` (backbone of a DCAL
-            checkpoint) or ``centernet``.
+        kind: ``conv`` (the suite's own small tower, 64 pixels), ``presence`` (features of a small detector), ``timm``,
+            ``open_clip``, ``dcal`` (backbone of a DCAL checkpoint) or ``centernet``.
         name: Name of the timm or open_clip network; of centernet, ``trunk`` or ``neck``.
-        checkpoint: File of weights: of a run of this suite (conv, dcal), in timm's names (timm); of open_clip a file
-            or a tag of its weights; of centernet the prepared set's name or folder. Empty for random weights, or
-            centernet's own.
+        checkpoint: File of weights: of a run of this suite (conv, presence, dcal), in timm's names (timm); of open_clip
+            a file or a tag of its weights; of centernet the prepared set's name or folder. Empty for random weights,
+            or centernet's own.
         pretrained: Load timm's own weights.
         layer: -1 for the last layer with its norm, -2 for the one before it without (LLaVA, Wings).
-        pool: ``all`` tokens of the grid, or ``grid2``: their mean and four quarters, 5 tokens.
+        pool: ``all`` tokens of the grid; ``grid2``: their mean and those of its 2 x 2 cells, 5 tokens, which conv
+            always has unless it is ``grid4``: the same with 4 x 4 cells, 17 tokens.
         image_size: Height and width in pixels; None for the network's own.
         structure: Network in plain containers, as a checkpoint records it: nothing is read from files then, and the
             weights are those of the checkpoint. Not for configurations.
     """
 
-    kind: Literal["conv", "timm", "open_clip", "dcal", "centernet"] = "conv"
+    kind: Literal["conv", "presence", "timm", "open_clip", "dcal", "centernet"] = "conv"
     name: str = ""
     checkpoint: str = ""
     pretrained: bool = False
     layer: Literal[-1, -2] = -1
-    pool: Literal["all", "grid2"] = "all"
+    pool: Pool = "all"
     image_size: tuple[int, int] | None = None
     structure: dict[str, Any] | None = None
 
@@ -67,7 +71,7 @@ class Tower(nn.Module):
         image_size: tuple[int, int],
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
-        pool: Literal["all", "grid2"] = "all",
+        pool: Pool = "all",
         config: TowerConfig | None = None,
     ) -> None:
         super().__init__()
@@ -85,17 +89,20 @@ class Tower(nn.Module):
         features: Tensor = self.network(image)
         if features.ndim == 4:
             features = features.flatten(2).transpose(1, 2)
-        return mean_and_quarters(features) if self.pool == "grid2" else features
+        return features if self.pool == "all" else mean_and_cells(features, CELLS[self.pool])
 
 
-def mean_and_quarters(features: Tensor) -> Tensor:
-    """Mean of all tokens and of the four quarters of their square grid: (N, T, W) to (N, 5, W)."""
+def mean_and_cells(features: Tensor, cells: int) -> Tensor:
+    """Mean of all tokens and of the cells of their square grid: (N, T, W) to (N, 1 + cells * cells, W)."""
     side = math.isqrt(features.shape[1])
-    if side * side != features.shape[1] or side < 2:
-        raise ConfigError(f"tower.pool='grid2' needs a square grid, not {features.shape[1]} tokens: use pool='all'")
+    if side * side != features.shape[1] or side < cells:
+        raise ConfigError(
+            f"tower.pool='grid{cells}' needs a square grid of {cells} or more a side, not {features.shape[1]} tokens: "
+            "use pool='all'"
+        )
     grid = features.transpose(1, 2).reshape(len(features), -1, side, side)
-    quarters = nn.functional.adaptive_avg_pool2d(grid, 2).flatten(2).transpose(1, 2)
-    return torch.cat([features.mean(1, keepdim=True), quarters], 1)
+    means = nn.functional.adaptive_avg_pool2d(grid, cells).flatten(2).transpose(1, 2)
+    return torch.cat([features.mean(1, keepdim=True), means], 1)
 
 
 def build_tower(config: TowerConfig) -> Tower:
@@ -115,7 +122,8 @@ def build_tower(config: TowerConfig) -> Tower:
     trunk = BUILDERS[config.kind](config)
     # Some libraries tell the colours only with the weights.
     mean, std = (tuple((config.structure or {}).get(name, getattr(trunk, name))) for name in ("mean", "std"))
-    tower = Tower(trunk.network, trunk.image_size, mean, std, config.pool, config)
+    pool: Pool = "all" if config.kind == "conv" else config.pool  # it pools by itself
+    tower = Tower(trunk.network, trunk.image_size, mean, std, pool, config)
     tower.structure = {**trunk.structure, "mean": list(mean), "std": list(std)}
     return tower
 

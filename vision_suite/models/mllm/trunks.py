@@ -141,18 +141,32 @@ def conv_trunk(config: TowerConfig) -> Trunk:
     """The suite's small tower for 64 pixels; random, or of a run that trained it."""
     from vision_suite.models.mllm.conv_tower import ConvTower
 
-    if config.layer != -1 or config.pool != "all":
-        raise ConfigError("tower.kind='conv' gives its five tokens only: leave layer at -1 and pool at 'all'")
+    if config.layer != -1:
+        raise ConfigError("tower.kind='conv' has one layer that is read: leave layer at -1")
     contents = read_checkpoint(config.checkpoint) if config.checkpoint and config.structure is None else {}
     own = contents.get("hyper_parameters") or {} if config.structure is None else config.structure
     settings: dict[str, Any] = {name: own[name] for name in ("width", "image_size") if name in own}
     if config.image_size is not None:
         settings["image_size"] = config.image_size
-    tower = ConvTower(**settings)
+    tower = ConvTower(**settings, cells=4 if config.pool == "grid4" else 2)
     if contents:
         load(tower, below(contents.get("state_dict") or {}, "model."), config.checkpoint)
     structure = {"width": tower.width, "image_size": list(tower.image_size)}
     return Trunk(tower, tower.image_size, *colours(contents), structure)
+
+
+def presence_trunk(config: TowerConfig) -> Trunk:
+    """Features of a small detector; random, or of a run that trained it."""
+    from vision_suite.models.presence import PresenceFeatures
+
+    if config.layer != -1:
+        raise ConfigError("tower.kind='presence' has one layer that is read: leave layer at -1")
+    contents = read_checkpoint(config.checkpoint) if config.checkpoint and config.structure is None else {}
+    own = contents.get("hyper_parameters") or {} if config.structure is None else config.structure
+    network = PresenceFeatures(**({"width": own["width"]} if "width" in own else {}))
+    if contents:
+        load(network, below(contents.get("state_dict") or {}, "model."), config.checkpoint)
+    return Trunk(network, config.image_size or (64, 64), *colours(contents), {"width": network.feature_dim})
 
 
 def clip_trunk(config: TowerConfig) -> Trunk:
@@ -197,6 +211,7 @@ def centernet_trunk(config: TowerConfig) -> Trunk:
 
 BUILDERS: dict[str, Callable[[TowerConfig], Trunk]] = {
     "conv": conv_trunk,
+    "presence": presence_trunk,
     "timm": timm_trunk,
     "dcal": dcal_trunk,
     "open_clip": clip_trunk,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError, check_choice
+from vision_suite.layers.branches import Branches
 from vision_suite.layers.packed import Packed, find_packed
 from vision_suite.models.wings.cache import WingsCache
 from vision_suite.models.wings.config import WingsConfig
@@ -55,13 +56,21 @@ class Attached:
             given["segments"] = packed
         if not self.on:
             return (), given
+        branches: Branches | None = given.get("branches")
+        if branches is not None:
+            # The decoder computes a prefix once, the learners once for each branch.
+            packed = branches.packed()
+            if self.config.leak:
+                raise ConfigError(
+                    "wings.leak lets tokens see later ones, so branches cannot share a prefix: set it off"
+                )
         model: Any = module
         if given.get("output_attentions"):
             raise ConfigError(
                 "output_attentions=True: a model with wings gives no attention maps, see wings.attach.masses"
             )
         if packed is not None and self.config.stats != "operator":
-            raise ConfigError(f"packed rows need wings.stats=operator, not {self.config.stats}")
+            raise ConfigError(f"packed rows and shared prefixes need wings.stats=operator, not {self.config.stats}")
         ids, x = given.get("input_ids"), given.get("inputs_embeds")
         if x is None:
             x = model.embed_tokens(ids)
@@ -158,7 +167,8 @@ def attach(model: nn.Module, config: WingsConfig | None = None) -> list[Wings]:
 
     Their parameters lie under ``...self_attn.wings``; the model's own keep their names. A forward pass takes two
     more keywords: ``is_image`` (B, S) boolean, true for the new tokens that stand for pictures, and ``segments``
-    (B, S) of packed rows. Models that merge pictures themselves (LLaVA) need neither.
+    (B, S) of packed rows, or ``branches`` of rows with a shared prefix. Models that merge pictures themselves (LLaVA)
+    need neither.
 
     Args:
         model: A causal language model, its text model, or a model of text and pictures around one.

@@ -12,9 +12,10 @@ from torch import nn
 
 from vision_suite.errors import ConfigError, check_choice, check_literals
 from vision_suite.layers.base_weights import BaseWeights
-from vision_suite.layers.decoders import DecoderShape, empty_decoder, new_decoder
+from vision_suite.layers.decoders import LLAVA, DecoderShape, empty_decoder, new_decoder
 from vision_suite.models.mllm import Mllm, Projector, ProjectorConfig, TowerConfig, build_tower
-from vision_suite.models.mllm.lora import LoraSettings, add_lora
+from vision_suite.models.mllm.llava import from_llava
+from vision_suite.models.mllm.lora import LoraSettings, add_lora, lora_off
 from vision_suite.models.mllm.projector import embedding_std
 from vision_suite.models.wings.attach import attach, wings_off
 from vision_suite.models.wings.config import WingsConfig
@@ -31,7 +32,7 @@ class DecoderConfig:
 
     Attributes:
         source: Prepared set such as ``smollm2``, folder in transformers' layout, hub name, or ``.gguf`` file; empty for
-            a new model of ``shape``.
+            a new model of ``shape``. One of LLaVA-1.5's kind brings its vision tower and projector.
         shape: Sizes of a new model; its vocabulary is that of the data.
         dtype: Type of the weights.
         checkpoint_activations: Compute a layer's activations again in the backward pass instead of keeping them.
@@ -95,6 +96,12 @@ def build_network(
         base = BaseWeights(made, decoder.source)
     else:
         made, base = new_decoder(decoder.shape, vocabulary_size).to(getattr(torch, decoder.dtype)), None
+    whole = from_llava(made) if made.config.model_type == LLAVA else None
+    if whole is not None:
+        if tower is not None or projector is not None:
+            raise ConfigError(f"{decoder.source} brings its own tower and projector: leave tower and projector unset")
+        cast("Any", whole.projector).tokens = cast("Any", whole.tower).tokens
+        made = whole.decoder
     if decoder.checkpoint_activations:
         made.activation_checkpointing_enable()
     built, between = None, None
@@ -106,7 +113,7 @@ def build_network(
         attach(made, wings)
     if lora is not None:
         add_lora(made, lora)
-    model = Mllm(made, built, between, image_token_id=-1)
+    model = whole or Mllm(made, built, between, image_token_id=-1)
     if base is None:
         fit_projector(model)
     return Network(model, base)
@@ -147,6 +154,8 @@ def left_out_names(model: Mllm, sourced: bool, prefix: str = "") -> set[str]:
     """
     trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
     held: set[Part] = {"decoder"} if sourced else set()
+    if sourced and model.tower is not None and model.tower.config is None:
+        held |= {"tower", "projector"}  # of the same files
     tower = None if model.tower is None else model.tower.config
     if tower is not None and _has_source(tower):
         held.add("tower")
@@ -200,17 +209,11 @@ def set_trained(model: Mllm, parts: Iterable[Part], wings: WingsConfig | None) -
 @contextmanager
 def without_adapters(model: Mllm) -> Iterator[None]:
     """Context in which the decoder computes without wings and LoRA, and its mode is that of evaluation."""
-    layers = [module for module in model.modules() if hasattr(module, "_disable_adapters")]
-    before = [bool(module._disable_adapters) for module in layers]
     training = model.training
     has_wings = any(part_of(name) in IN_DECODER.values() for name, _ in model.named_parameters())
     try:
-        for module in layers:
-            cast("Any", module)._disable_adapters = True
         model.eval()
-        with wings_off(model.decoder) if has_wings else nullcontext():
+        with lora_off(model), wings_off(model.decoder) if has_wings else nullcontext():
             yield
     finally:
-        for module, value in zip(layers, before, strict=True):
-            cast("Any", module)._disable_adapters = value
         model.train(training)

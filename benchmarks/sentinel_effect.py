@@ -1,0 +1,257 @@
+"""How far SENTINEL cures a small model of objects that it makes up, against DPO and controls at equal updates.
+
+For each seed a tower and a small language model learn to describe Emoji-Scenes in which things of one kind come
+together (chance 0.8). The model's own sentences about fresh scenes (chance 0.4, never the tests') are mined for pairs,
+with true labels and with those of two small detectors and of one. Then each method tunes it for the same number of
+steps, and it is tested once on fresh scenes of the usual designs: with the prior (0.8), and against it (0).
+
+Controls: supervised steps on the true captions of the mined scenes, supervised steps on the preferred sentences alone,
+and C-DPO with the order of each pair drawn at random.
+
+Rates are compared with ``--search`` on validation scenes of both kinds, and nothing is tested then. A run that the
+results file holds is not repeated, and steps that left their files in the work folder are not either.
+
+Run: python benchmarks/sentinel_effect.py [--seeds 1 2 3] [--methods ...] [--jobs 2]
+Writes docs/results/sentinel_effect.md, .json and .png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from results import command_line, describe_run, git_commit
+from sentinel_effect_page import write_page
+from sentinel_effect_tables import BEFORE, Record
+from suite_calls import ROOT, call
+
+from vision_suite.prepared import data_dir
+
+STEM = ROOT / "docs" / "results" / "sentinel_effect"
+SET = "emoji-scenes-closed"
+LABELS = {"truth": ("truth",), "two detectors": ("a", "b"), "one detector": ("a",)}
+THRESHOLD = 0.1  # of both detectors, from which a name counts as present; chosen on validation scenes
+# Labels, and flags beside those of sentinel/scenes_cdpo; the supervised captions have a configuration of their own.
+CAPTIONS = "supervised, true captions"
+METHODS: dict[str, tuple[str, list[str]]] = {
+    "C-DPO": ("truth", []),
+    "DPO on whole captions": ("truth", ["--data.unit=caption"]),
+    CAPTIONS: ("", []),
+    "supervised, preferred sentences": ("truth", ["--model.loss.kind=supervised"]),
+    "C-DPO, order at random": ("truth", ["--data.shuffle_labels=true"]),
+    "C-DPO, two detectors": ("two detectors", []),
+    "C-DPO, one detector": ("one detector", []),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One tuning, or the model before it.
+
+    Attributes:
+        method: Key of `METHODS`, or `BEFORE`.
+        rate: Peak rate.
+        seed: Seed.
+        steps: Number of optimiser steps.
+    """
+
+    method: str
+    rate: float
+    seed: int
+    steps: int
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Identity of the run in the results file."""
+        return self.method, self.rate, self.seed, self.steps
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder."""
+        return "_".join(str(part).replace(" ", "-").replace(",", "") for part in self.key)
+
+
+class Bench:
+    """The steps of the benchmark, each of which leaves its files in the work folder.
+
+    Args:
+        options: Arguments of the command line.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.work: Path = options.work.resolve()
+        self.scenes: int = options.scenes
+        self.origin = {"command": command_line(), "commit": git_commit()}
+        self.set = data_dir() / SET
+
+    def fit(self, folder: str, config: str, flags: list[str]) -> Path:
+        """Train, unless it was done, and return the last checkpoint."""
+        place = self.work / folder
+        if not (place / "done").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            call(["fit", "-c", config, *self.common(place), *flags])
+            (place / "done").touch()
+        return next(place.rglob("last.ckpt"))
+
+    def common(self, place: Path) -> list[str]:
+        """Flags of every command of a model."""
+        return [
+            f"--trainer.default_root_dir={place}", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu",
+        ]  # fmt: skip
+
+    def detectors(self) -> dict[str, Path]:
+        """Checkpoints of the two detectors, of one seed each for all seeds of the models."""
+        return {name: self.fit(f"detector_{name}", f"sentinel/detector_{name}", []) for name in ("a", "b")}
+
+    def tower(self, seed: int) -> Path:
+        """Tower of a seed's model, which no detector shares."""
+        return self.fit(f"tower_{seed}", "sentinel/tower", [f"--seed_everything={10 + seed}"])
+
+    def before(self, seed: int) -> Path:
+        """Model of a seed before tuning."""
+        flags = [f"--seed_everything={seed}", f"--model.tower.checkpoint={self.tower(seed)}"]
+        return self.fit(f"before_{seed}", "sentinel/scenes_sft", flags)
+
+    def pairs(self, seed: int, labels: str) -> Path:
+        """File of the pairs that were mined from a seed's model."""
+        stem = self.work / f"pairs_{seed}_{labels.replace(' ', '-')}"
+        target, store = stem.with_suffix(".jsonl"), stem.with_suffix(".sqlite")
+        if target.exists():
+            return target
+        instances = f"{SET}/instances_mining.json"
+        detectors: dict[str, dict[str, object]] = {"truth": {"kind": "truth", "path": instances}}
+        if labels != "truth":
+            detectors |= {
+                name: {"kind": "small", "checkpoint": str(path)}
+                for name, path in self.detectors().items()
+                if name in LABELS[labels]
+            }
+        for name in LABELS[labels]:
+            detectors[name]["threshold"] = 0.5 if name == "truth" else THRESHOLD
+        config = yaml.safe_load((ROOT / "configs" / "sentinel" / "mine_scenes.yaml").read_text(encoding="utf-8"))
+        config |= {"output": str(store), "detectors": detectors}
+        config["images"]["limit"], config["sampling"]["seed"] = self.scenes, seed
+        stem.with_suffix(".yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        call(["bootstrap", "-c", str(stem.with_suffix(".yaml")), "--ckpt_path", str(self.before(seed)), "--quiet"])
+        call(["bootstrap", "export", str(store), "--output", str(target)])
+        return target
+
+    def true_captions(self) -> Path:
+        """True captions of the scenes that are mined, to train on."""
+        target = self.work / "captions.json"
+        rows = json.loads((self.set / "mining_caption.json").read_text(encoding="utf-8"))[: self.scenes]
+        target.write_text(json.dumps(rows), encoding="utf-8")
+        return target
+
+    def tuned(self, run: Run) -> Path:
+        """Model after tuning."""
+        labels, flags = METHODS[run.method]
+        start = self.before(run.seed)
+        common = [
+            f"--seed_everything={run.seed}", f"--init_from={start}", f"--trainer.max_steps={run.steps}",
+            f"--model.tower.checkpoint={self.tower(run.seed)}", f"--model.optim.lr={run.rate}", "--data.batch_size=64",
+            f"--trainer.val_check_interval={run.steps}",
+        ]  # fmt: skip
+        if run.method == CAPTIONS:
+            path = {"captions": {"path": str(self.true_captions()), "image_root": str(self.set)}}
+            schedule = ["--model.optim.warmup=0", "--model.optim.weight_decay=0", "--data.validate_on=null"]
+            return self.fit(
+                run.folder, "sentinel/scenes_sft", [*common, *schedule, f"--data.sources={json.dumps(path)}"]
+            )
+        path = {"pairs": {"path": str(self.pairs(run.seed, labels)), "image_root": str(self.set)}}
+        return self.fit(run.folder, "sentinel/scenes_cdpo", [*common, *flags, f"--data.sources={json.dumps(path)}"])
+
+    def records(self, run: Run, command: str) -> list[Record]:
+        """Records of a run: of its one ``test``, or of its ``validate`` in a search."""
+        checkpoint = self.before(run.seed) if run.method == BEFORE else self.tuned(run)
+        folder = self.work / f"{run.folder}_{command}"
+        shutil.rmtree(folder, ignore_errors=True)
+        call([
+            command, "-c", "sentinel/scenes_cdpo", *self.common(folder), f"--init_from={checkpoint}",
+            f"--model.tower.checkpoint={self.tower(run.seed)}", "--trainer.callbacks=null",
+        ])  # fmt: skip
+        stored = json.loads(next(folder.rglob("metrics.json")).read_text(encoding="utf-8"))
+        found = {**stored["metrics"], "by_length": stored["protocol"]["by_length"]}
+        if run.method != BEFORE and METHODS[run.method][0]:
+            found["pairs"] = self.counts(run.seed, METHODS[run.method][0])
+        stage = "val" if command == "validate" else "test"
+        return [
+            {**run.__dict__, "metric": f"{stage}/{name}", "value": value, **self.origin}
+            for name, value in found.items()
+        ]
+
+    def counts(self, seed: int, labels: str) -> dict[str, object]:
+        """What mining found, and how many rejected sentences are right by the truth."""
+        pairs = self.pairs(seed, labels)
+        report = next(self.work.glob(f"{pairs.stem}.*.mined.json"))
+        counts = json.loads(report.read_text(encoding="utf-8"))["counts"]
+        table = json.loads((self.set / "instances_mining.json").read_text(encoding="utf-8"))
+        names = {each["id"]: each["name"] for each in table["categories"]}
+        shown: dict[str, set[str]] = {str(image["id"]): set() for image in table["images"]}
+        for each in table["annotations"]:
+            shown[str(each["image_id"])].add(names[each["category_id"]])
+        rows = [json.loads(line) for line in pairs.read_text(encoding="utf-8").splitlines()]
+        wrong = sum(
+            set(row["objects_of_y_lose"]) <= shown[str(row["image_id"])]
+            or not set(row["objects_of_y_win"]) <= shown[str(row["image_id"])]
+            for row in rows
+        )
+        return {**counts, "pairs": len(rows), "wrong_pairs": wrong}
+
+
+def planned(options: argparse.Namespace) -> Iterator[Run]:
+    """All runs of a call, seeds outermost."""
+    rates = dict(entry.rsplit("=", 1) for entry in options.rates)
+    for seed in options.seeds:
+        yield Run(BEFORE, 0.0, seed, 0)
+        for method in options.methods:
+            for rate in rates.get(method, rates["all"]).split(","):
+                yield Run(method, float(rate), seed, options.steps)
+
+
+def main() -> None:
+    """Run what is missing, and write the page after each run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument(
+        "--rates", nargs="+", default=["all=1e-4,3e-4"], help="rates, METHOD=RATE,RATE; all=... for the other methods"
+    )
+    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--scenes", type=int, default=700, help="scenes that are mined")
+    parser.add_argument("--search", action="store_true", help="validate only: rates are compared, nothing is tested")
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side, one core each")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "sentinel_effect")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    bench, command = Bench(options), "validate" if options.search else "test"
+    stored = STEM.with_suffix(".json")
+    records: list[Record] = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else []
+    stage = "val" if options.search else "test"
+    known = {
+        (r["method"], r["rate"], r["seed"], r["steps"]) for r in records if str(r["metric"]).startswith(f"{stage}/")
+    }
+    missing = [run for run in planned(options) if run.key not in known]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        # What several runs need is made first, each by one process.
+        list(pool.map(lambda name: bench.fit(f"detector_{name}", f"sentinel/detector_{name}", []), ("a", "b")))
+        list(pool.map(bench.before, dict.fromkeys(run.seed for run in missing)))
+        mined = dict.fromkeys((run.seed, METHODS[run.method][0]) for run in missing if run.method != BEFORE)
+        list(pool.map(lambda each: bench.pairs(*each), [each for each in mined if each[1]]))
+        futures = [pool.submit(bench.records, run, command) for run in missing]
+        for number, future in enumerate(as_completed(futures), start=1):
+            records += future.result()
+            write_page(STEM, records, describe_run())
+            print(f"{number} of {len(futures)} runs", file=sys.stderr)
+    write_page(STEM, records, describe_run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Commands of the suite, as benchmarks run them: each in a process of its own, on one core."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def call(arguments: list[str]) -> None:
+    """Run one command.
+
+    Args:
+        arguments: What follows ``vision-suite``.
+
+    Raises:
+        RuntimeError: It failed; the end of its messages is told.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "vision_suite", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} failed: {done.stderr.strip()[-800:]}")

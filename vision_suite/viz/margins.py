@@ -1,0 +1,48 @@
+"""Reward margins of pairs: how many are in the right order, and whether length explains it."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from vision_suite.types.arrays import Floats
+from vision_suite.viz import canvas
+
+
+def margin_picture(margins: Floats, gaps: Floats, *, title: str) -> Image.Image:
+    """Draw the distribution of reward margins, and each margin beside the difference of the pair's lengths.
+
+    Args:
+        margins: (N,) reward of the preferred continuation less that of the rejected one.
+        gaps: (N,) ids of the preferred continuation less those of the rejected one.
+        title: Heading.
+
+    Returns:
+        An RGB image. A line is fitted where both numbers vary.
+    """
+    figure, (left, right) = canvas.new_figure(11, 4.2, 2)
+    edges = np.linspace(min(margins.min(), 0.0), max(margins.max(), 1e-6), 41)
+    for sign, colour, label in (
+        (margins > 0, canvas.CURVES[2], "right order"),
+        (margins <= 0, canvas.CURVES[1], "wrong"),
+    ):
+        share = f"{label} ({100 * sign.mean():.1f} %)"
+        left.hist(margins[sign], bins=list(edges), color=colour, label=share)
+    left.axvline(0, color="#212529", linewidth=1)
+    left.set_xlabel("reward margin, nats")
+    left.set_ylabel("pairs")
+    left.set_title(f"{len(margins):,} pairs, mean {margins.mean():.2f}", loc="left", fontsize=11)
+    left.legend(fontsize=9, frameon=False)
+    right.scatter(gaps, margins, s=7, alpha=0.35, color=canvas.CURVES[0], linewidths=0)
+    right.axhline(0, color="#212529", linewidth=1)
+    words = "not defined"
+    if np.ptp(gaps) > 0 and np.ptp(margins) > 0:
+        slope, start = np.polyfit(gaps, margins, 1)
+        ends = np.array([gaps.min(), gaps.max()])
+        right.plot(ends, start + slope * ends, color=canvas.CURVES[1], linewidth=2)
+        words = f"{np.corrcoef(gaps, margins)[0, 1]:.2f}"
+    right.set_xlabel("difference of lengths, ids (preferred less rejected)")
+    right.set_ylabel("reward margin, nats")
+    right.set_title(f"Correlation with length {words}", loc="left", fontsize=11)
+    figure.suptitle(canvas.printable(title), x=0.01, ha="left", fontsize=13, fontweight="bold")
+    return canvas.rendered(figure)
