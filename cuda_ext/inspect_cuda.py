@@ -1,4 +1,5 @@
-"""Compile the CUDA kernels and inspect the result, which needs no GPU: ``python cuda_ext/inspect_cuda.py [REPORT.md]``.
+"""Compile the CUDA kernels and inspect the result, which needs no GPU: ``python cuda_ext/inspect_cuda.py [REPORT.md]``;
+a report has a JSON file beside it.
 
 Fails if an architecture is missing, a kernel spills more than a little or asks for more registers than a block may
 have, the file is too large, tensor cores are not used, or the library depends on anything but torch's stable C
@@ -7,6 +8,7 @@ interface. Without nvcc it prints a line and succeeds.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import struct
@@ -146,6 +148,31 @@ def page(path: Path, report: str, tools: build.Toolchain) -> str:
     return "\n".join(lines) + "\n"
 
 
+def records(path: Path, report: str, tools: build.Toolchain) -> list[dict[str, object]]:
+    """The facts of the page for programs: the library, its instructions, then each kernel for each architecture."""
+    found: list[dict[str, object]] = [
+        {
+            "part": "library", "command": "python cuda_ext/inspect_cuda.py",
+            "compiler": build.version_line(tools.nvcc or ""), "torch": tools.torch_version,
+            "mebibytes": round(path.stat().st_size / 2**20, 1),
+            "code": [f"{kind} {arch}" for kind, arch in sorted(contents(path.read_bytes()))],
+        }
+    ]  # fmt: skip
+    used = instructions(path) or {}
+    found += [{"part": "instruction", "name": name, "count": count} for name, count in used.items()]
+    for kernel in sorted(kernels(report), key=lambda kernel: (kernel.name, kernel.arch)):
+        found.append(
+            {"part": "kernel", "name": kernel.name, "arch": kernel.arch, "registers": kernel.registers,
+             "spilled_bytes": kernel.spilled}
+        )  # fmt: skip
+    return found
+
+
+def as_lines(found: list[dict[str, object]]) -> str:
+    """Records as a JSON list, one a line."""
+    return "[\n" + ",\n".join("  " + json.dumps(record) for record in found) + "\n]\n"
+
+
 def main() -> int:
     """Build, inspect and print the findings."""
     try:
@@ -157,7 +184,9 @@ def main() -> int:
             path, report = build.build_cuda(tools, Path(folder), Path(folder))
             wrong = problems(path, report)
             if len(sys.argv) > 1:
-                Path(sys.argv[1]).write_text(page(path, report, tools), encoding="utf-8")
+                target = Path(sys.argv[1])
+                target.write_text(page(path, report, tools), encoding="utf-8")
+                target.with_suffix(".json").write_text(as_lines(records(path, report, tools)), encoding="utf-8")
             found = kernels(report)
             print(
                 f"CUDA library: {path.stat().st_size / 2**20:.1f} MiB, {sorted(contents(path.read_bytes()))}, "

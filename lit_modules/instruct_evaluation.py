@@ -12,7 +12,6 @@ from torch import Tensor
 from vision_suite.errors import check_literals, check_number
 from vision_suite.lit_modules.instruct_history import with_own_history
 from vision_suite.metrics.instruct.forgetting import hidden_drift
-from vision_suite.metrics.instruct.iit import is_chain
 from vision_suite.metrics.instruct.multiple_choice import WRITTEN_TOKENS
 from vision_suite.metrics.instruct_metric import InstructMetric
 from vision_suite.metrics.rows import SequenceRows
@@ -151,8 +150,8 @@ class InstructEvaluation:
     ) -> None:
         """Ask each question, and those of chains after the right answers, the model's own, or one and the other."""
         history = self.config.history
-        chains = [place for place, row in enumerate(rows) if is_chain(row)]
-        after_gold = [place for place, row in enumerate(rows) if history != "model" or not is_chain(row)]
+        chains = [place for place, row in enumerate(rows) if row.is_chain]
+        after_gold = [place for place, row in enumerate(rows) if history != "model" or not row.is_chain]
         if after_gold:
             self._questions(select_rows(batch, after_gold), [rows[place] for place in after_gold], metric, losses)
         if chains and history != "gold":

@@ -274,9 +274,9 @@ def encoding(
 
 
 def _compare_kinds(rows: Sequence[Row]) -> None:
-    """Refuse tasks of which one score would mix choices and free answers."""
+    """Refuse tasks of which one score would mix choices and free answers; chains have tasks of their own."""
     choices, answers = (
-        {row.source for row in rows if kind_of(row) == kind and len(row.config) < 2} for kind in ("choice", "answer")
+        {row.source for row in rows if kind_of(row) == kind and not row.is_chain} for kind in ("choice", "answer")
     )
     if mixed := sorted(choices & answers):
         raise DataError(f"task {mixed[0]!r} has questions with and without choices: give them sources of their own")

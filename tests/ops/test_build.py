@@ -1,6 +1,7 @@
 """Building the operators: what is said where something is missing, and what the CUDA inspection can tell apart."""
 
 import importlib.util
+import json
 import os
 import struct
 import subprocess
@@ -125,3 +126,23 @@ def test_the_inspection_reads_what_a_library_holds_and_finds_spills(tmp_path):
     wrong = inspect.problems(path, report)
     assert any("lacks [('elf', 90)]" in line for line in wrong)
     assert any("spills 320 bytes" in line for line in wrong)
+
+
+def test_the_page_of_the_cuda_library_and_its_twin_say_the_same():
+    load("build")
+    inspect = load("inspect_cuda")
+    stem = Path(__file__).resolve().parents[2] / "docs" / "results" / "cuda_build"
+    text = stem.with_suffix(".json").read_text(encoding="utf-8")
+    records = json.loads(text)
+    assert inspect.as_lines(records) == text
+    page = stem.with_suffix(".md").read_text(encoding="utf-8")
+    kernels = [record for record in records if record["part"] == "kernel"]
+    by_name = {}
+    for kernel in kernels:
+        by_name.setdefault(kernel["name"], []).append(kernel)
+    assert len(by_name) == page.count("| `")
+    for name, both in by_name.items():
+        cells = [" / ".join(str(each[key]) for each in both) for key in ("registers", "spilled_bytes")]
+        assert f"| `{name}` | {cells[0]} | {cells[1]} |" in page
+    for record in records:
+        assert record["part"] != "instruction" or f"{record['count']} x {record['name']}" in page

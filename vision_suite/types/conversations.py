@@ -75,6 +75,19 @@ class Row:
     config: str = ""
     lettered: bool = True
 
+    @property
+    def is_chain(self) -> bool:
+        """True for a row of a chain benchmark: it has several turns, or is a single one of a set of chains.
+
+        Questions of other sets name the kind of their only turn too; those of a set of chains are numbered
+        ``iit-000017``.
+
+        Example:
+            >>> Row("facts-1", config="T").is_chain, Row("iit-000001", config="T").is_chain
+            (False, True)
+        """
+        return len(self.config) > 1 or (bool(self.config) and self.id.startswith("iit-"))
+
 
 class InstructBatch(TypedDict, total=False):
     """Conversations as ids, padded on the right, or packed: several in a row, each with its own positions.

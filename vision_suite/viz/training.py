@@ -68,6 +68,7 @@ def training_curves(panels: Sequence[Panel], *, title: str = "") -> Image.Image:
         axes.set_title(panel.heading, loc="left", fontsize=11, fontweight="bold")
         axes.set_xlabel("step")
         axes.set_ylabel(panel.unit)
+        axes.yaxis.get_major_formatter().set_useOffset(False)  # type: ignore[attr-defined]
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         _add_legend(axes, len(panel.curves))
     for axes in grid[len(panels) :]:

@@ -300,6 +300,9 @@ def test_a_task_with_and_without_choices_is_refused_before_it_is_scored(tmp_path
     with pytest.raises(DataError, match="task 's' has questions with and without choices"):
         made(tmp_path, stage="validate", validate_on={"q": {"path": str(path)}})
     assert made(tmp_path, stage="predict", predict_on={"q": {"path": str(path)}}).size("predict") == 2
+    chain = {"id": "iit-000001", "config": "T", "turns": [{"kind": "T", **choice}]}
+    path.write_text("\n".join(json.dumps(each) for each in (chain, {"turns": [free]})))
+    assert made(tmp_path, stage="validate", validate_on={"q": {"path": str(path)}}).size("validate") == 2
 
 
 @pytest.mark.parametrize("turn", [{"choices": ["<|im_end|>", "red"], "answer": "B"}, {"answer": "<image>"}])

@@ -14,18 +14,6 @@ FOLDER = "iit"
 OWN = "/model-history"
 
 
-def is_chain(row: Row) -> bool:
-    """Tell whether a row belongs to a chain benchmark: it has several turns, or is a single one of a set of chains.
-
-    Questions of other sets name the kind of their only turn too; those of a set of chains are numbered ``iit-000017``.
-
-    Example:
-        >>> is_chain(Row("facts-1", config="T")), is_chain(Row("iit-000001", config="T"))
-        (False, True)
-    """
-    return len(row.config) > 1 or (bool(row.config) and row.id.startswith(f"{FOLDER}-"))
-
-
 def chain_task(config: str, history: History = "gold") -> str:
     """Name of the task of a configuration; only the last turn is scored.
 

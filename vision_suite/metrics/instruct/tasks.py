@@ -14,7 +14,7 @@ from vision_suite.errors import DataError
 from vision_suite.metrics.instruct.answers import same_answer, word_f1
 from vision_suite.metrics.instruct.collected import Collected
 from vision_suite.metrics.instruct.forgetting import perplexity
-from vision_suite.metrics.instruct.iit import FOLDER, OWN, History, chain_task, is_chain
+from vision_suite.metrics.instruct.iit import FOLDER, OWN, History, chain_task
 from vision_suite.metrics.instruct.multiple_choice import NO_CHOICE, likeliest, parsed
 from vision_suite.metrics.instruct.shares import beats_chance, chance_of, share_error
 from vision_suite.types.arrays import Floats
@@ -68,7 +68,7 @@ def task_of(row: Row, history: History = "gold") -> str:
         >>> task_of(Row("a", source="facts", config="T")), task_of(Row("b", source="facts", config="TT"))
         ('facts', 'iit/TT')
     """
-    return chain_task(row.config, history) if is_chain(row) else row.source or "questions"
+    return chain_task(row.config, history) if row.is_chain else row.source or "questions"
 
 
 def scored_questions(rows: Sequence[Row], collected: Collected, decode: Callable[[list[int]], str]) -> list[Scored]:
