@@ -1,9 +1,8 @@
-"""Compile the CUDA kernels and inspect the result, which needs no GPU: ``python cuda_ext/inspect_cuda.py [REPORT.md]``;
-a report has a JSON file beside it.
+"""Compile the CUDA kernels and inspect the result, which needs no GPU: ``python cuda_ext/inspect_cuda.py [REPORT.md]``.
 
 Fails if an architecture is missing, a kernel spills more than a little or asks for more registers than a block may
 have, the file is too large, tensor cores are not used, or the library depends on anything but torch's stable C
-interface. Without nvcc it prints a line and succeeds.
+interface. Without nvcc it prints a line and succeeds. A report has a JSON file beside it.
 """
 
 from __future__ import annotations
