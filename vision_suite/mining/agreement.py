@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
+from vision_suite.metrics.hallucination.agreement import Agreement
 from vision_suite.mining.decide import Threshold, outcome
 from vision_suite.mining.reading import MinedImage
 from vision_suite.mining.step import GREEDY
@@ -17,7 +17,7 @@ Counts = list[list[int]]
 
 
 @dataclass(frozen=True)
-class Agreement:
+class DetectorPair:
     """Agreement of two detectors.
 
     Attributes:
@@ -46,7 +46,7 @@ class Agreement:
         )
 
 
-def agreements(images: Iterable[MinedImage], thresholds: Mapping[str, Threshold]) -> Iterator[Agreement]:
+def agreements(images: Iterable[MinedImage], thresholds: Mapping[str, Threshold]) -> Iterator[DetectorPair]:
     """Agreement of each two detectors on the distinct objects of pictures.
 
     Args:
@@ -61,9 +61,9 @@ def agreements(images: Iterable[MinedImage], thresholds: Mapping[str, Threshold]
             if (image.sha256, name) in known:
                 continue
             known.add((image.sha256, name))
-            told = {each: outcome(image.scores[each][name], limits.of(name)) for each, limits in thresholds.items()}
+            found_by = {each: outcome(image.scores[each][name], limits.of(name)) for each, limits in thresholds.items()}
             for both in combinations(thresholds, 2):
-                found[both][name, told[both[0]], told[both[1]]] += 1
+                found[both][name, found_by[both[0]], found_by[both[1]]] += 1
     for both, counted in found.items():
         counts = _table((one, other, count) for (_, one, other), count in counted.items())
         frequent = Counter({name: 0 for name, _, _ in counted})
@@ -73,29 +73,9 @@ def agreements(images: Iterable[MinedImage], thresholds: Mapping[str, Threshold]
             name: _table((one, other, count) for (each, one, other), count in counted.items() if each == name)
             for name, _ in sorted(frequent.items(), key=lambda entry: (-entry[1], entry[0]))
         }
-        uncertain = 1 - (counts[0][0] + counts[2][2]) / sum(map(sum, counts))
-        yield Agreement(both, counts, kappa(counts), uncertain, names)
-
-
-def kappa(counts: Sequence[Sequence[int]]) -> float:
-    """Cohen's kappa of two outcomes, present and absent; objects with an abstention do not count.
-
-    Args:
-        counts: (3, 3) objects: present, abstains, absent.
-
-    Returns:
-        1 for agreement throughout, 0 for that of chance; NaN where chance alone agrees throughout, or nothing counts.
-
-    Example:
-        >>> round(kappa([[70, 0, 9], [0, 5, 0], [6, 0, 15]]), 10)
-        0.5704467354
-    """
-    both, first, second, none = counts[0][0], counts[0][2], counts[2][0], counts[2][2]
-    total = both + first + second + none
-    if not total:
-        return math.nan
-    chance = ((both + first) * (both + second) + (none + first) * (none + second)) / total**2
-    return ((both + none) / total - chance) / (1 - chance) if chance < 1 else math.nan
+        (present, _, first), _, (second, _, absent) = counts
+        told = Agreement(present, first, second, absent, sum(map(sum, counts)) - present - first - second - absent)
+        yield DetectorPair(both, counts, told.kappa, told.uncertain, names)
 
 
 def _table(rows: Iterable[tuple[bool | None, bool | None, int]]) -> Counts:

@@ -16,7 +16,7 @@ from vision_suite.errors import ConfigError, DataError
 from vision_suite.faults import DONE
 
 if TYPE_CHECKING:
-    from vision_suite.mining.agreement import Agreement
+    from vision_suite.mining.agreement import DetectorPair
     from vision_suite.mining.decide import Rules, Threshold
     from vision_suite.mining.store import Store
 
@@ -189,7 +189,7 @@ def _tell(store: Store, run: str, name: str) -> None:
     print(f"written     {', '.join(map(str, written))}")
 
 
-def _draw(agreement: Agreement, title: str, path: Path) -> None:
+def _draw(agreement: DetectorPair, title: str, path: Path) -> None:
     """Write the picture of two detectors' agreement."""
     from io import BytesIO
 
