@@ -128,6 +128,8 @@ def test_a_name_of_a_hub_is_looked_for_on_this_machine_first(folder, monkeypatch
         return read(folder, **settings)
 
     monkeypatch.setattr(auto, "from_pretrained", answer)
+    known = transformers.AutoConfig.from_pretrained
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda name, **settings: known(folder, **settings))
     monkeypatch.setattr(network, "hub_is_off", lambda: False)
     monkeypatch.setattr(network, "why_unreachable", lambda url: None)
     assert torch.equal(logits(load_decoder("owner/name")), logits(tiny()))

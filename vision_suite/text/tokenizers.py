@@ -54,8 +54,10 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
         options["gguf_file"] = place.name
         place = place.parent
 
-    def load(local: bool) -> Any:
-        return AutoTokenizer.from_pretrained(str(place), trust_remote_code=False, local_files_only=local, **options)
+    def load(local: bool) -> PreTrainedTokenizerBase:
+        rules = {"trust_remote_code": False, "local_files_only": local, **options}
+        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(place), **rules)
+        return found
 
     try:
         tokenizer = load(True) if isinstance(place, Path) else cached_first(load, place)

@@ -300,9 +300,12 @@ def test_a_task_with_and_without_choices_is_refused_before_it_is_scored(tmp_path
     with pytest.raises(DataError, match="task 's' has questions with and without choices"):
         made(tmp_path, stage="validate", validate_on={"q": {"path": str(path)}})
     assert made(tmp_path, stage="predict", predict_on={"q": {"path": str(path)}}).size("predict") == 2
-    chain = {"id": "iit-000001", "config": "T", "turns": [{"kind": "T", **choice}]}
-    path.write_text("\n".join(json.dumps(each) for each in (chain, {"turns": [free]})))
-    assert made(tmp_path, stage="validate", validate_on={"q": {"path": str(path)}}).size("validate") == 2
+    chains = [{"id": f"iit-{n}", "config": "T" * n, "turns": [{"kind": "T", **choice}] * n} for n in (1, 2)]
+    named = tmp_path / "chains.jsonl"
+    named.write_text("\n".join(map(json.dumps, chains)))
+    path.write_text(json.dumps({"turns": [free]}))
+    both = {"q": {"path": str(path)}, "chains": {"path": str(named)}}
+    assert made(tmp_path, stage="validate", validate_on=both).size("validate") == 3
 
 
 @pytest.mark.parametrize("turn", [{"choices": ["<|im_end|>", "red"], "answer": "B"}, {"answer": "<image>"}])
