@@ -24,7 +24,7 @@ class ModelBefore(ABC):
     """The model before training.
 
     Attributes:
-        kind: As in `ReferenceKind`.
+        kind: Word of `ReferenceKind`.
         words: What it is, for the log.
     """
 

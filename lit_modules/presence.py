@@ -24,7 +24,7 @@ OPTIM = OptimConfig(lr=3e-3, warmup=0.05)
 
 
 class LitPresence(LitBase):
-    """Which names a picture shows.
+    """Training of a network that tells which names a picture shows.
 
     Validation chooses the score from which a name counts as present, and the checkpoint keeps it.
 

@@ -27,7 +27,7 @@ RowsT = TypeVar("RowsT", bound="UsableRows[Any, Any]")
 
 
 class ConversationData(BaseData, Generic[RowsT]):
-    """What conversations have in common, whatever a model is to learn from them.
+    """Base of data of conversations, whatever a model is to learn from them.
 
     A subclass opens its sources and calls `_open`, makes the rows of a stage in `_rows_of`, and their batches.
 

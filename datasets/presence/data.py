@@ -55,7 +55,7 @@ class PresenceData(PictureData):
             val: Instances file to validate on; without it there is no validation.
             test: Instances file to test on.
             image_root: Folder of the file names in them; by default the folder of each file.
-            only: By split, values that an entry of an image must have for the picture to be kept, such as
+            only: Values, by split, that an entry of an image must have for the picture to be kept, such as
                 ``{train: {design: [noto, twemoji]}}`` for Emoji-Scenes.
             image_size: Height and width of the network's input, cropped out of the resized picture.
             resize: Height and width to resize to before the crop; by default image_size.

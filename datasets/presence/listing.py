@@ -45,7 +45,7 @@ def read_presence(files: Mapping[str, Path], image_root: Path | None, only: Mapp
     Args:
         files: Instances file of each split.
         image_root: Folder of their file names; by default each file's own.
-        only: By split, values that an entry of an image must have to be kept, such as ``{"design": ["noto"]}``.
+        only: Values, by split, that an entry of an image must have to be kept, such as ``{"design": ["noto"]}``.
 
     Raises:
         DataError: A file cannot be read, has other names than the first one, or no picture is left.

@@ -74,7 +74,7 @@ def span_scores(probabilities: Tensor, spans: Sequence[Sequence[int]], box_thres
     Args:
         probabilities: (Q, T) of tokens for boxes.
         spans: Positions of the tokens of each of K names, none of them empty.
-        box_threshold: As for `span_boxes`.
+        box_threshold: Threshold of `span_boxes`.
 
     Example:
         >>> span_scores(torch.tensor([[0.4, 0.3, 0.02], [0.1, 0.36, 0.01]]), [[0, 1], [2]])

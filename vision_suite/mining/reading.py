@@ -1,4 +1,4 @@
-"""What a file of mining holds, read back: runs, pictures with their steps, rules and thresholds, pairs."""
+"""Contents of a file of mining, read back: runs, pictures with their steps, rules and thresholds, pairs."""
 
 from __future__ import annotations
 

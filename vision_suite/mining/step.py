@@ -89,7 +89,7 @@ class MiningImage:
 
 @dataclass(frozen=True)
 class State:
-    """What the next step of a picture needs of the earlier ones.
+    """State of a picture after a step, which the next one needs.
 
     Attributes:
         step: Number of the next step.
@@ -127,7 +127,7 @@ class CandidateRow:
 
 @dataclass(frozen=True)
 class StepRows:
-    """What a step found.
+    """Findings of a step.
 
     Attributes:
         image_id: Picture.

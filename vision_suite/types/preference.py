@@ -128,7 +128,7 @@ class HallucinationReport(Report):
             ``amber_chair/<task>``, ``pope_f1/<task>`` ... by name.
         protocol: Everything needed to read the numbers.
         answers: Judged answers.
-        positions: By task: for each sentence position, the number of factual and of made-up mentions.
+        positions: Counts by task: for each sentence position, the number of factual and of made-up mentions.
         items: Items by index, for pictures.
     """
 

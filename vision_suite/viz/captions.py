@@ -18,7 +18,7 @@ Box = tuple[str, tuple[float, float, float, float]]
 
 @dataclass(frozen=True)
 class Told:
-    """A picture and what was said about it.
+    """A picture and its caption.
 
     Attributes:
         picture: Picture.

@@ -17,7 +17,7 @@ def position_curves(models: Mapping[str, Counts], *, title: str) -> Image.Image:
     """Draw the share of made-up mentions by sentence, and the numbers of mentions behind it (SENTINEL, Fig. 2).
 
     Args:
-        models: For each model by its name, such as ``before`` and ``after``: numbers of factual and of made-up mentions
+        models: Numbers for each model by its name, such as ``before`` and ``after``: numbers of factual and of made-up mentions
             of the first, second, ... sentence of all captions.
         title: Heading.
 

@@ -107,7 +107,7 @@ KINDS: dict[str, type[Truth | Small | Hub | CenterNet]] = {
 
 
 class MiningParts(NamedTuple):
-    """What a run of mining consists of.
+    """Parts of a run of mining.
 
     Attributes:
         step: The step.

@@ -53,7 +53,7 @@ class Tower(nn.Module):
         image_size: Height and width in pixels.
         mean: Mean of each colour channel that pictures are normalised with.
         std: Standard deviation of each colour channel.
-        pool: As in `TowerConfig`.
+        pool: Pooling, as in `TowerConfig`.
         config: Settings that `build_tower` made it of; None for a tower made by hand.
 
     Attributes:
