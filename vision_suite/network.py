@@ -98,7 +98,7 @@ def without_network() -> Iterator[None]:
 
 
 def cached_first(load: Callable[[bool], Loaded], name: str) -> Loaded:
-    """What a name of the hub means: out of the hub's cache, else from the hub, which is asked once whether it answers.
+    """Load a name of the hub: out of the hub's cache, else from the hub, which is asked once whether it answers.
 
     The hub's own client tries again and again where there is no network.
 

@@ -36,7 +36,7 @@ class HubDetector:
         model: Name on the hub, or a local folder.
         device: Device that it runs on: auto, cpu, cuda ...
         batch_size: Prompts in one pass.
-        box_threshold: Probability, of GroundingDINO, that the best token of a box must exceed. A score above
+        box_threshold: Probability that the best token of a box of GroundingDINO must exceed. A score above
             `vision_suite.detectors.span.TEXT_THRESHOLD` is then a presence by the reference's two thresholds; 0 lets
             every box count.
 

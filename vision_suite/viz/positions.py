@@ -17,8 +17,8 @@ def position_curves(models: Mapping[str, Counts], *, title: str) -> Image.Image:
     """Draw the share of made-up mentions by sentence, and the numbers of mentions behind it (SENTINEL, Fig. 2).
 
     Args:
-        models: Numbers for each model by its name, such as ``before`` and ``after``: numbers of factual and of made-up mentions
-            of the first, second, ... sentence of all captions.
+        models: Numbers of factual and of made-up mentions of the first, second, ... sentence of all captions, for each
+            model by its name, such as ``before`` and ``after``.
         title: Heading.
 
     Returns:
