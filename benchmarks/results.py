@@ -21,8 +21,9 @@ def git_commit() -> str:
 
 
 def command_line() -> str:
-    """The running script as a user would type it."""
-    return shlex.join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *sys.argv[1:]])
+    """The running script as a user would type it; of absolute paths only the last part is told."""
+    arguments = [Path(each).name if Path(each).is_absolute() else each for each in sys.argv[1:]]
+    return shlex.join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *arguments])
 
 
 def describe_run() -> str:
