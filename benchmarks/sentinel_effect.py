@@ -23,14 +23,13 @@ import shutil
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from results import command_line, describe_run, git_commit
 from sentinel_effect_page import write_page
 from sentinel_effect_tables import BEFORE, Record
-from suite_calls import ROOT, call
+from suite_calls import ROOT, Run, call
 
 from vision_suite.prepared import data_dir
 
@@ -49,33 +48,6 @@ METHODS: dict[str, tuple[str, list[str]]] = {
     "C-DPO, two detectors": ("two detectors", []),
     "C-DPO, one detector": ("one detector", []),
 }
-
-
-@dataclass(frozen=True)
-class Run:
-    """One tuning, or the model before it.
-
-    Attributes:
-        method: Key of `METHODS`, or `BEFORE`.
-        rate: Peak rate.
-        seed: Seed.
-        steps: Number of optimiser steps.
-    """
-
-    method: str
-    rate: float
-    seed: int
-    steps: int
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """Identity of the run in the results file."""
-        return self.method, self.rate, self.seed, self.steps
-
-    @property
-    def folder(self) -> str:
-        """Name of its folder."""
-        return "_".join(str(part).replace(" ", "-").replace(",", "") for part in self.key)
 
 
 class Bench:

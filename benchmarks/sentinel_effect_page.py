@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import matplotlib
@@ -10,6 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from results import write_results
 from sentinel_effect_tables import Record, ends, labels, matched, named, points, targets
 
 NOTE = (
@@ -27,14 +27,12 @@ def write_page(stem: Path, records: list[Record], run: str) -> None:
     if not records:
         return
     stem.parent.mkdir(parents=True, exist_ok=True)
-    lines = ",\n".join("  " + json.dumps(record) for record in records)
-    stem.with_suffix(".json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     commands = sorted({f"- `{r['command']}`, commit {r['commit']}" for r in records})
-    parts = ["# What SENTINEL cures a small model of", run, "\n".join(commands), NOTE]
-    parts += [ends(records), targets(records), matched(records), labels(records), ends(records, "val")]
+    parts = [ends(records), targets(records), matched(records), labels(records), ends(records, "val")]
     if picture(stem.with_suffix(".png"), records):
         parts.append(f"![Made-up objects against found ones]({stem.name}.png)")
-    stem.with_suffix(".md").write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    note, tables = "\n".join(commands) + f"\n\n{NOTE}", "\n\n".join(part for part in parts if part)
+    write_results(stem, "What SENTINEL cures a small model of", note, tables, records, run)
 
 
 def picture(path: Path, records: list[Record]) -> bool:

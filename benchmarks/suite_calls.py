@@ -5,9 +5,37 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a benchmark.
+
+    Attributes:
+        method: Name of the method.
+        rate: Peak rate; 0 where there is none.
+        seed: Seed.
+        steps: Number of optimiser steps.
+    """
+
+    method: str
+    rate: float
+    seed: int
+    steps: int
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Identity of the run in the results file."""
+        return self.method, self.rate, self.seed, self.steps
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder."""
+        return "_".join(str(part).replace(" ", "-").replace(",", "") for part in self.key)
 
 
 def call(arguments: list[str]) -> None:

@@ -23,17 +23,15 @@ import shutil
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 
 from results import command_line, describe_run, git_commit
-from suite_calls import call
+from suite_calls import ROOT, Run, call
 from wings_forgetting_page import write_page
 from wings_forgetting_tables import FROZEN, START, Record
 
 from vision_suite.prepared import data_dir
 
-ROOT = Path(__file__).resolve().parents[1]
 STEM = ROOT / "docs" / "results" / "wings_forgetting"
 START_STEPS = 300
 PLACE = "place.ckpt"
@@ -63,39 +61,13 @@ METHODS = {
 INTERPOLATED = "weights half-way back, of full fine-tuning"
 
 
-@dataclass(frozen=True)
-class Run:
-    """One training.
-
-    Attributes:
-        method: Key of `METHODS`, or `START`.
-        rate: Rate of the decoder or of LoRA; 0 where there is none.
-        seed: Seed.
-        steps: Number of optimiser steps.
-    """
-
-    method: str
-    rate: float
-    seed: int
-    steps: int
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """Identity of the run in the results file."""
-        return self.method, self.rate, self.seed, self.steps
-
-    @property
-    def folder(self) -> str:
-        """Name of its folder."""
-        return "_".join(str(part).replace(" ", "-").replace(",", "") for part in self.key)
-
-    def command(self) -> list[str]:
-        """Configuration and flags of its training, without those of data and place."""
-        if self.method == START:
-            return ["-c", "wings/smollm2_projector_only", f"--seed_everything={self.seed}"]
-        config, flags = METHODS[self.method]
-        values = {"rate": self.rate, "relative": 1e-3 / (self.rate or 1.0), "share": self.rate / 5e-4}
-        return ["-c", config, f"--seed_everything={self.seed}", *(flag.format(**values) for flag in flags)]
+def command_of(run: Run) -> list[str]:
+    """Configuration and flags of a training, without those of data and place; the rate is that of decoder or LoRA."""
+    if run.method == START:
+        return ["-c", "wings/smollm2_projector_only", f"--seed_everything={run.seed}"]
+    config, flags = METHODS[run.method]
+    values = {"rate": run.rate, "relative": 1e-3 / (run.rate or 1.0), "share": run.rate / 5e-4}
+    return ["-c", config, f"--seed_everything={run.seed}", *(flag.format(**values) for flag in flags)]
 
 
 class Bench:
@@ -159,7 +131,7 @@ class Bench:
         place = max(folder.rglob(PLACE), key=lambda path: path.stat().st_mtime, default=None)
         begun = [f"--ckpt_path={place}"] if place else [f"--init_from={start}"] if start else []
         call([
-            "fit", *run.command(), *self.common(folder), *begun, f"--trainer.max_steps={run.steps}",
+            "fit", *command_of(run), *self.common(folder), *begun, f"--trainer.max_steps={run.steps}",
             "--model.optim.fused=true", f"--trainer.val_check_interval={min(100, run.steps)}",
             "--trainer.callbacks+=pytorch_lightning.callbacks.ModelCheckpoint",
             f"--trainer.callbacks.filename={PLACE.removesuffix('.ckpt')}",
@@ -196,7 +168,7 @@ class Bench:
         """Records of the one test of a run."""
         folder = self.work / f"{run.folder}_test"
         shutil.rmtree(folder, ignore_errors=True)
-        call(["test", *run.command(), *self.common(folder), f"--ckpt_path={checkpoint}", *flags])
+        call(["test", *command_of(run), *self.common(folder), f"--ckpt_path={checkpoint}", *flags])
         stored = json.loads(next(folder.rglob("metrics.json")).read_text(encoding="utf-8"))
         found = {**stored["metrics"], "right/name": right_by_name(next(folder.rglob("answers.jsonl")), "name")}
         shutil.rmtree(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean
@@ -14,6 +13,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from markdown import show, table
+from results import write_results
 from wings_forgetting_tables import (
     FROZEN,
     START,
@@ -51,14 +51,12 @@ def write_page(stem: Path, records: list[Record], run: str) -> None:
     if not records:
         return
     stem.parent.mkdir(parents=True, exist_ok=True)
-    lines = ",\n".join("  " + json.dumps(record) for record in records)
-    stem.with_suffix(".json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     commands = sorted({f"- `{r['command']}`, commit {r['commit']}" for r in records})
-    parts = ["# What a language model forgets while it learns to see", run, "\n".join(commands), NOTE]
-    parts += [ends(records), reached(records), equal_loss(records), naming(records), leak(records)]
+    parts = [ends(records), reached(records), equal_loss(records), naming(records), leak(records)]
     if picture(stem.with_suffix(".png"), records):
         parts.append(f"![Drift on text against the loss of answers]({stem.name}.png)")
-    stem.with_suffix(".md").write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    note, tables = "\n".join(commands) + f"\n\n{NOTE}", "\n\n".join(part for part in parts if part)
+    write_results(stem, "What a language model forgets while it learns to see", note, tables, records, run)
 
 
 def groups(records: list[Record]) -> dict[tuple[str, float, int], dict[int, dict[str, float]]]:

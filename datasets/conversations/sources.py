@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -51,7 +52,34 @@ class SourceSettings:
                 raise ConfigError(f"sources: {name}={value} of {self.path!r} must be 1 or more")
 
 
-class RowSource:
+class FileSource(ABC):
+    """Base of sources that read files.
+
+    Attributes:
+        name: Name of the source.
+        settings: Place of its rows and their use, a dataclass.
+        path: File or folder that was found.
+        files: Files that are read.
+    """
+
+    name: str
+    settings: Any
+    path: Path
+    files: list[Path]
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    def protocol(self) -> dict[str, Any]:
+        """Facts about the source that a reader of the metrics must know."""
+        return {**asdict(self.settings), "path": str(self.path), "rows": len(self)}
+
+    def stamps(self) -> list[list[str | int]]:
+        """Path, size and time of each file, which tell whether one has changed."""
+        return file_stamps(self.files)
+
+
+class RowSource(FileSource):
     """Rows of one source.
 
     Args:
@@ -87,14 +115,6 @@ class RowSource:
 
     def __len__(self) -> int:
         return len(self._places)
-
-    def protocol(self) -> dict[str, Any]:
-        """Facts about the source that a reader of the metrics must know."""
-        return {**asdict(self.settings), "path": str(self.path), "rows": len(self)}
-
-    def stamps(self) -> list[list[str | int]]:
-        """Path, size and time of each file, which tell whether one has changed."""
-        return file_stamps(self.files)
 
     def row(self, index: int, notes: Counter[str]) -> Row:
         """The row at an index.

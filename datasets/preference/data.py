@@ -24,7 +24,7 @@ from vision_suite.datasets.preference.sources import PairSettings, PairSource
 from vision_suite.datasets.preference.stage import PairRows
 from vision_suite.errors import ConfigError, check_choice, check_number
 from vision_suite.records import as_record
-from vision_suite.text.lexicon import Lexicon
+from vision_suite.text.lexicon import Words
 from vision_suite.types.conversations import Message, Row
 from vision_suite.types.data import EvaluationStage
 from vision_suite.types.preference import HallucinationItem, PreferenceRow
@@ -159,7 +159,7 @@ class PreferenceData(ConversationData[Rows]):
         stage = self._stages.get(split)
         return stage.items() if isinstance(stage, EvaluationRows) else []
 
-    def lexicons(self, split: Stage) -> dict[str, Lexicon]:
+    def lexicons(self, split: Stage) -> dict[str, Words]:
         """Words for objects by name of the evaluation, where its kind takes some; known after `setup`."""
         stage = self._stages.get(split)
         return stage.lexicons() if isinstance(stage, EvaluationRows) else {}

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from vision_suite.datasets.conversations.encode import Sample
 from vision_suite.datasets.conversations.pictures import Appearance
 from vision_suite.datasets.conversations.rows import number_markers
-from vision_suite.datasets.conversations.sources import file_stamps, folder_of, spread
+from vision_suite.datasets.conversations.sources import FileSource, folder_of, spread
 from vision_suite.datasets.conversations.stage import Policy, UsableRows
 from vision_suite.datasets.conversations.survey import Survey, encoder, settings_of
 from vision_suite.datasets.files import read_json
@@ -28,8 +28,9 @@ from vision_suite.datasets.preference.truth import (
 )
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.errors import ConfigError, DataError, check_literals
+from vision_suite.text.amber import RELATED, SAFE, AmberWords
 from vision_suite.text.coco import CocoWords
-from vision_suite.text.lexicon import Lexicon
+from vision_suite.text.lexicon import Lexicon, Words
 from vision_suite.types.conversations import ImageRef, Message, Row
 from vision_suite.types.preference import HallucinationItem
 
@@ -51,7 +52,8 @@ class EvaluationSettings:
             or file. Also relative to the data cache.
         image_root: Folder that the names of pictures are relative to; by default the file's own.
         annotations: Files of the truth: COCO's instances and reference captions, by default path itself; AMBER's
-            annotations, by default annotations.json beside path.
+            annotations, by default annotations.json beside path. Beside the latter lie AMBER's words, relation.json and
+            safe_words.txt, for captions.
         synonyms: Words for the objects, a JSON list of groups or of objects with words; by default COCO's.
         question: Request for a caption, where the file has none.
         request: Text behind each question, on a line of its own.
@@ -77,7 +79,7 @@ class EvaluationSettings:
             raise ConfigError(f"evaluation: kind={self.kind} of {self.path!r} takes no annotations: leave them out")
 
 
-class EvaluationSource:
+class EvaluationSource(FileSource):
     """Questions of one evaluation.
 
     Args:
@@ -89,7 +91,7 @@ class EvaluationSource:
         settings: Place of its questions.
         path: File of the questions.
         files: Files of the questions and of the truth.
-        lexicon: Words for objects; None where the kind has rules of its own.
+        words: Words for objects in captions; None where there are no captions to judge.
 
     Raises:
         DataError: A file is missing, malformed or empty.
@@ -101,14 +103,14 @@ class EvaluationSource:
         self.path = Path(settings.path).expanduser() if alone else resolve_root(settings.path)
         self._folder = resolve_root(settings.image_root) if settings.image_root else folder_of(self.path)
         truths = [resolve_root(each) for each in settings.annotations or ()]
-        self.lexicon: Lexicon | None = None
+        self.words: Words | None = None
         if settings.kind == "pictures":
             asked = [_without_truth(file, settings.question, name) for file in find_inputs(settings.path).files]
         elif settings.kind == "chair" or settings.kind == "object_halbench":
             synonyms = None if settings.synonyms is None else resolve_root(settings.synonyms)
             refined = settings.kind == "object_halbench"
-            self.lexicon = CocoWords(refined=refined) if synonyms is None else Lexicon(_groups(synonyms))
-            truth = CocoTruth(truths or [self.path], self.lexicon)
+            lexicon = CocoWords(refined=refined) if synonyms is None else Lexicon(_groups(synonyms))
+            self.words, truth = lexicon, CocoTruth(truths or [self.path], lexicon)
             asked = coco_questions(self.path, truth, settings.question, name, settings.kind)
             truths += [] if synonyms is None else [synonyms]
         elif settings.kind == "pope":
@@ -116,6 +118,9 @@ class EvaluationSource:
         else:
             truths = truths or [self.path.with_name("annotations.json")]
             asked = amber_questions(self.path, truths[0], name, settings.kind)
+            if settings.kind == "amber":
+                self.words = AmberWords.load(truths[0].parent)
+                truths += [truths[0].with_name(each) for each in (RELATED, SAFE)]
         if not asked:
             raise DataError(f"evaluation {name!r} has no questions of kind {settings.kind}: {str(self.path)!r}")
         self._asked: list[AskedAbout] = [asked[place] for place in spread(len(asked), settings.limit)]
@@ -125,14 +130,6 @@ class EvaluationSource:
 
     def __len__(self) -> int:
         return len(self._asked)
-
-    def protocol(self) -> dict[str, Any]:
-        """Facts about the evaluation that a reader of the metrics must know."""
-        return {**asdict(self.settings), "path": str(self.path), "rows": len(self)}
-
-    def stamps(self) -> list[list[str | int]]:
-        """Path, size and time of each file, which tell whether one has changed."""
-        return file_stamps(self.files)
 
     def row(self, index: int, notes: Counter[str]) -> Row:
         """The question at an index.
@@ -185,9 +182,9 @@ class EvaluationRows(UsableRows[Row, Sample]):
         """Truth about each row, by the index of batches."""
         return [self._evaluations[number].item(place) for number, place in self.survey.place.tolist()]
 
-    def lexicons(self) -> dict[str, Lexicon]:
-        """Words for objects by name of the evaluation, where its kind takes some."""
-        return {each.name: each.lexicon for each in self._evaluations if each.lexicon is not None}
+    def lexicons(self) -> dict[str, Words]:
+        """Words for objects by name of the evaluation, where it has captions to judge."""
+        return {each.name: each.words for each in self._evaluations if each.words is not None}
 
     def _ordered(self, found: Survey) -> Survey:
         return found.taken(np.lexsort((found.lengths, found.place[:, 0])).astype(np.int64))

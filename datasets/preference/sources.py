@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vision_suite.datasets.conversations.raw import RawRow, RawRows
 from vision_suite.datasets.conversations.rows import SHOWN, BadRow
-from vision_suite.datasets.conversations.sources import file_stamps, folder_of, open_rows, spread
+from vision_suite.datasets.conversations.sources import FileSource, folder_of, open_rows, spread
 from vision_suite.datasets.files import read_json
 from vision_suite.datasets.preference.forms import pair_of
 from vision_suite.datasets.roots import resolve_root
@@ -42,7 +42,7 @@ class PairSettings:
             raise ConfigError(f"sources: limit={self.limit} of {self.path!r} must be 1 or more")
 
 
-class PairSource:
+class PairSource(FileSource):
     """Pairs of one source.
 
     Args:
@@ -71,14 +71,6 @@ class PairSource:
 
     def __len__(self) -> int:
         return len(self._places)
-
-    def protocol(self) -> dict[str, Any]:
-        """Facts about the source that a reader of the metrics must know."""
-        return {**asdict(self.settings), "path": str(self.path), "rows": len(self)}
-
-    def stamps(self) -> list[list[str | int]]:
-        """Path, size and time of each file, which tell whether one has changed."""
-        return file_stamps(self.files)
 
     def row(self, index: int, notes: Counter[str]) -> PreferenceRow:
         """The pair at an index.

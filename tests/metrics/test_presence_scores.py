@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from vision_suite.errors import DataError
-from vision_suite.metrics.presence import average_precision, presence_report, rates, reliability, roc, youden
+from vision_suite.metrics.presence import average_precision, presence_report, rates, roc, youden
+from vision_suite.metrics.reliability import reliability
 
 
 def draw(seed, ties):
@@ -66,7 +67,8 @@ def test_the_report_keeps_the_threshold_that_it_is_given():
 def test_reliability_by_hand():
     score = np.array([0.0, 0.1, 0.25, 0.95, 1.0])
     present = np.array([False, True, False, True, True])
-    np.testing.assert_allclose(reliability(score, present, bins=4), [[0.05, 0.5, 2], [0.25, 0, 1], [0.975, 1, 2]])
+    bins = [(each.score, each.real, each.count) for each in reliability(score, present, bins=4)]
+    np.testing.assert_allclose(bins, [[0.05, 0.5, 2], [0.25, 0, 1], [0.975, 1, 2]])
     report = presence_report(score[:, None], present[:, None], ["a"], {})
     # Five pairs in four bins of ten: |0 - 0|, |.1 - 1|, |.25 - 0|, 2 |.975 - 1|.
     assert report.metrics["calibration_error"] == pytest.approx((0 + 0.9 + 0.25 + 2 * 0.025) / 5)

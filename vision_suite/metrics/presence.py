@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from vision_suite.errors import DataError
+from vision_suite.metrics.reliability import calibration_error, reliability
 from vision_suite.types.arrays import Bools, Floats
 from vision_suite.types.presence import PresenceReport
 
-BINS = 10
 POINTS = 400  # points of the ROC curve that a report keeps
 
 
@@ -88,21 +88,6 @@ def rates(score: Floats, present: Bools, threshold: float) -> tuple[float, float
     return float(said[present].mean()), float(said[~present].mean())
 
 
-def reliability(score: Floats, present: Bools, bins: int = BINS) -> Floats:
-    """Rows of mean score, share present and number, of bins of equal width from 0 to 1; empty bins have none.
-
-    Example:
-        >>> reliability(np.array([0.02, 0.04, 0.96]), np.array([False, False, True])).tolist()
-        [[0.03, 0.0, 2.0], [0.96, 1.0, 1.0]]
-    """
-    cell = np.minimum((score * bins).astype(np.int64), bins - 1)
-    count = np.bincount(cell, minlength=bins)
-    kept = count > 0
-    mean = np.bincount(cell, score, bins)[kept] / count[kept]
-    share = np.bincount(cell, present, bins)[kept] / count[kept]
-    return np.stack([mean, share, count[kept].astype(np.float64)], axis=1)
-
-
 def presence_report(
     score: Floats,
     present: Bools,
@@ -134,7 +119,7 @@ def presence_report(
     chosen = youden(flat, truth)
     used = chosen if threshold is None else threshold
     by_name = np.array([average_precision(score[:, number], present[:, number]) for number in range(len(names))])
-    rows = reliability(flat, truth)
+    bins = reliability(flat, truth)
     found, wrong = rates(flat, truth, used)
     kept = np.unique(np.linspace(0, len(fpr) - 1, min(POINTS, len(fpr))).round().astype(np.int64))
     return PresenceReport(
@@ -144,7 +129,7 @@ def presence_report(
             "auc": float(np.trapezoid(tpr, fpr)),
             "tpr": found,
             "fpr": wrong,
-            "calibration_error": float((np.abs(rows[:, 0] - rows[:, 1]) * rows[:, 2]).sum() / rows[:, 2].sum()),
+            "calibration_error": calibration_error(bins),
         },
         protocol={
             **protocol,
@@ -157,7 +142,7 @@ def presence_report(
         average_precision=by_name,
         fpr=fpr[kept],
         tpr=tpr[kept],
-        reliability=rows,
+        reliability=np.array([(each.score, each.real, each.count) for each in bins], np.float64),
         threshold=used,
         operating_point={"threshold": chosen} if threshold is None else {},
     )

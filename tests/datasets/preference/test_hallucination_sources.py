@@ -9,6 +9,7 @@ from pairs import official, settings, write_pairs_set
 
 from vision_suite.datasets.preference import PreferenceData
 from vision_suite.errors import ConfigError, DataError
+from vision_suite.metrics.hallucination.report import hallucination_report
 from vision_suite.types.preference import HallucinationItem
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
@@ -103,12 +104,23 @@ def test_amber(folder):
     queries = [{"id": 1, "image": "a.png", "query": "Describe it."}, {"id": 2, "image": "b.png", "query": "Is it big?"}]
     (folder / "query.json").write_text(json.dumps(queries))
     path = str(folder / "query.json")
+    with pytest.raises(DataError, match=r"relation\.json cannot be read"):
+        made(folder, a={"kind": "amber", "path": path})
+    (folder / "relation.json").write_text(json.dumps({"sky": [], "road": ["street"], "cloud": [], "dog": []}))
+    (folder / "safe_words.txt").write_text("light\n")
     data = made(folder, a={"kind": "amber", "path": path}, q={"kind": "amber_question", "path": path})
     caption, question = data.hallucination_items("test")
     assert (caption.kind, caption.objects, caption.hallucinated) == ("amber", ("sky", "road"), ("cloud",))
     assert (question.kind, question.answer, question.type) == ("amber_question", "yes", "discriminative-relation")
     assert [row.reference for row in data.rows("test")] == ["", "yes"]
-    assert data.lexicons("test") == {}
+    words = data.lexicons("test")
+    assert list(words) == ["a"], "questions need none"
+    # Four mentions, of which the cloud and the dog are made up; one of two objects is covered, one trap stepped into.
+    report = hallucination_report(
+        [caption, question], {0: "A street, a street, a cloud and a dog.", 1: "Yes"}, protocol={}, words=words
+    )
+    found = [report.metrics[f"amber_{name}/a"] for name in ("chair", "cover", "hal", "cog")]
+    assert found == pytest.approx([0.5, 0.5, 1.0, 1.0], abs=1e-3)
     (folder / "annotations.json").write_text("[]")
     with pytest.raises(DataError, match="not AMBER's queries and annotations"):
         made(folder, a={"kind": "amber", "path": path})

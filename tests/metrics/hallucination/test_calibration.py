@@ -7,12 +7,8 @@ from hypothesis import strategies as st
 
 from vision_suite.errors import ConfigError
 from vision_suite.metrics.hallucination.agreement import decisions
-from vision_suite.metrics.hallucination.calibration import (
-    calibration_error,
-    choose_thresholds,
-    reliability,
-    thresholds_by_class,
-)
+from vision_suite.metrics.hallucination.calibration import choose_thresholds, thresholds_by_class
+from vision_suite.metrics.reliability import calibration_error, reliability
 
 
 def drawn(seed, count=120):

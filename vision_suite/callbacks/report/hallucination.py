@@ -18,7 +18,7 @@ from vision_suite.datasets.base import BaseData
 from vision_suite.datasets.conversations.pictures import read_picture
 from vision_suite.datasets.preference.data import PreferenceData
 from vision_suite.errors import DataError
-from vision_suite.text.lexicon import Lexicon
+from vision_suite.text.lexicon import Words
 from vision_suite.types.conversations import ImageRef
 from vision_suite.types.data import EvaluationStage
 from vision_suite.types.preference import HallucinationItem, HallucinationReport, MadeUp
@@ -145,7 +145,7 @@ def _chosen(captions: list[MadeUp], shown: Shown) -> list[MadeUp]:
     return [captions[int(number)] for number in sorted(picked)]
 
 
-def _told(answer: MadeUp, item: HallucinationItem, lexicon: Lexicon | None) -> Told:
+def _told(answer: MadeUp, item: HallucinationItem, words: Words | None) -> Told:
     """A caption with the words by which it names things, its synonyms among them."""
     try:
         picture = read_picture(ImageRef(Path(item.picture)))
@@ -153,7 +153,7 @@ def _told(answer: MadeUp, item: HallucinationItem, lexicon: Lexicon | None) -> T
         picture = Image.new("RGB", (64, 64), "white")
     made_up, named = set(answer["made_up"]), set(answer["named"]) - set(answer["made_up"])
     spoken: dict[bool, set[str]] = {True: set(made_up), False: set(named)}
-    for mention in () if lexicon is None else lexicon.find(answer["text"]):
+    for mention in () if words is None else words.find(answer["text"]):
         if mention.name in made_up | named:
             spoken[mention.name in made_up].add(mention.text)
     return Told(
