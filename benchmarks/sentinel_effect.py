@@ -20,16 +20,15 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
 from results import command_line, describe_run, git_commit
 from sentinel_effect_page import write_page
 from sentinel_effect_tables import BEFORE, Record
-from suite_calls import ROOT, Run, call
+from suite_calls import ROOT, Run, call, results
 
 from vision_suite.prepared import data_dir
 
@@ -218,10 +217,9 @@ def main() -> None:
         mined = dict.fromkeys((run.seed, METHODS[run.method][0]) for run in missing if run.method != BEFORE)
         list(pool.map(lambda each: bench.pairs(*each), [each for each in mined if each[1]]))
         futures = [pool.submit(bench.records, run, command) for run in missing]
-        for number, future in enumerate(as_completed(futures), start=1):
-            records += future.result()
+        for found in results(futures):
+            records += found
             write_page(STEM, records, describe_run())
-            print(f"{number} of {len(futures)} runs", file=sys.stderr)
     write_page(STEM, records, describe_run())
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parents[1]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,3 +56,25 @@ def call(arguments: list[str]) -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(arguments)} failed: {done.stderr.strip()[-800:]}")
+
+
+def results(futures: Sequence[Future[T]]) -> Iterator[T]:
+    """Yield the results of runs in the order of their ends; a failed run does not keep those of the others back.
+
+    Args:
+        futures: Runs of a pool.
+
+    Raises:
+        RuntimeError: Runs failed; raised after the last end.
+    """
+    failed: list[BaseException] = []
+    for number, future in enumerate(as_completed(futures), start=1):
+        error = future.exception()
+        if error is None:
+            yield future.result()
+        else:
+            failed.append(error)
+        told = "" if error is None else f", one failed: {type(error).__name__}: {error}"
+        print(f"{number} of {len(futures)} runs{told}", file=sys.stderr, flush=True)
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {len(futures)} runs failed; call again to repeat them") from failed[0]

@@ -20,13 +20,12 @@ import argparse
 import csv
 import json
 import shutil
-import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from results import command_line, describe_run, git_commit
-from suite_calls import ROOT, Run, call
+from suite_calls import ROOT, Run, call, results
 from wings_forgetting_page import write_page
 from wings_forgetting_tables import FROZEN, START, Record
 
@@ -39,7 +38,7 @@ TEXT_TASKS = ("definitions", "synonyms", "countries")  # above chance for the un
 # Configuration and flags of each method; `rate` stands for the decoder's rate, or that of LoRA.
 METHODS = {
     "projector only": ("wings/smollm2_projector_only", ["--model.optim.lr=1e-3"]),
-    "visual wing only": ("wings/smollm2_stage1", ["--model.optim.lr_factors={projector: 2.0}"]),
+    "visual wing only": ("wings/smollm2_stage1", ["--model.optim.lr_factors={{projector: 2.0}}"]),
     "LoRA": ("wings/smollm2_lora", ["--model.optim.lr={rate}", "--model.optim.lr_factors={{projector: {relative}}}"]),
     "full fine-tuning": (
         "wings/smollm2_full",
@@ -225,10 +224,9 @@ def main() -> None:
             if run.seed not in held:
                 records += bench.course(run, bench.work / run.folder)
         futures = [pool.submit(bench.records, run, checkpoints[run.seed], not options.search) for run in missing]
-        for number, future in enumerate(as_completed(futures), start=1):
-            records += future.result()
+        for found in results(futures):
+            records += found
             write_page(STEM, records, describe_run())
-            print(f"{number} of {len(futures)} runs", file=sys.stderr)
     write_page(STEM, records, describe_run())
 
 

@@ -3,13 +3,16 @@
 import json
 import math
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import pytest
 import wings_forgetting as bench
 import wings_forgetting_tables as tables
+import yaml
 from scipy import stats
+from suite_calls import results
 from wings_forgetting_page import write_page
 
 from vision_suite.metrics.instruct.shares import clustered_difference
@@ -146,3 +149,25 @@ def test_a_search_alone_has_a_page(tmp_path):
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert "## Losses reached" in text
     assert "## Drift" not in text
+
+
+@pytest.mark.parametrize("method", bench.METHODS)
+def test_the_flags_of_a_method_are_yaml(method):
+    rate = 0.0 if method in tables.FROZEN else 2e-4
+    flags = [flag for flag in bench.command_of(bench.Run(method, rate, 1, 600))[2:] if "lr_factors" in flag]
+    assert all(yaml.safe_load(flag.split("=", 1)[1])["projector"] > 0 for flag in flags)
+
+
+def test_a_failed_run_keeps_no_other_back(capsys):
+    def run(number):
+        if number == 0:
+            raise KeyError("projector")
+        return number
+
+    with ThreadPoolExecutor(1) as pool:
+        ended = results([pool.submit(run, number) for number in range(3)])
+    found = [next(ended), next(ended)]
+    with pytest.raises(RuntimeError, match="1 of 3 runs failed"):
+        next(ended)
+    assert sorted(found) == [1, 2]
+    assert "one failed: KeyError: 'projector'" in capsys.readouterr().err
