@@ -30,7 +30,9 @@ from vision_suite.datasets.roots import resolve_root
 from vision_suite.errors import ConfigError, DataError, check_literals
 from vision_suite.text.amber import RELATED, SAFE, AmberWords
 from vision_suite.text.coco import CocoWords
+from vision_suite.text.coco_wordnet import WordNetCocoWords
 from vision_suite.text.lexicon import Lexicon, Words
+from vision_suite.text.nouns import NounTable
 from vision_suite.types.conversations import ImageRef, Message, Row
 from vision_suite.types.preference import HallucinationItem
 
@@ -55,6 +57,8 @@ class EvaluationSettings:
             annotations, by default annotations.json beside path. Beside the latter lie AMBER's words, relation.json and
             safe_words.txt, for captions.
         synonyms: Words for the objects, a JSON list of groups or of objects with words; by default COCO's.
+        compat: ``wordnet`` finds COCO's words as published ports of CHAIR do, which lose some plurals; it takes
+            ``vision-suite data prepare wordnet``. By default all plurals count.
         question: Request for a caption, where the file has none.
         request: Text behind each question, on a line of its own.
         limit: Number of questions to use, spread evenly over the file; by default all.
@@ -65,6 +69,7 @@ class EvaluationSettings:
     image_root: str | None = None
     annotations: list[str] | None = None
     synonyms: str | None = None
+    compat: Literal["plurals", "wordnet"] = "plurals"
     question: str = "Please describe this image in detail."
     request: str = ""
     limit: int | None = None
@@ -75,6 +80,11 @@ class EvaluationSettings:
             raise ConfigError(f"evaluation: limit={self.limit} of {self.path!r} must be 1 or more")
         if self.synonyms is not None and self.kind not in CAPTIONS:
             raise ConfigError(f"evaluation: kind={self.kind} of {self.path!r} takes no synonyms: leave them out")
+        if self.compat == "wordnet" and (self.synonyms is not None or self.kind not in CAPTIONS):
+            raise ConfigError(
+                f"evaluation: compat=wordnet of {self.path!r} is for COCO's own words: leave it out, or take kind chair or "
+                "object_halbench without synonyms"
+            )
         if self.kind in ("pope", "pictures") and self.annotations:
             raise ConfigError(f"evaluation: kind={self.kind} of {self.path!r} takes no annotations: leave them out")
 
@@ -108,9 +118,8 @@ class EvaluationSource(FileSource):
             asked = [_without_truth(file, settings.question, name) for file in find_inputs(settings.path).files]
         elif settings.kind == "chair" or settings.kind == "object_halbench":
             synonyms = None if settings.synonyms is None else resolve_root(settings.synonyms)
-            refined = settings.kind == "object_halbench"
-            lexicon = CocoWords(refined=refined) if synonyms is None else Lexicon(_groups(synonyms))
-            self.words, truth = lexicon, CocoTruth(truths or [self.path], lexicon)
+            self.words = words = _coco_words(settings) if synonyms is None else Lexicon(_groups(synonyms))
+            truth = CocoTruth(truths or [self.path], words)
             asked = coco_questions(self.path, truth, settings.question, name, settings.kind)
             truths += [] if synonyms is None else [synonyms]
         elif settings.kind == "pope":
@@ -193,6 +202,13 @@ class EvaluationRows(UsableRows[Row, Sample]):
 def _without_truth(file: Path, question: str, task: str) -> AskedAbout:
     picture = str(file.absolute())
     return AskedAbout(question, picture, HallucinationItem(file.name, "chair", task, picture=picture))
+
+
+def _coco_words(settings: EvaluationSettings) -> Words:
+    refined = settings.kind == "object_halbench"
+    if settings.compat == "wordnet":
+        return WordNetCocoWords(NounTable.load(), refined=refined)
+    return CocoWords(refined=refined)
 
 
 def _groups(path: Path) -> list[list[str]]:

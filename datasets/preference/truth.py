@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from vision_suite.datasets.files import read_json, read_json_lines
 from vision_suite.errors import DataError
-from vision_suite.text.lexicon import Lexicon
+from vision_suite.text.lexicon import Words
 from vision_suite.types.preference import HallucinationItem, HallucinationKind
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
@@ -39,7 +39,7 @@ class CocoTruth:
 
     Args:
         files: Files of instances or captions; at least one has instances.
-        lexicon: Words for objects; categories that it lacks keep their own name.
+        words: Words for objects; categories that it lacks keep their own name.
 
     Attributes:
         pictures: Name of each picture's file by its id, in the order of the files.
@@ -50,7 +50,7 @@ class CocoTruth:
         DataError: A file is missing or malformed, or none has instances.
     """
 
-    def __init__(self, files: Sequence[Path], lexicon: Lexicon) -> None:
+    def __init__(self, files: Sequence[Path], words: Words) -> None:
         self.pictures: dict[str, str] = {}
         self.boxes: dict[str, list[tuple[str, Box]]] = {}
         named: dict[str, set[str]] = {}
@@ -65,10 +65,11 @@ class CocoTruth:
                 for each in table["annotations"]:
                     key = str(each["image_id"])
                     if "caption" in each:
-                        named.setdefault(key, set()).update(lexicon.names(str(each["caption"])))
+                        found = words.find(str(each["caption"]))
+                        named.setdefault(key, set()).update(mention.name for mention in found)
                         continue
                     category = categories[each["category_id"]]
-                    name = lexicon.name(category) or category
+                    name = next((whole.name for whole in words.find(category) if whole.text == category), category)
                     named.setdefault(key, set()).add(name)
                     x, y, width, height = (float(value) for value in each["bbox"])
                     self.boxes.setdefault(key, []).append((name, (x, y, width, height)))

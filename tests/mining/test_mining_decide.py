@@ -33,15 +33,25 @@ CLASSES = Classes((0, 3), (1, 5), (2, 6), (4,), (7,))
 
 
 def test_oracle_of_pairs():
-    assert classify(SENTENCES, VERDICTS, {"table", "chair"}) == CLASSES
-    assert pairs_of(CLASSES, Rules(), first=False, logps={}) == [Pair(0, 2, "y+"), Pair(3, 6, "y+")]
+    assert classify(SENTENCES, VERDICTS, {"table", "chair"}, Rules()) == CLASSES
+    assert pairs_of(CLASSES, Rules(), first=False) == [Pair(0, 2, "y+"), Pair(3, 6, "y+")]
+
+
+def test_sentences_that_name_nothing_new_can_be_left_out():
+    named = {"table", "window"}
+    assert classify(SENTENCES, VERDICTS, named, Rules()).coherent == (0, 3)
+    new = classify(SENTENCES, VERDICTS, named, Rules(repeats="unused"))
+    assert new == classify(SENTENCES, VERDICTS, named, Rules())._replace(coherent=(0,), repeated=(3,))
+    assert pairs_of(new, Rules(repeats="unused"), first=False) == [Pair(0, 2, "y+")]
+    two = new._replace(coherent=(0, 8), hallucinated=(6,))
+    assert pairs_of(two, Rules(repeats="rejected"), first=False) == [Pair(0, 3, "y+"), Pair(8, 6, "y+")]
 
 
 def test_positives_of_table_3():
-    agnostic = pairs_of(CLASSES, Rules(positives="agnostic"), first=False, logps={})
+    agnostic = pairs_of(CLASSES, Rules(positives="agnostic"), first=False)
     assert agnostic == [Pair(1, 2, "y-"), Pair(5, 6, "y-")]
     three = CLASSES._replace(coherent=(0,), hallucinated=(2, 6, 8))
-    assert pairs_of(three, Rules(positives="both"), first=False, logps={}) == [
+    assert pairs_of(three, Rules(positives="both"), first=False) == [
         Pair(0, 2, "y+"), Pair(1, 6, "y-"), Pair(5, 8, "y-"),
     ]  # fmt: skip
 
@@ -52,11 +62,11 @@ def test_the_likely_ones_are_paired_first():
 
 
 def test_first_sentences_make_pairs_in_the_paper_alone():
-    first = classify(SENTENCES, VERDICTS, set())
+    first = classify(SENTENCES, VERDICTS, set(), Rules())
     assert first.coherent == ()
     assert first.agnostic == (0, 1, 3, 5)
-    assert pairs_of(first, rules_of({}), first=True, logps={}) == [Pair(0, 2, "y+"), Pair(1, 6, "y+")]
-    assert pairs_of(first, rules_of({"mode": "released"}), first=True, logps={}) == []
+    assert pairs_of(first, rules_of({}), first=True) == [Pair(0, 2, "y+"), Pair(1, 6, "y+")]
+    assert pairs_of(first, rules_of({"mode": "released"}), first=True) == []
 
 
 @pytest.mark.parametrize(
@@ -145,9 +155,9 @@ def test_unknown_rules_are_refused():
 )
 def test_pairs_obey_their_law(sentences, named, positives, first):
     """Each sentence is in one class and in at most one pair; winners are all factual, losers hallucinate."""
-    classes = classify(sentences, VERDICTS, named)
+    classes = classify(sentences, VERDICTS, named, Rules())
     assert sorted(number for each in classes for number in each) == sorted(sentences)
-    pairs = pairs_of(classes, Rules(positives=positives), first=first, logps={})
+    pairs = pairs_of(classes, Rules(positives=positives), first=first)
     used = [number for pair in pairs for number in pair[:2]]
     assert len(used) == len(set(used))
     for win, lose, kind in pairs:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
 from typing import Literal, NamedTuple
 
 from vision_suite.errors import ConfigError, check_choice, check_literals, check_number
@@ -23,10 +24,14 @@ class Rules:
         first_pairs: Make pairs of the first sentence, where no context could be coherent (paper: yes).
         positives: Preferred sentences: those that name an object of the context again (``coherent``), the others
             (``agnostic``), or the coherent ones first (``both``). Of the first sentence all count.
+        repeats: What a sentence counts as whose objects the context all has: coherent like others (``used``, paper), in
+            no pair (``unused``), since a preference for it teaches a model to repeat itself, or ``rejected`` like a
+            hallucinated one.
         uncertain: What an object counts as about which the detectors differ (paper: in no pair, ``unused``).
         out_of_vocabulary: Verdict of a detector on a name that it does not know: none (``abstain``, which makes the
             object uncertain), or ``recognised`` (released code).
-        pairing: Order in which sentences are paired: as they were ``drawn``, or the ``likely`` ones first.
+        pairing: Order in which sentences are paired: as they were ``drawn``, the ``likely`` ones first, or those first
+            that are most ``alike`` in their words, so that a preference is about the object and not about phrasing.
         growth: Sentence that extends the context: a ``non_hallucinated`` one, the model's ``natural`` greedy one, or a
             ``hallucinated`` one.
         prefers: Non-hallucinated sentences that extend it first, ``coherent`` (paper) or ``agnostic`` (released code).
@@ -39,9 +44,10 @@ class Rules:
 
     first_pairs: bool = True
     positives: Literal["coherent", "agnostic", "both"] = "coherent"
+    repeats: Literal["used", "unused", "rejected"] = "used"
     uncertain: Literal["unused", "factual", "hallucinated"] = "unused"
     out_of_vocabulary: Literal["abstain", "recognised"] = "abstain"
-    pairing: Literal["drawn", "likely"] = "drawn"
+    pairing: Literal["drawn", "likely", "alike"] = "drawn"
     growth: Growth = "non_hallucinated"
     prefers: Literal["coherent", "agnostic"] = "coherent"
     otherwise: Literal["stop", "clean", "any"] = "clean"
@@ -146,6 +152,7 @@ class Classes(NamedTuple):
         hallucinated: An object that is not in the picture.
         plain: No object; in no pair.
         uncertain: An uncertain object and no hallucinated one; in no pair.
+        repeated: All objects factual and in the context; empty where the rules count such sentences as coherent.
     """
 
     coherent: tuple[int, ...]
@@ -153,6 +160,7 @@ class Classes(NamedTuple):
     hallucinated: tuple[int, ...]
     plain: tuple[int, ...]
     uncertain: tuple[int, ...]
+    repeated: tuple[int, ...] = ()
 
 
 def distinct(texts: Sequence[str]) -> list[int]:
@@ -163,13 +171,14 @@ def distinct(texts: Sequence[str]) -> list[int]:
     return sorted(number for text, number in first.items() if text)
 
 
-def classify(sentences: Sentences, verdicts: Mapping[str, Verdict], named: Collection[str]) -> Classes:
+def classify(sentences: Sentences, verdicts: Mapping[str, Verdict], named: Collection[str], rules: Rules) -> Classes:
     """Sort sentences into their classes (section 3.3).
 
     Args:
         sentences: Objects of each distinct sentence.
         verdicts: Verdict on each object.
         named: Objects that the context names.
+        rules: Rules, for sentences that name nothing new.
     """
     found: dict[str, list[int]] = {name: [] for name in Classes._fields}
     for number, names in sentences.items():
@@ -180,6 +189,8 @@ def classify(sentences: Sentences, verdicts: Mapping[str, Verdict], named: Colle
             found["uncertain"].append(number)
         elif not kinds:
             found["plain"].append(number)
+        elif rules.repeats != "used" and set(names) <= set(named):
+            found["repeated"].append(number)
         else:
             found["coherent" if any(name in named for name in names) else "agnostic"].append(number)
     return Classes(**{name: tuple(numbers) for name, numbers in found.items()})
@@ -193,17 +204,25 @@ class Pair(NamedTuple):
     kind: Kind
 
 
-def pairs_of(classes: Classes, rules: Rules, *, first: bool, logps: Mapping[int, float]) -> list[Pair]:
+def pairs_of(
+    classes: Classes,
+    rules: Rules,
+    *,
+    first: bool,
+    logps: Mapping[int, float] | None = None,
+    texts: Mapping[int, str] | None = None,
+) -> list[Pair]:
     """Pair a step's sentences, as many as its smaller side has.
 
     Args:
         classes: Classes of the sentences.
         rules: Rules.
         first: The context is empty, so that coherence says nothing and all factual sentences count as coherent.
-        logps: Log-probability of each sentence under the model.
+        logps: Log-probability of each sentence under the model, for ``likely``.
+        texts: Text of each sentence, for ``alike``.
 
     Example:
-        >>> pairs_of(Classes((0, 3), (1, 5), (2, 6), (4,), (7,)), Rules(), first=False, logps={})
+        >>> pairs_of(Classes((0, 3), (1, 5), (2, 6), (4,), (7,)), Rules(), first=False)
         [Pair(win=0, lose=2, kind='y+'), Pair(win=3, lose=6, kind='y+')]
     """
     if first and not rules.first_pairs:
@@ -219,9 +238,40 @@ def pairs_of(classes: Classes, rules: Rules, *, first: bool, logps: Mapping[int,
             "both": classes.coherent + classes.agnostic,
         }[rules.positives]
     losers: Iterable[int] = classes.hallucinated
+    if rules.repeats == "rejected":
+        losers = sorted(classes.hallucinated + classes.repeated)
+    if rules.pairing == "alike":
+        return [Pair(win, lose, kinds[win]) for win, lose in alike(list(winners), losers, texts or {})]
     if rules.pairing == "likely":
-        winners, losers = (sorted(side, key=lambda number: -logps[number]) for side in (winners, losers))
+        likely = logps or {}
+        winners, losers = (sorted(side, key=lambda number: -likely[number]) for side in (winners, losers))
     return [Pair(win, lose, kinds[win]) for win, lose in zip(winners, losers, strict=False)]
+
+
+def alike(winners: Sequence[int], losers: Iterable[int], texts: Mapping[int, str]) -> Iterator[tuple[int, int]]:
+    """Pair sentences of two sides once each, those first that share most of their words in order.
+
+    Args:
+        winners: Numbers of one side.
+        losers: Numbers of the other.
+        texts: Text of each sentence.
+
+    Example:
+        >>> texts = {0: "a cat is above the fox.", 1: "a dog sits there.", 2: "a pig is above the fox."}
+        >>> list(alike([0, 1], [2], texts))
+        [(0, 2)]
+    """
+    words = {number: text.split() for number, text in texts.items()}
+    shares = {
+        (win, lose): SequenceMatcher(None, words[win], words[lose], autojunk=False).ratio()
+        for win in winners
+        for lose in losers
+    }
+    used: set[int] = set()
+    for pair in sorted(shares, key=lambda pair: -shares[pair]):
+        if used.isdisjoint(pair):
+            used.update(pair)
+            yield pair
 
 
 def next_sentence(classes: Classes, rules: Rules, seed: int) -> int | None:
@@ -238,7 +288,7 @@ def next_sentence(classes: Classes, rules: Rules, seed: int) -> int | None:
     if rules.growth == "hallucinated":
         order.insert(0, classes.hallucinated)
     if rules.otherwise == "clean":
-        order += [classes.plain, classes.uncertain]
+        order += [classes.repeated, classes.plain, classes.uncertain]
     elif rules.otherwise == "any":
         order.append(tuple(sorted({number for each in classes for number in each})))
     options = next((each for each in order if each), ())

@@ -272,8 +272,9 @@ def decide(
     verdicts = {
         name: verdict(name, {each: scores[each][name] for each in thresholds}, thresholds, rules) for name in every
     }
-    classes = classify({row.k: row.names for row in kept}, verdicts, set(named))
-    return classes, pairs_of(classes, rules, first=first, logps={row.k: row.logp for row in kept})
+    classes = classify({row.k: row.names for row in kept}, verdicts, set(named), rules)
+    logps, texts = {row.k: row.logp for row in kept}, {row.k: row.text for row in kept}
+    return classes, pairs_of(classes, rules, first=first, logps=logps, texts=texts)
 
 
 def after(state: State, rows: StepRows) -> State:

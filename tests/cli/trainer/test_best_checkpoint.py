@@ -1,4 +1,4 @@
-"""``best.ckpt`` of a run without a validation: the lowest training loss, also after the run went on."""
+"""``best.ckpt`` of a run without a validation: the lowest training loss, also after the run went on; and of rare ones."""
 
 import csv
 from pathlib import Path
@@ -33,3 +33,14 @@ def test_without_a_validation_the_lowest_training_loss_is_best(toy):
     assert float(best.best_model_score) == min(losses())
     assert len(losses()) == 5
     run(["test", "-c", toy, "--ckpt_path=best"])
+
+
+def test_a_validation_that_comes_later_than_the_first_epoch_counts(toy):
+    validation = ["--data.validation=holdout", "--data.val_fraction=0.5", "--trainer.check_val_every_n_epoch=2"]
+    validation += ["--trainer.num_sanity_val_steps=0"]
+    norm = [flag.replace("val/mAP", "val/norm") for flag in BEST]
+    cli = run(["fit", "-c", toy, "--trainer.max_epochs=2", *validation, *norm, "--trainer.callbacks.mode=max"])
+    (best,) = [each for each in cli.trainer.callbacks if isinstance(each, BestCheckpoint)]
+    assert best.monitor == "val/norm"
+    saved = torch.load(FOLDER / "checkpoints/best.ckpt", weights_only=True)
+    assert saved["epoch"] == 1

@@ -66,6 +66,25 @@ def test_objects_of_instances_and_reference_captions(folder):
     assert lexicons["coco"].names("A bird and a couch") == ["bird", "couch"]
 
 
+def test_words_as_published_ports_of_chair_find_them(folder, monkeypatch):
+    (table := folder / "cache" / "wordnet").mkdir(parents=True)
+    nouns = ("man", "men", "dog", "puppy", "table", "emu")
+    (table / "nouns.tsv").write_text("".join(f"{noun}\tanimal\n" for noun in nouns))
+    (table / "plurals.tsv").write_text("men\tman\n")
+    monkeypatch.setenv("VISION_SUITE_DATA", str(folder / "cache"))
+    (folder / "captions.json").write_text(json.dumps({"images": [], "annotations": [
+        {"image_id": 7, "caption": "Two men beside two puppies."}
+    ]}))  # fmt: skip
+    files = [str(folder / name) for name in ("instances.json", "captions.json")]
+    settings = coco(folder, annotations=files)
+    data = made(folder, ours=settings, theirs=settings | {"compat": "wordnet"})
+    items = {(item.task, item.id): item.objects for item in data.hallucination_items("test")}
+    assert items["ours", "7"] == ("dog", "person")
+    assert items["theirs", "7"] == ("dog",), "men is a lemma of WordNet, and no word of COCO"
+    assert items["ours", "3"] == items["theirs", "3"] == ("dining table", "emu")
+    assert "lemmas of WordNet" in data.lexicons("test")["theirs"].rule
+
+
 def test_rows_items_and_batches_have_one_order(folder):
     listed = folder / "list.jsonl"
     listed.write_text(
@@ -177,6 +196,8 @@ def test_pictures_without_a_truth_are_there_to_predict(folder):
     [
         ({"kind": "pope", "annotations": ["a"]}, "takes no annotations"),
         ({"kind": "amber", "synonyms": "a"}, "takes no synonyms"),
+        ({"synonyms": "a", "compat": "wordnet"}, "compat=wordnet .* is for COCO's own words"),
+        ({"kind": "pope", "compat": "wordnet"}, "compat=wordnet .* is for COCO's own words"),
         ({"limit": 0}, "limit=0"),
         ({"kind": "chairs"}, r"evaluation\.kind"),
         ({"kinds": "chair"}, "test_on has no setting 'kinds'"),

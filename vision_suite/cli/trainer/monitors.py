@@ -112,6 +112,8 @@ def _monitored(trainer: Trainer) -> Iterator[tuple[Callback, str]]:
 
 
 def _validates(trainer: Trainer) -> bool:
+    if trainer.training and trainer.enable_validation and not trainer.num_val_batches:
+        trainer.fit_loop.epoch_loop.val_loop.setup_data()  # Lightning waits for the first epoch that is validated
     return sum(trainer.num_val_batches) > 0
 
 
