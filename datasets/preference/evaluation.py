@@ -82,8 +82,8 @@ class EvaluationSettings:
             raise ConfigError(f"evaluation: kind={self.kind} of {self.path!r} takes no synonyms: leave them out")
         if self.compat == "wordnet" and (self.synonyms is not None or self.kind not in CAPTIONS):
             raise ConfigError(
-                f"evaluation: compat=wordnet of {self.path!r} is for COCO's own words: leave it out, or take kind chair or "
-                "object_halbench without synonyms"
+                f"evaluation: compat=wordnet of {self.path!r} is for COCO's own words: leave it out, or take kind "
+                "chair or object_halbench without synonyms"
             )
         if self.kind in ("pope", "pictures") and self.annotations:
             raise ConfigError(f"evaluation: kind={self.kind} of {self.path!r} takes no annotations: leave them out")

@@ -1,4 +1,4 @@
-"""``best.ckpt`` of a run without a validation: the lowest training loss, also after the run went on; and of rare ones."""
+"""``best.ckpt`` of a run without a validation: the lowest training loss, also after it went on; of late ones."""
 
 import csv
 from pathlib import Path
