@@ -47,6 +47,24 @@ def test_sentences_that_name_nothing_new_can_be_left_out():
     assert pairs_of(two, Rules(repeats="rejected"), first=False) == [Pair(0, 3, "y+"), Pair(8, 6, "y+")]
 
 
+def test_sentences_alike_in_their_words_are_paired_first():
+    texts = {
+        0: "a vase is left of the table.", 3: "there is a window.",
+        2: "there is a fork.", 6: "a knife is left of the table.",
+    }  # fmt: skip
+    pairs = pairs_of(CLASSES, Rules(pairing="alike"), first=False, texts=texts)
+    assert sorted(pairs) == [Pair(0, 6, "y+"), Pair(3, 2, "y+")]
+    one = CLASSES._replace(hallucinated=(6,))
+    assert pairs_of(one, Rules(pairing="alike"), first=False, texts=texts) == [Pair(0, 6, "y+")]
+
+
+def test_a_sentence_that_names_nothing_new_extends_the_context_last():
+    repeated = Classes((), (), (2,), (4,), (), (3,))
+    assert next_sentence(repeated, Rules(repeats="rejected"), 0) == 3
+    assert next_sentence(repeated._replace(agnostic=(1,)), Rules(repeats="rejected"), 0) == 1
+    assert next_sentence(repeated, Rules(repeats="rejected", otherwise="stop"), 0) is None
+
+
 def test_positives_of_table_3():
     agnostic = pairs_of(CLASSES, Rules(positives="agnostic"), first=False)
     assert agnostic == [Pair(1, 2, "y-"), Pair(5, 6, "y-")]
