@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vision_suite.datasets.emoji.build import PICTURES, draw_identities, fetch_tables
 from vision_suite.datasets.instruct.question_rows import numbers, write_lines, write_list
 from vision_suite.datasets.instruct.scenes import rows
-from vision_suite.datasets.instruct.scenes.captions import preference_pairs
+from vision_suite.datasets.instruct.scenes.captions import plain_caption, preference_pairs
 from vision_suite.datasets.instruct.scenes.coco import write_instances
 from vision_suite.datasets.instruct.scenes.contents import SEED, Contents, closed_contents, open_contents
 from vision_suite.datasets.instruct.scenes.layout import TOGETHER, Scene, Sizes
@@ -134,10 +134,17 @@ def write(
             if split == "train":
                 for task, own in by_task.items():
                     counts["training rows"][task] = write_list(part / f"train_{task}.json", rows.to_train(own))
-            pairs = [pair for scene in scenes for pair in preference_pairs(SEED, scene, contents.things[split])]
-            counts["preferences"][split] = write_lines(part / f"preferences_{split}.jsonl", pairs)
+            for start in ("", "plain_") if contents.plain else ("",):
+                pairs = [
+                    pair
+                    for scene in scenes
+                    for pair in preference_pairs(SEED, scene, contents.things[split], plain=bool(start))
+                ]
+                counts["preferences"][split] = write_lines(part / f"{start}preferences_{split}.jsonl", pairs)
         if split != "train":
             write_lines(part / f"captions_{split}.jsonl", rows.to_evaluate(described))
+        if contents.plain:
+            texts += _write_plain_captions(part, split, scenes)
         if split in FURTHER:
             write_list(part / f"{split}_caption.json", rows.to_train(described))
         elif split != "train":
@@ -153,6 +160,16 @@ def write(
     (part / "words.txt").write_text("".join(f"{word}\n" for word in words_of(texts)), encoding="utf-8")
     names = {split: len(own) for split, own in contents.things.items()}
     return {"counts": counts, "names": names, "together": {split: TOGETHER[split] for split in contents.scenes}}
+
+
+def _write_plain_captions(part: Path, split: SceneSplit, scenes: Sequence[Scene]) -> list[str]:
+    """Write a split's captions of one form, and return their texts."""
+    asked = rows.captions(SEED, scenes, plain_caption)
+    if split in ("train", *FURTHER):
+        write_list(part / f"{split}_plain_caption.json", rows.to_train(asked))
+    if split != "train":
+        write_lines(part / f"plain_captions_{split}.jsonl", rows.to_evaluate(asked))
+    return [each.answer for each in asked]
 
 
 def words_of(texts: Iterable[str]) -> list[str]:

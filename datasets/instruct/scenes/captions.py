@@ -42,6 +42,24 @@ def caption(seed: int, scene: Scene) -> list[Sentence]:
     return sentences
 
 
+def plain_caption(seed: int, scene: Scene) -> list[Sentence]:
+    """The sentences of a scene's caption in one form, as "Next to the cat there is a pizza", without directions.
+
+    Such a caption can be wrong only in the things that it names.
+
+    Args:
+        seed: Seed of the whole set.
+        scene: The scene.
+    """
+    generator = stream_of(seed, "plain caption", str(scene.number))
+    shown = [placed.thing for placed in scene.placed]
+    sentences = [Sentence(_there_is(shown[0]) + ".", (shown[0],))]
+    for place in range(1, len(shown)):
+        new, known = shown[place], shown[int(generator.integers(place))]
+        sentences.append(Sentence(next_to(new, known), (known, new)))
+    return sentences
+
+
 def text_of(sentences: Sequence[Sentence]) -> str:
     """A caption as one text."""
     return " ".join(sentence.text for sentence in sentences)
@@ -49,8 +67,7 @@ def text_of(sentences: Sequence[Sentence]) -> str:
 
 def first_sentence(generator: np.random.Generator, thing: Thing) -> str:
     """A sentence that names one thing."""
-    verb = "are" if thing.plural else "is"
-    templates = (f"There {verb} {thing.phrase}.", f"The picture shows {thing.phrase}.")
+    templates = (f"{_there_is(thing)}.", f"The picture shows {thing.phrase}.")
     return templates[int(generator.integers(len(templates)))]
 
 
@@ -72,6 +89,12 @@ def further_sentence(generator: np.random.Generator, new: Thing, known: Thing, w
     return templates[int(generator.integers(len(templates)))]
 
 
+def next_to(new: Thing, known: Thing) -> str:
+    """A sentence that puts a new thing next to a known one."""
+    text = _there_is(new)
+    return f"Next to the {known.words} {text[0].lower()}{text[1:]}."
+
+
 def relation(new: Placed, known: Placed) -> str:
     """Place of a thing, seen from another: along the axis on which their centres are further apart."""
     (x, y), (known_x, known_y) = new.centre, known.centre
@@ -80,7 +103,9 @@ def relation(new: Placed, known: Placed) -> str:
     return RELATIONS[2] if y < known_y else RELATIONS[3]
 
 
-def preference_pairs(seed: int, scene: Scene, things: Sequence[Thing]) -> list[dict[str, object]]:
+def preference_pairs(
+    seed: int, scene: Scene, things: Sequence[Thing], *, plain: bool = False
+) -> list[dict[str, object]]:
     """Pairs of a true and a made-up sentence after each beginning of the caption, in SENTINEL's form.
 
     Both relate a thing to one that the context names. The made-up thing is not in the picture; half of the time it is
@@ -90,8 +115,9 @@ def preference_pairs(seed: int, scene: Scene, things: Sequence[Thing]) -> list[d
         seed: Seed of the whole set.
         scene: The scene.
         things: Things of its split.
+        plain: Whether sentences have the form of `plain_caption`.
     """
-    sentences = caption(seed, scene)
+    sentences = plain_caption(seed, scene) if plain else caption(seed, scene)
     generator = stream_of(seed, "preference", str(scene.number))
     shown = [placed.thing for placed in scene.placed]
     subgroups = {thing.subgroup for thing in shown}
@@ -110,7 +136,7 @@ def preference_pairs(seed: int, scene: Scene, things: Sequence[Thing]) -> list[d
                 "question": QUESTION,
                 "context": text_of(sentences[:place]),
                 "y_win": sentences[place].text,
-                "y_lose": further_sentence(generator, false, known, where),
+                "y_lose": next_to(false, known) if plain else further_sentence(generator, false, known, where),
                 "nonhallu_objects": [thing.words for thing in shown],
                 "context_gen_objects": [thing.words for thing in shown[:place]],
                 "context_gen_hallu_objects": [],
@@ -121,6 +147,10 @@ def preference_pairs(seed: int, scene: Scene, things: Sequence[Thing]) -> list[d
             }
         )
     return pairs
+
+
+def _there_is(thing: Thing) -> str:
+    return f"There {'are' if thing.plural else 'is'} {thing.phrase}"
 
 
 def _capital(text: str) -> str:

@@ -23,11 +23,13 @@ class Contents:
         things: Things by split of scenes.
         scenes: Scenes by split.
         asked: Questions by split and task; captions have the task ``caption``.
+        plain: Whether each scene is also described in one form, in files of its own.
     """
 
     things: dict[SceneSplit, list[Thing]]
     scenes: dict[SceneSplit, list[Scene]]
     asked: dict[SceneSplit, list[Asked]]
+    plain: bool = False
 
 
 def open_contents(
@@ -128,7 +130,7 @@ def closed_contents(
         scenes[split] = lay_out(SEED, split, first, count[split], things, dict.fromkeys(usual, names), sizes)
         asked[split] = rows.captions(SEED, scenes[split])
         first += count[split]
-    return Contents(own, scenes, asked), alone
+    return Contents(own, scenes, asked, plain=True), alone
 
 
 def _scenes(

@@ -6,7 +6,7 @@ forms of it, so that a model is asked in the words it was taught.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from vision_suite.datasets.instruct.question_rows import (
     shuffled,
     stream_of,
 )
-from vision_suite.datasets.instruct.scenes.captions import QUESTION, caption, text_of
+from vision_suite.datasets.instruct.scenes.captions import QUESTION, Sentence, caption, text_of
 from vision_suite.datasets.instruct.scenes.layout import Scene
 from vision_suite.datasets.instruct.scenes.things import Thing
 
@@ -145,10 +145,18 @@ def counts(scenes: Iterable[Scene], most: int) -> list[Asked]:
     ]
 
 
-def captions(seed: int, scenes: Iterable[Scene]) -> list[Asked]:
-    """The caption of each scene."""
+def captions(
+    seed: int, scenes: Iterable[Scene], describe: Callable[[int, Scene], list[Sentence]] = caption
+) -> list[Asked]:
+    """The caption of each scene.
+
+    Args:
+        seed: Seed of the whole set.
+        scenes: Scenes.
+        describe: Function of seed and scene that gives the sentences.
+    """
     return [
-        Asked(f"caption-{scene.number:06d}", "caption", scene.file, QUESTION, text_of(caption(seed, scene)))
+        Asked(f"caption-{scene.number:06d}", "caption", scene.file, QUESTION, text_of(describe(seed, scene)))
         for scene in scenes
     ]
 

@@ -131,6 +131,29 @@ def test_sentences_are_true_and_begin_with_what_is_known(made):
     assert checked
 
 
+def test_plain_captions_name_everything_once_beside_something_named(made):
+    folder, checked = made["closed"], 0
+    sentence = re.compile(r"Next to the (?P<known>.+?) there (?:is|are) (?:an? )?(?P<new>.+)")
+    for split in ("val", "adversarial", "mining", "familiar"):
+        scenes = truth(folder, split)
+        for row in lines(folder / f"plain_captions_{split}.jsonl"):
+            boxes = scenes[int(row["id"].split("-")[1])]["boxes"]
+            first, *rest = row["turns"][0]["answer"].rstrip(".").split(". ")
+            named = [re.fullmatch(r"There (?:is|are) (?:an? )?(.+)", first)[1]]
+            for known, new in (sentence.fullmatch(text).groups() for text in rest):
+                assert known in named
+                named.append(new)
+                checked += 1
+            assert sorted(named) == sorted(boxes)
+    assert checked
+    words = (folder / "words.txt").read_text().split()
+    assert {"next", "to", "left"} <= set(words)
+    rows, usual = (json.loads((folder / f"{kind}_caption.json").read_text()) for kind in ("train_plain", "train"))
+    assert [row["image"] for row in rows] == [row["image"] for row in usual]
+    assert all("left" not in row["conversations"][1]["value"] for row in rows)
+    assert not list(made["open"].glob("*plain*"))
+
+
 @pytest.mark.parametrize("variant", ["open", "closed"])
 def test_answers_are_true(made, variant):
     for split in ("val", "test", "adversarial"):
@@ -186,14 +209,22 @@ def test_words_of_tests_are_words_of_training(made):
     texts += [row["turns"][0]["question"] + " " + right_answer(row["turns"][0])
               for row in lines(folder / "questions_test.jsonl") + lines(folder / "captions_test.jsonl")]  # fmt: skip
     texts += [row["y_lose"] for row in lines(folder / "preferences_train.jsonl")]
+    plain = json.loads((folder / "train_plain_caption.json").read_text())
+    texts += [turn["value"] for row in plain for turn in row["conversations"]]
     found = {w for text in texts for w in re.findall(r"\w+|[^\w\s]", text.replace("<image>", "").lower())}
     assert found <= known
 
 
-def test_preferences_are_true_against_made_up(made):
-    scenes = truth(made["open"], "train")
-    pairs = lines(made["open"] / "preferences_train.jsonl")
+@pytest.mark.parametrize(
+    ("variant", "name"), [("open", "preferences"), ("closed", "preferences"), ("closed", "plain_preferences")]
+)
+def test_preferences_are_true_against_made_up(made, variant, name):
+    scenes = truth(made[variant], "train")
+    pairs = lines(made[variant] / f"{name}_train.jsonl")
     assert pairs
+    assert name == "preferences" or all(
+        pair[side].startswith("Next to the ") for pair in pairs for side in ("y_win", "y_lose")
+    )
     for pair in pairs:
         boxes = scenes[pair["image_id"]]["boxes"]
         known, new = pair["objects_of_y_win"]
@@ -219,7 +250,7 @@ def test_scenes_to_mine_on_are_new_and_state_their_co_occurrence(made):
     together = {"train": 0.8, "val": 0.8, "test": 0.8, "adversarial": 0.0, "mining": 0.4, "mining_prior": 0.8}
     together |= {"val_adversarial": 0.0, "familiar": 0.8, "familiar_adversarial": 0.0}
     assert manifest["together"] == together
-    assert manifest["rule_version"] == 2
+    assert manifest["rule_version"] == 3
     assert "mining" not in json.loads((made["open"] / "MANIFEST.json").read_text())["together"]
     designs = {}
     numbers = []
