@@ -51,4 +51,4 @@ def test_every_setting_is_known(name, capsys):
         main(["fit", "-c", name, "--print_config"])
     assert not leave.value.code
     printed = yaml.safe_load(capsys.readouterr().out)
-    assert printed["model"]["init_args"]["loss"]["beta"] == 0.1
+    assert printed["model"]["init_args"]["loss"]["beta"] == whole(name)["model"]["init_args"]["loss"]["beta"]
