@@ -28,6 +28,7 @@ from vision_suite.datasets.preference.truth import (
 )
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.errors import ConfigError, DataError, check_literals
+from vision_suite.prepared import find_folder
 from vision_suite.text.amber import RELATED, SAFE, AmberWords
 from vision_suite.text.coco import CocoWords
 from vision_suite.text.coco_wordnet import WordNetCocoWords
@@ -110,12 +111,14 @@ class EvaluationSource(FileSource):
     def __init__(self, name: str, settings: EvaluationSettings) -> None:
         self.name, self.settings = name, settings
         alone = settings.kind == "pictures"
-        self.path = Path(settings.path).expanduser() if alone else resolve_root(settings.path)
+        # A glob names no file of its own.
+        pictures = find_folder(settings.path) or Path(settings.path).expanduser() if alone else None
+        self.path = pictures or resolve_root(settings.path)
         self._folder = resolve_root(settings.image_root) if settings.image_root else folder_of(self.path)
         truths = [resolve_root(each) for each in settings.annotations or ()]
         self.words: Words | None = None
         if settings.kind == "pictures":
-            asked = [_without_truth(file, settings.question, name) for file in find_inputs(settings.path).files]
+            asked = [_without_truth(file, settings.question, name) for file in find_inputs(str(self.path)).files]
         elif settings.kind == "chair" or settings.kind == "object_halbench":
             synonyms = None if settings.synonyms is None else resolve_root(settings.synonyms)
             self.words = words = _coco_words(settings) if synonyms is None else Lexicon(_groups(synonyms))

@@ -178,6 +178,15 @@ def test_the_published_files_have_their_published_numbers(folder):
     assert sum(item.answer == "yes" for item in items[2]) == 1500
 
 
+def test_pictures_are_found_in_the_data_cache(folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("VISION_SUITE_DATA", str(folder))
+    monkeypatch.chdir(tmp_path)
+    mine = {"kind": "pictures", "path": "pictures", "question": "Describe it."}
+    data = PreferenceData(**settings(folder, sources=None, predict_on={"mine": mine}))
+    data.setup("predict")
+    assert [row.id for row in data.rows("predict")] == ["0.png", "1.png"]
+
+
 def test_pictures_without_a_truth_are_there_to_predict(folder):
     mine = {"kind": "pictures", "path": str(folder / "pictures"), "question": "Describe it."}
     data = PreferenceData(**settings(folder, sources=None, predict_on={"mine": mine}))
