@@ -57,7 +57,7 @@ class EvaluationSettings:
         annotations: Files of the truth: COCO's instances and reference captions, by default path itself; AMBER's
             annotations, by default annotations.json beside path. Beside the latter lie AMBER's words, relation.json and
             safe_words.txt, for captions.
-        synonyms: Words for the objects, a JSON list of groups or of objects with words; by default COCO's.
+        synonyms: Words for the objects of captions, a JSON list of groups or of objects with words; by default COCO's.
         compat: ``wordnet`` finds COCO's words as published ports of CHAIR do, which lose some plurals; it takes
             ``vision-suite data prepare wordnet``. By default all plurals count.
         question: Request for a caption, where the file has none.
@@ -79,7 +79,7 @@ class EvaluationSettings:
         check_literals(self, "evaluation")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"evaluation: limit={self.limit} of {self.path!r} must be 1 or more")
-        if self.synonyms is not None and self.kind not in CAPTIONS:
+        if self.synonyms is not None and self.kind not in (*CAPTIONS, "pictures"):
             raise ConfigError(f"evaluation: kind={self.kind} of {self.path!r} takes no synonyms: leave them out")
         if self.compat == "wordnet" and (self.synonyms is not None or self.kind not in CAPTIONS):
             raise ConfigError(
@@ -111,17 +111,16 @@ class EvaluationSource(FileSource):
     def __init__(self, name: str, settings: EvaluationSettings) -> None:
         self.name, self.settings = name, settings
         alone = settings.kind == "pictures"
-        # A glob names no file of its own.
-        pictures = find_folder(settings.path) or Path(settings.path).expanduser() if alone else None
-        self.path = pictures or resolve_root(settings.path)
+        as_given = Path(settings.path).expanduser()  # a glob, which names no file of its own
+        self.path = (find_folder(settings.path) or as_given) if alone else resolve_root(settings.path)
         self._folder = resolve_root(settings.image_root) if settings.image_root else folder_of(self.path)
         truths = [resolve_root(each) for each in settings.annotations or ()]
-        self.words: Words | None = None
+        synonyms = None if settings.synonyms is None else resolve_root(settings.synonyms)
+        self.words: Words | None = None if synonyms is None else Lexicon(_groups(synonyms))
         if settings.kind == "pictures":
             asked = [_without_truth(file, settings.question, name) for file in find_inputs(str(self.path)).files]
         elif settings.kind == "chair" or settings.kind == "object_halbench":
-            synonyms = None if settings.synonyms is None else resolve_root(settings.synonyms)
-            self.words = words = _coco_words(settings) if synonyms is None else Lexicon(_groups(synonyms))
+            self.words = words = _coco_words(settings) if self.words is None else self.words
             truth = CocoTruth(truths or [self.path], words)
             asked = coco_questions(self.path, truth, settings.question, name, settings.kind)
             truths += [] if synonyms is None else [synonyms]

@@ -89,7 +89,7 @@ class Table:
         return [{name: self.scores.get(name, math.nan) for name in names} for names in queries]
 
 
-def test_the_filter_wants_every_detector_to_find_everything(tmp_path):
+def test_the_filter_wants_every_detector_to_find_everything(tmp_path, monkeypatch):
     path = tmp_path / "picture.png"
     Image.new("RGB", (8, 8)).save(path)
     judge = SentenceFilter({"a": "a.ckpt", "b": "b.ckpt"})
@@ -101,6 +101,10 @@ def test_the_filter_wants_every_detector_to_find_everything(tmp_path):
     assert judge.clean(0, "", texts) == [True, False, False, False, True]
     assert judge.clean(0, "A puppy.", texts[:2]) == [True, False]
     assert sorted(one.asked) == ["cat", "cow", "dog", "owl"], "each name is asked once a picture"
+    lines = []
+    monkeypatch.setattr("vision_suite.callbacks.sentence_filter.rank_zero_info", lines.append)
+    judge.on_predict_end(None, None)
+    assert lines == ["SentenceFilter: refused 4 of 7 sentences"]
 
 
 def test_a_filter_without_detectors():

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_info
 
 from vision_suite.datasets.conversations.pictures import read_picture
 from vision_suite.datasets.preference.data import PreferenceData
@@ -31,7 +32,8 @@ class SentenceFilter(Callback):
     """Lets ``predict`` write captions of sentences whose objects all detectors have found (the paper's App. A.2).
 
     A sentence without objects passes. An object that a detector does not know, or does not find, keeps a sentence out.
-    Objects are found by the words of the evaluation, else by COCO's.
+    Objects are found by the words of the evaluation (its ``synonyms``), else by COCO's. The end tells how many
+    sentences were judged and refused.
 
     Args:
         detectors: Checkpoint of each detector, by a name of your choice, see configs/sentinel/detector_a.
@@ -48,6 +50,7 @@ class SentenceFilter(Callback):
         self._rows: list[Row] = []
         self._words: Mapping[str, Words] = {}
         self._scores: dict[tuple[int, int, str], float] = {}
+        self._judged, self._refused = 0, 0
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Load the detectors, and judge the sentences of the module.
@@ -60,12 +63,14 @@ class SentenceFilter(Callback):
             raise ConfigError("SentenceFilter is for predictions of LitSentinel on PreferenceData: leave it out")
         self._detectors = [self._loaded(name, path) for name, path in self._paths.items()]
         self._rows, self._words, self._scores = data.rows("predict"), data.lexicons("predict"), {}
+        self._judged, self._refused = 0, 0
         pl_module.judge = self.clean
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Judge no further ones."""
+        """Judge no further ones, and tell the numbers of this process."""
         if isinstance(pl_module, LitCaptions):
             pl_module.judge = None
+        rank_zero_info(f"SentenceFilter: refused {self._refused} of {self._judged} sentences")
 
     def clean(self, index: int, context: str, sentences: Sequence[str]) -> list[bool]:
         """Tell of each sentence whether every detector finds everything that it names.
@@ -80,10 +85,12 @@ class SentenceFilter(Callback):
         named = [{mention.name for mention in words.find(sentence)} for sentence in sentences]
         self._ask(index, row, set().union(*named))
         every = range(len(self._detectors))
-        return [
+        clean = [
             all(self._scores[index, number, name] >= self._detectors[number][1] for name in names for number in every)
             for names in named
         ]
+        self._judged, self._refused = self._judged + len(clean), self._refused + clean.count(False)
+        return clean
 
     def _ask(self, index: int, row: Row, names: set[str]) -> None:
         """Score names that were not asked about this picture before."""

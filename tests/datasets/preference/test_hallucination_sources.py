@@ -181,10 +181,12 @@ def test_the_published_files_have_their_published_numbers(folder):
 def test_pictures_are_found_in_the_data_cache(folder, monkeypatch, tmp_path):
     monkeypatch.setenv("VISION_SUITE_DATA", str(folder))
     monkeypatch.chdir(tmp_path)
-    mine = {"kind": "pictures", "path": "pictures", "question": "Describe it."}
+    (folder / "own.json").write_text(json.dumps([["fox", "vixen"]]))
+    mine = {"kind": "pictures", "path": "pictures", "question": "Describe it.", "synonyms": "own.json"}
     data = PreferenceData(**settings(folder, sources=None, predict_on={"mine": mine}))
     data.setup("predict")
     assert [row.id for row in data.rows("predict")] == ["0.png", "1.png"]
+    assert [each.name for each in data.lexicons("predict")["mine"].find("A vixen and a dog.")] == ["fox"]
 
 
 def test_pictures_without_a_truth_are_there_to_predict(folder):
