@@ -151,6 +151,13 @@ def test_files_of_pairs_hold_what_was_mined(mined, capsys):
         assert isinstance(row["chosen_ends"], bool)
     assert main(["export", file, "--output", str(mined / "pairs.parquet"), "--layout", "trl"]) == 0
     assert f"{count} pairs" in capsys.readouterr().out
+    assert main(["export", file, "--output", str(mined / "images.jsonl"), "--layout", "images"]) == 0
+    assert f"4 pictures: {mined / 'images.jsonl'}" in capsys.readouterr().out
+    images = [json.loads(line) for line in (mined / "images.jsonl").read_text().splitlines()]
+    assert [(each["image_id"], each["image_path"]) for each in images] == [(str(n), f"{n}.png") for n in range(4)]
+    assert not any(set(each["nonhallu_objects"]) - truth for each, truth in zip(images, shown, strict=True))
+    with pytest.raises(ConfigError, match=r"layout='image' .*trl_json, images"):
+        main(["export", file, "--output", str(mined / "a.jsonl"), "--layout", "image"])
     with pytest.raises(DataError, match="no such file of mining"):
         main(["export", str(mined / "none.sqlite"), "--output", str(mined / "a.jsonl")])
     with pytest.raises(ConfigError, match="has no pairs 'other'"):

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from vision_suite.cli.light_parser import LightParser, count
-from vision_suite.errors import ConfigError, DataError
+from vision_suite.errors import ConfigError, DataError, check_choice
 from vision_suite.faults import DONE
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _parts_parser(part: str) -> argparse.ArgumentParser:
     about = {
         "pairs": "Make the pairs again by other thresholds or rules, from stored scores, without model or detector.",
         "report": "Print the counts of a run and the agreement of its detectors, and draw the latter.",
-        "export": "Write the pairs of a run for training.",
+        "export": "Write the pairs of a run for training, or what was found about each picture.",
     }
     parser = LightParser(prog=f"vision-suite bootstrap {part}", description=about[part])
     parser.add_argument("file", type=Path, help="file of a run of mining")
@@ -73,7 +73,8 @@ def _parts_parser(part: str) -> argparse.ArgumentParser:
         parser.add_argument("--output", type=Path, required=True, help="file to write")
         parser.add_argument(
             "--layout",
-            help="official, official_json, llama_factory, parquet, trl or trl_json; by default by the ending",
+            help="official, official_json, llama_factory, parquet, trl or trl_json; images for the caption and objects of "
+            "each picture in place of pairs; by default by the ending",
         )
     return parser
 
@@ -142,11 +143,20 @@ def _report(options: argparse.Namespace) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     """Write pairs for training, with the fields that SENTINEL's generator adds."""
-    from vision_suite.mining.export import layout_of, write_pairs
+    from vision_suite.mining.export import Layout, layout_of, write_pairs
+    from vision_suite.mining.image_file import LAYOUT, write_images
     from vision_suite.mining.pairs import mined_pairs
     from vision_suite.mining.reading import run_of
     from vision_suite.mining.store import Store
 
+    if options.layout is not None:
+        check_choice("layout", options.layout, (*get_args(Layout), LAYOUT))
+    if options.layout == LAYOUT:
+        with Store(options.file, new=False) as store:
+            done = write_images(store, run_of(store, options.run), options.output, options.name)
+        left_out = f" ({done.unfinished:,} not at their end and {done.unreadable:,} unreadable ones left out)"
+        print(f"{done.written:,} pictures{left_out if done.unfinished + done.unreadable else ''}: {options.output}")
+        return
     layout = layout_of(options.output, options.layout)
     with Store(options.file, new=False) as store:
         run = run_of(store, options.run)
