@@ -17,7 +17,8 @@ from vision_suite.types.conversations import ImageRef
 from vision_suite.types.preference import PreferenceRow
 
 if TYPE_CHECKING:
-    from vision_suite.text.chat import ChatFormat, Encoded
+    from vision_suite.text.chat import ChatFormat
+    from vision_suite.text.token_ids import Encoded
 
 Unit = Literal["sentence", "caption"]
 
@@ -64,7 +65,7 @@ class PairSample:
         Args:
             number: 0 for the preferred one, 1 for the other.
         """
-        from vision_suite.text.chat import Encoded
+        from vision_suite.text.token_ids import Encoded
 
         ids: list[int] = self.branches[number].tolist()
         return Encoded(ids, list(ids), [-1] * len(ids))

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vision_suite.errors import ConfigError
-from vision_suite.mining.decide import Pair, Rules, Threshold
+from vision_suite.mining.decide import Rules, Threshold
+from vision_suite.mining.pairing import Pair
 from vision_suite.mining.step import CandidateRow, MiningImage, State, StepRows, after
 from vision_suite.mining.store import MINED, Store
 

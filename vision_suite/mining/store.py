@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any
 
 from vision_suite.errors import ConfigError, DataError, StorageError
-from vision_suite.mining.decide import Pair, Rules, Threshold
+from vision_suite.mining.decide import Rules, Threshold
+from vision_suite.mining.pairing import Pair
 from vision_suite.mining.schema import APPLICATION, SCHEMA, VERSION
 from vision_suite.mining.step import MiningImage, StepRows
 

@@ -73,8 +73,8 @@ def _parts_parser(part: str) -> argparse.ArgumentParser:
         parser.add_argument("--output", type=Path, required=True, help="file to write")
         parser.add_argument(
             "--layout",
-            help="official, official_json, llama_factory, parquet, trl or trl_json; images for the caption and objects of "
-            "each picture in place of pairs; by default by the ending",
+            help="official, official_json, llama_factory, parquet, trl or trl_json; images for the caption and objects "
+            "of each picture in place of pairs; by default by the ending",
         )
     return parser
 
