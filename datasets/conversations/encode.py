@@ -13,7 +13,8 @@ from vision_suite.types.arrays import Ints
 from vision_suite.types.conversations import IGNORED, ImageRef, Message, Row
 
 if TYPE_CHECKING:
-    from vision_suite.text.chat import ChatFormat, Encoded
+    from vision_suite.text.chat import ChatFormat
+    from vision_suite.text.token_ids import Encoded
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Sample:
 
     def encoded(self) -> Encoded:
         """The same as lists, as the chat format gives them."""
-        from vision_suite.text.chat import Encoded
+        from vision_suite.text.token_ids import Encoded
 
         return Encoded(self.ids.tolist(), self.labels.tolist(), self.image_of_token.tolist())
 

@@ -17,7 +17,7 @@ from vision_suite.datasets.conversations.stage import OnBadRow, OnMissing, Polic
 from vision_suite.datasets.loading import BatchKey, Cache
 from vision_suite.datasets.pictures.images import Interpolation
 from vision_suite.datasets.preference.batches import PreferenceBatches
-from vision_suite.datasets.preference.encode import Unit
+from vision_suite.datasets.preference.encode import PairSample, Unit
 from vision_suite.datasets.preference.evaluation import EvaluationRows, EvaluationSettings, EvaluationSource
 from vision_suite.datasets.preference.reference import KeyedLogps, Score, branch_keys, reference_of, reference_path
 from vision_suite.datasets.preference.sources import PairSettings, PairSource
@@ -153,6 +153,14 @@ class PreferenceData(ConversationData[Rows]):
         """The pairs of training in the order in which they are trained on, by the index of batches."""
         stage = self._stages.get("fit")
         return [stage.row(index) for index in range(len(stage))] if isinstance(stage, PairRows) else []
+
+    def preview(self, stage: Stage, index: int) -> str:
+        """Tokens of a row; a pair is three lines: the beginning, then both sides, supervised, in double brackets."""
+        sample = self._stages[stage].sample(index)
+        if not isinstance(sample, PairSample):
+            return self.chat.preview(sample.encoded())
+        chosen, rejected = (self.chat.preview(sample.side(number)) for number in (0, 1))
+        return f"{self.chat.preview(sample.prefix.encoded())}\n  preferred {chosen}\n  rejected  {rejected}"
 
     def hallucination_items(self, split: EvaluationStage) -> list[HallucinationItem]:
         """The truth about each row of a split by the index of batches, known after `setup`."""

@@ -18,6 +18,7 @@ from vision_suite.types.preference import PreferenceRow
 
 if TYPE_CHECKING:
     from vision_suite.text.chat import ChatFormat
+    from vision_suite.text.token_ids import Encoded
 
 Unit = Literal["sentence", "caption"]
 
@@ -57,6 +58,17 @@ class PairSample:
     def cut(self) -> bool:
         """False: nothing of a pair is ever cut."""
         return False
+
+    def side(self, number: int) -> Encoded:
+        """A continuation as lists, all of it supervised, as the chat format gives them.
+
+        Args:
+            number: 0 for the preferred one, 1 for the other.
+        """
+        from vision_suite.text.token_ids import Encoded
+
+        ids: list[int] = self.branches[number].tolist()
+        return Encoded(ids, list(ids), [-1] * len(ids))
 
     def swapped(self) -> PairSample:
         """The pair in the other order."""

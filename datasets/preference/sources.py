@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from vision_suite.datasets.conversations.raw import RawRow, RawRows
 from vision_suite.datasets.conversations.rows import SHOWN, BadRow
 from vision_suite.datasets.conversations.sources import FileSource, folder_of, open_rows, spread
 from vision_suite.datasets.files import read_json
-from vision_suite.datasets.preference.forms import pair_of
+from vision_suite.datasets.preference.forms import CHOSEN, REJECTED, pair_of
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.errors import ConfigError, DataError
 from vision_suite.types.preference import PreferenceRow
+
+LOOKED_AT = 20  # records of a file that tell what it holds
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,20 @@ class KeyedRows:
 
     def __getitem__(self, index: int) -> RawRow:
         return self._rows[index]
+
+
+def holds_pairs(path: Path) -> bool:
+    """Tell whether a file or folder holds pairs, not conversations, by the keys of its first records.
+
+    Raises:
+        DataError: It is missing or malformed, or of no known kind.
+    """
+    rows = _open(path, folder_of(path))
+    found = (rows[index].record for index in islice(range(len(rows)), LOOKED_AT))
+    return any(
+        isinstance(record, Mapping) and not any(set(record).isdisjoint(keys) for keys in (CHOSEN, REJECTED))
+        for record in found
+    )
 
 
 def _open(path: Path, image_root: Path) -> RawRows:

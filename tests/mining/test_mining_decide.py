@@ -9,17 +9,16 @@ from hypothesis import strategies as st
 from vision_suite.errors import ConfigError
 from vision_suite.mining.decide import (
     Classes,
-    Pair,
     Rules,
     Threshold,
     classify,
     distinct,
     next_sentence,
-    pairs_of,
     rules_of,
     too_uniform,
     verdict,
 )
+from vision_suite.mining.pairing import Pair, pairs_of
 
 HALF = Threshold(0.5, 0.5)
 # Oracle O-PAIR.
@@ -154,6 +153,21 @@ def test_the_context_grows_as_in_table_4():
     assert choices(Rules(otherwise="stop"), poor) == {None}
     assert choices(rules_of({"mode": "released"}), poor) == {2, 4, 6, 7}, "anything, even hallucinated"
     assert choices(Rules(), Classes((), (), (2,), (), ())) == {None}
+
+
+@pytest.mark.parametrize(
+    ("pairing", "known", "message"),
+    [
+        ("likely", {}, r"pairing='likely' needs the log-probability of each sentence, and sentence 0 has none"),
+        ("likely", {"logps": {0: -1.0, 3: -1.0, 2: -1.0}}, "sentence 6 has none"),
+        ("alike", {}, r"pairing='alike' needs the text of each sentence, and sentence 0 has none"),
+        ("alike", {"texts": {0: "a", 2: "b", 6: "c"}}, "sentence 3 has none"),
+    ],
+)
+def test_an_order_of_pairs_needs_what_it_orders_by(pairing, known, message):
+    with pytest.raises(ConfigError, match=message):
+        pairs_of(CLASSES, Rules(pairing=pairing), first=False, **known)
+    assert pairs_of(CLASSES._replace(coherent=(), hallucinated=()), Rules(pairing=pairing), first=False, **known) == []
 
 
 def test_unknown_rules_are_refused():

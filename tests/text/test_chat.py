@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vision_suite.errors import ConfigError, DataError
-from vision_suite.text.chat import ChatFormat, Encoded
+from vision_suite.text.chat import ChatFormat
+from vision_suite.text.token_ids import Encoded
 from vision_suite.text.tokenizers import load_tokenizer, word_tokenizer
 from vision_suite.types.instruct import IGNORED, Message
 

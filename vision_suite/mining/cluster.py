@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from vision_suite.errors import DataError, MissingDependencyError, SuiteError, check_number
-from vision_suite.mining.decide import Pair
+from vision_suite.mining.pairing import Pair
 from vision_suite.mining.reading import MinedImage, mined_image
 from vision_suite.mining.run import Reader
 from vision_suite.mining.step import CandidateRow, MiningImage, MiningStep, State, StepRows

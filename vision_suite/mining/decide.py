@@ -1,18 +1,16 @@
-"""Verdicts, classes of sentences, pairs, the sentence that extends the context, and the end: SENTINEL's rules."""
+"""Verdicts, classes of sentences, the sentence that extends the context, and the end: SENTINEL's rules."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import SequenceMatcher
 from typing import Literal, NamedTuple
 
 from vision_suite.errors import ConfigError, check_choice, check_literals, check_number
 
 Verdict = Literal["factual", "hallucinated", "uncertain"]
 Growth = Literal["non_hallucinated", "natural", "hallucinated"]
-Kind = Literal["y+", "y-"]
 Sentences = Mapping[int, Sequence[str]]  # names of the objects of each distinct sentence, by the candidate's number
 
 
@@ -194,84 +192,6 @@ def classify(sentences: Sentences, verdicts: Mapping[str, Verdict], named: Colle
         else:
             found["coherent" if any(name in named for name in names) else "agnostic"].append(number)
     return Classes(**{name: tuple(numbers) for name, numbers in found.items()})
-
-
-class Pair(NamedTuple):
-    """Numbers of a preferred and a hallucinated sentence of one step, and whether the preferred one is coherent."""
-
-    win: int
-    lose: int
-    kind: Kind
-
-
-def pairs_of(
-    classes: Classes,
-    rules: Rules,
-    *,
-    first: bool,
-    logps: Mapping[int, float] | None = None,
-    texts: Mapping[int, str] | None = None,
-) -> list[Pair]:
-    """Pair a step's sentences, as many as its smaller side has.
-
-    Args:
-        classes: Classes of the sentences.
-        rules: Rules.
-        first: The context is empty, so that coherence says nothing and all factual sentences count as coherent.
-        logps: Log-probability of each sentence under the model, for ``likely``.
-        texts: Text of each sentence, for ``alike``.
-
-    Example:
-        >>> pairs_of(Classes((0, 3), (1, 5), (2, 6), (4,), (7,)), Rules(), first=False)
-        [Pair(win=0, lose=2, kind='y+'), Pair(win=3, lose=6, kind='y+')]
-    """
-    if first and not rules.first_pairs:
-        return []
-    kinds: dict[int, Kind] = {number: "y+" for number in classes.coherent}
-    kinds |= {number: "y+" if first else "y-" for number in classes.agnostic}
-    if first:
-        winners: Iterable[int] = sorted(kinds)
-    else:
-        winners = {
-            "coherent": classes.coherent,
-            "agnostic": classes.agnostic,
-            "both": classes.coherent + classes.agnostic,
-        }[rules.positives]
-    losers: Iterable[int] = classes.hallucinated
-    if rules.repeats == "rejected":
-        losers = sorted(classes.hallucinated + classes.repeated)
-    if rules.pairing == "alike":
-        return [Pair(win, lose, kinds[win]) for win, lose in alike(list(winners), losers, texts or {})]
-    if rules.pairing == "likely":
-        likely = logps or {}
-        winners, losers = (sorted(side, key=lambda number: -likely[number]) for side in (winners, losers))
-    return [Pair(win, lose, kinds[win]) for win, lose in zip(winners, losers, strict=False)]
-
-
-def alike(winners: Sequence[int], losers: Iterable[int], texts: Mapping[int, str]) -> Iterator[tuple[int, int]]:
-    """Pair sentences of two sides once each, those first that share most of their words in order.
-
-    Args:
-        winners: Numbers of one side.
-        losers: Numbers of the other.
-        texts: Text of each sentence.
-
-    Example:
-        >>> texts = {0: "a cat is above the fox.", 1: "a dog sits there.", 2: "a pig is above the fox."}
-        >>> list(alike([0, 1], [2], texts))
-        [(0, 2)]
-    """
-    words = {number: text.split() for number, text in texts.items()}
-    shares = {
-        (win, lose): SequenceMatcher(None, words[win], words[lose], autojunk=False).ratio()
-        for win in winners
-        for lose in losers
-    }
-    used: set[int] = set()
-    for pair in sorted(shares, key=lambda pair: -shares[pair]):
-        if used.isdisjoint(pair):
-            used.update(pair)
-            yield pair
 
 
 def next_sentence(classes: Classes, rules: Rules, seed: int) -> int | None:

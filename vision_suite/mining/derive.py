@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from vision_suite.mining.decide import Classes, Pair, Rules, Threshold, distinct, verdict
+from vision_suite.mining.decide import Classes, Rules, Threshold, distinct, verdict
+from vision_suite.mining.pairing import Pair
 from vision_suite.mining.reading import MinedImage
 from vision_suite.mining.step import GREEDY, State, after, decide
 

@@ -219,9 +219,19 @@ def _picture(row: PreferenceRow, ref: ImageRef, root: Path, contents: Contents |
         raise DataError(
             f"pair {row.id!r}: its picture is inside {str(ref.path)!r} and has no path: unpack it, or give contents"
         )
-    path = ref.path.absolute()
-    name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    name = shown_path(ref.path, root)
     return {"bytes": None, "path": name} if table else name
+
+
+def shown_path(path: Path, root: Path) -> str:
+    """Path of a picture in a file: relative where it lies below a folder, else absolute.
+
+    Args:
+        path: The picture.
+        root: The folder, absolute.
+    """
+    path = path.absolute()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def _contents(records: Sequence[Record], kind: Layout) -> bytes:

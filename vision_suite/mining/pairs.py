@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vision_suite.mining.decide import Kind, verdict
+from vision_suite.mining.decide import verdict
+from vision_suite.mining.pairing import Kind
 from vision_suite.mining.reading import derivation_of, mined_images, pairs_in
 from vision_suite.mining.step import CandidateRow, MiningImage, State, after
 from vision_suite.mining.store import MINED, Store

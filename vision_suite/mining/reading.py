@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from vision_suite.errors import ConfigError
-from vision_suite.mining.decide import Pair, Rules, Threshold
+from vision_suite.mining.decide import Rules, Threshold
+from vision_suite.mining.pairing import Pair
 from vision_suite.mining.step import CandidateRow, MiningImage, State, StepRows, after
 from vision_suite.mining.store import MINED, Store
 
@@ -71,7 +72,7 @@ def derivation_of(store: Store, run: str, name: str = MINED) -> tuple[Rules, dic
     """Rules and thresholds of a derivation.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: There is none of that name, or a detector of it lacks scores of pictures that were mined since.
     """
     found = dict(store.rows("SELECT name, rules FROM derivation WHERE run = ? ORDER BY name", (run,)))
     if name not in found:
@@ -81,7 +82,42 @@ def derivation_of(store: Store, run: str, name: str = MINED) -> tuple[Rules, dic
     for detector, each, low, high in store.rows(query, (run, name)):
         limits[detector][each] = (low, high)
     thresholds = {detector: Threshold(*each.pop(""), names=each) for detector, each in limits.items()}
+    check_scored(store, run, thresholds)
     return Rules(**json.loads(found[name])), thresholds
+
+
+def check_scored(store: Store, run: str, detectors: Iterable[str]) -> None:
+    """Refuse detectors that have not scored every object of a run.
+
+    Raises:
+        ConfigError: One lacks scores.
+    """
+    for detector in detectors:
+        if lacking := len(unscored(store, run, detector)):
+            raise ConfigError(
+                f"{store.path}: detector {detector!r} has not scored {lacking:,} objects of run {run!r}: "
+                "`vision-suite bootstrap score` does that"
+            )
+
+
+def unscored(store: Store, run: str, detector: str, image_id: str | None = None) -> list[str]:
+    """Names of the objects of pictures that a detector has not scored, once for each different picture.
+
+    Args:
+        store: File of mining.
+        run: Name of the run.
+        detector: Name of the detector.
+        image_id: A picture; None for all.
+    """
+    own, values = ("", ()) if image_id is None else ("AND mention.image_id = ?", (image_id,))
+    rows = store.rows(
+        "SELECT DISTINCT image.sha256, mention.name FROM mention "
+        f"JOIN image ON image.run = mention.run AND image.id = mention.image_id WHERE mention.run = ? {own} "
+        "AND NOT EXISTS (SELECT 1 FROM object_score WHERE image_sha = image.sha256 AND query = mention.name "
+        "AND detector = ?) ORDER BY image.sha256, mention.name",
+        (run, *values, detector),
+    )
+    return [name for _, name in rows]
 
 
 def mined_images(store: Store, run: str) -> Iterator[MinedImage]:

@@ -15,16 +15,15 @@ from PIL import Image
 
 from vision_suite.mining.decide import (
     Classes,
-    Pair,
     Rules,
     Threshold,
     classify,
     distinct,
     next_sentence,
-    pairs_of,
     too_uniform,
     verdict,
 )
+from vision_suite.mining.pairing import Pair, pairs_of
 
 GREEDY = -1  # number of the likeliest sentence, which is in no pair
 

@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any
 
 from vision_suite.errors import ConfigError, DataError, StorageError
-from vision_suite.mining.decide import Pair, Rules, Threshold
+from vision_suite.mining.decide import Rules, Threshold
+from vision_suite.mining.pairing import Pair
 from vision_suite.mining.schema import APPLICATION, SCHEMA, VERSION
 from vision_suite.mining.step import MiningImage, StepRows
 
@@ -108,19 +109,33 @@ class Store:
             ConfigError: The file has the run, or a detector of that name, with other settings.
         """
         with self._writing():
-            for table, key, name, new in [
-                ("run", "id", run, settings),
-                *(("detector", "name", name, each) for name, each in detectors.items()),
-            ]:
-                text = json.dumps(new, sort_keys=True)
-                self._base.execute(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", (name, text))
-                (old,) = self._base.execute(f"SELECT settings FROM {table} WHERE {key} = ?", (name,)).fetchone()
-                if old != text:
-                    changed = _changed(json.loads(old), json.loads(text))
-                    raise ConfigError(
-                        f"{self.path} holds the {table} {name!r} with {changed}: keep that setting, or give the "
-                        f"{table} another name"
-                    )
+            self._settle("run", "id", {run: settings})
+            self._settle("detector", "name", detectors)
+
+    def add_detectors(self, detectors: Mapping[str, Any]) -> None:
+        """Record detectors that score what was mined before, or check that they are those of their names.
+
+        Args:
+            detectors: Settings of each detector, as JSON values.
+
+        Raises:
+            ConfigError: The file has a detector of that name with other settings.
+        """
+        with self._writing():
+            self._settle("detector", "name", detectors)
+
+    def _settle(self, table: str, key: str, settings: Mapping[str, Any]) -> None:
+        """Write settings by name, or refuse them where others are known."""
+        for name, new in settings.items():
+            text = json.dumps(new, sort_keys=True)
+            self._base.execute(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", (name, text))
+            (old,) = self._base.execute(f"SELECT settings FROM {table} WHERE {key} = ?", (name,)).fetchone()
+            if old != text:
+                changed = _changed(json.loads(old), json.loads(text))
+                raise ConfigError(
+                    f"{self.path} holds the {table} {name!r} with {changed}: keep that setting, or give the "
+                    f"{table} another name"
+                )
 
     def add(self, run: str, items: Sequence[MiningImage]) -> None:
         """Record the pictures of a run; known ones are kept, wherever their files lie now.
@@ -171,15 +186,18 @@ class Store:
                 "INSERT INTO mention VALUES (?, ?, ?, ?, ?, ?)",
                 [(*key, each.k, *named) for each in rows.candidates for named in enumerate(each.names)],
             )
-            self._base.executemany(
-                "INSERT OR IGNORE INTO object_score VALUES (?, ?, ?, ?)",
-                [
-                    (sha256, name, detector, None if math.isnan(score) else score)
-                    for detector, scores in rows.scores.items()
-                    for name, score in scores.items()
-                ],
-            )
+            self._write_scores(sha256, rows.scores)
             self._write_pairs(run, MINED, rows.image_id, rows.step, rows.pairs)
+
+    def write_scores(self, sha256: str, scores: Mapping[str, Mapping[str, float]]) -> None:
+        """Write scores of a picture in one transaction; known ones are kept.
+
+        Args:
+            sha256: Checksum of the picture's file.
+            scores: Scores by detector and name, NaN for an abstention.
+        """
+        with self._writing():
+            self._write_scores(sha256, scores)
 
     def give_up(self, run: str, image_id: str, problem: str) -> None:
         """Record why a picture could not be read; the next start tries it again."""
@@ -221,6 +239,16 @@ class Store:
                 self._base.execute("DELETE FROM pair WHERE run = ? AND derivation = ?", key)
                 for (image_id, step), found in pairs.items():
                     self._write_pairs(run, name, image_id, step, found)
+
+    def _write_scores(self, sha256: str, scores: Mapping[str, Mapping[str, float]]) -> None:
+        self._base.executemany(
+            "INSERT OR IGNORE INTO object_score VALUES (?, ?, ?, ?)",
+            [
+                (sha256, name, detector, None if math.isnan(score) else score)
+                for detector, found in scores.items()
+                for name, score in found.items()
+            ],
+        )
 
     def _write_pairs(self, run: str, derivation: str, image_id: str, step: int, pairs: Sequence[Pair]) -> None:
         self._base.executemany(

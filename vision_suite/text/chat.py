@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import bisect
-import re
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from vision_suite.errors import DataError, check_choice, check_number
 from vision_suite.text.placeholders import placeholder
 from vision_suite.text.templates import Segment, Template, stripped
+from vision_suite.text.token_ids import Encoded, TokenIds
 from vision_suite.text.tokenizers import (
     TemplateName,
     fingerprint,
     load_tokenizer,
-    refuse_halves,
-    special_texts,
     vocabulary_sha256,
 )
 from vision_suite.types.instruct import IGNORED, Message, Speaker
@@ -29,21 +27,7 @@ if TYPE_CHECKING:
 OBJECT = "\ufffc"  # stands for a picture where texts around it are looked through
 
 
-class Encoded(NamedTuple):
-    """Ids of a conversation.
-
-    Attributes:
-        ids: Ids, a picture's placeholder repeated for each of its tokens.
-        labels: The id itself where it is supervised, `IGNORED` elsewhere; not shifted.
-        image_of_token: Number of the picture in the row, -1 for text.
-    """
-
-    ids: list[int]
-    labels: list[int]
-    image_of_token: list[int]
-
-
-class ChatFormat:
+class ChatFormat(TokenIds):
     """Format of conversations: a tokenizer, its chat template and the placeholder of pictures.
 
     An answer's ids always continue those of the prompt: ``encode(turns) = prompt(turns[:-1]) + answer(turns[-1])``.
@@ -84,17 +68,13 @@ class ChatFormat:
         check_number("image_tokens", image_tokens, low=0, whole=True)
         check_choice("template", template, get_args(TemplateName))
         self.vocabulary_sha256 = vocabulary_sha256(tokenizer)
-        self.image_tokens = image_tokens
         self._template = Template(tokenizer, template, block=system != "")
         self._name = template
         self._system = system or None
         shown = f"{self._template.source}{tokenizer.chat_template}"
         self._shown = shown
-        tokenizer, self.image_token_id = placeholder(tokenizer, image_token, template=shown, needed=image_tokens > 0)
-        self.tokenizer = tokenizer
-        self._image_text = str(tokenizer.convert_ids_to_tokens(self.image_token_id)) if self.image_token_id >= 0 else ""
-        self._forbidden = re.compile("|".join(map(re.escape, special_texts(tokenizer))) or "(?!)")
-        self.vocabulary_size = max(tokenizer.get_vocab().values()) + 1
+        tokenizer, place = placeholder(tokenizer, image_token, template=shown, needed=image_tokens > 0)
+        super().__init__(tokenizer, place, image_tokens)
         self.settings: dict[str, Any] = {
             "image_tokens": image_tokens,
             "template": template,
@@ -175,43 +155,6 @@ class ChatFormat:
             begin, text = turn.header, turn.lead + text
         return self._following(begin, text + (turn.end if end_of_turn else ""))
 
-    def plain(self, text: str) -> Encoded:
-        """Ids of plain text outside any conversation; every id but the first is supervised.
-
-        Special tokens in the text are ordinary characters; the tokenizer's own beginning is kept.
-
-        Raises:
-            DataError: The text holds half of a character.
-        """
-        refuse_halves(text)
-        ids: list[int] = list(self.tokenizer(text, split_special_tokens=True, verbose=False)["input_ids"])
-        return Encoded(ids, [IGNORED, *ids[1:]] if ids else [], [-1] * len(ids))
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, without special tokens, placeholders and ids below 0 or behind the vocabulary."""
-        known = [int(id) for id in ids if 0 <= id < self.vocabulary_size and id != self.image_token_id]
-        return str(self.tokenizer.decode(known, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-    def spoken(self, ids: Sequence[int]) -> str:
-        """Text of a written answer that may stand in a conversation: also without special tokens that are spelt out."""
-        return self._forbidden.sub("", self.decode(ids)).strip()
-
-    def preview(self, encoded: Encoded) -> str:
-        """One line with all tokens: supervised runs in double brackets, pictures as ``<picture 0 x5>``."""
-        shown: list[str] = []
-        before, placed = False, 0
-        for id, label, picture in zip(*encoded, strict=True):
-            supervised = label != IGNORED
-            if supervised != before:
-                shown.append("[[" if supervised else "]]")
-            if picture < 0:
-                shown.append(repr(self.tokenizer.decode([id]))[1:-1] + "|")
-            elif placed % self.image_tokens == 0:
-                shown.append(f"<picture {picture} x{self.image_tokens}>|")
-            placed += picture >= 0
-            before = supervised
-        return "".join(shown).replace("|]]", "]]").rstrip("|") + ("]]" if before else "")
-
     def fit(self, messages: Sequence[Message], max_length: int) -> tuple[list[Message], int] | None:
         """The longest end of a conversation that fits, cut between exchanges only, so that no picture is cut.
 
@@ -269,22 +212,6 @@ class ChatFormat:
             raise DataError("a conversation holds a picture, and image_tokens=0: give a picture's number of tokens")
         return found
 
-    def _extend(self, out: Encoded, ids: list[int], pictures: list[int], *, supervised: bool = True) -> None:
-        """Append ids, each placeholder repeated for the tokens of its picture."""
-        numbers = iter(pictures)
-        for id in ids:
-            if self._image_text and id == self.image_token_id:
-                number = next(numbers, None)
-                if number is None:
-                    raise DataError("a text is cut into the placeholder of pictures: take it out of the text")
-                out.ids.extend([id] * self.image_tokens)
-                out.labels.extend([IGNORED] * self.image_tokens)
-                out.image_of_token.extend([number] * self.image_tokens)
-            else:
-                out.ids.append(id)
-                out.labels.append(id if supervised else IGNORED)
-                out.image_of_token.append(-1)
-
     def _with_system(self, messages: Sequence[Message]) -> list[Message]:
         """The turns, with the format's system turn if they have none."""
         turns = list(messages)
@@ -311,23 +238,3 @@ class ChatFormat:
     def _say(self, reason: str) -> None:
         self._said = True
         warnings.warn(f"chat template: {reason}; conversations are rendered turn by turn", stacklevel=4)
-
-    def check_text(self, text: str) -> None:
-        """Refuse a text that no turn may hold.
-
-        Raises:
-            DataError: It holds a special token, or half of a character.
-        """
-        refuse_halves(text)
-        found = self._forbidden.search(text)
-        if found is not None:
-            raise DataError(f"a turn's text holds the special token {found[0]!r}: take it out of the text")
-
-    def _tokens(self, text: str) -> list[int]:
-        ids: list[int] = list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-        return ids
-
-    def _following(self, before: str, text: str) -> list[int]:
-        """Ids of a text as it follows another one; on its own where the border would merge into one token."""
-        both, first = self._tokens(before + text), self._tokens(before)
-        return both[len(first) :] if both[: len(first)] == first else self._tokens(text)

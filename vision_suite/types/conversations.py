@@ -116,7 +116,7 @@ class InstructBatch(TypedDict, total=False):
 
 
 class Prompt(Protocol):
-    """Part of `vision_suite.text.chat.Encoded` that modules use."""
+    """Part of `vision_suite.text.token_ids.Encoded` that modules use."""
 
     @property
     def ids(self) -> list[int]:

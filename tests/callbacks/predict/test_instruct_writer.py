@@ -1,5 +1,6 @@
 """Answers that predict writes, and pictures of their routing."""
 
+import hashlib
 import json
 
 import instruct_stub
@@ -15,11 +16,11 @@ from vision_suite.errors import ConfigError
 
 
 class LitWritten(instruct_stub.LitTinyText):
-    """Writes the right answer to even questions, and nothing or a wrong one to odd ones."""
+    """Writes the right answer to even questions, and nothing or a wrong one to odd ones; or always the same."""
 
-    def __init__(self, data, routed=True):
+    def __init__(self, data, routed=True, answer=None):
         super().__init__(data)
-        self.routed = routed
+        self.routed, self.answer = routed, answer
 
     def predict_step(self, batch, batch_idx):
         rows, chat = self.data.rows("predict"), self.data.chat
@@ -28,7 +29,7 @@ class LitWritten(instruct_stub.LitTinyText):
             row = rows[index]
             right = "ABCD"[row.answer] if row.choices else row.reference
             words = {0: chat.answer(right), 1: [], 2: chat.answer(right), 3: chat.answer("five", end_of_turn=False)}
-            ids.append([] if row.text else words[index % 4])
+            ids.append([] if row.text else chat.answer(self.answer) if self.answer else words[index % 4])
         length = max(map(len, ids)) + 1
         answer_ids = torch.tensor([[*own, *[-1] * (length - len(own))] for own in ids])
         found = {"index": batch["index"], "answer_ids": answer_ids}
@@ -98,6 +99,40 @@ def test_pictures_of_the_first_questions_and_the_tokens_of_their_answers(tmp_pat
     assert tokens[:-1] == first["answer"].split()
     assert tokens[-1] == "end"
     assert (count, question) == (1, first["question"])
+
+
+def test_routing_pictures_have_the_names_of_their_questions(tmp_path):
+    """An id that is no name of a file gets digits of its hash, so that no two questions share a picture."""
+    folder = instruct_stub.write_questions(tmp_path / "squares", count=1)
+    ids = ["v0", "a/b c", "a_b_c", "two.words", "../up", "photo.png", "photo.JPG"]
+    turn = {"kind": "V", "source": "colours", "question": instruct_stub.ASKED, "answer": "red",
+            "images": ["images/0.png"]}  # fmt: skip
+    lines = [{"id": name, "turns": [turn]} for name in ids]
+    (folder / "questions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    asked, _, pictures = predicted(tmp_path, instruct_stub.questions(folder), InstructWriter(routing=-1), answer="red")
+    stems = {
+        "v0": "v0", "a/b c": f"a_b_c-{digits('a/b c')}", "a_b_c": "a_b_c", "two.words": "two.words",
+        "../up": f".._up-{digits('../up')}", "photo.png": "photo", "photo.JPG": "photo",
+    }  # fmt: skip
+    assert {line["id"] for line in asked} == set(ids)
+    assert [path.name for path in pictures] == [f"{line['index']:06d}_{stems[line['id']]}.png" for line in asked]
+
+
+def digits(name):
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
+
+
+def test_routing_pictures_of_a_folder_have_the_names_of_its_pictures(tmp_path):
+    folder = instruct_stub.write_questions(tmp_path / "squares", count=1)
+    shown = tmp_path / "shown"
+    shown.mkdir()
+    for name in ("a.png", "b c.png", "d.JPG"):
+        Image.new("RGB", (9, 9)).save(shown / name)
+    asked = {"mine": {"path": str(shown), "question": instruct_stub.ASKED}}
+    data = instruct_stub.questions(folder, predict_on=asked)
+    lines, _, pictures = predicted(tmp_path, data, InstructWriter(routing=2), answer="red")
+    assert [line["id"] for line in lines] == ["a.png", "b c.png", "d.JPG"]
+    assert [path.name for path in pictures] == ["000000_a.png", f"000001_b_c-{digits('b c')}.png"]
 
 
 def test_a_model_that_routes_nothing(tmp_path, data):

@@ -135,6 +135,32 @@ def test_thresholds_make_other_pairs_without_detectors(mined, capsys, monkeypatc
             main(["pairs", file, *flags])
 
 
+def test_a_further_detector_scores_what_was_mined(mined, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("vision_suite.cli.mining.parts.CheckpointSampler", None)
+    file = str(tmp_path / "tiny.sqlite")
+    (tmp_path / "tiny.sqlite").write_bytes((mined / "tiny.sqlite").read_bytes())
+    third = f"  third: {{{{kind: truth, path: {mined}/others.json}}}}\n"
+    (tmp_path / "more.yaml").write_text((CONFIG + third).format(folder=mined))
+    command = ["score", file, "-c", str(tmp_path / "more.yaml"), "--quiet"]
+    pairs = ["pairs", file, "--name", "third", "--thresholds", "truth=0.5", "third=0.5"]
+    with pytest.raises(ConfigError, match=r"no scores of detector 'third': it has second, truth, and .*score` adds"):
+        main(pairs)
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("third: ")
+    assert lines[1:] == ["complete before: truth, second"]
+    assert main(pairs) == 0
+    assert main(["pairs", file, "--name", "second", "--thresholds", "truth=0.5", "second=0.5"]) == 0
+    one, other = (json.loads((tmp_path / f"tiny.tiny.{name}.json").read_text()) for name in ("third", "second"))
+    assert one["counts"] == other["counts"], "it has the opinion of the second one"
+    capsys.readouterr()
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines() == ["complete before: truth, second, third"]
+    (tmp_path / "more.yaml").write_text((CONFIG + third.replace("others", "none")).format(folder=mined))
+    with pytest.raises(ConfigError, match="holds the detector 'third' with path"):
+        main(command)
+
+
 def test_files_of_pairs_hold_what_was_mined(mined, capsys):
     file = str(mined / "tiny.sqlite")
     count = json.loads((mined / "tiny.tiny.mined.json").read_text())["counts"]["pairs"]
@@ -151,6 +177,13 @@ def test_files_of_pairs_hold_what_was_mined(mined, capsys):
         assert isinstance(row["chosen_ends"], bool)
     assert main(["export", file, "--output", str(mined / "pairs.parquet"), "--layout", "trl"]) == 0
     assert f"{count} pairs" in capsys.readouterr().out
+    assert main(["export", file, "--output", str(mined / "images.jsonl"), "--layout", "images"]) == 0
+    assert f"4 pictures: {mined / 'images.jsonl'}" in capsys.readouterr().out
+    images = [json.loads(line) for line in (mined / "images.jsonl").read_text().splitlines()]
+    assert [(each["image_id"], each["image_path"]) for each in images] == [(str(n), f"{n}.png") for n in range(4)]
+    assert not any(set(each["nonhallu_objects"]) - truth for each, truth in zip(images, shown, strict=True))
+    with pytest.raises(ConfigError, match=r"layout='image' .*trl_json, images"):
+        main(["export", file, "--output", str(mined / "a.jsonl"), "--layout", "image"])
     with pytest.raises(DataError, match="no such file of mining"):
         main(["export", str(mined / "none.sqlite"), "--output", str(mined / "a.jsonl")])
     with pytest.raises(ConfigError, match="has no pairs 'other'"):

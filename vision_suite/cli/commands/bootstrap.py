@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from vision_suite.cli.light_parser import LightParser, count
-from vision_suite.errors import ConfigError, DataError
+from vision_suite.errors import ConfigError, DataError, check_choice
 from vision_suite.faults import DONE
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from vision_suite.mining.decide import Rules, Threshold
     from vision_suite.mining.store import Store
 
-PARTS = ("pairs", "report", "export")
+PARTS = ("pairs", "report", "export", "score")
 
 
 def main(argv: Sequence[str]) -> int:
     """Mine, or work on what was mined, and return 0."""
     if argv and argv[0] in PARTS:
         options = _parts_parser(argv[0]).parse_args(argv[1:])
-        {"pairs": _pairs, "report": _report, "export": _export}[argv[0]](options)
+        {"pairs": _pairs, "report": _report, "export": _export, "score": _score}[argv[0]](options)
     else:
         _mine(_parser().parse_args(argv))
     return DONE
@@ -38,8 +38,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="vision-suite bootstrap",
         description="Sample sentences of a trained model about pictures, find the objects that it makes up, and keep "
         "pairs of a right and a wrong sentence (SENTINEL). A killed run goes on where it stopped. What was mined is "
-        "worked on by `bootstrap pairs FILE` (other thresholds or rules, without a model), `bootstrap report FILE` and "
-        "`bootstrap export FILE`.",
+        "worked on by `bootstrap pairs FILE` (other thresholds or rules, without a model), `bootstrap score FILE` "
+        "(further detectors), `bootstrap report FILE` and `bootstrap export FILE`.",
     )
     parser.add_argument("-c", "--config", required=True, help="configuration of mining, such as sentinel/mine_scenes")
     parser.add_argument("--ckpt_path", type=Path, required=True, help="checkpoint of the model that will be trained")
@@ -57,11 +57,18 @@ def _parts_parser(part: str) -> argparse.ArgumentParser:
     about = {
         "pairs": "Make the pairs again by other thresholds or rules, from stored scores, without model or detector.",
         "report": "Print the counts of a run and the agreement of its detectors, and draw the latter.",
-        "export": "Write the pairs of a run for training.",
+        "export": "Write the pairs of a run for training, or what was found about each picture.",
+        "score": "Let further detectors score the objects of a run, without the model; `bootstrap pairs` then decides.",
     }
     parser = LightParser(prog=f"vision-suite bootstrap {part}", description=about[part])
     parser.add_argument("file", type=Path, help="file of a run of mining")
     parser.add_argument("--run", help="name of the run; not needed where there is one")
+    if part == "score":
+        about_config = "configuration of mining, of which the detectors count; those with scores are not asked"
+        parser.add_argument("-c", "--config", required=True, help=about_config)
+        parser.add_argument("--device", default="auto", help="device: auto, cpu, cuda ...")
+        parser.add_argument("--quiet", action="store_true", help="no progress bar")
+        return parser
     parser.add_argument("--name", default=None if part == "pairs" else "mined", help="name of the pairs")
     if part == "pairs":
         parser.add_argument(
@@ -73,7 +80,8 @@ def _parts_parser(part: str) -> argparse.ArgumentParser:
         parser.add_argument("--output", type=Path, required=True, help="file to write")
         parser.add_argument(
             "--layout",
-            help="official, official_json, llama_factory, parquet, trl or trl_json; by default by the ending",
+            help="official, official_json, llama_factory, parquet, trl or trl_json; images for the caption and objects "
+            "of each picture in place of pairs; by default by the ending",
         )
     return parser
 
@@ -112,7 +120,7 @@ def _mine(options: argparse.Namespace) -> None:
 def _pairs(options: argparse.Namespace) -> None:
     """Derive pairs by other thresholds or rules, and keep them under a name of their own."""
     from vision_suite.mining.derive import derive
-    from vision_suite.mining.reading import derivation_of, mined_images, run_of
+    from vision_suite.mining.reading import check_scored, derivation_of, mined_images, run_of
     from vision_suite.mining.store import MINED, Store
 
     if options.name in (None, MINED):
@@ -125,7 +133,11 @@ def _pairs(options: argparse.Namespace) -> None:
         thresholds = _thresholds(options.thresholds) or thresholds
         scored = [row[0] for row in store.rows("SELECT DISTINCT detector FROM object_score ORDER BY detector")]
         if unknown := [name for name in thresholds if name not in scored]:
-            raise ConfigError(f"{options.file} has no scores of detector {unknown[0]!r}: it has {', '.join(scored)}")
+            raise ConfigError(
+                f"{options.file} has no scores of detector {unknown[0]!r}: it has {', '.join(scored)}, and "
+                "`vision-suite bootstrap score` adds others"
+            )
+        check_scored(store, run, thresholds)
         rules = _changed_rules(rules, options.rules)
         pairs, _ = derive(mined_images(store, run), thresholds, rules)
         store.derived(run, options.name, rules, thresholds, pairs)
@@ -142,11 +154,20 @@ def _report(options: argparse.Namespace) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     """Write pairs for training, with the fields that SENTINEL's generator adds."""
-    from vision_suite.mining.export import layout_of, write_pairs
+    from vision_suite.mining.export import Layout, layout_of, write_pairs
+    from vision_suite.mining.image_file import LAYOUT, write_images
     from vision_suite.mining.pairs import mined_pairs
     from vision_suite.mining.reading import run_of
     from vision_suite.mining.store import Store
 
+    if options.layout is not None:
+        check_choice("layout", options.layout, (*get_args(Layout), LAYOUT))
+    if options.layout == LAYOUT:
+        with Store(options.file, new=False) as store:
+            done = write_images(store, run_of(store, options.run), options.output, options.name)
+        left_out = f" ({done.unfinished:,} not at their end and {done.unreadable:,} unreadable ones left out)"
+        print(f"{done.written:,} pictures{left_out if done.unfinished + done.unreadable else ''}: {options.output}")
+        return
     layout = layout_of(options.output, options.layout)
     with Store(options.file, new=False) as store:
         run = run_of(store, options.run)
@@ -158,6 +179,12 @@ def _export(options: argparse.Namespace) -> None:
     rows = [pair.row(run) for pair in pairs]
     count = write_pairs(rows, options.output, layout, facts=[pair.facts() for pair in pairs])
     print(f"{count:,} pairs: {options.output}")
+
+
+def _score(options: argparse.Namespace) -> None:
+    from vision_suite.cli.mining.score import score
+
+    score(options)
 
 
 def _tell(store: Store, run: str, name: str) -> None:

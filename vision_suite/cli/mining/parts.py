@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -145,7 +145,27 @@ def mining_parts(config: MiningConfig, checkpoint: Path, device: str) -> MiningP
         "max_new_tokens": sampling.max_new_tokens,
         "objects": objects,
     }
-    return MiningParts(step, items, settings, {name: _recorded(each) for name, each in config.detectors.items()})
+    return MiningParts(step, items, settings, recorded_detectors(config))
+
+
+def recorded_detectors(config: MiningConfig) -> dict[str, dict[str, Any]]:
+    """Settings of each detector as JSON values, with checksums of files."""
+    return {name: _recorded(each) for name, each in config.detectors.items()}
+
+
+def load_detectors(config: MiningConfig, names: Iterable[str], device: str) -> dict[str, Scorer]:
+    """Detectors of a configuration.
+
+    Args:
+        config: Configuration.
+        names: Names of those to load.
+        device: Their device.
+
+    Raises:
+        ConfigError: A kind or a setting is unknown.
+        DataError: A file is missing.
+    """
+    return {name: _detector(config.detectors[name], name, device) for name in names}
 
 
 def step_of(config: MiningConfig, checkpoint: Path, device: str) -> MiningStep:
@@ -167,7 +187,7 @@ def _step(config: MiningConfig, checkpoint: Path, device: str) -> tuple[MiningSt
     sampler = CheckpointSampler(
         checkpoint, temperature=sampling.temperature, max_new_tokens=sampling.max_new_tokens, device=device
     )
-    detectors = {name: _detector(each, name, device) for name, each in config.detectors.items()}
+    detectors = load_detectors(config, config.detectors, device)
     thresholds = {name: each or _validated(detectors[name], name) for name, each in config.thresholds.items()}
     chosen = config.objects
     extractor, objects = load_extractor(
