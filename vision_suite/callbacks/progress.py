@@ -52,7 +52,7 @@ class ProgressLines(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the time."""
-        self._began = self._told = time.monotonic()
+        self._began = self._epoch_began = self._told = time.monotonic()  # resumed within an epoch, none begins
         self._first_epoch, self._first_step = trainer.current_epoch, trainer.global_step
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -144,6 +144,8 @@ def test_mistakes_are_one_line(model):
         main([])
     with pytest.raises(ConfigError, match=r"--image belongs to --prompt"):
         main(["--model", str(folder / "model"), "--image", "a.png"])
+    with pytest.raises(ConfigError, match="--top_p belongs to --temperature"):
+        main(["--model", str(folder / "model"), "--prompt", "a", "--top_p", "0.9"])
     with pytest.raises(ConfigError, match=r"--top_p 1\.5"):
         main(["--model", str(folder / "model"), "--prompt", "a", "--temperature", "1", "--top_p", "1.5"])
     with pytest.raises(DataError, match="nowhere"):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision_suite.cli.trainer.messages import LONGEST, explain
+from vision_suite.cli.trainer.messages import LONGEST, explain, refused_by_class
 
 
 class Known:
@@ -36,6 +36,11 @@ class Known:
             "--model.optim.lrr: B has no setting 'optim.lrr': did you mean 'optim.lr'?",
         ),
         (
+            'Parser key "model":\n - given class_path \'a.B\':\n   Parser key "wings":\n'
+            " - given class_path 'c.Settings':\n   Option 'foo' is not accepted",
+            "--model.wings.foo: Settings has no setting 'foo'",
+        ),
+        (
             'Parser key "model":\n  - Expected a dot import path string: LitDCA\n',
             "--model LitDCA: no such class: did you",
         ),
@@ -55,6 +60,34 @@ class Known:
 )
 def test_known_texts(text, line):
     assert explain(text, Known()).startswith(line)
+
+
+NONE = "  - Expected a <class 'NoneType'>"
+UNION = "Does not validate against any of the Union subtypes"
+TRIED = f"{UNION}\nSubtypes: [a, b]\nErrors:\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            f"{TRIED}  - wings.rank=0 must be a whole number\n{NONE}\nGiven value: x",
+            "wings.rank=0 must be a whole number",
+        ),
+        (
+            f"{TRIED}  - {UNION}\n    Subtypes: [c, d]\n    Errors:\n      - wings.rank=0 must\n"
+            f"        be more\n    {NONE}\n    Given value: x\n{NONE}",
+            "wings.rank=0 must be more",
+        ),
+        (
+            f"{TRIED}  - Problem with given class_path 'a.B':\n    it needs the package c\n{NONE}",
+            "it needs the package c",
+        ),
+        ("another text", None),
+    ],
+)
+def test_the_reason_of_a_class_stands_alone(text, line):
+    assert refused_by_class(text) == line
 
 
 @given(st.text(min_size=1, max_size=600))

@@ -4,6 +4,7 @@ import re
 import warnings
 
 import pytest
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 
 from vision_suite.callbacks.progress import Bar, ProgressLines, _count, _duration, progress
@@ -72,6 +73,15 @@ def test_evaluation_and_prediction_have_lines_too(toy, capsys, monkeypatch, comm
     run([command, "-c", toy, "--trainer.enable_progress_bar=true", "--data.eval_batch_size=6", *split])
     found = [line for line in capsys.readouterr().out.splitlines() if ", batch " in line]
     assert found == [f"{word}, batch {number} of 3" for number in (1, 2, 3)]
+
+
+def test_a_run_resumed_within_an_epoch_counts_from_its_own_start():
+    trainer, lines = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu"), ProgressLines()
+    told = []
+    lines._tell = told.append
+    lines.on_train_start(trainer, LightningModule())
+    lines.on_train_epoch_end(trainer, LightningModule())  # in mid-epoch no epoch begins
+    assert re.search(r"step 0: 0(\.0)? s", told[0]), told
 
 
 def test_no_lines_where_progress_is_switched_off_or_a_bar_is_configured(lines):

@@ -1,5 +1,6 @@
 """docs/lm_eval.md holds: lm-eval scores a winged decoder, with the likelihoods that the model gives."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -25,9 +26,36 @@ def block(kind):
     return found
 
 
+def run_here(tasks):
+    """The page's own lines, but for the checkpoint and the place of the files."""
+    statements = [
+        statement
+        for statement in ast.parse(block("python")).body
+        if not (isinstance(statement, ast.ImportFrom) and str(statement.module).startswith("vision_suite"))
+        and not (isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) in ("module", "tokenizer"))
+    ]
+    code = ast.unparse(ast.Module(statements, []))
+    for old, new in (
+        ("include_path='tasks'", f"include_path={tasks!r}"),
+        ("max_length=1024", "max_length=64"),
+        ("print(", "str("),
+        ("module.model.decoder", "decoder"),
+        ("tasks=['choices'],", "tasks=['choices'], log_samples=True,"),
+    ):
+        assert code.count(old) == 1, old
+        code = code.replace(old, new)
+    return code
+
+
 def test_the_page_names_a_task_of_questions_as_the_suite_writes_them():
     assert "questions_test.jsonl" in block("yaml")
     compile(block("python"), str(PAGE), "exec")
+    code = run_here("tasks")
+    compile(code, str(PAGE), "exec")
+    assert "HFLM(pretrained=decoder," in code
+    assert "log_samples" in code
+    assert "max_length=64" in code
+    assert "vision_suite" not in code
 
 
 def winged():
@@ -65,15 +93,7 @@ def test_lm_eval_scores_a_winged_decoder(tmp_path, monkeypatch, with_wings):
         block("yaml").replace("/path/to/text-choices/questions_test.jsonl", str(questions))
     )
     decoder, tokenizer = winged()
-    # The page's own lines, but for the checkpoint and the place of the files.
-    code = block("python").replace('include_path="tasks"', f"include_path={str(tasks)!r}")
-    code = code.replace("max_length=1024", "max_length=64").replace("print(", "str(")
-    code = code.replace("module.model.decoder", "decoder").replace(
-        'tasks=["choices"],', 'tasks=["choices"], log_samples=True,'
-    )
-    code = "\n".join(
-        line for line in code.splitlines() if not line.startswith(("module =", "tokenizer =", "from vision_suite"))
-    )
+    code = run_here(str(tasks))
     names = {"decoder": decoder, "tokenizer": tokenizer}
     if with_wings:
         exec(code, names)

@@ -1,6 +1,7 @@
 """Files of wings: names, the check of their base, the released code's names, whole models in a folder."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -209,6 +210,92 @@ def test_a_named_base_is_not_copied_and_is_checked(tmp_path):
         load_model(tmp_path / "model")
     with pytest.raises(CheckpointError, match="no wings_config"):
         load_model(tmp_path / "lm")
+
+
+def test_the_tower_of_a_checkpoint_keeps_its_weights(tmp_path):
+    net, chat = model_and_chat()
+    # A checkpoint's tower is built of its recorded structure, beside the name of a file that is read no more.
+    tower = build_tower(TowerConfig("conv", checkpoint="gone.ckpt", structure=net.tower.structure))
+    nn.init.normal_(tower.network.stem[0][0].weight)
+    net.tower = tower.eval()
+    save_model(tmp_path / "model", net, chat)
+    loaded, format = load_model(tmp_path / "model")
+    torch.testing.assert_close(answer_logits(loaded, format), answer_logits(net, chat), atol=0, rtol=0)
+
+
+def settings_with(change):
+    def damage(folder):
+        path = folder / "wings_config.json"
+        settings = json.loads(path.read_text())
+        change(settings)
+        path.write_text(json.dumps(settings))
+
+    return damage
+
+
+def not_finite(folder):
+    tensors = load_file(folder / "wings_adapter.safetensors")
+    tensors["layers.0.visual.q.a.weight"][0] = float("nan")
+    save_file(tensors, folder / "wings_adapter.safetensors")
+
+
+def other_tokenizer(folder):
+    word_tokenizer([WORDS, "and more words"]).save_pretrained(folder / "tokenizer")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    save_model(folder, *model_and_chat(lora=True))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: (folder / "tower.safetensors").unlink(), "tower.safetensors cannot be read"),
+        (lambda folder: save_file({"a": torch.zeros(1)}, folder / "tower.safetensors"), "is missing"),
+        (lambda folder: shutil.rmtree(folder / "lora"), "no adapter_config.json"),
+        (lambda folder: (folder / "lora/adapter_model.safetensors").write_bytes(b"short"), "no LoRA that can be read"),
+        (lambda folder: (folder / "wings_adapter.safetensors").write_bytes(b"short"), "cannot be read"),
+        (not_finite, "layers.0.visual.q.a.weight holds values that are not finite"),
+        (other_tokenizer, "is not the tokenizer"),
+        (settings_with(lambda settings: settings.pop("wings")), "wings is missing or wrong"),
+        (settings_with(lambda settings: settings.pop("embedding")), "tower_width is missing or wrong"),
+        (settings_with(lambda settings: settings["base"].pop("fingerprint")), "fingerprint is missing or wrong"),
+        (settings_with(lambda settings: settings.update(image_token_id="4")), "image_token_id is missing or wrong"),
+        (settings_with(lambda settings: settings.update(image_token_id=7)), "is not the tokenizer"),
+        (settings_with(lambda settings: settings["chat"].update(colour=1)), "chat.colour is missing or wrong"),
+    ],
+)  # fmt: skip
+def test_damaged_folders_are_refused_in_one_line(damage, words, saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "model")
+    load_model(tmp_path / "model")
+    damage(tmp_path / "model")
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_model(tmp_path / "model")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model.layers.0.attn_pool.q_proj.0.weight": None}, "lacks"),
+        ({"model.layers.0.attn_pool.q_proj.0.weight": torch.zeros(4)}, "matrix of"),
+        ({"model.layers.0.reweight_module.linear.weight": torch.zeros(())}, "matrix of"),
+        ({"model.mm_projector.0.bias": None}, "projector"),
+    ],
+)
+def test_a_failed_import_leaves_no_wings(change, words):
+    tensors = {name: each for name, each in {**released()[0], **change}.items() if each is not None}
+    model = decoder()
+    expected = model.state_dict().keys()
+    with pytest.raises(CheckpointError, match=words):
+        import_reference(model, tensors, Projector(ProjectorConfig(), 12, 32, tokens=5))
+    assert model.state_dict().keys() == expected
+    with pytest.raises(ConfigError, match="wings have no setting 'ranks'"):
+        import_reference(model, tensors, ranks=4)
+    import_reference(model, released()[0])
 
 
 def test_a_tower_made_by_hand_is_refused(tmp_path):

@@ -27,6 +27,10 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError("give either --ckpt_path FILE or --model NAME_OR_FOLDER")
     if options.image and options.prompt is None:
         raise ConfigError("--image belongs to --prompt: in a conversation say /image PATH")
+    if options.top_p is not None and options.temperature is None:
+        raise ConfigError("--top_p belongs to --temperature: without one the likeliest word is taken")
+    if options.top_p is not None and options.top_p > 1:
+        raise ConfigError(f"--top_p {options.top_p} must be at most 1")
     dialogue, read = _open(options)
     if options.prompt is not None:
         _answer(dialogue, options.prompt, [read(path) for path in options.image])
@@ -48,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--system", help="text of the system's turn; by default the format's own")
     parser.add_argument("--max_new_tokens", type=count, help="longest answer in tokens (256, or half a row)")
     parser.add_argument("--temperature", type=positive, help="draw words at this temperature; by default the likeliest")
-    parser.add_argument("--top_p", type=positive, default=1.0, help="share of the likeliest words to draw from")
+    parser.add_argument("--top_p", type=positive, help="share of the likeliest words to draw from")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draws")
     parser.add_argument("--device", default="auto", help="device: auto, cpu, cuda ...")
     return parser
@@ -72,9 +76,8 @@ def _open(options: argparse.Namespace) -> tuple[Dialogue, Callable[[str], Tensor
     net.eval().to(device)
     settings: dict[str, Any] = {"do_sample": False}
     if options.temperature is not None:
-        if options.top_p > 1:
-            raise ConfigError(f"--top_p {options.top_p} must be at most 1")
-        settings = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p, "top_k": 0}
+        share = 1.0 if options.top_p is None else options.top_p
+        settings = {"do_sample": True, "temperature": options.temperature, "top_p": share, "top_k": 0}
     torch.manual_seed(options.seed)
     longest = longest_row(net)
     new = options.max_new_tokens or min(256, longest // 2)

@@ -78,7 +78,10 @@ def refused_by_class(text: str) -> str | None:
     found = re.search(r"Errors:\s*- (?P<first>.+?)(?=\n\s*- Expected|\n\s*- Not a|\Z)", text, re.DOTALL)
     if found is None:
         return None
-    line = [line.strip() for line in found["first"].splitlines() if line.strip()]
+    if (inner := refused_by_class(found["first"])) is not None:  # a record within a record
+        return inner
+    reason = re.sub(r"^Problem with given class_path '[^']+':", "", found["first"])
+    line = [line.strip() for line in reason.splitlines() if line.strip()]
     return " ".join(line)[-LONGEST:] if line else None
 
 
@@ -123,7 +126,7 @@ def _unknown_setting(text: str, known: Vocabulary) -> LineFinding | None:
     owner = re.findall(r"class_path '([^']+)'", text[: match.start()])
     if owner:
         name = owner[-1].rsplit(".", 1)[-1]
-        whole = _joined(_key(text[: match.start()]), key)
+        whole = _joined(_key(text[: match.start()], whole=True), key)
         hint = did_you_mean(key, known.settings(owner[-1]))
         return match.start(), f"--{whole}: {name} has no setting '{key}'{hint}"
     return match.start(), f"unknown setting '{key}'{did_you_mean(key, known.flags())}"

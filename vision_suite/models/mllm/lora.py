@@ -156,6 +156,7 @@ def load_lora(decoder: PreTrainedModel, folder: Path) -> dict[str, nn.Parameter]
     """
     _require()
     from peft import LoraConfig, set_peft_model_state_dict
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     missing = [name for name in FILES if not (folder / name).is_file()]
@@ -167,7 +168,7 @@ def load_lora(decoder: PreTrainedModel, folder: Path) -> dict[str, nn.Parameter]
             raise CheckpointError(f"{folder}: an adapter of kind {settings['peft_type']!r:.30}, only LoRA is read")
         config = LoraConfig.from_pretrained(str(folder))
         tensors = {name.removeprefix(WRAPPED): value for name, value in load_file(folder / FILES[1]).items()}
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: no LoRA that can be read ({' '.join(str(error).split())[:150]})") from error
     # A file may have been written for inference; whether it is trained is the caller's matter.
     config.inference_mode = False

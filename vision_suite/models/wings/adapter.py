@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vision_suite.errors import CheckpointError
-from vision_suite.models.wings.attach import attach, wings_parameters
+from vision_suite.errors import CheckpointError, ConfigError
+from vision_suite.models.wings.attach import attach, detach, wings_parameters
 from vision_suite.models.wings.config import WingsConfig
 from vision_suite.models.wings.pattern import text_model
 
@@ -118,9 +119,13 @@ def import_reference(
         changes: Settings of `WingsConfig` that differ from the preset, such as ``leak=False``.
 
     Raises:
-        CheckpointError: There are no wings in it, some are missing, or a name of theirs is unknown.
-        ConfigError: The decoder cannot have wings.
+        CheckpointError: There are no wings in it, some are missing, or a name of theirs is unknown. The decoder has no
+            wings then.
+        ConfigError: The decoder cannot have wings, or a change is unknown.
     """
+    unknown = sorted(changes.keys() - {field.name for field in fields(WingsConfig)})
+    if unknown:
+        raise ConfigError(f"wings have no setting {unknown[0]!r}: leave it out")
     wings: dict[str, Tensor] = {}
     projected: dict[str, Tensor] = {}
     others: list[str] = []
@@ -138,6 +143,11 @@ def import_reference(
             )
         else:
             others.append(name)
+    flat = [name for name, value in wings.items() if name.endswith(".weight") and value.ndim != 2]
+    if flat:
+        raise CheckpointError(
+            f"the released code's checkpoint has a matrix of {list(wings[flat[0]].shape)} as {flat[0]}: it is damaged"
+        )
     ranks = {value.shape[1] for name, value in wings.items() if name.endswith(".a.weight")}
     lengths = {value.shape[1] for name, value in wings.items() if name.endswith("router.weight")}
     if len(ranks) != 1 or len(lengths) > 1:
@@ -151,11 +161,15 @@ def import_reference(
         settings["s_max"] = lengths.pop()
     config = WingsConfig.preset("reference", **{**settings, **changes})
     attach(decoder, config)
-    if settings["stage"] == 1:  # the first stage has no router: it stays as it was drawn
-        wings |= {name: value for name, value in wings_tensors(decoder).items() if ".router." in name}
-    load_wings(decoder, wings, "the released code's checkpoint")
-    if projector is not None:
-        load_projector(projector, projected, "the released code's checkpoint")
+    try:
+        if settings["stage"] == 1:  # the first stage has no router: it stays as it was drawn
+            wings |= {name: value for name, value in wings_tensors(decoder).items() if ".router." in name}
+        load_wings(decoder, wings, "the released code's checkpoint")
+        if projector is not None:
+            load_projector(projector, projected, "the released code's checkpoint")
+    except CheckpointError:
+        detach(decoder)
+        raise
     return Imported(len(wings), len(projected) if projector is not None else 0, tuple(others))
 
 

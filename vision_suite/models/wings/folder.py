@@ -17,7 +17,8 @@ from vision_suite.layers.decoders import load_decoder
 from vision_suite.models.mllm.lora import load_lora, lora_parameters, save_lora
 from vision_suite.models.mllm.network import Mllm
 from vision_suite.models.mllm.projector import Projector, ProjectorConfig
-from vision_suite.models.mllm.tower import TowerConfig, build_tower
+from vision_suite.models.mllm.tower import Tower, TowerConfig, build_tower, has_random_weights
+from vision_suite.models.mllm.trunks import load
 from vision_suite.models.wings.adapter import base_weights, fingerprint, load_projector, load_wings, wings_tensors
 from vision_suite.models.wings.attach import Attached, attach, find
 from vision_suite.models.wings.config import WingsConfig
@@ -38,6 +39,12 @@ SETTINGS, TENSORS, TOWER, TOWER_RUN = (
 BASE, LORA, TOKENIZER = "base", "lora", "tokenizer"
 PROJECTOR = "projector."
 FORMAT = 1
+KINDS: dict[str, type | tuple[type, ...]] = {  # what each setting of a file must be
+    "wings": (dict, type(None)), "base": dict, "image_token_id": int, "chat": dict, "vocabulary_sha256": str,
+}  # fmt: skip
+BASE_KINDS: dict[str, type | tuple[type, ...]] = {"source": str, "base_frozen": bool, "fingerprint": str}
+SIZES: dict[str, type | tuple[type, ...]] = {"tower_width": int, "tokens": int}
+CHAT = {"image_tokens", "template", "system", "image_token"}  # settings of `ChatFormat`
 
 
 def save_model(folder: Path, net: Mllm, chat: ChatFormat, *, base: str = "") -> None:
@@ -73,13 +80,15 @@ def save_model(folder: Path, net: Mllm, chat: ChatFormat, *, base: str = "") -> 
         "image_token_id": net.image_token_id,
         "chat": chat.settings,
         "vocabulary_sha256": chat.vocabulary_sha256,
+        "lora": bool(lora_parameters(decoder)),
     }
     if net.projector is not None:
         tensors |= {f"{PROJECTOR}{name}": value for name, value in net.projector.state_dict().items()}
         settings["projector"] = asdict(net.projector.config)
         settings["embedding"] = {"tower_width": net.projector.tower_width, "tokens": net.projector.tower_tokens}
     if net.tower is not None:
-        settings["tower"] = asdict(_save_tower(folder, net))
+        config, settings["tower_weights"] = _save_tower(folder, net)
+        settings["tower"] = asdict(config)
     save_file({name: value.contiguous() for name, value in tensors.items()}, folder / TENSORS)
     share_as_usual(folder)
     if lora_parameters(decoder):
@@ -125,7 +134,7 @@ def load_model(
         load_wings(decoder, wings, str(folder / TENSORS))
     elif wings:
         raise CheckpointError(f"{folder / TENSORS} has wings, and {SETTINGS} no settings of them")
-    if (folder / LORA).is_dir():
+    if settings.get("lora", (folder / LORA).is_dir()):
         load_lora(decoder, folder / LORA)
     projector = None
     if "projector" in settings:
@@ -134,19 +143,11 @@ def load_model(
         projector = Projector(config, sizes["tower_width"], decoder.config.hidden_size, tokens=sizes["tokens"])
         load_projector(projector, projected, str(folder / TENSORS))
         projector.to(dtype)
-    tower = None
-    if "tower" in settings:
-        record = as_record(TowerConfig, settings["tower"], "tower")
-        size = record.image_size
-        own = folder / TOWER_RUN
-        tower = build_tower(
-            replace(record, image_size=None if size is None else (size[0], size[1]),
-                    checkpoint=str(own) if own.is_file() else record.checkpoint)
-        )  # fmt: skip
-        if (folder / TOWER).is_file():
-            tower.load_state_dict(_read_tensors(folder / TOWER))
+    tower = _load_tower(folder, settings) if "tower" in settings else None
     chat = ChatFormat.load(folder / TOKENIZER, **settings["chat"])
-    return Mllm(decoder, tower, projector, int(settings["image_token_id"])).eval(), chat
+    if (chat.vocabulary_sha256, chat.image_token_id) != (settings["vocabulary_sha256"], settings["image_token_id"]):
+        raise CheckpointError(f"{folder / TOKENIZER} is not the tokenizer of {SETTINGS}: copy the folder whole again")
+    return Mllm(decoder, tower, projector, settings["image_token_id"]).eval(), chat
 
 
 def open_model(source: str | Path, *, attention: str = "vision_suite") -> tuple[Mllm, ChatFormat]:
@@ -178,8 +179,8 @@ def longest_row(net: Mllm) -> int:
     return longest
 
 
-def _save_tower(folder: Path, net: Mllm) -> TowerConfig:
-    """Write what the tower is built of, as far as it is not named, and return its settings."""
+def _save_tower(folder: Path, net: Mllm) -> tuple[TowerConfig, bool]:
+    """Write what the tower is built of, as far as it is not named; its settings, and whether weights were written."""
     from safetensors.torch import save_file
 
     tower = net.tower
@@ -187,14 +188,29 @@ def _save_tower(folder: Path, net: Mllm) -> TowerConfig:
     if tower.config is None:
         raise ConfigError("the tower was made by hand: only towers of build_tower can be saved")
     config, run = tower.config, Path(tower.config.checkpoint).expanduser()
-    if config.checkpoint and run.is_file():
+    if config.structure is not None:  # built without its files, which are not read again then
+        config = replace(config, checkpoint="")
+    elif config.checkpoint and run.is_file():
         shutil.copyfile(run, folder / TOWER_RUN)
         config = replace(config, checkpoint=TOWER_RUN)
-    named = bool(config.checkpoint) or config.pretrained or config.kind == "centernet"
-    if not named or any(parameter.requires_grad for parameter in tower.parameters()):
+    named = config.structure is None and not has_random_weights(tower)
+    written = not named or any(parameter.requires_grad for parameter in tower.parameters())
+    if written:
         save_file({name: value.contiguous() for name, value in tower.state_dict().items()}, folder / TOWER)
         share_as_usual(folder)
-    return config
+    return config, written
+
+
+def _load_tower(folder: Path, settings: Mapping[str, Any]) -> Tower:
+    """Build a tower, and fill it with its weights as far as its settings do not name them."""
+    record = as_record(TowerConfig, settings["tower"], "tower")
+    size = record.image_size
+    checkpoint = str(folder / TOWER_RUN) if record.checkpoint == TOWER_RUN else record.checkpoint
+    tower = build_tower(replace(record, image_size=None if size is None else (size[0], size[1]), checkpoint=checkpoint))
+    unnamed = record.structure is not None or has_random_weights(tower)
+    if settings.get("tower_weights", unnamed or (folder / TOWER).is_file()):
+        load(tower, _read_tensors(folder / TOWER), folder / TOWER)
+    return tower
 
 
 def _shape(decoder: Any) -> dict[str, int]:
@@ -206,13 +222,22 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     path = folder / SETTINGS
     try:
         settings = json.loads(path.read_bytes())
-        known = isinstance(settings["base"]["source"], str) and isinstance(settings["chat"], dict)
+        version = settings["format"]
     except FileNotFoundError:
         raise CheckpointError(f"{folder}: no {SETTINGS}: give a folder that save_model wrote") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is malformed ({type(error).__name__}): give another folder") from error
-    if not known or settings.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has the format {settings.get('format')!r:.20}, this version reads {FORMAT}")
+    if version != FORMAT:
+        raise CheckpointError(f"{path} has the format {version!r:.20}, this version reads {FORMAT}")
+    parts = [(settings, KINDS), (settings.get("base"), BASE_KINDS)]
+    parts += [(settings.get("embedding"), SIZES)] if "projector" in settings else []
+    wrong = [
+        name for part, kinds in parts for name, kind in kinds.items()
+        if not (isinstance(part, dict) and name in part and isinstance(part[name], kind))
+    ]  # fmt: skip
+    wrong = wrong or [f"chat.{name}" for name in sorted(set(settings["chat"]) - CHAT)]
+    if wrong:
+        raise CheckpointError(f"{path} is malformed ({wrong[0]} is missing or wrong): give another folder")
     return cast("dict[str, Any]", settings)
 
 
@@ -221,6 +246,10 @@ def _read_tensors(path: Path) -> Mapping[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read ({' '.join(str(error).split())[:150]})") from error
+    broken = next((name for name, value in tensors.items() if not bool(value.isfinite().all())), None)
+    if broken is not None:
+        raise CheckpointError(f"{path}: {broken} holds values that are not finite: use another file")
+    return tensors
