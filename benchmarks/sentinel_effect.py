@@ -1,9 +1,10 @@
 """How far SENTINEL cures a small model of objects that it makes up, against DPO and controls at equal updates.
 
 For each seed a tower and a small language model learn to describe Emoji-Scenes in which things of one kind come
-together (chance 0.8). The model's own sentences about fresh scenes (chance 0.4, never the tests') are mined for pairs,
-with true labels and with those of two small detectors and of one. Then each method tunes it for the same number of
-steps, and it is tested once on fresh scenes of the usual designs: with the prior (0.8), and against it (0).
+together (chance 0.8). The model's own sentences about fresh scenes of two kinds (chances 0.4 and 0.6, never the tests')
+are mined for pairs, with true labels and with those of two small detectors and of one. Then each method tunes it for
+the same number of steps, and it is tested once on fresh scenes of the usual designs: with the prior (0.8), and against
+it (0).
 
 Controls: supervised steps on the true captions of the mined scenes, supervised steps on the preferred sentences alone,
 and C-DPO with the order of each pair drawn at random.
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +36,7 @@ from vision_suite.prepared import data_dir
 
 STEM = ROOT / "docs" / "results" / "sentinel_effect"
 SET = "emoji-scenes-closed"
+MINED = ("mining", "mining_prior")  # scenes in which things of a kind come together with chance 0.4, and 0.6
 LABELS = {"truth": ("truth",), "two detectors": ("a", "b"), "one detector": ("a",)}
 BATCH = 128  # rows of a step, in all methods
 THRESHOLD = 0.1  # of both detectors, from which a name counts as present; chosen on validation scenes
@@ -42,10 +45,8 @@ CAPTIONS = "supervised, true captions"
 METHODS: dict[str, tuple[str, list[str]]] = {
     "C-DPO": ("truth", []),
     "C-DPO, beta 0.1": ("truth", ["--model.loss.beta=0.1"]),
-    "C-DPO, beta 0.5": ("truth", ["--model.loss.beta=0.5"]),
+    "C-DPO, beta 2": ("truth", ["--model.loss.beta=2"]),
     "DPO on whole captions": ("truth", ["--data.unit=caption"]),
-    "DPO on whole captions, beta 0.1": ("truth", ["--data.unit=caption", "--model.loss.beta=0.1"]),
-    "DPO on whole captions, beta 0.5": ("truth", ["--data.unit=caption", "--model.loss.beta=0.5"]),
     CAPTIONS: ("", []),
     "supervised, preferred sentences": ("truth", ["--model.loss.kind=supervised"]),
     "C-DPO, order at random": ("truth", ["--data.shuffle_labels=true"]),
@@ -96,13 +97,13 @@ class Bench:
         flags = [f"--seed_everything={seed}", f"--model.tower.checkpoint={self.tower(seed)}"]
         return self.fit(f"before_{seed}", "sentinel/scenes_sft", flags)
 
-    def pairs(self, seed: int, labels: str) -> Path:
-        """File of the pairs that were mined from a seed's model."""
-        stem = self.work / f"pairs_{seed}_{labels.replace(' ', '-')}"
+    def pairs(self, seed: int, labels: str, split: str) -> Path:
+        """File of the pairs that were mined from a seed's model on the scenes of a split."""
+        stem = self.work / f"pairs_{seed}_{labels.replace(' ', '-')}_{split}"
         target, store = stem.with_suffix(".jsonl"), stem.with_suffix(".sqlite")
         if target.exists():
             return target
-        instances = f"{SET}/instances_mining.json"
+        instances = f"{SET}/instances_{split}.json"
         detectors: dict[str, dict[str, object]] = {"truth": {"kind": "truth", "path": instances}}
         if labels != "truth":
             detectors |= {
@@ -114,16 +115,17 @@ class Bench:
             detectors[name]["threshold"] = 0.5 if name == "truth" else THRESHOLD
         config = yaml.safe_load((ROOT / "configs" / "sentinel" / "mine_scenes.yaml").read_text(encoding="utf-8"))
         config |= {"output": str(store), "detectors": detectors}
-        config["images"]["limit"], config["sampling"]["seed"] = self.scenes, seed
+        config["images"] |= {"path": instances, "limit": self.scenes}
+        config["sampling"]["seed"] = seed
         stem.with_suffix(".yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
         call(["bootstrap", "-c", str(stem.with_suffix(".yaml")), "--ckpt_path", str(self.before(seed)), "--quiet"])
         call(["bootstrap", "export", str(store), "--output", str(target)])
         return target
 
-    def true_captions(self) -> Path:
-        """True captions of the scenes that are mined, to train on."""
-        target = self.work / "captions.json"
-        rows = json.loads((self.set / "mining_plain_caption.json").read_text(encoding="utf-8"))[: self.scenes]
+    def true_captions(self, split: str) -> Path:
+        """True captions of the scenes of a split that are mined, to train on."""
+        target = self.work / f"captions_{split}.json"
+        rows = json.loads((self.set / f"{split}_plain_caption.json").read_text(encoding="utf-8"))[: self.scenes]
         target.write_text(json.dumps(rows), encoding="utf-8")
         return target
 
@@ -137,13 +139,16 @@ class Bench:
             f"--data.batch_size={BATCH}", f"--trainer.val_check_interval={run.steps}",
         ]  # fmt: skip
         if run.method == CAPTIONS:
-            path = {"captions": {"path": str(self.true_captions()), "image_root": str(self.set)}}
+            files = {split: self.true_captions(split) for split in MINED}
             schedule = ["--model.optim.weight_decay=0", "--data.validate_on=null"]
-            return self.fit(
-                run.folder, "sentinel/scenes_sft", [*common, *schedule, f"--data.sources={json.dumps(path)}"]
-            )
-        path = {"pairs": {"path": str(self.pairs(run.seed, labels)), "image_root": str(self.set)}}
-        return self.fit(run.folder, "sentinel/scenes_cdpo", [*common, *flags, f"--data.sources={json.dumps(path)}"])
+            return self.fit(run.folder, "sentinel/scenes_sft", [*common, *schedule, self.sources(files)])
+        files = {split: self.pairs(run.seed, labels, split) for split in MINED}
+        return self.fit(run.folder, "sentinel/scenes_cdpo", [*common, *flags, self.sources(files)])
+
+    def sources(self, files: dict[str, Path]) -> str:
+        """Flag that names files to train on."""
+        sources = {name: {"path": str(path), "image_root": str(self.set)} for name, path in files.items()}
+        return f"--data.sources={json.dumps(sources)}"
 
     def records(self, run: Run, command: str) -> list[Record]:
         """Records of a run: of its one ``test``, or of its ``validate`` in a search."""
@@ -166,21 +171,23 @@ class Bench:
 
     def counts(self, seed: int, labels: str) -> dict[str, object]:
         """What mining found, and how many rejected sentences are right by the truth."""
-        pairs = self.pairs(seed, labels)
-        report = next(self.work.glob(f"{pairs.stem}.*.mined.json"))
-        counts = json.loads(report.read_text(encoding="utf-8"))["counts"]
-        table = json.loads((self.set / "instances_mining.json").read_text(encoding="utf-8"))
-        names = {each["id"]: each["name"] for each in table["categories"]}
-        shown: dict[str, set[str]] = {str(image["id"]): set() for image in table["images"]}
-        for each in table["annotations"]:
-            shown[str(each["image_id"])].add(names[each["category_id"]])
-        rows = [json.loads(line) for line in pairs.read_text(encoding="utf-8").splitlines()]
-        wrong = sum(
-            set(row["objects_of_y_lose"]) <= shown[str(row["image_id"])]
-            or not set(row["objects_of_y_win"]) <= shown[str(row["image_id"])]
-            for row in rows
-        )
-        return {**counts, "pairs": len(rows), "wrong_pairs": wrong}
+        found: Counter[str] = Counter()
+        for split in MINED:
+            pairs = self.pairs(seed, labels, split)
+            report = json.loads(next(self.work.glob(f"{pairs.stem}.*.mined.json")).read_text(encoding="utf-8"))
+            found.update({name: value for name, value in report["counts"].items() if isinstance(value, int)})
+            table = json.loads((self.set / f"instances_{split}.json").read_text(encoding="utf-8"))
+            names = {each["id"]: each["name"] for each in table["categories"]}
+            shown: dict[str, set[str]] = {str(image["id"]): set() for image in table["images"]}
+            for each in table["annotations"]:
+                shown[str(each["image_id"])].add(names[each["category_id"]])
+            rows = [json.loads(line) for line in pairs.read_text(encoding="utf-8").splitlines()]
+            found["wrong_pairs"] += sum(
+                set(row["objects_of_y_lose"]) <= shown[str(row["image_id"])]
+                or not set(row["objects_of_y_win"]) <= shown[str(row["image_id"])]
+                for row in rows
+            )
+        return dict(found)
 
 
 def planned(options: argparse.Namespace) -> Iterator[Run]:
@@ -199,10 +206,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=TESTED)
     parser.add_argument(
-        "--rates", nargs="+", default=["all=3e-4,1e-3"], help="rates, METHOD=RATE,RATE; all=... for the other methods"
+        "--rates", nargs="+", default=["all=5e-4,1e-3"], help="rates, METHOD=RATE,RATE; all=... for the other methods"
     )
     parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--scenes", type=int, default=2000, help="scenes that are mined")
+    parser.add_argument("--scenes", type=int, default=2000, help="scenes of each kind that are mined")
     parser.add_argument("--search", action="store_true", help="validate only: rates are compared, nothing is tested")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, one core each")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "sentinel_effect")
@@ -220,8 +227,13 @@ def main() -> None:
         # What several runs need is made first, each by one process.
         list(pool.map(lambda name: bench.fit(f"detector_{name}", f"sentinel/detector_{name}", []), ("a", "b")))
         list(pool.map(bench.before, dict.fromkeys(run.seed for run in missing)))
-        mined = dict.fromkeys((run.seed, METHODS[run.method][0]) for run in missing if run.method != BEFORE)
-        list(pool.map(lambda each: bench.pairs(*each), [each for each in mined if each[1]]))
+        mined = dict.fromkeys(
+            (run.seed, labels, split)
+            for run in missing
+            if run.method != BEFORE and (labels := METHODS[run.method][0])
+            for split in MINED
+        )
+        list(pool.map(lambda each: bench.pairs(*each), mined))
         futures = [pool.submit(bench.records, run, command) for run in missing]
         for found in results(futures):
             records += found

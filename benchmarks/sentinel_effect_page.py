@@ -16,10 +16,9 @@ NOTE = (
     "Emoji-Scenes is a stand-in drawn by a rule: these figures say nothing about any published table. `made up` is "
     "CHAIR_i, `captions with it` CHAIR_s, `found` the share of a picture's objects that its caption names. `against` "
     "are 500 scenes whose things never share a kind, `prior` 500 in which they do with chance 0.8, as in training; "
-    "both show the designs of the training. Mining scenes have the chance 0.4. `change` is relative to the model "
-    "before tuning, seed by seed. All methods take the same number of steps of 128 rows; "
-    "beta is 2 where a name gives none. Mean and standard deviation "
-    "over seeds."
+    "both show the designs of the training. Mining scenes have the chances 0.4 and 0.6. `change` is relative to the "
+    "model before tuning, seed by seed. All methods take the same number of steps of 128 rows; beta is 1 where a name "
+    "gives none. Mean and standard deviation over seeds."
 )
 
 

@@ -26,7 +26,7 @@ class EmojiScenes(Recipe):
     """
 
     name = "emoji-scenes"
-    rule_version = 3
+    rule_version = 4
     title = "Emoji-Scenes"
     description = "pictures of 1 to 5 emoji ({variant}) with questions, captions, boxes and preferences; fetches 21 MB"
     task = "instruction tuning and preference learning"

@@ -207,7 +207,7 @@ _ABOUT = {
         "The 2,000 pictures of the naming test show 40 drawings, 50 times each: errors of one drawing go together, so "
         "the binomial standard error is too small; cluster by name, which begins each id. "
         "Things of a scene share the first one's subgroup with chance 0.8, in 'adversarial' never. Fresh scenes of the "
-        "four designs: 'mining' (chance 0.4) and 'mining_prior' (0.8) to find a model's errors on, 'val_adversarial' "
+        "four designs: 'mining' (chance 0.4) and 'mining_prior' (0.6) to find a model's errors on, 'val_adversarial' "
         "(0) to choose settings on, 'familiar' (0.8) and 'familiar_adversarial' (0) to test on."
     ),
 }

@@ -15,7 +15,7 @@ TRIES = 60  # places for one thing before the scene is begun again
 STARTS = 500  # beginnings of a scene
 # Chance that a further thing is of the first one's subgroup.
 TOGETHER: dict[SceneSplit, float] = {
-    "train": 0.8, "val": 0.8, "test": 0.8, "adversarial": 0.0, "mining": 0.4, "mining_prior": 0.8,
+    "train": 0.8, "val": 0.8, "test": 0.8, "adversarial": 0.0, "mining": 0.4, "mining_prior": 0.6,
     "val_adversarial": 0.0, "familiar": 0.8, "familiar_adversarial": 0.0,
 }  # fmt: skip
 LIGHTEST, DARKEST = 256, 176  # channels of backgrounds

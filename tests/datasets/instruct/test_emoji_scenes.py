@@ -247,10 +247,10 @@ def test_preferences_are_true_against_made_up(made, variant, name):
 def test_scenes_to_mine_on_are_new_and_state_their_co_occurrence(made):
     folder = made["closed"]
     manifest = json.loads((folder / "MANIFEST.json").read_text())
-    together = {"train": 0.8, "val": 0.8, "test": 0.8, "adversarial": 0.0, "mining": 0.4, "mining_prior": 0.8}
+    together = {"train": 0.8, "val": 0.8, "test": 0.8, "adversarial": 0.0, "mining": 0.4, "mining_prior": 0.6}
     together |= {"val_adversarial": 0.0, "familiar": 0.8, "familiar_adversarial": 0.0}
     assert manifest["together"] == together
-    assert manifest["rule_version"] == 3
+    assert manifest["rule_version"] == 4
     assert "mining" not in json.loads((made["open"] / "MANIFEST.json").read_text())["together"]
     designs = {}
     numbers = []
