@@ -158,8 +158,8 @@ def _unknown_class(text: str, known: Vocabulary) -> LineFinding | None:
     key = _key(text)
     whole = _whole_key(text, match.start())
     if "." in whole and whole != key and (record := _record(text[: match.start()])) is not None:
-        given = re.search(r"Given value: (.*)", text[match.start() :])
-        value = match["short"] or re.sub(r"^NestedArg\(.*val='(.*)'\)$", r"\1", given[1].strip() if given else "")
+        tried = re.search(r"Given value: (?:NestedArg\(.*val=')?(.*?)(?:'\))?$", text[match.start() :], re.MULTILINE)
+        value = match["short"] or (tried[1] if tried else "")
         return match.start(), f"--{whole} {value}: expected the settings of {record} by name, each as --{whole}.NAME"
     if match["base"] is not None:
         return match.start(), f"--{key}: this class is not a {match['base']}{_listed(known.classes(key))}"
