@@ -16,6 +16,7 @@ from vision_suite.datasets.conversations.raw import AskedPictures, ListedRows, R
 from vision_suite.datasets.conversations.rows import SHOWN, BadRow
 from vision_suite.datasets.conversations.tables import TableRows
 from vision_suite.datasets.conversations.tars import TarRows
+from vision_suite.datasets.pictures.records import PICTURE_SUFFIXES
 from vision_suite.datasets.roots import resolve_root
 from vision_suite.errors import ConfigError, DataError, check_literals
 from vision_suite.types.conversations import Row
@@ -93,16 +94,18 @@ class RowSource(FileSource):
         files: Files that hold the rows.
 
     Raises:
-        DataError: The file is missing, malformed or empty.
+        DataError: The file is missing, malformed or empty, or names pictures without a question about them.
     """
 
     def __init__(self, name: str, settings: SourceSettings) -> None:
         self.name, self.settings = name, settings
         pictures = settings.question is not None
-        self.path = Path(settings.path).expanduser() if pictures else resolve_root(settings.path)
+        glob = _names_pictures(Path(settings.path)) and any(sign in settings.path for sign in "*?[")
+        self.path = Path(settings.path).expanduser() if pictures or glob else resolve_root(settings.path)
         self._folder = resolve_root(settings.image_root) if settings.image_root else folder_of(self.path)
         self._raw: RawRows
         if settings.question is None:
+            _refuse_pictures(self.path)
             self._raw = open_rows(self.path, self._folder)
         else:
             self._raw = AskedPictures(settings.path, settings.question)
@@ -157,6 +160,21 @@ def open_rows(path: Path, image_root: Path) -> RawRows:
     raise DataError(
         f"source {str(path)!r} {what}: give .json, .jsonl, .parquet, .tar, or a folder of one of the last two"
     )
+
+
+def _refuse_pictures(path: Path) -> None:
+    """Refuse pictures without a question: a file or glob of them, or a folder that holds them and no rows."""
+    bare = path.is_dir() and not any(path.glob("*.parquet")) and not any(path.glob("*.tar"))
+    if _names_pictures(path) or (bare and any(map(_names_pictures, path.rglob("*")))):
+        raise DataError(
+            f"source {str(path)!r} has pictures and no rows: to predict give a question about each beside its path, "
+            "{path: ..., question: ...}; to train give a file of rows that names them"
+        )
+
+
+def _names_pictures(path: Path) -> bool:
+    """Tell whether a path or glob has the ending of pictures."""
+    return path.suffix.lower() in PICTURE_SUFFIXES
 
 
 def _has_chains(raw: RawRows) -> bool:

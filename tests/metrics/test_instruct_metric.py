@@ -111,6 +111,21 @@ def test_chains_follow_each_other_by_configuration():
     ]  # fmt: skip
 
 
+def test_means_of_chains_are_of_all_by_one_way_of_scoring():
+    rows = [
+        Row(f"iit-{n}", source="facts", choices=("a", "b"), answer=n % 2, config="TTV"[n % 2 :]) for n in range(400)
+    ]
+    likely = {n: np.array([0.0, -1.0]) for n in range(400)}  # all "a": TTV right, TV wrong and so not counted
+    written = {n: [4] for n in range(400)}  # names no choice
+    report = instruct_report(rows, Collected(choices=likely, answers=written), decode=decode, protocol={})
+    found = {task.name: (task.score, task.counted) for task in report.tasks}
+    assert (found["iit/TTV"], found["iit/TV"]) == ((1.0, True), (0.0, False))
+    assert found["iit/TTV/generate"] == (0.0, False)
+    assert report.metrics["iit"] == 0.5
+    assert "accuracy" not in report.metrics
+    assert "also of those that do not count" in report.protocol["chains"]
+
+
 def test_written_choices_stand_beside_those_by_likelihood_and_are_in_no_mean():
     rows = [question(n, answer=n % 2) for n in range(400)]
     metric = InstructMetric()

@@ -88,3 +88,12 @@ def test_answers_bear_a_tick_or_a_cross():
     assert not near(lower, drawing.canvas.CORRECT).any()
     assert near(sheet, (255, 0, 0)).sum() == 2 * 4 * drawing.ROW_SIDE * (drawing.ROW_SIDE // 2), "four of five pictures"
     assert answer_sheet([], title="t").width == 900
+
+
+def test_of_a_long_text_the_question_at_its_end_is_drawn():
+    page = "Shoppers go to a store and write down what they see. " * 20
+    sheets = [answer_sheet([Asked(page + end, "a", "a", True)], title="t") for end in ("Who pays?", "Who")]
+    assert sheets[0].tobytes() != sheets[1].tobytes()
+    routing = np.ones((2, 1, 2))
+    maps = [routing_picture(routing, ["a"], question=page + end, answer="a", title="t") for end in ("Who pays?", "")]
+    assert maps[0].tobytes() != maps[1].tobytes()

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from vision_suite.viz import canvas
-from vision_suite.viz.pairs import LINES, DrawnPair, last_lines, pair_sheet
+from vision_suite.viz.pairs import LINES, DrawnPair, pair_sheet
 
 BLUE = (1, 2, 250)
 
@@ -36,9 +36,12 @@ def test_pairs_are_as_high_as_their_texts():
 @pytest.mark.parametrize("lines", [1, 3])
 def test_of_a_long_context_the_end_is_kept(lines):
     text = " ".join(f"word{number}" for number in range(200))
-    found = last_lines(text, 300, lines)
+    found = canvas.last_lines(text, canvas.font(15), 300, lines)
     assert len(found) == lines
     assert found[0].startswith(canvas.ELLIPSIS)
     assert found[-1].endswith("word199")
     assert all(canvas.font(15).getlength(line) <= 300 for line in found)
-    assert last_lines("a few words", 300, lines) == ["a few words"]
+    assert canvas.last_lines("a few words", canvas.font(15), 300, lines) == ["a few words"]
+    wide = canvas.last_lines("a " * 300 + "b" * 300, canvas.font(15), 300, lines)
+    assert len(wide) == lines
+    assert all(canvas.font(15).getlength(line) <= 300 for line in wide)

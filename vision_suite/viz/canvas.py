@@ -75,23 +75,36 @@ def fit_middle(text: str, face: ImageFont.FreeTypeFont, width: int) -> str:
 
 def wrap_text(text: str, face: ImageFont.FreeTypeFont, width: int, lines: int) -> list[str]:
     """``text`` broken between words into at most ``lines`` lines of ``width`` pixels; the last one is cut to fit."""
-
-    def broken() -> Iterator[str]:
-        line = ""
-        for word in printable(" ".join(text.split())).split():
-            longer = f"{line} {word}".strip()
-            if line and face.getlength(longer) > width:
-                yield line
-                line = word
-            else:
-                line = longer
-        yield line
-
-    whole = list(broken())
+    whole = list(_broken(text, face, width))
     kept = whole[:lines]
     if len(whole) > lines:
         kept[-1] = " ".join(whole[lines - 1 :])
     return [fit_text(line, face, width) for line in kept]
+
+
+def last_lines(text: str, face: ImageFont.FreeTypeFont, width: int, lines: int) -> list[str]:
+    """``text`` broken as by `wrap_text`; of a longer one the last ``lines`` lines, with an ellipsis before them."""
+    whole = [fit_text(line, face, width) for line in _broken(text, face, width)]
+    if len(whole) <= lines:
+        return whole
+    words = whole[-lines].split()
+    while len(words) > 1 and face.getlength(f"{ELLIPSIS} {' '.join(words)}") > width:
+        del words[0]
+    first = fit_text(f"{ELLIPSIS} {' '.join(words)}", face, width)
+    return [first, *whole[len(whole) - lines + 1 :]]
+
+
+def _broken(text: str, face: ImageFont.FreeTypeFont, width: int) -> Iterator[str]:
+    """Lines of at most ``width`` pixels, broken between words; a longer word is a line of its own."""
+    line = ""
+    for word in printable(" ".join(text.split())).split():
+        longer = f"{line} {word}".strip()
+        if line and face.getlength(longer) > width:
+            yield line
+            line = word
+        else:
+            line = longer
+    yield line
 
 
 def thumbnail(picture: Image.Image, width: int, height: int) -> Image.Image:

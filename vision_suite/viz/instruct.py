@@ -138,7 +138,7 @@ def routing_picture(
     shown = [canvas.thumbnail(picture, SIDE, SIDE) for picture in pictures[:4]]
     left = margin + len(shown) * (SIDE + gap)
     face = canvas.font(15)
-    text = canvas.wrap_text(f"Question: {question}", face, width - left - margin, 4)
+    text = canvas.last_lines(f"Question: {question}", face, width - left - margin, 4)
     text += canvas.wrap_text(f"Answer: {answer or '(nothing)'}", face, width - left - margin, 4)
     top = canvas.heading_height(title, "")
     height = top + max(SIDE if shown else 0, 22 * len(text)) + margin
@@ -201,7 +201,7 @@ def answer_sheet(asked: Sequence[Asked], *, title: str, subtitle: str = "") -> I
             sheet.paste(tile, (x, y))
             draw.rectangle((x - 1, y - 1, x + ROW_SIDE, y + ROW_SIDE), outline=canvas.RULE)
         draw.text((left, y), canvas.fit_text(each.task, small, room), font=small, fill=canvas.FAINT)
-        lines = canvas.wrap_text(each.question, face, room, 2)
+        lines = canvas.last_lines(each.question, face, room, 2)  # a text comes before the question about it
         for row, line in enumerate(lines):
             draw.text((left, y + 18 + 20 * row), line, font=face, fill=canvas.INK)
         y += 24 + 20 * len(lines)

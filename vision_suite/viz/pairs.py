@@ -14,7 +14,6 @@ COLUMNS = 3  # pictures of a pair
 LINE = 21
 LINES = 4  # of a text
 LABEL = 86  # pixels of the words before the texts
-EVERY = 10_000  # more lines than any text has
 
 
 @dataclass(frozen=True)
@@ -69,30 +68,12 @@ def pair_sheet(pairs: Sequence[DrawnPair], *, title: str, subtitle: str = "") ->
     return sheet
 
 
-def last_lines(text: str, width: int, lines: int) -> list[str]:
-    """A text broken into lines; of a longer one the last lines, with an ellipsis before them.
-
-    Args:
-        text: The text.
-        width: Pixels of a line.
-        lines: Largest number of lines.
-    """
-    face = canvas.font(15)
-    whole = canvas.wrap_text(text, face, width, EVERY)
-    if len(whole) <= lines:
-        return whole
-    words = whole[-lines].split()
-    while len(words) > 1 and face.getlength(f"{canvas.ELLIPSIS} {' '.join(words)}") > width:
-        del words[0]
-    return [f"{canvas.ELLIPSIS} {' '.join(words)}", *whole[len(whole) - lines + 1 :]]
-
-
 def _texts(pair: DrawnPair, room: int) -> list[tuple[str, list[str], canvas.RGB]]:
     """Label, lines and colour of each text of a pair; a sentence follows the end of its context, so that is kept."""
     face = canvas.font(15)
-    context = last_lines(pair.context, room, LINES) if pair.context else ["(none: the answer begins here)"]
+    context = canvas.last_lines(pair.context, face, room, LINES) if pair.context else ["(none: the answer begins here)"]
     return [
-        ("question", canvas.wrap_text(pair.question, face, room, LINES), canvas.INK),
+        ("question", canvas.last_lines(pair.question, face, room, LINES), canvas.INK),
         ("context", context, canvas.INK if pair.context else canvas.FAINT),
         ("preferred", canvas.wrap_text(pair.chosen, face, room, LINES), canvas.CORRECT),
         ("rejected", canvas.wrap_text(pair.rejected, face, room, LINES), canvas.WRONG),

@@ -12,9 +12,10 @@ from rich.console import Console
 
 from vision_suite.callbacks.report import instruct as view_module
 from vision_suite.callbacks.report.base import Shown, view_of
-from vision_suite.callbacks.report.writer import ReportWriter
-from vision_suite.metrics.instruct.report import instruct_report
+from vision_suite.callbacks.report.writer import ReportWriter, print_table
+from vision_suite.metrics.instruct.report import CHAINS, instruct_report
 from vision_suite.metrics.instruct_metric import InstructMetric
+from vision_suite.types.instruct import InstructReport, TaskScore
 
 
 class LitAnswers(instruct_stub.LitTinyText):
@@ -101,6 +102,30 @@ def test_without_attention_there_is_no_picture_of_it(tmp_path, data):
     _, folder = evaluated(tmp_path, data, masses=False)
     assert not (folder / "attention.png").exists()
     assert not (folder / "attention.csv").exists()
+
+
+def test_names_of_tasks_are_whole_in_eighty_columns(monkeypatch, capsys):
+    names = [
+        "iit/TTV",
+        "iit/TTV/model-history",
+        "iit/TTV/model-history/generate",
+        "a-source-with-a-rather-long-name" * 2,
+    ]
+    rows = [TaskScore(name, "choice", 12_000, 0.5, 0.01, 0.25, True) for name in names]
+    text = TaskScore("pages", "text", 12_345, 37.29, 0.5, math.nan, True)
+    facts = {"rows": {"not_reached": 0}, "chains": CHAINS}
+    report = InstructReport({"iit": 0.5, "iit_model_history": 0.5}, facts, (*rows, text), (), [])
+    monkeypatch.setattr("rich.console.Console", lambda *a, **k: Console(width=80))
+    print_table(view_of(report), report, "t")
+    printed = capsys.readouterr().out
+    table = [line.split("│") for line in printed.splitlines() if "│" in line]
+    assert all(len(line) <= 80 for line in printed.splitlines())
+    assert "…" not in printed
+    cells = [cells[1].strip() for cells in table]
+    assert set(names[:2]) <= set(cells), "each on one line"
+    assert all(name in "".join(cells) for name in names)
+    assert {"all chains, mean", "with own answers, mean"} <= set(cells)
+    assert "also of those that do not count" in " ".join(printed.split())
 
 
 def test_the_view_is_found_and_half_of_the_answers_drawn_are_wrong(tmp_path, data):

@@ -1,6 +1,7 @@
 """The command `chat`: answers in the terminal, pictures by path, mistakes as lines."""
 
 import io
+import json
 
 import pytest
 import torch
@@ -60,6 +61,56 @@ def test_one_answer(model, capsys):
     )
     dialogue = Dialogue(net, chat, max_new_tokens=5, do_sample=False)
     assert capsys.readouterr().out == dialogue.say("what is this", [picture(net, path)]) + "\n"
+
+
+def said_of_wide_picture(folder, model, capsys):
+    flags = ["--prompt", "what is this", "--image", str(folder / "half.png"), "--max_new_tokens", "9"]
+    assert main(["--model", str(model), *flags]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_folder_shows_pictures_as_the_run_did(model, tmp_path, capsys):
+    folder, net, chat = model
+    wide = Image.new("RGB", (40, 20), (200, 30, 30))
+    wide.paste((20, 20, 220), (0, 0, 13, 20))
+    wide.save(tmp_path / "half.png")
+    size, mean, std = (64, 64), (0.2, 0.5, 0.4), (0.02, 0.01, 0.03)  # not the tower's, and so that a picture matters
+    said = {}
+    for square in ("stretch", "pad"):
+        form = Appearance(size, mean, std, "bilinear", square)
+        save_model(tmp_path / square, net, chat, form)
+        shown = form.normalise(form.pixels(wide)[None])[0]
+        said[square] = Dialogue(net, chat, max_new_tokens=9, do_sample=False).say("what is this", [shown]) + "\n"
+        assert said_of_wide_picture(tmp_path, tmp_path / square, capsys) == said[square]
+    assert said["stretch"] != said["pad"]
+    # A folder of an earlier version has no such record, and pads to the tower's size.
+    usual = Dialogue(net, chat, max_new_tokens=9, do_sample=False).say(
+        "what is this", [picture(net, tmp_path / "half.png")]
+    )
+    assert said_of_wide_picture(tmp_path, folder / "model", capsys) == usual + "\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"square": "crop"}, "square='crop', which is not one of pad, stretch"),
+        ({"std": [0.5, 0.0, 0.5]}, "not 3 finite numbers above 0"),
+        ({"crop": 3}, "has the entry 'crop'"),
+        ({"size": None}, "which is not a height and a width"),
+        (None, "appearance is missing or wrong"),
+        ({}, "appearance.size is missing"),
+    ],
+)
+def test_a_damaged_form_of_pictures_is_one_line(change, words, model, tmp_path):
+    _, net, chat = model
+    save_model(tmp_path / "model", net, chat, Appearance((64, 64), (0.5,) * 3, (0.5,) * 3))
+    path = tmp_path / "model" / "wings_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps(settings | {"appearance": {**settings["appearance"], **change} if change else change}))
+    with pytest.raises(CheckpointError, match=words) as caught:
+        main(["--model", str(tmp_path / "model"), "--prompt", "what is this"])
+    assert "\n" not in str(caught.value)
+    assert "wings_config.json" in str(caught.value)
 
 
 def test_a_conversation(model, capsys, monkeypatch):

@@ -6,6 +6,10 @@ from hypothesis import strategies as st
 
 from vision_suite.cli.trainer.messages import LONGEST, explain, refused_by_class
 
+NONE = "  - Expected a <class 'NoneType'>"
+UNION = "Does not validate against any of the Union subtypes"
+TRIED = f"{UNION}\nSubtypes: [a, b]\nErrors:\n"
+
 
 class Known:
     def flags(self):
@@ -62,9 +66,56 @@ def test_known_texts(text, line):
     assert explain(text, Known()).startswith(line)
 
 
-NONE = "  - Expected a <class 'NoneType'>"
-UNION = "Does not validate against any of the Union subtypes"
-TRIED = f"{UNION}\nSubtypes: [a, b]\nErrors:\n"
+def in_dict(error, given, whole):
+    """A mistake in a dictionary of records, as the parser writes it."""
+    return (
+        f"Parser key \"data\":\n  {UNION}\n  Subtypes: [<class 'a.Base'>, <class 'NoneType'>]\n  Errors:\n"
+        f"    - Problem with given class_path 'a.Data':\n        Parser key \"sources\":\n          {UNION}\n"
+        f"          Subtypes: [dict[str, a.b.Source], <class 'NoneType'>]\n          Errors:\n            {error}\n"
+        f"            - Expected a <class 'NoneType'>\n          Given value type: x\n          Given value: {given}\n"
+        f"    - Expected a <class 'NoneType'>\n  Given value type: x\n  Given value: {whole}"
+    )
+
+
+UNKNOWN = "- Problem with given class_path 'a.b.Source':\n                Option 'foo' is not accepted"
+NO_PATH = "- Expected a dot import path string: 3"
+WRONG = (
+    "- Problem with given class_path 'a.b.Source':\n                Parser key \"limit\":\n"
+    "                  Expected a <class 'int'>. Got value: x"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "rest", "line"),
+    [
+        (UNKNOWN, ".foo", "--data.sources.scenes.foo: Source has no setting 'foo'"),
+        (WRONG, ".limit", "--data.sources.scenes.limit x: expected int"),
+        (
+            NO_PATH,
+            "",
+            "--data.sources.scenes 3: expected the settings of Source by name, each as --data.sources.scenes.",
+        ),
+    ],
+)
+def test_a_mistake_in_a_dictionary_of_records_names_the_record(error, rest, line):
+    flag = [f"NestedArg(key='{start}scenes{rest}', val='3')" for start in ("", "sources.")]
+    assert explain(in_dict(error, *flag), Known()).startswith(line)
+    # A file gives them all: those before the refused one were read.
+    given = "{'names': Namespace(class_path='a.b.Source', init_args=Namespace(foo=1)), 'scenes': {'foo': {'b': 1}}}"
+    if rest:
+        assert explain(in_dict(error, given, given), Known()).startswith(line)
+
+
+def test_a_value_in_place_of_a_record_is_told_so():
+    text = (
+        f"Parser key \"model\":\n  {UNION}\n  Subtypes: [<class 'a.Base'>]\n    - Problem with given class_path 'a.B':"
+        f'\n        Parser key "wings":\n\n          - Expected a path but 3 either not accessible or invalid\n'
+        f"          - {UNION}\n          Subtypes: [<class 'c.Settings'>, <class 'NoneType'>]\n          Errors:\n"
+        "            - Expected a dot import path string: 3\n"
+    )
+    assert explain(text, Known()).startswith("--model.wings 3: expected the settings of Settings by name")
+    text = 'Parser key "model":\n  Parser key "optim":\n  Unable to load config \'3\'\n  - Parser key "optim": Unable'
+    assert explain(text, Known()) == "--model.optim 3: no such file"
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,26 @@ def test_the_best_checkpoint_survives_another_name_of_the_folder(toy):
     assert len(list(Path("moved/here/checkpoints").glob("epoch*.ckpt"))) == 1
 
 
+def test_a_repeated_command_does_not_add_its_callbacks_again(toy, capsys):
+    second = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.filename=second"]
+    second += ["--trainer.callbacks+=LearningRateMonitor"]
+    assert main(["fit", "-c", toy, *second]) == 0
+    assert main(["fit", "-c", toy, MORE, *second, "--ckpt_path=last"]) == 0
+    told = capsys.readouterr().err
+    assert "trainer.callbacks has ModelCheckpoint twice with the same settings: it is used once" in told
+    assert "trainer.callbacks has LearningRateMonitor twice" in told
+    assert record(name="run-2.json")["epoch"] == 2
+    stored = yaml.safe_load((FIRST / "config-2.yaml").read_text())["trainer"]["callbacks"]
+    assert [each["class_path"].rpartition(".")[2] for each in stored] == ["ModelCheckpoint", "LearningRateMonitor"]
+    # One that the run has with other settings is no repetition.
+    other = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.filename=third"]
+    line = fails(capsys, "fit", "--ckpt_path=last", "--trainer.max_epochs=3", *other)
+    assert line.startswith(
+        "trainer.callbacks has two ModelCheckpoint that a checkpoint cannot tell apart: leave one out"
+    )
+    assert main(["fit", "--ckpt_path=last", "--trainer.max_epochs=3", *other, "--trainer.callbacks.monitor=epoch"]) == 0
+
+
 def test_an_earlier_run_keeps_its_configuration(toy, capsys):
     assert main(["fit", "-c", toy]) == 0
     (FIRST / "run.json").write_text(json.dumps(OLD))

@@ -162,6 +162,10 @@ def test_kinds_of_turns_are_kept_where_there_are_chains(tmp_path):
 def test_pictures_that_are_all_asked_the_same(tmp_path):
     for name in ("b", "a"):
         picture(tmp_path / f"{name}.png", (1, 2, 3))
+    for given in (tmp_path, tmp_path / "a.png", tmp_path / "*.png"):
+        with pytest.raises(DataError, match="has pictures and no rows: to predict give a question") as caught:
+            RowSource("t", SourceSettings(str(given)))
+        assert "\n" not in str(caught.value)
     source = RowSource("t", SourceSettings(str(tmp_path), question="What is it?"))
     notes = Counter()
     row = source.row(0, notes)

@@ -284,6 +284,9 @@ def test_damaged_folders_are_refused_in_one_line(damage, words, saved, tmp_path)
         ({"model.layers.0.attn_pool.q_proj.0.weight": torch.zeros(4)}, "matrix of"),
         ({"model.layers.0.reweight_module.linear.weight": torch.zeros(())}, "matrix of"),
         ({"model.mm_projector.0.bias": None}, "projector"),
+        ({"layers.1.attn_t_pool.v_proj.1.weight": torch.zeros(32, 4)}, "attn_t_pool.v_proj.1.weight, which are one"),
+        ({"layers.1.reweight_module.linear.bias": torch.zeros(2)}, "which are one: leave one out"),
+        ({"mm_projector.0.bias": torch.zeros(32)}, "and mm_projector.0.bias, which are one"),
     ],
 )
 def test_a_failed_import_leaves_no_wings(change, words):

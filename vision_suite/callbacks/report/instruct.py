@@ -23,8 +23,8 @@ MEANS = {
     "accuracy": "mean",
     "accuracy_text": "mean, text alone",
     "accuracy_pictures": "mean, with pictures",
-    "iit": "chains, mean",
-    "iit_model_history": "chains after own answers, mean",
+    "iit": "all chains, mean",
+    "iit_model_history": "with own answers, mean",
 }
 SPLITS: dict[str, EvaluationStage] = {"test": "test", "validate": "validate"}
 
@@ -41,7 +41,7 @@ class InstructView(ReportView[InstructReport]):
         rows += [
             [name, "", percent(report.metrics[key]), "", "", ""] for key, name in MEANS.items() if key in report.metrics
         ]
-        return ["task", "questions", "right", "± s.e.", "guessing", "counts"], rows
+        return ["task", "questions", "right", "± s.e.", "chance", "counts"], rows
 
     def note(self, report: InstructReport) -> str:
         """Perplexities, drift from the untouched model, attention shift, and the rules of the means."""
@@ -63,6 +63,7 @@ class InstructView(ReportView[InstructReport]):
                 f"({attention['skipped']} without text on both sides of a picture, or with too few layers)"
             )
         parts += [facts["counted"]] if any(not task.counted for task in report.tasks) else []
+        parts += [facts["chains"]] if "chains" in facts else []
         left = facts["rows"]["not_reached"]
         parts += [f"{left} of {left + facts['rows']['evaluated']} rows not reached"] if left else []
         parts.append("every answer: answers.jsonl")

@@ -184,8 +184,8 @@ def print_table(view: ReportView[Any], report: Report, title: str) -> None:
 
     headings, rows = view.table(report)
     table = Table()
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left")
+    for number, heading in enumerate(headings):  # where the terminal is narrow a name is broken, and nothing is cut
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console = Console()

@@ -62,16 +62,16 @@ def _open(options: argparse.Namespace) -> tuple[Dialogue, Callable[[str], Tensor
     """The conversation, and the function that reads a picture."""
     import torch
 
-    from vision_suite.cli.trainer.language_model import model_of_checkpoint
+    from vision_suite.cli.trainer.language_model import model_of_checkpoint, model_of_folder
     from vision_suite.cli.trainer.lines import plain_warnings
     from vision_suite.models.mllm.dialogue import Dialogue
-    from vision_suite.models.wings.folder import longest_row, open_model
+    from vision_suite.models.wings.folder import longest_row
     from vision_suite.video.backbones import pick_device
 
     plain_warnings()
     device = pick_device(options.device)
     net, chat, appearance = (
-        model_of_checkpoint(options.ckpt_path) if options.ckpt_path else (*open_model(options.model), None)
+        model_of_checkpoint(options.ckpt_path) if options.ckpt_path else model_of_folder(options.model)
     )
     net.eval().to(device)
     settings: dict[str, Any] = {"do_sample": False}
@@ -84,15 +84,13 @@ def _open(options: argparse.Namespace) -> tuple[Dialogue, Callable[[str], Tensor
     dialogue = Dialogue(net, chat, max_length=longest, max_new_tokens=new, system=options.system, **settings)
 
     def read(path: str) -> Tensor:
-        from vision_suite.datasets.conversations.pictures import Appearance, read_picture
+        from vision_suite.datasets.conversations.pictures import read_picture
         from vision_suite.types.instruct import ImageRef
 
-        tower = net.tower
-        if tower is None:
+        if net.tower is None or appearance is None:
             raise ConfigError("this model reads no pictures: give one with a vision tower")
-        form = appearance or Appearance(tower.image_size, tower.mean, tower.std)
         picture = read_picture(ImageRef(Path(path).expanduser()))
-        return form.normalise(form.pixels(picture)[None])[0].to(device)
+        return appearance.normalise(appearance.pixels(picture)[None])[0].to(device)
 
     return dialogue, read
 

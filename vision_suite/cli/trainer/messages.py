@@ -126,7 +126,7 @@ def _unknown_setting(text: str, known: Vocabulary) -> LineFinding | None:
     owner = re.findall(r"class_path '([^']+)'", text[: match.start()])
     if owner:
         name = owner[-1].rsplit(".", 1)[-1]
-        whole = _joined(_key(text[: match.start()], whole=True), key)
+        whole = _joined(_whole_key(text, match.start()), key)
         hint = did_you_mean(key, known.settings(owner[-1]))
         return match.start(), f"--{whole}: {name} has no setting '{key}'{hint}"
     return match.start(), f"unknown setting '{key}'{did_you_mean(key, known.flags())}"
@@ -156,6 +156,11 @@ def _unknown_class(text: str, known: Vocabulary) -> LineFinding | None:
     if match is None:
         return None
     key = _key(text)
+    whole = _whole_key(text, match.start())
+    if "." in whole and whole != key and (record := _record(text[: match.start()])) is not None:
+        tried = re.search(r"Given value: (?:NestedArg\(.*val=')?(.*?)(?:'\))?$", text[match.start() :], re.MULTILINE)
+        value = match["short"] or (tried[1] if tried else "")
+        return match.start(), f"--{whole} {value}: expected the settings of {record} by name, each as --{whole}.NAME"
     if match["base"] is not None:
         return match.start(), f"--{key}: this class is not a {match['base']}{_listed(known.classes(key))}"
     given = match["short"] or (re.findall(r"class_path '([^']+)'", text) or [match["attribute"] or match["module"]])[-1]
@@ -170,7 +175,7 @@ def _wrong_value(text: str, known: Vocabulary) -> LineFinding | None:
     match = re.search(r"Expected an? (?P<kind>.+?)\. Got value: (?P<value>.*)", text)
     if match is None:
         return None
-    key, value = _key(text[: match.start()], whole=True), match["value"].strip()
+    key, value = _whole_key(text, match.start()), match["value"].strip()
     value = "null" if value == "None" else value
     return (
         match.start(),
@@ -184,7 +189,7 @@ def _no_type_fits(text: str) -> str | None:
     if value is None or not kinds or all("NoneType" in kind for kind in kinds):
         return None
     given = value.group(1).strip()
-    key, form = _key(text[: value.start()], whole=True), _brackets(given, " ".join(kinds))
+    key, form = _whole_key(text, value.start()), _brackets(given, " ".join(kinds))
     return f"--{key} {given}: expected {_kind(kinds)}{form}"
 
 
@@ -201,13 +206,41 @@ def _brackets(value: str, kinds: str) -> str:
 
 def _missing_file(text: str) -> str | None:
     match = re.search(r"File does not exist: '?([^'\n]+)'?|Unable to load config '([^']+)'", text)
-    return None if match is None else f"--{_key(text)} {match.group(1) or match.group(2)}: no such file"
+    if match is None:
+        return None
+    return f"--{_whole_key(text, match.start()) or _key(text)} {match.group(1) or match.group(2)}: no such file"
 
 
-def _key(text: str, whole: bool = False) -> str:
-    """The setting that a message is about: the outermost one, or the whole path down to the innermost."""
-    keys = re.findall(r'Parser key "([^"]+)"', text)
-    return ".".join(keys if whole else keys[:1])
+def _key(text: str) -> str:
+    """The outermost setting that a message is about."""
+    return ".".join(re.findall(r'Parser key "([^"]+)"', text)[:1])
+
+
+def _whole_key(text: str, end: int) -> str:
+    """The path down to the innermost setting that a message names before an index, with the names of records."""
+    keys = []
+    for match in re.finditer(
+        r'Parser key "([^"]+)":?(?P<dict>\s+(?:.+\n)?(?P<indent> *)Subtypes: \[dict\[str, )?', text
+    ):
+        if match.start() >= end:
+            break
+        keys.append(match[1])
+        if match["dict"] is not None and (name := _name_in_dict(text[match.end() :], match["indent"])) is not None:
+            keys.append(name)
+    return ".".join(keys)
+
+
+def _name_in_dict(text: str, indent: str) -> str | None:
+    """Name of the record of a dictionary that was refused: those before it are read, and no plain ones any more."""
+    given = re.search(rf"^{indent}Given value: (.*)$", text, re.MULTILINE)
+    name = given and re.search(r"^NestedArg\(key='([^'.]+)|'([^']+)': \{", given[1])
+    return (name[1] or name[2]) if name else None
+
+
+def _record(text: str) -> str | None:
+    """Class of the record that a text tried last, inside another class; None if there is none."""
+    tried = re.findall(r"Subtypes: \[(?:dict\[str, |<class ')([\w.]+)", text)
+    return tried[-1].rpartition(".")[2] if len(tried) > 1 and "." in tried[-1] else None
 
 
 def _joined(section: str, key: str) -> str:

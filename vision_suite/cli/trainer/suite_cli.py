@@ -41,6 +41,7 @@ from vision_suite.cli.trainer.old_names import renamed_arguments
 from vision_suite.cli.trainer.processes import with_own_parts
 from vision_suite.cli.trainer.progress import NothingLeft, nothing_left
 from vision_suite.cli.trainer.ranges import check_loggers, check_ranges, check_seed
+from vision_suite.cli.trainer.repeated import check_states, drop_repeated
 from vision_suite.cli.trainer.restore import check_fits, differences, inline, refuse_other_fact
 from vision_suite.cli.trainer.resume import RUNS, Start
 from vision_suite.cli.trainer.runs import CSV_LOGGER, place_loggers, run_folder
@@ -228,6 +229,8 @@ class SuiteCLI(LightningCLI):
 
         The mistakes are a value for a setting that the data decides, and pictures of another size than the network's.
         """
+        for line in drop_repeated(self.section.trainer):
+            warn(line)
         check_ranges(self.section, self.config.subcommand, self.links.classes)
         check_loggers(self.section.trainer)
         for name in self.links.names:
@@ -303,6 +306,7 @@ class SuiteCLI(LightningCLI):
         given = config["callbacks"] or []
         configured = given if isinstance(given, list) else [given]
         config["logger"] = kept(config["logger"])
+        check_states(configured)
         classes = {type(callback) for callback in configured}
         # The record comes first: no other callback can keep it from telling how a run ended.
         config["callbacks"] = [*(each for each in callbacks if isinstance(each, RunRecord)), *configured]

@@ -24,6 +24,8 @@ COUNTED = (
 )
 MEANS = "means of the tasks that count; chains, and choices that are scored by likelihood too, are left out"
 
+CHAINS = "the mean of chains is that of all, also of those that do not count, so that configurations can be compared"
+
 
 def instruct_report(
     rows: Sequence[Row],
@@ -36,8 +38,9 @@ def instruct_report(
 
     ``metrics`` has ``accuracy/<task>``, ``f1/<task>`` of free text, ``perplexity/<task>``; ``accuracy`` and its parts
     ``accuracy_text`` and ``accuracy_pictures``, the means of the tasks that count; ``iit`` and ``iit_model_history``,
-    the means over chains; ``kl`` (nats a token) and ``agreement`` with the untouched model, by task too where there are
-    several texts; and ``attention_shift``. Numbers of what was not evaluated are left out.
+    the means over all chains, whether they count or not; ``kl`` (nats a token) and ``agreement`` with the untouched
+    model, by task too where there are several texts; and ``attention_shift``. Numbers of what was not evaluated are
+    left out.
 
     Args:
         rows: Rows of the split, by the index that was collected.
@@ -66,6 +69,7 @@ def instruct_report(
     metrics |= _means(scores, {each.answer["task"]: each.pictures > 0 for each in scored})
     metrics |= _drift(tasks.by_text_task(rows, collected.text))
     facts: dict[str, Any] = {**protocol, "counted": COUNTED, "means": MEANS, "scoring": _scoring(scores)}
+    facts |= {"chains": CHAINS} if "iit" in metrics or "iit_model_history" in metrics else {}
     masses: Floats = np.zeros((0, 0, 4))
     if collected.masses:
         shapes = {each.shape for each in collected.masses.values()}
@@ -93,15 +97,15 @@ def _unit(task: TaskScore) -> str:
 
 def _means(scores: Sequence[TaskScore], pictures: Mapping[str, bool]) -> dict[str, float]:
     """Means of the scores that count: of all, of those with and without pictures, and of chains."""
-    questions = [task for task in scores if task.kind != "text"]
-    chains = [task for task in questions if task.name.startswith(f"{FOLDER}/")]
-    names = {task.name for task in questions}
-    single = [
+    names = {task.name for task in scores}
+    questions = [
         task
-        for task in questions
-        if task not in chains
+        for task in scores
+        if task.kind != "text"
         and not (task.name.endswith(tasks.GENERATE) and task.name.removesuffix(tasks.GENERATE) in names)
     ]
+    chains = [task for task in questions if task.name.startswith(f"{FOLDER}/")]
+    single = [task for task in questions if task not in chains]
     groups = {
         "accuracy": single,
         "accuracy_text": [task for task in single if not pictures[task.name]],

@@ -119,13 +119,19 @@ def import_reference(
         changes: Settings of `WingsConfig` that differ from the preset, such as ``leak=False``.
 
     Raises:
-        CheckpointError: There are no wings in it, some are missing, or a name of theirs is unknown. The decoder has no
-            wings then.
+        CheckpointError: There are no wings in it, some are missing, or a name of theirs is unknown or there twice, with
+            and without ``model.``. The decoder has no wings then.
         ConfigError: The decoder cannot have wings, or a change is unknown.
     """
     unknown = sorted(changes.keys() - {field.name for field in fields(WingsConfig)})
     if unknown:
         raise ConfigError(f"wings have no setting {unknown[0]!r}: leave it out")
+    short = {name: name.removeprefix("model.") for name in tensors}
+    twice = [name for name, rest in short.items() if name != rest and rest in tensors and _of_wings(rest)]
+    if twice:
+        raise CheckpointError(
+            f"the released code's checkpoint has {twice[0]} and {short[twice[0]]}, which are one: leave one out"
+        )
     wings: dict[str, Tensor] = {}
     projected: dict[str, Tensor] = {}
     others: list[str] = []
@@ -137,7 +143,7 @@ def import_reference(
             wings[f"layers.{match[1]}.router.{match[2]}"] = value
         elif match := REFERENCE_PROJECTOR.fullmatch(name):
             projected[f"layers.{match[1]}"] = value
-        elif any(part in name.split(".") for part in REFERENCE_WINGS):
+        elif _of_wings(name):
             raise CheckpointError(
                 f"the released code's checkpoint has {name}, which is not known: it is of another kind"
             )
@@ -183,6 +189,11 @@ def load_projector(projector: Projector, tensors: Mapping[str, Tensor], source: 
     if {name: value.shape for name, value in own.items()} != {name: value.shape for name, value in tensors.items()}:
         raise CheckpointError(f"{source}: the projector in it has other layers or widths than the model's")
     projector.load_state_dict(dict(tensors))
+
+
+def _of_wings(name: str) -> bool:
+    """Tell whether a name of the released code belongs to wings or projector."""
+    return any(part in name.split(".") for part in REFERENCE_WINGS)
 
 
 def _file_name(name: str) -> str:

@@ -28,6 +28,7 @@ from vision_suite.records import as_record
 from vision_suite.text.chat import ChatFormat
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from transformers import PreTrainedModel
 
 SETTINGS, TENSORS, TOWER, TOWER_RUN = (
@@ -37,6 +38,7 @@ SETTINGS, TENSORS, TOWER, TOWER_RUN = (
     "tower.ckpt",
 )
 BASE, LORA, TOKENIZER = "base", "lora", "tokenizer"
+APPEARANCE = "appearance"
 PROJECTOR = "projector."
 FORMAT = 1
 KINDS: dict[str, type | tuple[type, ...]] = {  # what each setting of a file must be
@@ -47,7 +49,9 @@ SIZES: dict[str, type | tuple[type, ...]] = {"tower_width": int, "tokens": int}
 CHAT = {"image_tokens", "template", "system", "image_token"}  # settings of `ChatFormat`
 
 
-def save_model(folder: Path, net: Mllm, chat: ChatFormat, *, base: str = "") -> None:
+def save_model(
+    folder: Path, net: Mllm, chat: ChatFormat, appearance: DataclassInstance | None = None, *, base: str = ""
+) -> None:
     """Write a model as a folder that `load_model` and ``vision-suite chat`` read.
 
     ``wings_adapter.safetensors`` holds the wings' tensors and the projector, ``lora/`` LoRA in peft's layout.
@@ -56,6 +60,8 @@ def save_model(folder: Path, net: Mllm, chat: ChatFormat, *, base: str = "") -> 
         folder: Folder to write into; it is made if it is missing.
         net: Model.
         chat: Its format of conversations; the tokenizer is written too.
+        appearance: Form in which it sees pictures, `vision_suite.datasets.conversations.pictures.Appearance`; None
+            for that of its tower, padded to a square.
         base: Name or path of the decoder, as `vision_suite.layers.decoders.load_decoder` takes it, if its own weights
             were not trained; empty to write them too.
 
@@ -82,6 +88,8 @@ def save_model(folder: Path, net: Mllm, chat: ChatFormat, *, base: str = "") -> 
         "vocabulary_sha256": chat.vocabulary_sha256,
         "lora": bool(lora_parameters(decoder)),
     }
+    if appearance is not None:
+        settings[APPEARANCE] = asdict(appearance)
     if net.projector is not None:
         tensors |= {f"{PROJECTOR}{name}": value for name, value in net.projector.state_dict().items()}
         settings["projector"] = asdict(net.projector.config)
@@ -148,6 +156,21 @@ def load_model(
     if (chat.vocabulary_sha256, chat.image_token_id) != (settings["vocabulary_sha256"], settings["image_token_id"]):
         raise CheckpointError(f"{folder / TOKENIZER} is not the tokenizer of {SETTINGS}: copy the folder whole again")
     return Mllm(decoder, tower, projector, settings["image_token_id"]).eval(), chat
+
+
+def stored_appearance(source: str | Path) -> dict[str, Any] | None:
+    """Form in which a model of `save_model` sees pictures, by name; None where it is not recorded.
+
+    Args:
+        source: As `open_model` takes it.
+
+    Raises:
+        CheckpointError: The settings are malformed.
+    """
+    found = find_folder(source)
+    if found is None or not (found / SETTINGS).is_file():
+        return None
+    return cast("dict[str, Any] | None", _read_settings(found).get(APPEARANCE))
 
 
 def open_model(source: str | Path, *, attention: str = "vision_suite") -> tuple[Mllm, ChatFormat]:
@@ -231,6 +254,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} has the format {version!r:.20}, this version reads {FORMAT}")
     parts = [(settings, KINDS), (settings.get("base"), BASE_KINDS)]
     parts += [(settings.get("embedding"), SIZES)] if "projector" in settings else []
+    parts += [(settings, {APPEARANCE: dict})] if APPEARANCE in settings else []
     wrong = [
         name for part, kinds in parts for name, kind in kinds.items()
         if not (isinstance(part, dict) and name in part and isinstance(part[name], kind))
