@@ -13,7 +13,7 @@ from vision_suite.lit_modules.in_parts import BatchT
 from vision_suite.lit_modules.instruct_checks import check_data, group_lines
 from vision_suite.lit_modules.instruct_weights import LitInstructWeights
 from vision_suite.models.mllm import ProjectorConfig, TowerConfig
-from vision_suite.models.mllm.lora import LoraSettings
+from vision_suite.models.mllm.lora import LoraSettings, lora_parameters
 from vision_suite.models.wings.build import DecoderConfig, Part, build_network, default_parts, set_trained
 from vision_suite.models.wings.config import WingsConfig
 from vision_suite.records import as_record
@@ -93,6 +93,13 @@ class LitMllm(LitInstructWeights[BatchT]):
                 "the vision tower is frozen at random weights, and sees next to nothing: give --model.tower.checkpoint "
                 "or --model.tower.pretrained=true, or add tower to --model.train"
             )
+        lora = lora_parameters(self.model)
+        if (
+            lora
+            and "lora" not in self.train_parts
+            and not any(w.any() for name, w in lora.items() if ".lora_B." in name)
+        ):
+            rank_zero_warn("LoRA is new and not trained, so it changes nothing: add lora to --model.train")
         made: Any = super().configure_optimizers()
         for line in group_lines(self, made):
             rank_zero_info(line)

@@ -227,7 +227,8 @@ class LitSentinel(LitCaptions[PreferenceBatch]):
         if (self.loss.kind == "ddpo") != ("branch_weights" in batch):
             if self.loss.kind == "ddpo":
                 raise ConfigError(
-                    "loss.kind=ddpo needs weights of single ids, and the data give none: use another kind"
+                    "loss.kind=ddpo needs weights of single ids, and the data give none: set data.changed_weight, such "
+                    "as 5, or use another kind"
                 )
             entries = {name: value for name, value in entries.items() if name != "branch_weights"}
         tower = self.model.tower

@@ -15,7 +15,7 @@ from torch import Tensor
 from vision_suite.datasets.base import BaseData, Stage, problem_list, stages_of
 from vision_suite.datasets.conversations.pictures import Appearance, Square
 from vision_suite.datasets.conversations.settings import ChatSettings, stored_preprocessing, stored_settings
-from vision_suite.datasets.conversations.stage import OnBadRow, OnMissing, Policy, UsableRows
+from vision_suite.datasets.conversations.stage import SHOWN_BLANK, OnBadRow, OnMissing, Policy, UsableRows
 from vision_suite.datasets.conversations.survey import Rows
 from vision_suite.datasets.lengths import LengthBatchSampler, Mixture
 from vision_suite.datasets.loading import Cache, worker_count
@@ -207,7 +207,7 @@ class ConversationData(BaseData, Generic[RowsT]):
             self.protocol["problems"][name] = dict(sorted(made.problems.items()))
         for line in made.notes:
             self.protocol["warnings"].append(line)
-            self.warn(f"Left out of {name}: {line}")
+            self.warn(f"{'' if line.endswith(SHOWN_BLANK) else 'Left out of '}{name}: {line}")
         if name == "fit":
             mixture = self._mixture()
             self.protocol["rows_per_epoch"] = dict(zip(self.sources, mixture.quotas, strict=True))

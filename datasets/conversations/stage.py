@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vision_suite.text.chat import ChatFormat
 
 OnBadRow = Literal["error", "skip"]
+SHOWN_BLANK = ": shown in the mean colour"  # end of the line about pictures that cost no row
 OnMissing = Literal["error", "skip", "blank"]
 SHOWN = 300  # signs of a path or reason in a message
 KINDS = ("choice", "answer", "text")
@@ -73,7 +74,7 @@ class UsableRows(Generic[RowT, SampleT]):
 
     Attributes:
         problems: Numbers of rows and pictures that were left out or changed, by kind.
-        notes: One line about each kind of row left out, with the first of them.
+        notes: One line about each kind of row left out, or shown blank, with the first of them.
         survey: Lengths of the rows.
         pictures: Pictures of the rows.
 
@@ -175,9 +176,10 @@ class UsableRows(Generic[RowT, SampleT]):
         if policy.missing == "error":
             raise DataError(f"{first}: copy them again, or pass on_missing=skip or on_missing=blank")
         self.problems["pictures_unreadable"] = len(self._unreadable)
-        self.notes.append(first)
         if policy.missing == "blank":
+            self.notes.append(first + SHOWN_BLANK)
             return found
+        self.notes.append(first)
         kept = [index for index, place in enumerate(found.place.tolist()) if self._is_whole(place)]
         self.problems["missing_image"] = len(found.place) - len(kept)
         return found.taken(np.array(kept, dtype=np.int64))

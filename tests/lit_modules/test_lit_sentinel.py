@@ -1,6 +1,7 @@
 """LitSentinel on pairs about coloured squares: losses, references, what is logged, and the networks that it serves."""
 
 import math
+import warnings
 from typing import ClassVar
 
 import instruct_tiny
@@ -108,6 +109,19 @@ def test_the_reference_stays_while_the_model_moves(data, batches, tmp_path):
     assert all(torch.equal(trained[name], value) for name, value in net.model.named_parameters())
 
 
+def test_new_lora_that_is_not_trained_is_told(data, batches, tmp_path):
+    net = preference_tiny.module(data, train=("projector",), **LORA)
+    with pytest.warns(UserWarning, match="LoRA is new and not trained.*--model.train"):
+        instruct_tiny.trainer(tmp_path, max_steps=1).fit(net, preference_tiny.loader(batches))
+    assert set(net.trained) == {"projector"}
+    trained_before = preference_tiny.module(data, train=("projector",), **LORA)
+    with torch.no_grad():
+        next(v for n, v in trained_before.model.named_parameters() if ".lora_B." in n).add_(0.1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="LoRA is new")
+        instruct_tiny.trainer(tmp_path, max_steps=1).fit(trained_before, preference_tiny.loader(batches))
+
+
 def test_lora_alone(data, batches, tmp_path):
     """The reference is the network without its adapter; dropout of LoRA is off, or the first loss were another."""
     net = preference_tiny.module(data, **LORA)
@@ -149,7 +163,7 @@ def test_other_losses(kind, first, data, batches, tmp_path):
 
 def test_ddpo_needs_weights(data, batches, tmp_path):
     settings = {"loss": PreferenceLossConfig(kind="ddpo", beta=0.5)}
-    with pytest.raises(ConfigError, match="needs weights of single ids"):
+    with pytest.raises(ConfigError, match=r"needs weights of single ids.*data.changed_weight"):
         fitted(data, batches, tmp_path, **settings)
     weighted = [{**batch, "branch_weights": torch.where(batch["branch_mask"], 5.0, 0.0)} for batch in batches]
     _, steps = fitted(data, weighted, tmp_path, **settings)

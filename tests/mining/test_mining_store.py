@@ -152,6 +152,15 @@ def test_rows_to_train_on(mined):
         assert not set(pair.context_hallucinated) - set(pair.context_objects)
 
 
+def test_a_run_without_a_step_takes_other_settings(tmp_path):
+    path, other = tmp_path / "begun.sqlite", tmp_path / "other.sqlite"
+    with Store(path) as store:
+        begin(store, "tiny", tiny_step(growth="natural"), tiny_items(9), {"checkpoint": "broken"}, {"a": {"seed": 9}})
+    for each in (path, other):
+        mine_tiny(each, items=tiny_items(3))
+    assert dump(path) == dump(other), "nothing is left of the run that made no step"
+
+
 def test_other_settings_need_another_run(mined, tmp_path):
     path = tmp_path / "copy.sqlite"
     path.write_bytes(mined.read_bytes())

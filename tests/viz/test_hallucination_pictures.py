@@ -1,13 +1,14 @@
 """Pictures of what captions make up, and of reward margins."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from vision_suite.viz import canvas
 from vision_suite.viz.captions import SIDE, Told, boxed, caption_sheet, marked
-from vision_suite.viz.margins import margin_picture
+from vision_suite.viz.margins import bin_edges, margin_picture
 from vision_suite.viz.positions import position_curves
 
 WORDS = st.sampled_from(["a", "dog", "dogs", "hot dog", "Wine glass,", "is", "there."])
@@ -67,3 +68,13 @@ def test_margins_with_and_without_a_spread():
     gaps = rng.integers(-5, 6, 200).astype(float)
     assert margin_picture(0.2 * gaps + rng.normal(size=200), gaps, title="t").mode == "RGB"
     assert margin_picture(np.zeros(3), np.zeros(3), title="t").mode == "RGB"
+
+
+@pytest.mark.parametrize("margins", [[-6.1, 9.5], [0.0, 0.0], [0.3, 7.0], [-4.0, -1e-3], [-1e-9, 2.0]])
+def test_no_bin_of_margins_holds_both_orders(margins):
+    edges = bin_edges(np.array(margins))
+    assert 0.0 in edges
+    assert edges[0] <= min(margins)
+    assert edges[-1] >= max(margins)
+    assert 2 <= len(edges) <= 43
+    assert np.allclose(np.diff(edges), edges[1] - edges[0])

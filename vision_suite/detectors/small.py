@@ -54,9 +54,14 @@ class SmallDetector:
         contents = read(path)
         state = contents.get(STATE)
         settings = contents.get("hyper_parameters") or {}
+        if not isinstance(state, Mapping):
+            raise CheckpointError(
+                f"{path}: no checkpoint of LitPresence, with names and the form of its pictures: train one with "
+                "`vision-suite fit -c sentinel/detector_a`"
+            )
         try:
-            self._names = [str(each) for each in state["class_names"]]  # type: ignore[index]
-            self._appearance = _appearance(state["preprocessing"])  # type: ignore[index]
+            self._names = [str(each) for each in state["class_names"]]
+            self._appearance = _appearance(state["preprocessing"])
             network = PresenceNet(int(settings["num_classes"]), int(settings["width"]))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(

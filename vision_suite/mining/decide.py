@@ -67,6 +67,10 @@ MODES = {
 }
 
 
+# Rules by which contexts grow: they act while sentences are sampled, and on nothing that is stored.
+OF_GROWTH = ("growth", "prefers", "otherwise", "stop", "max_sentences")
+
+
 def rules_of(settings: Mapping[str, object]) -> Rules:
     """Rules of a configuration: a ``mode``, paper by default, and single rules that differ from it.
 

@@ -100,6 +100,9 @@ class Store:
     def begin(self, run: str, settings: Mapping[str, Any], detectors: Mapping[str, Any]) -> None:
         """Record a run, or check that it goes on with the settings that it began with.
 
+        A run without a step, as one whose model could not be loaded, holds nothing and begins anew; so does a detector
+        without a score.
+
         Args:
             run: Name of the run.
             settings: Everything that its rows depend on, but for the pictures, as JSON values.
@@ -109,6 +112,10 @@ class Store:
             ConfigError: The file has the run, or a detector of that name, with other settings.
         """
         with self._writing():
+            query = "SELECT 1 FROM run WHERE id = ? AND settings <> ? AND NOT EXISTS (SELECT 1 FROM step WHERE run = ?)"
+            if self._base.execute(query, (run, json.dumps(settings, sort_keys=True), run)).fetchone():
+                for table, key in (("run", "id"), *((each, "run") for each in ("image", "derivation", "threshold"))):
+                    self._base.execute(f"DELETE FROM {table} WHERE {key} = ?", (run,))
             self._settle("run", "id", {run: settings})
             self._settle("detector", "name", detectors)
 
@@ -128,6 +135,9 @@ class Store:
         """Write settings by name, or refuse them where others are known."""
         for name, new in settings.items():
             text = json.dumps(new, sort_keys=True)
+            if table == "detector":
+                unused = "name = ? AND NOT EXISTS (SELECT 1 FROM object_score WHERE detector = ?)"
+                self._base.execute(f"DELETE FROM detector WHERE {unused}", (name, name))
             self._base.execute(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", (name, text))
             (old,) = self._base.execute(f"SELECT settings FROM {table} WHERE {key} = ?", (name,)).fetchone()
             if old != text:

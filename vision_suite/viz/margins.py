@@ -9,6 +9,19 @@ from vision_suite.types.arrays import Floats
 from vision_suite.viz import canvas
 
 
+def bin_edges(margins: Floats, count: int = 40) -> Floats:
+    """Edges of about `count` bins of one width, with 0 among them, so that no bin holds both orders of a pair.
+
+    Example:
+        >>> bin_edges(np.array([-1.0, 2.0]), 3).tolist()
+        [-1.0, 0.0, 1.0, 2.0]
+    """
+    low, high = min(float(margins.min()), 0.0), max(float(margins.max()), 0.0)
+    width = (high - low) / count or 1.0
+    edges: Floats = width * np.arange(np.floor(low / width), max(np.ceil(high / width), 1) + 1)
+    return edges
+
+
 def margin_picture(margins: Floats, gaps: Floats, *, title: str) -> Image.Image:
     """Draw the distribution of reward margins, and each margin beside the difference of the pair's lengths.
 
@@ -21,13 +34,17 @@ def margin_picture(margins: Floats, gaps: Floats, *, title: str) -> Image.Image:
         An RGB image. A line is fitted where both numbers vary.
     """
     figure, (left, right) = canvas.new_figure(11, 4.2, 2)
-    edges = np.linspace(min(margins.min(), 0.0), max(margins.max(), 1e-6), 41)
-    for sign, colour, label in (
-        (margins > 0, canvas.CURVES[2], "right order"),
-        (margins <= 0, canvas.CURVES[1], "wrong"),
-    ):
-        share = f"{label} ({100 * sign.mean():.1f} %)"
-        left.hist(margins[sign], bins=list(edges), color=colour, label=share)
+    right_order = margins > 0
+    left.hist(
+        [margins[right_order], margins[~right_order]],
+        bins=list(bin_edges(margins)),
+        stacked=True,
+        color=[canvas.CURVES[2], canvas.CURVES[1]],
+        label=[
+            f"{words} ({100 * share.mean():.1f} %)"
+            for words, share in (("right order", right_order), ("wrong, or no margin", ~right_order))
+        ],
+    )
     left.axvline(0, color="#212529", linewidth=1)
     left.set_xlabel("reward margin, nats")
     left.set_ylabel("pairs")

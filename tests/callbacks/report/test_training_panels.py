@@ -195,3 +195,14 @@ def test_a_full_disk_does_not_hide_why_the_run_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(report_module.ReportWriter, "_show", full)
     with pytest.raises(ValueError, match="enough"):
         fit(tmp_path, CSVLogger(tmp_path, "x"), Stop(3, ValueError))
+
+
+def test_a_number_that_is_never_defined_has_no_panel():
+    steps = np.arange(3.0)
+    log = {
+        "train/a": (steps, np.full(3, np.nan)),
+        "val/b": (steps, np.array([np.nan, 1.0, 2.0])),
+        "val/c": (steps, steps * np.nan),
+    }
+    found = panels(log, [CurvePanel("A", {"train/a": "a"}), CurvePanel("B", {"val/b": "b", "val/c": "c"})])
+    assert [(each.heading, list(each.curves)) for each in found] == [("B", ["b"])]

@@ -128,11 +128,24 @@ def test_thresholds_make_other_pairs_without_detectors(mined, capsys, monkeypatc
         (["--name", "x"], "give --thresholds or --rules"),
         (["--name", "x", "--thresholds", "none=0.5"], "no scores of detector 'none': it has second, truth"),
         (["--name", "x", "--thresholds", "truth=much"], "truth=much: give NAME=LIMIT"),
+        (["--name", "x", "--thresholds", "truth=0.1:0.2:0.3"], "truth=0.1:0.2:0.3: give NAME=LIMIT"),
         (["--name", "x", "--thresholds", "truth=0.7:0.2"], "threshold"),
+        (["--name", "x", "--rules", "growth=natural"], "growth: .*grew, by growth=non_hallucinated; .*new run only"),
+        (["--name", "x", "--rules", "mode=released", "max_sentences=4"], "max_sentences=3; .*new run only"),
         (["--name", "x", "--rules", "positives=all"], "choose one of coherent, agnostic, both"),
     ]:
         with pytest.raises(ConfigError, match=message):
             main(["pairs", file, *flags])
+
+
+def test_another_mode_keeps_the_rules_of_the_stored_contexts(mined, capsys):
+    rules = ["--rules", "mode=released", "max_sentences=3"]
+    assert main(["pairs", str(mined / "tiny.sqlite"), "--name", "released", *rules]) == 0
+    made = json.loads((mined / "tiny.tiny.released.json").read_text())
+    assert made["counts"]["first_pairs"] == 0
+    own = json.loads((mined / "tiny.tiny.mined.json").read_text())["rules"]
+    changed = {name for name, value in made["rules"].items() if value != own[name]}
+    assert changed == {"first_pairs", "out_of_vocabulary"}
 
 
 def test_a_further_detector_scores_what_was_mined(mined, tmp_path, capsys, monkeypatch):

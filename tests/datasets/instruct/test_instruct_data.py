@@ -185,12 +185,12 @@ def test_missing_pictures_stop_the_run_or_are_left_out_or_blank(tmp_path):
     (tmp_path / "pictures/2.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"2 of 4 pictures cannot be read .*on_missing=skip"):
         made(tmp_path)
-    with pytest.warns(UserWarning, match="2 of 4 pictures"):
+    with pytest.warns(UserWarning, match="^Left out of fit: 2 of 4 pictures"):
         skipped = made(tmp_path, on_missing="skip", batch_size=1, validate_on={})
     assert [row.id for row in skipped.rows("fit")] == ["r0", "r3", "r4", "r5"]
     assert skipped.protocol["problems"]["fit"] == {"missing_image": 2, "pictures_unreadable": 2}
     for cache in ("none", "memory"):
-        with pytest.warns(UserWarning, match="2 of 4 pictures"):
+        with pytest.warns(UserWarning, match=r"^fit: 2 of 4 pictures .*: shown in the mean colour$"):
             blank = made(tmp_path, on_missing="blank", validate_on={}, mean=(0.1, 0.2, 0.3), cache=cache)
         image = batch_of(blank, [1])["image"]
         assert torch.allclose(image, torch.zeros_like(image), atol=0.01), "the mean colour, rounded to bytes"

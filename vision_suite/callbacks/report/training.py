@@ -39,11 +39,12 @@ def panels(
     """Panels of a log: those that a method declares, then losses, and whatever else was logged under its own name.
 
     Args:
-        log: Steps and values by metric key, see `read_log`.
+        log: Steps and values by metric key, see `read_log`; one without any finite value has no curve.
         declared: Panels of the method.
         tables: Further validation keys that the method shows in tables alone.
         averaged: Validation used an average of the weights.
     """
+    log = {key: series for key, series in log.items() if np.isfinite(series[1]).any()}
     placed = {key for panel in declared for key in panel.curves}
     found = [_declared(panel, log, averaged) for panel in declared]
     rest = {key: log[key] for key in sorted(log) if key not in placed}

@@ -250,7 +250,9 @@ def _thresholds(words: Sequence[str]) -> dict[str, Threshold]:
             try:
                 numbers = [float(each) for each in value.split(":")]
             except ValueError:
-                raise ConfigError(f"--thresholds {word}: give NAME=LIMIT or NAME=LOW:HIGH") from None
+                numbers = []
+            if len(numbers) not in (1, 2):
+                raise ConfigError(f"--thresholds {word}: give NAME=LIMIT or NAME=LOW:HIGH")
             found[name] = numbers[0] if len(numbers) == 1 else numbers
         elif Path(word).is_file() and isinstance(contents := read_yaml(Path(word)), dict):
             found |= contents
@@ -260,8 +262,8 @@ def _thresholds(words: Sequence[str]) -> dict[str, Threshold]:
 
 
 def _changed_rules(rules: Rules, words: Sequence[str]) -> Rules:
-    """Rules with some changed by NAME=VALUE."""
-    from vision_suite.mining.decide import rules_of
+    """Rules with some changed by NAME=VALUE; those by which the stored contexts grew stay as they are."""
+    from vision_suite.mining.decide import OF_GROWTH, rules_of
     from vision_suite.yaml_text import load_yaml
 
     changes: dict[str, Any] = {}
@@ -270,4 +272,11 @@ def _changed_rules(rules: Rules, words: Sequence[str]) -> Rules:
         if not given:
             raise ConfigError(f"--rules {word}: give NAME=VALUE")
         changes[name] = load_yaml(value, f"--rules {name}")
-    return rules_of({**({} if "mode" in changes else asdict(rules)), **changes})
+    changed = rules_of({**({} if "mode" in changes else asdict(rules)), **changes})
+    grown = {name: getattr(rules, name) for name in OF_GROWTH}
+    if idle := [name for name in OF_GROWTH if name in changes and getattr(changed, name) != grown[name]]:
+        raise ConfigError(
+            f"--rules {idle[0]}: stored contexts stay as they grew, by {idle[0]}={grown[idle[0]]}; "
+            f"{', '.join(OF_GROWTH)} act on a new run only"
+        )
+    return replace(changed, **grown)

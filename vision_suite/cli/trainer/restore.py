@@ -147,7 +147,7 @@ def _unlike(key: str, saved: Any, before: Any, after: Any, given: Collection[str
         if inner is not None:
             return
     elif not same(saved, after):
-        yield f"{name}={_shown(after)} from your flag, {_shown(saved)} in the checkpoint"
+        yield f"{name}={_told(after)} from your flag, {_told(saved)} in the checkpoint"
         return
     if same(before, after):
         return
