@@ -72,10 +72,18 @@ def _sentinel_row(
         messages=tuple(Message(who, parts) for who, parts in turns),
         images=tuple(found),
         context=text_of(record.get("context") or "", "its context"),
-        chosen=text_of(_first(record, CHOSEN), "its preferred answer"),
-        rejected=text_of(_first(record, REJECTED), "its other answer"),
+        chosen=_side(record, CHOSEN, "its preferred answer"),
+        rejected=_side(record, REJECTED, "its other answer"),
         source=source,
     )
+
+
+def _side(record: Mapping[str, Any], keys: Sequence[str], what: str) -> str:
+    """Text of one side."""
+    value = _first(record, keys)
+    if value is None:
+        raise BadRow("malformed", f"{what} is missing: it has none of the keys {', '.join(keys)}")
+    return text_of(value, what)
 
 
 def _pictures(record: Mapping[str, Any], folder: Path) -> list[ImageRef]:

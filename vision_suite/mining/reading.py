@@ -57,9 +57,10 @@ def run_of(store: Store, name: str | None) -> str:
         return str(name)
     if name is None and len(known) == 1:
         return known[0]
-    names = ", ".join(known) or "none"
+    if not known:
+        raise ConfigError(f"{store.path}: no run has begun in it: mine with `vision-suite bootstrap -c`")
     wanted = "give --run" if name is None else f"no run {name!r}: give --run"
-    raise ConfigError(f"{store.path}: {wanted}, one of: {names}")
+    raise ConfigError(f"{store.path}: {wanted}, one of: {', '.join(known)}")
 
 
 def settings_of(store: Store, run: str) -> dict[str, Any]:

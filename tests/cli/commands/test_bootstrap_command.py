@@ -16,6 +16,7 @@ from vision_suite.datasets.conversations.settings import ChatSettings
 from vision_suite.errors import CheckpointError, ConfigError, DataError
 from vision_suite.lit_modules.wings import LitWings
 from vision_suite.mining.decide import Threshold
+from vision_suite.mining.store import Store
 
 WORDS = "describe the picture . a cat dog fox owl bus cup and".split()
 NAMES = ["cat", "dog", "fox", "owl", "bus", "cup"]
@@ -249,6 +250,30 @@ def test_mistakes_in_flags_are_one_line(folder, capsys):
     (folder / "bad.yaml").write_text(CONFIG.replace("threshold: 0.5", "threshold: validated").format(folder=folder))
     with pytest.raises(ConfigError, match=r"detectors.truth has no threshold of its own"):
         main(["-c", str(folder / "bad.yaml"), "--ckpt_path", str(folder / "run.ckpt")])
+
+
+def test_pictures_that_all_fail_are_no_success(folder, tmp_path, capsys):
+    gone = {**json.loads((folder / "instances.json").read_text())}
+    gone["images"] = [{**each, "file_name": f"gone/{each['file_name']}"} for each in gone["images"]]
+    (folder / "gone.json").write_text(json.dumps(gone))
+    text = CONFIG.replace("path: {folder}/instances.json, question", "path: {folder}/gone.json, question")
+    (tmp_path / "mine.yaml").write_text(text.replace("output: {folder}", f"output: {tmp_path}").format(folder=folder))
+    flags = ["bootstrap", "-c", str(tmp_path / "mine.yaml"), "--ckpt_path", str(folder / "run.ckpt"), "--quiet"]
+    assert suite(flags) == 2
+    assert "none of 4 pictures could be read; the first one: " in capsys.readouterr().err
+
+
+def test_what_is_missing_is_named(folder, tmp_path):
+    with Store(tmp_path / "empty.sqlite"):
+        pass
+    with pytest.raises(ConfigError, match="no run has begun in it"):
+        main(["report", str(tmp_path / "empty.sqlite")])
+    small = CONFIG.replace(
+        "second: {{kind: truth, path: {folder}/others.json,", "second: {{kind: small, checkpoint: a.ckpt,"
+    )
+    (tmp_path / "small.yaml").write_text(small.format(folder=folder))
+    with pytest.raises(DataError, match=r"detector's file 'a.ckpt' does not exist"):
+        main(["-c", str(tmp_path / "small.yaml"), "--ckpt_path", str(folder / "run.ckpt")])
 
 
 def test_thresholds_in_three_forms():

@@ -28,9 +28,9 @@ WORDS = "what is this a red fox dog and an old clock on my desk or the other one
 def model(tmp_path_factory):
     """Folder of a model with wings, of a plain one, and a picture."""
     folder = tmp_path_factory.mktemp("chat")
+    torch.manual_seed(0)
     tower = build_tower(TowerConfig("conv")).requires_grad_(False)
     chat = ChatFormat(word_tokenizer([WORDS]), image_tokens=tower.tokens, system="")
-    torch.manual_seed(0)
     shape = DecoderShape(width=32, depth=2, heads=4, positions=128, tied=False)
     decoder = new_decoder(shape, chat.vocabulary_size, pad_id=chat.pad_id, end_ids=chat.end_ids)
     for weight in decoder.parameters():  # so large that every token matters

@@ -115,6 +115,9 @@ def _mine(options: argparse.Namespace) -> None:
                     store, config.run, make, parts.items, read_picture, progress, workers=options.workers
                 )
         _tell(store, config.run, "mined")
+        problems = [str(row[0]) for row in store.rows("SELECT problem FROM image WHERE run = ?", (config.run,))]
+    if all(problems):
+        raise DataError(f"none of {len(problems):,} pictures could be read; the first one: {problems[0]}")
 
 
 def _pairs(options: argparse.Namespace) -> None:

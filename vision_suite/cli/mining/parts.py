@@ -239,7 +239,7 @@ def _recorded(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _file(value: str) -> Path:
     """An existing file, as given, in the working folder, or in the data cache."""
-    path = resolve_root(value) if value else Path()
-    if not path.is_file():
-        raise DataError(f"{value!r} is no file: name one in the detector's settings")
+    path = find_folder(value) if value else None
+    if path is None or not path.is_file():
+        raise DataError(f"detector's file {value!r} does not exist: name one in its settings")
     return path
