@@ -25,6 +25,7 @@ from wings_forgetting_tables import (
     named,
     naming,
     reached,
+    seeing,
 )
 
 TASKS = ("definitions", "synonyms", "countries")
@@ -52,7 +53,7 @@ def write_page(stem: Path, records: list[Record], run: str) -> None:
         return
     stem.parent.mkdir(parents=True, exist_ok=True)
     commands = sorted({f"- `{r['command']}`, commit {r['commit']}" for r in records})
-    parts = [ends(records), reached(records), equal_loss(records), naming(records), leak(records)]
+    parts = [ends(records), seeing(records), reached(records), equal_loss(records), naming(records), leak(records)]
     if picture(stem.with_suffix(".png"), records):
         parts.append(f"![Drift on text against the loss of answers]({stem.name}.png)")
     note, tables = "\n".join(commands) + f"\n\n{NOTE}", "\n\n".join(part for part in parts if part)

@@ -16,6 +16,7 @@ START = "projector before"
 FROZEN = ("projector only", "visual wing only")
 WINGS, LEAK, LORA, FULL = "Wings", "Wings with label leak", "LoRA", "full fine-tuning"
 MARGIN = -2.0  # points of naming that Wings may lie below LoRA
+ERRORS = 2.0  # standard errors above guessing from which a model sees
 Record = dict[str, Any]
 Key = tuple[str, float, int]  # method, rate, steps
 Course = dict[int, float]
@@ -62,6 +63,36 @@ def reached(records: list[Record]) -> str:
     text = "Lowest loss of answers on validation, and the step where it was reached."
     heads = ["run", "decoder", "steps", *(f"seed {seed}" for seed in every)]
     return "\n".join(["## Losses reached", "", text, "", *table(heads, rows)])
+
+
+def seeing(records: list[Record]) -> str:
+    """Names on the unseen design against guessing, by seed: a model that guesses has learnt nothing to compare."""
+    right: Any = courses(records, "test/right/name")
+    found = {key: seeds for key, seeds in right.items() if key[2] == longest(records)}
+    if not found:
+        return ""
+    every = sorted({seed for seeds in found.values() for seed in seeds})
+    rows = []
+    for key, seeds in found.items():
+        cells = [named(key)]
+        for seed in every:
+            counts = list(seeds[seed][max(seeds[seed])].values()) if seed in seeds else []
+            cells.append(_above_chance([each / total for each, total in counts]) if counts else "-")
+        rows.append(cells)
+    text = (
+        "Right names in percent on the unseen design, and their distance from guessing in standard errors over names. "
+        "Below two, a model is blind: it has learnt the form of the answers and not to look, and its loss and drift "
+        "say nothing about learning to see."
+    )
+    return "\n".join(["## Is anything seen", "", text, "", *table(["run", *(f"seed {seed}" for seed in every)], rows)])
+
+
+def _above_chance(shares: list[float]) -> str:
+    """Mean of the shares of right answers by name, and how far it is above one in that many."""
+    count, mean = len(shares), sum(shares) / len(shares)
+    error = math.sqrt(sum((share - mean) ** 2 for share in shares) / max(count - 1, 1) / count)
+    distance = (mean - 1 / count) / error if error else 0.0
+    return f"{100 * mean:.1f} ({distance:+.1f}{', blind' if distance < ERRORS else ''})"
 
 
 def equal_loss(records: list[Record]) -> str:

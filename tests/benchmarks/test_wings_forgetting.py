@@ -68,6 +68,21 @@ def test_losses_of_every_run_with_those_of_a_frozen_decoder():
     assert ["full fine-tuning at 0.0002", "trained", "200", "0.800 (200)"] in rows
 
 
+def test_a_model_that_always_says_one_name_is_blind():
+    names = {f"name {number}": [0, 50] for number in range(40)}
+    constant, guess = names | {"name 3": [50, 50]}, {name: [1 + number % 2, 50] for number, name in enumerate(names)}
+    records = [
+        *records_of("LoRA", 5e-4, 1, {199: (1.0, 0.1)}, {name: [20 + n % 3, 50] for n, name in enumerate(names)}),
+        *records_of("full fine-tuning", 2e-4, 1, {199: (1.1, 0.2)}, constant),
+        *records_of("Wings", 2e-4, 1, {199: (1.1, 0.2)}, guess | {name: [1, 50] for name in list(names)[:10]}),
+    ]
+    rows = {row[0]: row[1] for row in rows_of(tables.seeing(records))}
+    assert rows["full fine-tuning at 0.0002"] == "2.5 (+0.0, blind)"
+    assert rows["Wings at 0.0002"].endswith(", blind)"), "2.75 % of 40 names, less than two errors above 2.5"
+    assert rows["LoRA at 0.0005"].startswith("42.0 (+")
+    assert "blind" not in rows["LoRA at 0.0005"]
+
+
 def test_drift_is_read_at_losses_that_no_frozen_decoder_reaches():
     text = tables.equal_loss(made())
     rows = {row[1]: row[3:] for row in rows_of(text)}
@@ -137,7 +152,7 @@ def test_the_page_has_its_parts_and_its_twin(tmp_path):
     write_page(tmp_path / "page", records, "- run")
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     heads = [line for line in text.splitlines() if line.startswith("## ")]
-    assert heads == ["## At the end", "## Losses reached", "## Drift at equal loss of answers",
+    assert heads == ["## At the end", "## Is anything seen", "## Losses reached", "## Drift at equal loss of answers",
                      "## Naming, Wings against LoRA", "## Label leak off and on"]  # fmt: skip
     assert json.loads((tmp_path / "page.json").read_text(encoding="utf-8")) == records
     assert (tmp_path / "page.png").stat().st_size > 0
