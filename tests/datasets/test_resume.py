@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
-import time
 import warnings
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from interrupted import forked, lines
 from pytorch_lightning.callbacks import ModelCheckpoint
 from synthetic import write_market
 from synthetic_sets import write_image_folder
@@ -83,12 +82,7 @@ def run(kind, root, log, workers, die_before=None, resume=None, **trainer):
             **trainer,
         ).fit(Recorder(log, die_before), datamodule=make_data(kind, root, workers), ckpt_path=resume)
 
-    process = multiprocessing.get_context("fork").Process(target=target)
-    process.start()
-    deadline = time.monotonic() + 120
-    while process.exitcode is None and time.monotonic() < deadline:  # join would wait for orphaned workers too
-        time.sleep(0.01)
-    return process.exitcode
+    return forked(target)
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +91,6 @@ def roots(tmp_path_factory):
     write_market(top / "reid", train_ids=8, cameras=2, shots=3, size=(16, 8))
     write_image_folder(top / "fgvc", classes=3, shots=4, splits=("train", "test"))
     return {"reid": top / "reid", "fgvc": top / "fgvc"}
-
-
-def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 EVERY_STEP = {"every_n_train_steps": 1, "save_on_train_epoch_end": False}

@@ -1,4 +1,4 @@
-"""Training on conversations that dies in the middle of an epoch, and what it was given, line by line."""
+"""Training that dies in the middle of an epoch: a child of its own, and what it was given, line by line."""
 
 import hashlib
 import json
@@ -59,6 +59,11 @@ def train(make_data, log, die_before=None, resume=None, accumulate=1):
             default_root_dir=log.parent,
         ).fit(Recorder(log, die_before), datamodule=make_data(), ckpt_path=resume)
 
+    return forked(target)
+
+
+def forked(target):
+    """Call a function in a forked child, and return the exit code; None if it has not ended within two minutes."""
     process = multiprocessing.get_context("fork").Process(target=target)
     process.start()
     deadline = time.monotonic() + 120

@@ -20,7 +20,6 @@ from vision_suite.errors import ConfigError
 from vision_suite.mining.decide import Rules, Threshold, Verdict, verdict
 from vision_suite.mining.export import shown_path
 from vision_suite.mining.reading import MinedImage, derivation_of, mined_images
-from vision_suite.mining.step import State, after
 from vision_suite.mining.store import MINED, Store
 
 LAYOUT = "images"  # its name among the layouts of pairs
@@ -81,9 +80,6 @@ def image_record(image: MinedImage, thresholds: Mapping[str, Threshold], rules: 
         thresholds: Limits of the detectors that decide.
         rules: Rules.
     """
-    state = State()
-    for rows in image.steps:
-        state = after(state, rows)
     verdicts = {
         name: verdict(name, {each: image.scores[each][name] for each in thresholds}, thresholds, rules)
         for name in dict.fromkeys(_names(image))
@@ -92,7 +88,7 @@ def image_record(image: MinedImage, thresholds: Mapping[str, Threshold], rules: 
         "image_id": image.item.id,
         "image_path": image.item.path,
         "question": image.item.question,
-        "caption": state.context,
+        "caption": image.state().context,
         "sentences_cnt": sum(rows.chosen is not None for rows in image.steps),
         **{field: [name for name, found in verdicts.items() if found == kind] for field, kind in FIELDS.items()},
     }
