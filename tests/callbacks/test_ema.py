@@ -238,6 +238,10 @@ def test_refusals(tmp_path):
     sharded = type("Trainer", (), {"strategy": FSDPStrategy(), "checkpoint_callbacks": []})()
     with pytest.raises(ConfigError, match="cannot average weights sharded by FSDPStrategy"):
         EMA().setup(sharded, Toy(), "fit")
+    elsewhere = Toy()
+    elsewhere.network = elsewhere._modules.pop("model")
+    with pytest.raises(ConfigError, match="EMA averages the network in `model`, which Toy does not have"):
+        run(tmp_path, elsewhere, EMA())
     run(tmp_path, Toy(), EMA(), saving(tmp_path, 6))
     frozen = Toy()
     frozen.model[0].requires_grad_(False)

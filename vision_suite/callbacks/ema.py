@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -67,7 +67,11 @@ class EMA(Callback):
         self._average, self._training = {}, {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the weights over, unless a checkpoint brought the average."""
+        """Take the weights over, unless a checkpoint brought the average.
+
+        Raises:
+            ConfigError: The module has no network in ``model``.
+        """
         self._step = trainer.global_step
         for name, weight in _trainable(pl_module):
             self._average[name] = self._keep(self._average.get(name, weight), weight)
@@ -172,7 +176,12 @@ class EMA(Callback):
 
 
 def _trainable(pl_module: pl.LightningModule) -> Iterator[tuple[str, nn.Parameter]]:
-    network = cast(nn.Module, pl_module.model)
+    network = getattr(pl_module, "model", None)
+    if not isinstance(network, nn.Module):
+        raise ConfigError(
+            f"EMA averages the network in `model`, which {type(pl_module).__name__} does not have: keep the network "
+            "there, or leave EMA out"
+        )
     return ((name, weight) for name, weight in network.named_parameters() if weight.requires_grad)
 
 
