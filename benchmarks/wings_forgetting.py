@@ -1,11 +1,11 @@
 """What a language model forgets while it learns to see: Wings against its baselines, at equal rows, steps and loss.
 
 SmolLM2-135M learns to name the emoji of Emoji-Scenes (closed variant, 40 names and their groups) through the small
-convolutional tower. For each seed one projector is trained beside the frozen decoder; every method starts from it and
-sees the same rows in the same order. Along the way validation scores the loss of right answers, and the drift (KL,
-top-1 agreement) from the untouched model on a text that none but the replay trains on. The ends are tested once: names
-and groups on pictures of a design that no training had, perplexity of the pages, choice sets of text. Right answers are
-stored by name, since questions about one drawing are not independent.
+convolutional tower. For each seed one projector is trained to tell the names in the decoder's embeddings; every method
+starts from it and sees the same rows in the same order. Along the way validation scores the loss of right answers, and
+the drift (KL, top-1 agreement) from the untouched model on a text that none but the replay trains on. The ends are
+tested once: names and groups on pictures of a design that no training had, perplexity of the pages, choice sets of
+text. Right answers are stored by name, since questions about one drawing are not independent.
 
 A run that the results file holds is not repeated, and a killed one goes on from its last stored step, so the benchmark
 may be stopped at any time. Rates are searched on the validation split with ``--search``.
@@ -27,18 +27,25 @@ from pathlib import Path
 from results import command_line, describe_run, git_commit
 from suite_calls import ROOT, Run, call, results
 from wings_forgetting_page import write_page
+from wings_forgetting_start import write_start
 from wings_forgetting_tables import FROZEN, START, Record
 
 from vision_suite.prepared import data_dir
 
 STEM = ROOT / "docs" / "results" / "wings_forgetting"
-START_STEPS = 300
+START_STEPS = 1000
+PROJECTOR = 5e-4  # rate of the projector in all methods
+EVERY = 25  # steps between two validations
+COURSE = ("loss_answers", "kl", "agreement", "accuracy/name", "accuracy/group")
 PLACE = "place.ckpt"
 TEXT_TASKS = ("definitions", "synonyms", "countries")  # above chance for the untouched model, on validation
 # Configuration and flags of each method; `rate` stands for the decoder's rate, or that of LoRA.
 METHODS = {
-    "projector only": ("wings/smollm2_projector_only", ["--model.optim.lr=1e-3"]),
-    "visual wing only": ("wings/smollm2_stage1", ["--model.optim.lr_factors={{projector: 2.0}}"]),
+    "projector only": ("wings/smollm2_projector_only", ["--model.optim.lr={projector}"]),
+    "visual wing only": (
+        "wings/smollm2_stage1",
+        ["--model.optim.lr=5e-4", "--model.optim.lr_factors={{projector: 1.0}}"],
+    ),
     "LoRA": ("wings/smollm2_lora", ["--model.optim.lr={rate}", "--model.optim.lr_factors={{projector: {relative}}}"]),
     "full fine-tuning": (
         "wings/smollm2_full",
@@ -50,11 +57,11 @@ METHODS = {
     ),
     "Wings": (
         "wings/smollm2_stage2",
-        ["--model.optim.lr=5e-4", "--model.optim.lr_factors={{projector: 2.0, decoder: {share}, wings: 1.0}}"],
+        ["--model.optim.lr=5e-4", "--model.optim.lr_factors={{projector: 1.0, decoder: {share}, wings: 1.0}}"],
     ),
     "Wings with label leak": (
         "wings/smollm2_leak",
-        ["--model.optim.lr=5e-4", "--model.optim.lr_factors={{projector: 2.0, decoder: {share}, wings: 1.0}}"],
+        ["--model.optim.lr=5e-4", "--model.optim.lr_factors={{projector: 1.0, decoder: {share}, wings: 1.0}}"],
     ),
 }
 INTERPOLATED = "weights half-way back, of full fine-tuning"
@@ -62,10 +69,9 @@ INTERPOLATED = "weights half-way back, of full fine-tuning"
 
 def command_of(run: Run) -> list[str]:
     """Configuration and flags of a training, without those of data and place; the rate is that of decoder or LoRA."""
-    if run.method == START:
-        return ["-c", "wings/smollm2_projector_only", f"--seed_everything={run.seed}"]
     config, flags = METHODS[run.method]
-    values = {"rate": run.rate, "relative": 1e-3 / (run.rate or 1.0), "share": run.rate / 5e-4}
+    relative = PROJECTOR / (run.rate or 1.0)
+    values = {"rate": run.rate, "relative": relative, "share": run.rate / 5e-4, "projector": PROJECTOR}
     return ["-c", config, f"--seed_everything={run.seed}", *(flag.format(**values) for flag in flags)]
 
 
@@ -121,17 +127,33 @@ class Bench:
             f"--data.validate_on={json.dumps(self.validate_on)}", f"--data.test_on={json.dumps(self.test_on)}",
         ]  # fmt: skip
 
-    def train(self, run: Run, start: Path | None) -> Path:
+    def start(self, run: Run) -> tuple[Path, list[Record]]:
+        """Projector that all methods of a seed start from, and the records of the model that it makes."""
+        target, folder = self.work / f"start_{run.seed}.pt", self.work / f"{run.folder}_validate"
+        stored = target.with_suffix(".json")
+        if not stored.exists():
+            found = {"val/nearest": write_start(target, self.tower, data_dir(), run.seed, run.steps)}
+            shutil.rmtree(folder, ignore_errors=True)
+            flags = [*self.common(folder), f"--init_from={target}"]
+            call(["validate", "-c", METHODS[FROZEN[0]][0], f"--seed_everything={run.seed}", *flags])
+            metrics = json.loads(next(folder.rglob("metrics.json")).read_text(encoding="utf-8"))["metrics"]
+            found |= {f"val/{name}": metrics[name] for name in COURSE}
+            own = {**run.__dict__, "step": run.steps - 1}
+            records = [{**own, "metric": name, "value": value, **self.origin} for name, value in found.items()]
+            stored.write_text(json.dumps(records), encoding="utf-8")
+        return target, json.loads(stored.read_text(encoding="utf-8"))
+
+    def train(self, run: Run, start: Path) -> Path:
         """Train, or go on, and return the last checkpoint."""
         folder = self.work / run.folder
         done = next(iter(folder.rglob("last.ckpt")), None)
         if done is not None and (folder / "done").exists():
             return done
         place = max(folder.rglob(PLACE), key=lambda path: path.stat().st_mtime, default=None)
-        begun = [f"--ckpt_path={place}"] if place else [f"--init_from={start}"] if start else []
+        begun = [f"--ckpt_path={place}"] if place else [f"--init_from={start}"]
         call([
             "fit", *command_of(run), *self.common(folder), *begun, f"--trainer.max_steps={run.steps}",
-            "--model.optim.fused=true", f"--trainer.val_check_interval={min(100, run.steps)}",
+            "--model.optim.fused=true", f"--trainer.val_check_interval={min(EVERY, run.steps)}",
             "--trainer.callbacks+=pytorch_lightning.callbacks.ModelCheckpoint",
             f"--trainer.callbacks.filename={PLACE.removesuffix('.ckpt')}",
             "--trainer.callbacks.every_n_train_steps=100", "--trainer.callbacks.enable_version_counter=false",
@@ -139,7 +161,7 @@ class Bench:
         (folder / "done").touch()
         return next(folder.rglob("last.ckpt"))
 
-    def records(self, run: Run, start: Path | None, tested: bool) -> list[Record]:
+    def records(self, run: Run, start: Path, tested: bool) -> list[Record]:
         """Train a run, and the records of its course and of its end."""
         checkpoint = self.train(run, start)
         folder = self.work / run.folder
@@ -148,8 +170,7 @@ class Bench:
             found += self.test(run, run.method, checkpoint, [])
             if run.method == "full fine-tuning":
                 found += self.test(run, INTERPOLATED, checkpoint, ["--model.interpolate=0.5"])
-        if run.method != START:
-            shutil.rmtree(folder)
+        shutil.rmtree(folder)
         return found
 
     def course(self, run: Run, folder: Path) -> Iterator[Record]:
@@ -157,7 +178,7 @@ class Bench:
         for path in sorted(folder.rglob("metrics.csv")):
             with path.open(encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
-                    for name in ("loss_answers", "kl", "agreement", "accuracy/name", "accuracy/group"):
+                    for name in COURSE:
                         if row.get(f"val/{name}"):
                             value = float(row[f"val/{name}"])
                             yield {**run.__dict__, "step": int(row["step"]), "metric": f"val/{name}", "value": value,
@@ -204,8 +225,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--rates", type=float, nargs="+", default=[2e-4], help="rates of the decoder")
-    parser.add_argument("--lora-rates", type=float, nargs="+", default=[5e-4], help="rates of LoRA")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--lora-rates", type=float, nargs="+", default=[1e-3], help="rates of LoRA")
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--search", action="store_true", help="validate only: rates are compared, nothing is tested")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, one core each")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "wings_forgetting")
@@ -218,12 +239,11 @@ def main() -> None:
     missing = [run for run in planned(options) if run.key not in known]
     starts = {run.seed: Run(START, 0.0, run.seed, START_STEPS) for run in missing}
     with ThreadPoolExecutor(options.jobs) as pool:
-        checkpoints = dict(zip(starts, pool.map(lambda run: bench.train(run, None), starts.values()), strict=True))
+        begun = dict(zip(starts, pool.map(bench.start, starts.values()), strict=True))
         held = {r["seed"] for r in records if r["method"] == START}
-        for run in starts.values():
-            if run.seed not in held:
-                records += bench.course(run, bench.work / run.folder)
-        futures = [pool.submit(bench.records, run, checkpoints[run.seed], not options.search) for run in missing]
+        for seed, (_, found) in begun.items():
+            records += [] if seed in held else found
+        futures = [pool.submit(bench.records, run, begun[run.seed][0], not options.search) for run in missing]
         for found in results(futures):
             records += found
             write_page(STEM, records, describe_run())

@@ -8,7 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import pytest
+import torch
 import wings_forgetting as bench
+import wings_forgetting_start as begin
 import wings_forgetting_tables as tables
 import yaml
 from scipy import stats
@@ -39,7 +41,7 @@ def made(wings=0.02):
     names = {f"name {number}": [20 + number % 3, 50] for number in range(40)}
     better = {name: [right + 5 * (number % 2), total] for number, (name, (right, total)) in enumerate(names.items())}
     return [
-        *records_of("projector before", 0.0, 1, {299: (2.0, 0.0)}, steps=300),
+        *records_of("projector before", 0.0, 1, {999: (2.0, 0.0)}, steps=1000),
         *records_of("projector only", 0.0, 1, {99: (1.8, 0.0), 199: (1.6, 0.0)}, names),
         *records_of("LoRA", 5e-4, 1, {99: (1.4, 0.05), 199: (1.0, 0.10)}, names),
         *records_of("full fine-tuning", 2e-4, 1, {99: (1.2, 0.04), 199: (0.8, 0.20)}, names),
@@ -63,7 +65,7 @@ def test_right_answers_are_counted_by_name(tmp_path):
 
 def test_losses_of_every_run_with_those_of_a_frozen_decoder():
     rows = rows_of(tables.reached(made()))
-    assert ["projector before", "frozen", "300", "2.000 (300)"] in rows
+    assert ["projector before", "frozen", "1000", "2.000 (1000)"] in rows
     assert ["projector only", "frozen", "200", "1.600 (200)"] in rows
     assert ["full fine-tuning at 0.0002", "trained", "200", "0.800 (200)"] in rows
 
@@ -186,3 +188,25 @@ def test_a_failed_run_keeps_no_other_back(capsys):
         next(ended)
     assert sorted(found) == [1, 2]
     assert "one failed: KeyError: 'projector'" in capsys.readouterr().err
+
+
+def test_the_start_is_a_projector_that_tells_names_in_words():
+    generator = torch.Generator().manual_seed(0)
+    words = begin.Words([f"name {number}" for number in range(8)], torch.randn(8, 32, generator=generator), 1.0)
+    kinds = torch.randn(8, 5, 12, generator=generator)
+    numbers = torch.arange(160) % 8
+    features = kinds[numbers] + 0.3 * torch.randn(160, 5, 12, generator=generator)
+    pictures = begin.Named(features, [words.names[number] for number in numbers])
+    fitted, seen_later = (
+        begin.Named(pictures.features[part], pictures.names[part]) for part in (slice(96), slice(96, None))
+    )
+    untrained, projector, again = (begin.aligned(fitted, words, 3, steps) for steps in (4, 150, 150))
+    assert (
+        begin.nearest_right(projector, seen_later, words)
+        > 0.95
+        > 0.6
+        > begin.nearest_right(untrained, seen_later, words)
+    )
+    assert all(torch.equal(one, other) for one, other in zip(projector.parameters(), again.parameters(), strict=True))
+    swapped = begin.Named(seen_later.features, [words.names[(int(number) + 1) % 8] for number in numbers[96:]])
+    assert begin.nearest_right(projector, swapped, words) < 0.05
