@@ -238,8 +238,8 @@ def main() -> None:
     known = {(r["method"], r["rate"], r["seed"], r["steps"]) for r in records if options.search or _is_test(r)}
     missing = [run for run in planned(options) if run.key not in known]
     starts = {run.seed: Run(START, 0.0, run.seed, START_STEPS) for run in missing}
+    begun = {seed: bench.start(run) for seed, run in starts.items()}  # one by one: threads share one source of chance
     with ThreadPoolExecutor(options.jobs) as pool:
-        begun = dict(zip(starts, pool.map(bench.start, starts.values()), strict=True))
         held = {r["seed"] for r in records if r["method"] == START}
         for seed, (_, found) in begun.items():
             records += [] if seed in held else found

@@ -141,6 +141,7 @@ def write_start(target: Path, tower_file: Path, data: Path, seed: int, steps: in
     Returns:
         Share of validation pictures whose tokens are nearest to their own name.
     """
+    torch.set_num_threads(1)  # small products: more threads take longer
     scenes = data / "emoji-scenes-closed"
     tower = build_tower(TowerConfig(kind="conv", checkpoint=str(tower_file))).eval()
     fitted, validated = (
