@@ -61,6 +61,8 @@ class LitWings(LitMllm[InstructBatch]):
         optim: Optimiser and schedule; ``lr_factors`` gives parts rates of their own.
     """
 
+    evaluated_at_start = True
+
     def __init__(
         self,
         vocabulary_size: int = 0,

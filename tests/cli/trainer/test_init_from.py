@@ -111,6 +111,21 @@ def test_contradictions_are_one_line(toy, capsys):
     assert other == "--init_from starts training: give test the trained weights with --ckpt_path"
 
 
+def test_some_models_are_evaluated_as_they_start(toy, capsys, monkeypatch):
+    import toy_method
+
+    from vision_suite.lit_modules.sentinel import LitSentinel
+    from vision_suite.lit_modules.wings import LitWings
+
+    assert LitWings.evaluated_at_start and LitSentinel.evaluated_at_start
+    monkeypatch.setattr(toy_method.LitToy, "evaluated_at_start", True)
+    model = run(["test", "-c", toy, "--init_from", "start.pth"]).model
+    told = capsys.readouterr()
+    assert LINE in told.out.splitlines()
+    assert "untrained model" not in told.err
+    assert torch.equal(model.hidden.weight, torch.load("start.pth", weights_only=True)["hidden.weight"])
+
+
 def test_files_that_are_no_weights_are_one_line(toy, capsys):
     Path("text.pth").write_text("hello")
     torch.save({"unknown": torch.ones(2)}, "foreign.pth")
