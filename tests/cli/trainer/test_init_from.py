@@ -117,7 +117,8 @@ def test_some_models_are_evaluated_as_they_start(toy, capsys, monkeypatch):
     from vision_suite.lit_modules.sentinel import LitSentinel
     from vision_suite.lit_modules.wings import LitWings
 
-    assert LitWings.evaluated_at_start and LitSentinel.evaluated_at_start
+    assert LitWings.evaluated_at_start
+    assert LitSentinel.evaluated_at_start
     monkeypatch.setattr(toy_method.LitToy, "evaluated_at_start", True)
     model = run(["test", "-c", toy, "--init_from", "start.pth"]).model
     told = capsys.readouterr()
