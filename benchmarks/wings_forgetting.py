@@ -35,7 +35,7 @@ from vision_suite.prepared import data_dir
 STEM = ROOT / "docs" / "results" / "wings_forgetting"
 START_STEPS = 1000
 PROJECTOR = 5e-4  # rate of the projector in all methods
-EVERY = 25  # steps between two validations
+EVERY = 50  # steps between two validations
 COURSE = ("loss_answers", "kl", "agreement", "accuracy/name", "accuracy/group")
 PLACE = "place.ckpt"
 TEXT_TASKS = ("definitions", "synonyms", "countries")  # above chance for the untouched model, on validation
@@ -124,6 +124,7 @@ class Bench:
         return [
             f"--trainer.default_root_dir={folder}", f"--model.tower.checkpoint={self.tower}",
             "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--trainer.precision=32-true",
+            "--data.eval_batch_size=32",
             f"--data.validate_on={json.dumps(self.validate_on)}", f"--data.test_on={json.dumps(self.test_on)}",
         ]  # fmt: skip
 
@@ -224,7 +225,7 @@ def main() -> None:
     parser.add_argument("--tower", type=Path, required=True, help="checkpoint of mllm/conv_tower")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--rates", type=float, nargs="+", default=[2e-4], help="rates of the decoder")
+    parser.add_argument("--rates", type=float, nargs="+", default=[2e-5, 5e-5], help="rates of the decoder")
     parser.add_argument("--lora-rates", type=float, nargs="+", default=[1e-3], help="rates of LoRA")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--search", action="store_true", help="validate only: rates are compared, nothing is tested")
