@@ -212,10 +212,10 @@ def right_by_name(answers: Path, task: str) -> dict[str, list[int]]:
 
 def planned(options: argparse.Namespace) -> Iterator[Run]:
     """All runs of a call, seeds outermost."""
+    own = {**dict.fromkeys(FROZEN, [0.0]), "LoRA": options.lora_rates, "full fine-tuning": options.full_rates}
     for seed in options.seeds:
         for method in options.methods:
-            rates = [0.0] if method in FROZEN else options.lora_rates if method == "LoRA" else options.rates
-            for rate in rates:
+            for rate in own.get(method, options.rates):
                 yield Run(method, rate, seed, options.steps)
 
 
@@ -225,7 +225,10 @@ def main() -> None:
     parser.add_argument("--tower", type=Path, required=True, help="checkpoint of mllm/conv_tower")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--rates", type=float, nargs="+", default=[2e-5, 5e-5], help="rates of the decoder")
+    parser.add_argument("--rates", type=float, nargs="+", default=[2e-5], help="rates of the decoder")
+    parser.add_argument(
+        "--full-rates", type=float, nargs="+", default=[2e-5, 5e-5], help="rates of full fine-tuning without replay"
+    )
     parser.add_argument("--lora-rates", type=float, nargs="+", default=[1e-3], help="rates of LoRA")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--search", action="store_true", help="validate only: rates are compared, nothing is tested")
