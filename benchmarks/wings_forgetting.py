@@ -212,7 +212,7 @@ def right_by_name(answers: Path, task: str) -> dict[str, list[int]]:
 
 def planned(options: argparse.Namespace) -> Iterator[Run]:
     """All runs of a call, seeds outermost."""
-    own = {**dict.fromkeys(FROZEN, [0.0]), "LoRA": options.lora_rates, "full fine-tuning": options.full_rates}
+    own = {**{name: [0.0] for name in FROZEN}, "LoRA": options.lora_rates, "full fine-tuning": options.full_rates}
     for seed in options.seeds:
         for method in options.methods:
             for rate in own.get(method, options.rates):
