@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import yaml
 from results import command_line, describe_run, git_commit
@@ -170,7 +171,7 @@ class Bench:
         ]
 
     def counts(self, seed: int, labels: str) -> dict[str, object]:
-        """What mining found, and how many rejected sentences are right by the truth."""
+        """What mining found, and what the truth says of the pairs."""
         found: Counter[str] = Counter()
         for split in MINED:
             pairs = self.pairs(seed, labels, split)
@@ -181,13 +182,30 @@ class Bench:
             shown: dict[str, set[str]] = {str(image["id"]): set() for image in table["images"]}
             for each in table["annotations"]:
                 shown[str(each["image_id"])].add(names[each["category_id"]])
-            rows = [json.loads(line) for line in pairs.read_text(encoding="utf-8").splitlines()]
-            found["wrong_pairs"] += sum(
-                set(row["objects_of_y_lose"]) <= shown[str(row["image_id"])]
-                or not set(row["objects_of_y_win"]) <= shown[str(row["image_id"])]
-                for row in rows
-            )
+            for line in pairs.read_text(encoding="utf-8").splitlines():
+                row = json.loads(line)
+                kind = kind_of_pair(row, shown[str(row["image_id"])])
+                found[f"{kind}_pairs"] += 1
         return dict(found)
+
+
+def kind_of_pair(row: dict[str, Any], shown: set[str]) -> str:
+    """What the truth says of a mined pair: ``right``, ``wrong``, or ``repeat``.
+
+    Args:
+        row: Pair in the official layout.
+        shown: Names of the picture's objects.
+
+    Returns:
+        ``wrong`` where the preferred sentence names something that is missing, or the rejected one neither does so nor
+        repeats; ``repeat`` where all that the rejected one names, and the picture shows, was named before.
+    """
+    before = {*row["context_gen_objects"], *row["context_gen_hallu_objects"]}
+    if not set(row["objects_of_y_win"]) <= shown:
+        return "wrong"
+    if not set(row["objects_of_y_lose"]) <= shown:
+        return "right"
+    return "repeat" if set(row["objects_of_y_lose"]) <= before else "wrong"
 
 
 def planned(options: argparse.Namespace) -> Iterator[Run]:

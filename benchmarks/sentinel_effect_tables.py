@@ -14,6 +14,7 @@ from vision_suite.metrics.hallucination.matched import at_length, at_recall
 BEFORE = "before"
 CDPO = "C-DPO"
 LABELLED = ("C-DPO", "C-DPO, two detectors", "C-DPO, one detector")
+JUDGED = ("wrong_pairs", "repeat_pairs")
 CONTROLS = ("supervised, true captions", "supervised, preferred sentences", "C-DPO, order at random")
 ADVERSARIAL, PRIOR = "adversarial", "prior"
 FALL, LOSS = 0.40, 0.05  # of made-up objects against the prior, and of recall where it holds
@@ -152,15 +153,15 @@ def labels(records: list[Record]) -> str:
         if key[0] in LABELLED and mined:
             rows.append([
                 named(key), show([each["pairs"] for each in mined], 0),
-                show([100 * each["wrong_pairs"] / max(each["pairs"], 1) for each in mined], 1),
+                *(show([100 * each.get(kind, 0) / max(each["pairs"], 1) for each in mined], 1) for kind in JUDGED),
                 _against(runs, start, fall),
             ])  # fmt: skip
     if not rows:
         return ""
-    heads = ["labels", "pairs", "wrong pairs %", "change of made-up objects %"]
+    heads = ["labels", "pairs", "wrong pairs %", "repeats %", "change of made-up objects %"]
     note = (
-        "A pair is wrong where its rejected sentence names nothing that is missing from the picture, or its preferred "
-        "one something that is: the truth of these scenes is known."
+        "A pair is wrong where its preferred sentence names something that is missing from the picture, or its "
+        "rejected one neither does so nor repeats what was named before: the truth of these scenes is known."
     )
     return "\n".join(["## Errors of the labels", "", note, "", *table(heads, rows)])
 

@@ -38,7 +38,15 @@ def made():
         *records_of("before", 0.0, 2, 0.10, 0.70, 0.90),
         *records_of("C-DPO", 1e-3, 1, 0.10, 0.72, 0.88, pairs={"pairs": 400, "wrong_pairs": 0}),
         *records_of("C-DPO", 1e-3, 2, 0.05, 0.69, 0.88, pairs={"pairs": 600, "wrong_pairs": 0}),
-        *records_of("C-DPO, two detectors", 1e-3, 1, 0.18, 0.70, 0.80, pairs={"pairs": 200, "wrong_pairs": 10}),
+        *records_of(
+            "C-DPO, two detectors",
+            1e-3,
+            1,
+            0.18,
+            0.70,
+            0.80,
+            pairs={"pairs": 200, "wrong_pairs": 10, "repeat_pairs": 50},
+        ),
         *records_of("supervised, true captions", 3e-4, 1, 0.16, 0.75, 0.90),
         *records_of("supervised, true captions", 3e-4, 2, 0.04, 0.75, 0.90),
         *records_of("C-DPO", 3e-4, 1, 0.15, 0.71, 0.89, stage="val"),
@@ -80,9 +88,25 @@ def test_captions_are_compared_at_equal_length_and_recall():
 def test_wrong_labels_stand_beside_the_effect():
     rows = rows_of(tables.labels(made()))
     assert rows == {
-        "C-DPO at 0.001": ["500 ± 141", "0.0 ± 0.0", "-50.0 ± 0.0"],
-        "C-DPO, two detectors at 0.001": ["200", "5.0", "-10.0"],
+        "C-DPO at 0.001": ["500 ± 141", "0.0 ± 0.0", "0.0 ± 0.0", "-50.0 ± 0.0"],
+        "C-DPO, two detectors at 0.001": ["200", "5.0", "25.0", "-10.0"],
     }
+
+
+@pytest.mark.parametrize(
+    ("preferred", "rejected", "context", "kind"),
+    [
+        (["cat"], ["dog"], [], "right"),
+        (["cat"], ["cat", "dog"], ["cat"], "right"),
+        (["dog"], ["pig"], [], "wrong"),
+        (["cat"], ["owl"], [], "wrong"),
+        (["cat"], ["owl"], ["owl"], "repeat"),
+        (["dog"], ["owl"], ["owl"], "wrong"),
+    ],
+)
+def test_what_the_truth_says_of_a_pair(preferred, rejected, context, kind):
+    row = {"objects_of_y_win": preferred, "objects_of_y_lose": rejected, "context_gen_objects": context}
+    assert bench.kind_of_pair({**row, "context_gen_hallu_objects": []}, {"cat", "owl"}) == kind
 
 
 def test_the_page_has_its_parts_and_its_picture(tmp_path):
