@@ -27,7 +27,6 @@ from pathlib import Path
 from results import command_line, describe_run, git_commit
 from suite_calls import ROOT, Run, call, results
 from wings_forgetting_page import write_page
-from wings_forgetting_start import write_start
 from wings_forgetting_tables import FROZEN, START, Record
 
 from vision_suite.prepared import data_dir
@@ -69,6 +68,8 @@ INTERPOLATED = "weights half-way back, of full fine-tuning"
 
 def command_of(run: Run) -> list[str]:
     """Configuration and flags of a training, without those of data and place; the rate is that of decoder or LoRA."""
+    if run.method == START:
+        return ["-c", "wings/smollm2_align", f"--seed_everything={run.seed}"]
     config, flags = METHODS[run.method]
     relative = PROJECTOR / (run.rate or 1.0)
     values = {"rate": run.rate, "relative": relative, "share": run.rate / 5e-4, "projector": PROJECTOR}
@@ -128,33 +129,18 @@ class Bench:
             f"--data.validate_on={json.dumps(self.validate_on)}", f"--data.test_on={json.dumps(self.test_on)}",
         ]  # fmt: skip
 
-    def start(self, run: Run) -> tuple[Path, list[Record]]:
-        """Projector that all methods of a seed start from, and the records of the model that it makes."""
-        target, folder = self.work / f"start_{run.seed}.pt", self.work / f"{run.folder}_validate"
-        stored = target.with_suffix(".json")
-        if not stored.exists():
-            found = {"val/nearest": write_start(target, self.tower, data_dir(), run.seed, run.steps)}
-            shutil.rmtree(folder, ignore_errors=True)
-            flags = [*self.common(folder), f"--init_from={target}"]
-            call(["validate", "-c", METHODS[FROZEN[0]][0], f"--seed_everything={run.seed}", *flags])
-            metrics = json.loads(next(folder.rglob("metrics.json")).read_text(encoding="utf-8"))["metrics"]
-            found |= {f"val/{name}": metrics[name] for name in COURSE}
-            own = {**run.__dict__, "step": run.steps - 1}
-            records = [{**own, "metric": name, "value": value, **self.origin} for name, value in found.items()]
-            stored.write_text(json.dumps(records), encoding="utf-8")
-        return target, json.loads(stored.read_text(encoding="utf-8"))
-
-    def train(self, run: Run, start: Path) -> Path:
+    def train(self, run: Run, start: Path | None) -> Path:
         """Train, or go on, and return the last checkpoint."""
         folder = self.work / run.folder
         done = next(iter(folder.rglob("last.ckpt")), None)
         if done is not None and (folder / "done").exists():
             return done
+        every = run.steps if run.method == START else min(EVERY, run.steps)
         place = max(folder.rglob(PLACE), key=lambda path: path.stat().st_mtime, default=None)
-        begun = [f"--ckpt_path={place}"] if place else [f"--init_from={start}"]
+        begun = [f"--ckpt_path={place}"] if place else [f"--init_from={start}"] if start else []
         call([
             "fit", *command_of(run), *self.common(folder), *begun, f"--trainer.max_steps={run.steps}",
-            "--model.optim.fused=true", f"--trainer.val_check_interval={min(EVERY, run.steps)}",
+            "--model.optim.fused=true", f"--trainer.val_check_interval={every}",
             "--trainer.callbacks+=pytorch_lightning.callbacks.ModelCheckpoint",
             f"--trainer.callbacks.filename={PLACE.removesuffix('.ckpt')}",
             "--trainer.callbacks.every_n_train_steps=100", "--trainer.callbacks.enable_version_counter=false",
@@ -242,12 +228,12 @@ def main() -> None:
     known = {(r["method"], r["rate"], r["seed"], r["steps"]) for r in records if options.search or _is_test(r)}
     missing = [run for run in planned(options) if run.key not in known]
     starts = {run.seed: Run(START, 0.0, run.seed, START_STEPS) for run in missing}
-    begun = {seed: bench.start(run) for seed, run in starts.items()}  # one by one: threads share one source of chance
     with ThreadPoolExecutor(options.jobs) as pool:
+        begun = dict(zip(starts, pool.map(lambda run: bench.train(run, None), starts.values()), strict=True))
         held = {r["seed"] for r in records if r["method"] == START}
-        for seed, (_, found) in begun.items():
-            records += [] if seed in held else found
-        futures = [pool.submit(bench.records, run, begun[run.seed][0], not options.search) for run in missing]
+        for run in starts.values():
+            records += [] if run.seed in held else bench.course(run, bench.work / run.folder)
+        futures = [pool.submit(bench.records, run, begun[run.seed], not options.search) for run in missing]
         for found in results(futures):
             records += found
             write_page(STEM, records, describe_run())

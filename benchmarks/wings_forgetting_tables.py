@@ -84,13 +84,6 @@ def seeing(records: list[Record]) -> str:
         "Below two, a model is blind: it has learnt the form of the answers and not to look, and its loss and drift "
         "say nothing about learning to see."
     )
-    started = [value for seeds in courses(records, "val/nearest").values() for course in seeds.values()
-               for value in course.values()]  # fmt: skip
-    if started:
-        text += (
-            " The projector that all start from has tokens whose nearest name is the right one for "
-            f"{show([100 * value for value in started], 1)} % of the validation pictures, of seen designs."
-        )
     return "\n".join(["## Is anything seen", "", text, "", *table(["run", *(f"seed {seed}" for seed in every)], rows)])
 
 

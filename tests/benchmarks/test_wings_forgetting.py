@@ -8,9 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import pytest
-import torch
 import wings_forgetting as bench
-import wings_forgetting_start as begin
 import wings_forgetting_tables as tables
 import yaml
 from scipy import stats
@@ -188,25 +186,3 @@ def test_a_failed_run_keeps_no_other_back(capsys):
         next(ended)
     assert sorted(found) == [1, 2]
     assert "one failed: KeyError: 'projector'" in capsys.readouterr().err
-
-
-def test_the_start_is_a_projector_that_tells_names_in_words():
-    generator = torch.Generator().manual_seed(0)
-    words = begin.Words([f"name {number}" for number in range(8)], torch.randn(8, 32, generator=generator), 1.0)
-    kinds = torch.randn(8, 5, 12, generator=generator)
-    numbers = torch.arange(160) % 8
-    features = kinds[numbers] + 0.3 * torch.randn(160, 5, 12, generator=generator)
-    pictures = begin.Named(features, [words.names[number] for number in numbers])
-    fitted, seen_later = (
-        begin.Named(pictures.features[part], pictures.names[part]) for part in (slice(96), slice(96, None))
-    )
-    untrained, projector, again = (begin.aligned(fitted, words, 3, steps) for steps in (4, 150, 150))
-    assert (
-        begin.nearest_right(projector, seen_later, words)
-        > 0.95
-        > 0.6
-        > begin.nearest_right(untrained, seen_later, words)
-    )
-    assert all(torch.equal(one, other) for one, other in zip(projector.parameters(), again.parameters(), strict=True))
-    swapped = begin.Named(seen_later.features, [words.names[(int(number) + 1) % 8] for number in numbers[96:]])
-    assert begin.nearest_right(projector, swapped, words) < 0.05

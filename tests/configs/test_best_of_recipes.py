@@ -20,6 +20,7 @@ HEADLINE = {
     ("LitOAT", None): ("val/nats_per_fixation", "min"),
     ("LitSentinel", None): ("val/object_f1", "max"),
     ("LitWings", None): ("val/loss", "min"),
+    ("LitProjector", None): ("val/loss", "min"),
     ("LitTower", None): ("val/mAP", "max"),
     ("LitPresence", None): ("val/mAP", "max"),
 }
