@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from results import write_results
-from sentinel_effect_tables import Record, ends, labels, matched, named, points, targets
+from sentinel_effect_tables import Key, Record, ends, labels, matched, named, points, targets
 
 NOTE = (
     "Emoji-Scenes is a stand-in drawn by a rule: these figures say nothing about any published table. `made up` is "
@@ -41,9 +41,21 @@ def picture(path: Path, records: list[Record]) -> bool:
     if not found:
         return False
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    for number, (key, (recall, made_up)) in enumerate(found.items()):
-        marker = "os^Dv<>Pp*"[number % 10]
-        axes.scatter(100 * recall, 100 * made_up, marker=marker, color=f"C{number % 10}", label=named(key), s=60)
+    # A colour and a marker for each method, empty at all rates but its highest, with lines from rate to rate.
+    runs: dict[str, list[Key]] = {}
+    for key in sorted(found):
+        runs.setdefault(key[0], []).append(key)
+    for number, keys in enumerate(runs.values()):
+        colour, marker = f"C{number % 10}", "os^Dv<>Pp*Xd"[number % 12]
+        axes.plot(
+            *zip(*([100 * value for value in found[key]] for key in keys), strict=True), color=colour, linewidth=0.8
+        )
+        for key in keys:
+            recall, made_up = found[key]
+            face = colour if key == keys[-1] else "none"
+            axes.scatter(
+                100 * recall, 100 * made_up, marker=marker, facecolor=face, edgecolor=colour, label=named(key), s=60
+            )
     axes.set_xlabel("objects found where the prior holds, %")
     axes.set_ylabel("objects made up where it misleads, %")
     axes.set_ylim(bottom=0)
