@@ -23,10 +23,9 @@ class LitProjector(LitWings):
     """A projector learns to give pictures in the decoder's words, while the decoder does not run.
 
     Each token of a picture becomes like the mean embedding of the answer's ids, and unlike those of the other answers
-    of the training data (`vision_suite.losses.alignment`). This takes a minute, where a projector that learns beside a
-    frozen decoder needs tens of thousands of rows before it tells one picture from another; other modules start from
-    it with ``--init_from``. Answers should name what is seen, since a token cannot know what is asked. Evaluation is
-    that of `LitWings`, and runs the decoder.
+    of the training data (`vision_suite.losses.alignment`). Other modules start from it with ``--init_from``: beside a
+    frozen decoder, a projector takes far longer to tell one picture from another. Answers should name what is seen,
+    since a token cannot know what is asked. Evaluation is that of `LitWings`, and runs the decoder.
 
     Args:
         vocabulary_size: Number of ids; comes from the data on the command line.

@@ -13,21 +13,6 @@ from vision_suite.optim import OptimConfig
 from vision_suite.types.instruct import IGNORED
 
 
-@pytest.fixture(scope="module")
-def squares(tmp_path_factory):
-    return instruct_tiny.write_squares(tmp_path_factory.mktemp("set") / "squares")
-
-
-@pytest.fixture(scope="module")
-def folder(squares, tmp_path_factory):
-    return instruct_tiny.write_decoder(squares, tmp_path_factory.mktemp("decoder"))
-
-
-@pytest.fixture
-def data(squares):
-    return instruct_tiny.squares(squares)
-
-
 def module(data, folder, **settings):
     torch.manual_seed(0)
     return LitProjector(

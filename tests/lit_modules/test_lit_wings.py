@@ -19,21 +19,6 @@ from vision_suite.optim import OptimConfig
 STAGE_1 = WingsConfig(rank=4, s_max=128, stage=1)
 
 
-@pytest.fixture(scope="module")
-def squares(tmp_path_factory):
-    return instruct_tiny.write_squares(tmp_path_factory.mktemp("set") / "squares")
-
-
-@pytest.fixture(scope="module")
-def folder(squares, tmp_path_factory):
-    return instruct_tiny.write_decoder(squares, tmp_path_factory.mktemp("decoder"))
-
-
-@pytest.fixture
-def data(squares):
-    return instruct_tiny.squares(squares)
-
-
 def weights(net):
     return {name: value.detach().clone() for name, value in net.model.named_parameters()}
 
