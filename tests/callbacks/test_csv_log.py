@@ -20,7 +20,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from synthetic import write_market
 
 from vision_suite.callbacks.csv_log import CSVLog, LogKeeper, RowWriter, kept
-from vision_suite.callbacks.report.training import read_log
+from vision_suite.runs.log import read_log
 
 STEPS = 4  # of an epoch
 

@@ -16,10 +16,11 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 
 from vision_suite.callbacks.report.writer import ReportWriter
 from vision_suite.callbacks.run_dir import assign_run_dir, run_dir
-from vision_suite.callbacks.run_record import RunRecord, flattened, git_state, hardware, package_versions
+from vision_suite.callbacks.run_record import RunRecord, git_state, hardware, package_versions
 from vision_suite.errors import ConfigError, TrainingError
 from vision_suite.faults import has_ended_run
 from vision_suite.runs.record import RunFile
+from vision_suite.runs.settings import flattened
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
 

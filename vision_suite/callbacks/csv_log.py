@@ -136,7 +136,7 @@ class LogKeeper(Callback):
 
     Lightning logs a step's row after the checkpoint of that step. If the run is killed in between, nothing logs the
     row again, so `CSVLog` gets it first. A resumed run begins its part of the log with a row of the step at which it
-    goes on, see `vision_suite.callbacks.report.training.read_log`.
+    goes on, see `vision_suite.runs.log.read_log`.
     """
 
     def __init__(self) -> None:

@@ -44,6 +44,7 @@ from vision_suite.runs.record import (
     read_run,
     slurm_job,
 )
+from vision_suite.runs.settings import flattened
 
 PACKAGES = (
     "torch",
@@ -245,24 +246,6 @@ def hardware() -> dict[str, object]:
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "cuda": torch.version.cuda,
     }
-
-
-def flattened(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """A nested mapping as one level of dotted keys, without the words that only spell a class.
-
-    Example: ``{"model": {"class_path": "m.A", "init_args": {"lr": 1}}}`` becomes ``{"model": "m.A", "model.lr": 1}``.
-    """
-    flat: dict[str, object] = {}
-    for name, value in tree.items():
-        if name == "class_path":
-            flat[prefix] = value
-            continue
-        key = prefix if name == "init_args" else f"{prefix}.{name}" if prefix else name
-        if isinstance(value, Mapping) and value:
-            flat |= flattened(value, key)
-        else:
-            flat[key] = value
-    return flat
 
 
 def _processor() -> str:

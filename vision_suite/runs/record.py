@@ -132,8 +132,8 @@ def read_run(folder: Path, command: str | None = FIT) -> Run | None:
         folder: Folder of the run.
         command: Command whose records count; None for any.
     """
-    records = {number: record for number, path in _record_files(folder).items() if (record := _load(path)) is not None}
-    fits = [number for number, record in records.items() if command in (None, _command(record))]
+    records = {number: record for number, record in read_records(folder).items() if record is not None}
+    fits = [number for number, record in records.items() if command in (None, command_of(record))]
     if fits:
         newest = records[max(fits)]
         return Run(folder, str(newest.get("started", "")), newest, max(fits))
@@ -141,6 +141,16 @@ def read_run(folder: Path, command: str | None = FIT) -> Run | None:
     if not records and last.is_file():
         return Run(folder, _iso(last.stat().st_mtime))
     return None
+
+
+def read_records(folder: Path) -> dict[int, dict[str, Any] | None]:
+    """The records of a folder by number, in order; None for one that is torn or no JSON."""
+    return {number: _load(path) for number, path in sorted(_record_files(folder).items())}
+
+
+def command_of(record: Mapping[str, Any]) -> object:
+    """The command of a record; earlier versions called it the stage, and kept the command line under ``command``."""
+    return record.get("stage", record.get("command"))
 
 
 def suffix(number: int) -> str:
@@ -183,11 +193,6 @@ def _load(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
-
-
-def _command(record: Mapping[str, Any]) -> object:
-    """The command of a record; earlier versions called it the stage, and kept the command line under ``command``."""
-    return record.get("stage", record.get("command"))
 
 
 def _time_of(path: Path) -> int:

@@ -33,7 +33,7 @@ class Experiment:
 def runs_below(roots: Sequence[Path]) -> list[Run]:
     """Every training run in and below some folders, from the oldest to the newest start."""
     found = {
-        _real(run.folder): run for root in roots for place in _folders(root) if (run := read_run(place)) is not None
+        _real(run.folder): run for root in roots for place in run_folders(root) if (run := read_run(place)) is not None
     }
     return sorted(found.values(), key=lambda run: run.started)
 
@@ -110,13 +110,8 @@ def newest(runs: Sequence[Run], word: str, name: str, roots: Sequence[Path]) -> 
     raise CheckpointError(f"--ckpt_path {word}: the newest run, {run}, has no checkpoint yet: {hint}")
 
 
-def run_of(checkpoint: Path) -> Run | None:
-    """The run whose ``checkpoints`` folder holds a file, None if it lies elsewhere."""
-    return read_run(checkpoint.parent.parent) if checkpoint.parent.name == CHECKPOINTS else None
-
-
-def _folders(root: Path) -> Iterator[Path]:
-    """Folders that may be those of runs. Run folders are not searched further."""
+def run_folders(root: Path) -> Iterator[Path]:
+    """Folders in and below a folder that may be those of runs. Run folders are not searched further."""
     if not root.is_dir():
         return
     visited: set[Path] = set()
@@ -132,6 +127,11 @@ def _folders(root: Path) -> Iterator[Path]:
         if (is_run and folder != root) or len(folder.relative_to(root).parts) >= DEPTH:
             names.clear()
         names[:] = sorted(name for name in names if not name.startswith(".") and name not in (CHECKPOINTS, "wandb"))
+
+
+def run_of(checkpoint: Path) -> Run | None:
+    """The run whose ``checkpoints`` folder holds a file, None if it lies elsewhere."""
+    return read_run(checkpoint.parent.parent) if checkpoint.parent.name == CHECKPOINTS else None
 
 
 def _real(path: Path) -> Path:

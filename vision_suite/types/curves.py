@@ -1,9 +1,15 @@
-"""Curves of a training run in a method's own words."""
+"""Curves of a training run: their points, and a method's own words for them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
+
+from vision_suite.types.arrays import Floats
+
+Series: TypeAlias = tuple[Floats, Floats]
+"""Steps (T,) and values (T,) of one curve."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RGB = tuple[int, int, int]
+LayoutEngine = Literal["constrained", "none"]
 
 PAPER: RGB = (255, 255, 255)
 INK: RGB = (33, 37, 41)
@@ -165,11 +166,13 @@ def mark(correct: bool, size: int) -> Image.Image:
     return disc.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def new_figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
+def new_figure(
+    width: float, height: float, columns: int = 1, rows: int = 1, layout: LayoutEngine = "constrained"
+) -> tuple[Figure, list[Axes]]:
     """A figure of ``width`` x ``height`` inches at 160 dots per inch with plain axes in rows, apart from pyplot."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=160, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=160, layout=layout)
     panels = [figure.add_subplot(rows, columns, number + 1) for number in range(rows * columns)]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)

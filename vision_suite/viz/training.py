@@ -11,12 +11,11 @@ import numpy as np
 from PIL import Image
 
 from vision_suite.types.arrays import Floats
+from vision_suite.types.curves import Series
 from vision_suite.viz import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Series = tuple[Floats, Floats]
 
 SMOOTH_FROM = 40
 COLUMNS = 4
@@ -98,12 +97,12 @@ def _draw(axes: Axes, name: str, series: Series, number: int) -> None:
     dashes = canvas.DASHES[number % len(canvas.DASHES)]
     if len(values) >= SMOOTH_FROM:
         axes.plot(steps, values, color=colour, alpha=0.22, linewidth=0.8)
-        steps, values = steps, _running_mean(values, len(values) // 20)
+        steps, values = steps, running_mean(values, len(values) // 20)
     mark = "o" if len(values) < SMOOTH_FROM else None
     axes.plot(steps, values, label=name, color=colour, linestyle=dashes, linewidth=1.8, marker=mark, markersize=3)
 
 
-def _running_mean(values: Floats, reach: int) -> Floats:
+def running_mean(values: Floats, reach: int) -> Floats:
     """Mean of the finite values up to ``reach`` positions before and after each; NaN where there is none."""
     finite = np.isfinite(values)
     window = np.ones(2 * reach + 1)

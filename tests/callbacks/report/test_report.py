@@ -16,12 +16,13 @@ from vision_suite.callbacks.report import fgvc as fgvc_view
 from vision_suite.callbacks.report import reid as reid_view
 from vision_suite.callbacks.report import writer as report_module
 from vision_suite.callbacks.report.base import view_of
-from vision_suite.callbacks.report.writer import ReportWriter, metrics_record, read_log
+from vision_suite.callbacks.report.writer import ReportWriter, metrics_record
 from vision_suite.datasets.fgvc.data import FGVCData
 from vision_suite.datasets.reid.data import ReIDData
 from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.dcal import LitDCAL
 from vision_suite.metrics.reid_metric import ReIDMetric
+from vision_suite.runs.log import read_log
 from vision_suite.types import ClassificationReport, RetrievalReport, Role
 
 TINY = {"backbone": "vit_micro_conv8_64", "backbone_args": {"depth": 2, "embed_dim": 32}, "image_size": (32, 16)}

@@ -1,36 +1,15 @@
-"""The log of a training run: read over all its parts, and sorted into the panels of ``training.png``."""
+"""The log of a training run, sorted into the panels of ``training.png``."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from vision_suite.types.curves import CurvePanel
-from vision_suite.viz.training import Panel, Series
+from vision_suite.types.curves import CurvePanel, Series
+from vision_suite.viz.training import Panel
 
-Points = dict[str, dict[float, float]]
 IN_A_PANEL = 6  # curves without a place of their own
-
-
-def read_log(folder: Path) -> dict[str, Series]:
-    """Steps and values of each column of a run's ``metrics.csv``, after those of earlier parts (``metrics-1.csv`` ...).
-
-    A part counts from its first step on: later steps of earlier parts were repeated by the run that wrote it. A line
-    that was cut off by the end of a process is left out.
-    """
-    parts = sorted(folder.glob("metrics-*.csv"), key=lambda path: (len(path.name), path.name))
-    found: Points = {}
-    for path in [*parts, folder / "metrics.csv"]:
-        points, begins = _part(path) if path.is_file() else ({}, np.inf)
-        for key, values in found.items():
-            found[key] = {step: value for step, value in values.items() if step < begins}
-        for key, values in points.items():
-            found.setdefault(key, {}).update(values)
-    series = {key: sorted(values.items()) for key, values in found.items()}
-    return {key: (np.array([s for s, _ in p]), np.array([v for _, v in p])) for key, p in series.items() if p}
 
 
 def panels(
@@ -39,7 +18,7 @@ def panels(
     """Panels of a log: those that a method declares, then losses, and whatever else was logged under its own name.
 
     Args:
-        log: Steps and values by metric key, see `read_log`; one without any finite value has no curve.
+        log: Steps and values by metric key, see `runs.log.read_log`; one without any finite value has no curve.
         declared: Panels of the method.
         tables: Further validation keys that the method shows in tables alone.
         averaged: Validation used an average of the weights.
@@ -85,23 +64,3 @@ def _loss(key: str) -> str:
 
 def _rate(key: str) -> str:
     return key[3:] or "rate"
-
-
-def _part(path: Path) -> tuple[Points, float]:
-    """Values by column and step of one file, and the step at which it begins to count."""
-    text = path.read_bytes()
-    lines = text[: text.rfind(b"\n") + 1].decode(errors="replace").splitlines()
-    points: Points = {}
-    begins, marked = np.inf, False
-    for row in csv.DictReader(lines):
-        step = float(row.pop("step", None) or "nan")
-        # Fields beyond the header have the key None.
-        values = {key: float(value) for key, value in row.items() if key and value and key != "epoch"}
-        if not values and not marked:  # the mark of a resumed run
-            begins, marked = step, True
-        elif not marked:
-            # Without the mark, of an older version, something of the first step may be in the part before alone.
-            begins = min(begins, np.nextafter(step, np.inf))
-        for key, value in values.items():
-            points.setdefault(key, {})[step] = value
-    return points, begins

@@ -18,12 +18,13 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from vision_suite import __version__
 from vision_suite.callbacks.ema import EMA
 from vision_suite.callbacks.report.base import ReportView, Shown, view_of
-from vision_suite.callbacks.report.training import panels, read_log
+from vision_suite.callbacks.report.training import panels
 from vision_suite.callbacks.run_dir import run_dir
 from vision_suite.datasets.base import BaseData
 from vision_suite.drafts import drafted, write_whole
 from vision_suite.errors import ConfigError
 from vision_suite.lit_modules.base import LitBase, datamodule_of
+from vision_suite.runs.log import read_log
 from vision_suite.types import Report
 from vision_suite.viz.training import training_curves
 
