@@ -155,22 +155,22 @@ def varies_alone(key: str) -> bool:
 def _training_of(test: RunContents, contents: Sequence[RunContents]) -> int | None:
     """Number of the training run whose checkpoint a command used; None if it is not there.
 
-    In a copy of the folders, the paths of records lead nowhere: then the experiment and the last two names of the
-    folder must be equal.
+    In a copy of the folders, the paths of records lead nowhere: then the run beside the test is taken whose experiment
+    and whose last two names are those of the record.
     """
     used = test.checkpoint
     if used is None or used.parent.name != CHECKPOINTS:
         return None
     folder = used.parent.parent
     places = {number: Path(os.path.realpath(each.folder)) for number, each in enumerate(contents) if each.trains}
-    same = [number for number, place in places.items() if place == folder]
-    alike = [
-        number
-        for number, place in places.items()
-        if place.parts[-2:] == folder.parts[-2:]
-        and contents[number].newest.get("experiment") == test.newest.get("experiment")
-    ]
-    return same[0] if same else alike[0] if len(alike) == 1 and not folder.exists() else None
+    beside = Path(os.path.realpath(test.folder)).parent
+    for number, place in places.items():
+        if place == folder:
+            return number
+        same = contents[number].newest.get("experiment") == test.newest.get("experiment")
+        if same and place.parent == beside and place.parts[-2:] == folder.parts[-2:] and not folder.exists():
+            return number
+    return None
 
 
 def _expanded(paths: Sequence[Path]) -> list[Path]:
