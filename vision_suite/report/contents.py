@@ -149,7 +149,7 @@ def _configuration(path: Path, faults: list[str]) -> dict[str, str] | None:
     except FileNotFoundError:
         faults.append(f"{path.name} is missing")
     except SuiteError as error:
-        faults.append(f"{path.name} cannot be read: {str(error).removeprefix(str(path)).lstrip(': ')}")
+        faults.append(str(error).replace(str(path), path.name, 1))
     except OSError as error:
         faults.append(f"{path.name} cannot be read ({error.strerror})")
     return None
