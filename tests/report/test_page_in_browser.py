@@ -57,8 +57,9 @@ def test_the_page_is_no_wider_than_a_phone(tmp_path):
     written(tmp_path, page.html)
     measure = "f.onload = () => { const d = f.contentDocument.documentElement; p.textContent = d.scrollWidth }"
     frame = tmp_path / "frame.html"
+    style = "width:400px;height:800px;border:0"
     frame.write_text(
-        f'<p id="p"></p><iframe id="f" src="page.html" style="width:400px;height:800px;border:0"></iframe><script>{measure}</script>'
+        f'<p id="p"></p><iframe id="f" src="page.html" style="{style}"></iframe><script>{measure}</script>'
     )
     document, _ = opened(frame, tmp_path, "--allow-file-access-from-files", "--hide-scrollbars")
     assert int(re.search(r'<p id="p">(\d+)</p>', document)[1]) <= 400
@@ -70,7 +71,10 @@ def test_a_heading_sorts_its_table(tmp_path, html):
         const table = document.querySelector("table.results");
         const order = () => [...table.tBodies[0].rows].map((row) => row.querySelector("b").textContent).join("");
         const found = [];
-        for (const column of [1, 1, 2, 0, 0]) { table.tHead.rows[0].cells[column].firstChild.click(); found.push(order()); }
+        for (const column of [1, 1, 2, 0, 0]) {
+            table.tHead.rows[0].cells[column].firstChild.click();
+            found.push(order());
+        }
         document.title = found.join(" ");
     </script>"""
     open_page = re.sub(r"<meta http-equiv[^>]*>", "", html).replace("</body>", click + "</body>")

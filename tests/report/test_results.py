@@ -100,6 +100,11 @@ def test_a_run_without_settings_differs_in_nothing():
     assert (differences([None, None]), common([None])) == ([], {})
 
 
+def test_where_each_run_has_its_own_value_none_stands_out():
+    (row,) = differences([{"a": "1"}, {"a": "2"}, {"a": "3"}])
+    assert not any(value.stands_out for value in row.values)
+
+
 def test_the_class_is_a_setting(tmp_path):
     other = config()
     other["model"]["class_path"] = "toy.LitOther"

@@ -21,8 +21,8 @@ def opened(page, folder, *flags):
     """
     assert PROGRAM is not None
     command = [
-        PROGRAM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--user-data-dir={folder / 'profile'}",
-        "--enable-logging=stderr", *flags, "--dump-dom", page.as_uri(),
+        PROGRAM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-logging=stderr",
+        f"--user-data-dir={folder / 'profile'}", *flags, "--dump-dom", page.as_uri(),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

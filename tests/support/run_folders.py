@@ -103,8 +103,9 @@ def write_hostile(parent):
         folder = parent / name
         folder.mkdir(parents=True)
         entries = record(
-            experiment=text, command_line=["vision-suite", "fit", text], status=text, reason=text, seed=text, epoch=text,
-            step={text: [text]}, checkpoint=text.replace("/", "_")[:200], git={"commit": text, "dirty": True},
+            experiment=text, command_line=["vision-suite", "fit", text], status=text, reason=text, seed=text,
+            epoch=text, step={text: [text]}, checkpoint=text.replace("/", "_")[:200],
+            git={"commit": text, "dirty": True},
             packages={text: text}, hardware=text, data={text: {text: text}}, started=text, initialised_from=text,
         )  # fmt: skip
         write_record(folder, entries, {text: {text: f"{text}{number}"}, "model": {"class_path": text}, "both": [text]})

@@ -17,7 +17,8 @@ class ComparedValue:
 
     Attributes:
         text: The value; a dash where the run does not have the key.
-        stands_out: It differs from the value that most runs have, or the first run where none is more frequent.
+        stands_out: It differs from the value that most runs have, or that the first has where none is more frequent.
+            Where each of three and more runs has its own, none stands out.
     """
 
     text: str
@@ -48,9 +49,10 @@ def differences(columns: Sequence[Column]) -> list[ComparedKey]:
         values = [NOTHING if column is None else column.get(key, NOTHING) for column in columns]
         known = [value for value, column in zip(values, columns, strict=True) if column is not None]
         if len(set(known)) > 1:
-            usual = Counter(known).most_common(1)[0][0]  # of equally frequent ones the first
+            usual, count = Counter(known).most_common(1)[0]  # of equally frequent ones the first
+            is_usual = count > 1 or len(known) == 2
             marked = [
-                ComparedValue(value if column is not None else "?", column is not None and value != usual)
+                ComparedValue(value if column is not None else "?", is_usual and column is not None and value != usual)
                 for value, column in zip(values, columns, strict=True)
             ]
             found.append(ComparedKey(key, tuple(marked)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,9 +54,15 @@ def read_run_log(folder: Path) -> RunLog:
             found[key] = {step: value for step, value in values.items() if step < begins}
         for key, values in points.items():
             found.setdefault(key, {}).update(values)
-    series = {key: sorted(values.items()) for key, values in found.items()}
-    arrays = {key: (np.array([s for s, _ in p]), np.array([v for _, v in p])) for key, p in series.items() if p}
-    return RunLog(arrays, len(files), tuple(faults))
+    series = {key: _series(values) for key, values in found.items() if values}
+    return RunLog(series, len(files), tuple(faults))
+
+
+def _series(values: dict[float, float]) -> Series:
+    """Values in the order of their steps."""
+    steps = np.fromiter(values, np.float64, len(values))
+    order = np.argsort(steps)
+    return steps[order], np.fromiter(values.values(), np.float64, len(values))[order]
 
 
 def _part(path: Path, faults: list[str]) -> tuple[Points, float]:
@@ -64,33 +71,35 @@ def _part(path: Path, faults: list[str]) -> tuple[Points, float]:
         text = path.read_bytes()
     except OSError as error:
         faults.append(f"{path.name} cannot be read ({error.strerror})")
-        return {}, np.inf
+        return {}, math.inf
     end = text.rfind(b"\n") + 1
     if end < len(text):
         faults.append(f"{path.name}: its last line is cut off and left out")
     rows = csv.reader(text[:end].decode(errors="replace").splitlines())
     points: Points = {}
-    begins, marked, unreadable = np.inf, False, 0
+    begins, marked, unreadable = math.inf, False, 0
     try:
         names = next(rows, [])
-        clock = "step" if "step" in names else "epoch"
+        clock = names.index("step") if "step" in names else names.index("epoch") if "epoch" in names else len(names)
+        columns = [(place, key) for place, key in enumerate(names) if key not in ("", "step", "epoch")]
         for row in rows:
-            fields = dict(zip(names, row, strict=False))  # fields beyond the header belong to no column
-            step = _number(fields.pop(clock, ""))
-            fields.pop("epoch", None)
-            if step is None or not np.isfinite(step):
+            step = _number(row[clock]) if clock < len(row) else None
+            if step is None or not math.isfinite(step):
                 unreadable += bool(row)
                 continue
-            read = {key: _number(value) for key, value in fields.items() if key and value}
-            values = {key: value for key, value in read.items() if value is not None}
-            unreadable += len(read) - len(values)
-            if not read and not marked:  # the mark of a resumed run
+            # Fields beyond the header belong to no column.
+            fields = [(key, row[place]) for place, key in columns if place < len(row) and row[place]]
+            for key, field in fields:
+                value = _number(field)
+                if value is None:
+                    unreadable += 1
+                else:
+                    points.setdefault(key, {})[step] = value
+            if not fields and not marked:  # the mark of a resumed run
                 begins, marked = step, True
             elif not marked:
                 # Without the mark, of an older version, something of the first step may be in the part before alone.
-                begins = min(begins, float(np.nextafter(step, np.inf)))
-            for key, value in values.items():
-                points.setdefault(key, {})[step] = value
+                begins = min(begins, math.nextafter(step, math.inf))
     except csv.Error as error:
         faults.append(f"{path.name} is no CSV from line {rows.line_num} on ({error})")
     if unreadable:
