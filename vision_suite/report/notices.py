@@ -56,6 +56,6 @@ def _together(runs: Sequence[ReportedRun]) -> Iterator[str]:
     """Warnings on what runs that are compared do not share."""
     known = [environment(run.contents) for run in runs]
     for key, what in (("git.commit", "commits"), ("data.fingerprint.sha256", "data")):
-        values = {facts[key] for facts in known if key in facts}
+        values = {facts[key] for facts in known if facts.get(key, "null") != "null"}
         if len(values) > 1:
             yield f"the runs come from different {what}: see Environment"

@@ -17,7 +17,7 @@ from vision_suite import __version__
 from vision_suite.report.compare import common, differences
 from vision_suite.report.environment import environment
 from vision_suite.report.notices import Notice, notices
-from vision_suite.report.pictures import ShownPicture, shown_pictures
+from vision_suite.report.pictures import ReportPicture, shown_pictures
 from vision_suite.report.results import all_results, name_part
 from vision_suite.report.runs import ReportedRun
 from vision_suite.report.words import shortened
@@ -141,9 +141,9 @@ def _address(svg: str) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode('ascii')}"
 
 
-def _by_run(pictures: Sequence[ShownPicture]) -> Mapping[int, list[ShownPicture]]:
+def _by_run(pictures: Sequence[ReportPicture]) -> Mapping[int, list[ReportPicture]]:
     """Pictures by the number of their run."""
-    found: dict[int, list[ShownPicture]] = {}
+    found: dict[int, list[ReportPicture]] = {}
     for picture in pictures:
         found.setdefault(picture.run, []).append(picture)
     return found

@@ -19,7 +19,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
-class ShownPicture:
+class ReportPicture:
     """A picture on the page.
 
     Attributes:
@@ -37,7 +37,7 @@ class ShownPicture:
     size: tuple[int, int] = (0, 0)
 
 
-def shown_pictures(runs: Sequence[ReportedRun], room: int = ROOM) -> list[ShownPicture]:
+def shown_pictures(runs: Sequence[ReportedRun], room: int = ROOM) -> list[ReportPicture]:
     """Pictures of all runs; the first of each run come before the second of any, as long as there is room.
 
     Args:
@@ -57,13 +57,13 @@ def shown_pictures(runs: Sequence[ReportedRun], room: int = ROOM) -> list[ShownP
     return [found[key] for key in sorted(found)]
 
 
-def _shown(number: int, folder: Path, path: Path, room: int) -> tuple[ShownPicture, int]:
+def _shown(number: int, folder: Path, path: Path, room: int) -> tuple[ReportPicture, int]:
     """A picture, or why it is not shown, and its bytes."""
     caption = shortened(f"{folder.name}/{path.relative_to(folder).as_posix()}")
     try:
         size = path.stat().st_size
         if size > room:
-            return ShownPicture(number, caption, "", f"left out to keep the page small ({size / 2**20:.1f} MB)"), 0
+            return ReportPicture(number, caption, "", f"left out to keep the page small ({size / 2**20:.1f} MB)"), 0
         raw = path.read_bytes()
         if not raw.startswith(SIGNATURE):
             raise ValueError("no PNG")
@@ -73,6 +73,6 @@ def _shown(number: int, folder: Path, path: Path, room: int) -> tuple[ShownPictu
                 raise ValueError(f"{width} x {height} pixels are too many")
             image.verify()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a broken chunk
-        return ShownPicture(number, caption, "", f"damaged: {shortened(error)}"), 0
+        return ReportPicture(number, caption, "", f"damaged: {shortened(error)}"), 0
     source = f"data:image/png;base64,{base64.b64encode(raw).decode('ascii')}"
-    return ShownPicture(number, caption, source, size=(width, height)), len(raw)
+    return ReportPicture(number, caption, source, size=(width, height)), len(raw)

@@ -36,7 +36,7 @@ def value_text(value: object) -> str:
     """A setting as configuration files write it, so that the text ``1`` and the number 1 differ."""
     if isinstance(value, str):
         return shortened(json.dumps(value) if _reads_as_another(value) else value)
-    if isinstance(value, float) and not isinstance(value, bool):
+    if isinstance(value, float):
         return f"{value:.15g}"
     return shortened(json.dumps(value, ensure_ascii=False, default=str))
 

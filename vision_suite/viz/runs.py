@@ -16,6 +16,7 @@ from vision_suite.viz.training import SMOOTH_FROM, running_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Colours by the scheme: those of the curves in the order of `canvas.CURVES`, brighter on a dark ground.
 DARK = ("#4BA3E3", "#FF8A3D", "#2BC795", "#E59BC4", "#F0B429", "#9BDCFF", "#F1F3F5")
@@ -68,7 +69,7 @@ def run_curves(metrics: Iterable[Mapping[int, Series]], most: int = 200) -> Iter
     import matplotlib
 
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "vision-suite", "lines.scale_dashes": False}):
-        axes = _new_axes()
+        figure, axes = _new_figure()
         for curves in metrics:
             for artist in (*axes.lines, *axes.collections):
                 artist.remove()
@@ -78,12 +79,12 @@ def run_curves(metrics: Iterable[Mapping[int, Series]], most: int = 200) -> Iter
             axes.relim()
             axes.autoscale()
             text = StringIO()
-            axes.figure.savefig(text, format="svg", metadata={"Date": None})  # type: ignore[union-attr]
+            figure.savefig(text, format="svg", metadata={"Date": None})
             yield _themed(text.getvalue())
 
 
-def _new_axes() -> Axes:
-    """The axes of all pictures: ticks cost more time than curves, so they are made once."""
+def _new_figure() -> tuple[Figure, Axes]:
+    """The figure of all pictures and its axes: ticks cost more time than curves, so they are made once."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     # Fixed margins take half the time of fitted ones, and all pictures of a page look alike.
@@ -98,7 +99,7 @@ def _new_axes() -> Axes:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    return axes
+    return figure, axes
 
 
 def _draw(axes: Axes, number: int, series: Series, most: int, *, smooth: bool, band: bool) -> None:
