@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vision_suite.viz.canvas import CURVES
-from vision_suite.viz.runs import binned, run_curves, run_style, scheme_css
+from vision_suite.viz.runs import binned, run_curves, run_style, running_extreme, scheme_css
 
 
 def series(length, seed=0):
@@ -32,6 +32,14 @@ def test_bins_hold_the_mean_and_the_range_of_their_points():
         np.testing.assert_allclose([each[number] for each in got], [10 * number + 4.5, *expected])
 
 
+def test_the_band_is_the_range_of_the_window():
+    _, values = series(50)
+    values[10:14] = np.nan
+    for ufunc, expected in ((np.fmin, np.nanmin), (np.fmax, np.nanmax)):
+        got = running_extreme(ufunc, values, 3)
+        np.testing.assert_array_equal(got, [expected(values[max(0, place - 3) : place + 4]) for place in range(50)])
+
+
 def test_every_run_of_many_has_a_style_of_its_own():
     styles = [run_style(number) for number in range(1, 43)]
     assert len(set(styles)) == 42
@@ -41,8 +49,8 @@ def test_every_run_of_many_has_a_style_of_its_own():
 @pytest.mark.parametrize("length", [1, 5, 500])
 def test_the_picture_is_xml_that_follows_the_scheme_and_names_nothing_outside(length):
     metrics = [{number: series(length, number) for number in (1, 2, 9)}, {2: series(3)}]
-    pictures = list(run_curves(metrics))
-    assert pictures == list(run_curves(metrics))
+    pictures = run_curves(metrics)
+    assert pictures == run_curves(metrics)
     for picture in pictures:
         ElementTree.fromstring(picture)
         assert set(re.findall(r"https?://[\w./]*", picture)) <= {
@@ -67,7 +75,7 @@ def test_values_that_are_not_finite_leave_a_gap():
     values[4:6] = np.nan
     (whole,) = run_curves([{1: series(10)}])
     (broken,) = run_curves([{1: (steps, values)}])
-    longest = [max(re.findall(r' d="([^"]+)"', text), key=len) for text in (whole, broken)]
-    assert [path.count("M") for path in longest] == [1, 2]
+    lines = [max(re.findall(r' d="([^"]+)"', text), key=lambda path: path.count("L")) for text in (whole, broken)]
+    assert [path.count("M") for path in lines] == [1, 2]
     (nothing,) = run_curves([{1: (steps, np.full(10, np.nan))}])
     ElementTree.fromstring(nothing)

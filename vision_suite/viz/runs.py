@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from io import StringIO
 from typing import TYPE_CHECKING
 
@@ -53,11 +53,11 @@ def scheme_css(selector: str) -> str:
     return f"{rules(canvas.CURVES, INK, RULE)}@media (prefers-color-scheme:dark){{{dark}}}"
 
 
-def run_curves(metrics: Iterable[Mapping[int, Series]], most: int = 200) -> Iterator[str]:
+def run_curves(metrics: Iterable[Mapping[int, Series]], most: int = 200) -> list[str]:
     """Draw metrics of several runs, each in a picture of its own.
 
     Where a run has 40 and more points, running means over a tenth of the run are drawn; with up to six runs, a band
-    behind each shows the smallest and the largest values. Values that are not finite leave a gap.
+    behind each shows the smallest and the largest values of that tenth. Values that are not finite leave a gap.
 
     Args:
         metrics: Curves of each metric: steps (T,) and values (T,) by the number of the run, from 1.
@@ -68,19 +68,21 @@ def run_curves(metrics: Iterable[Mapping[int, Series]], most: int = 200) -> Iter
     """
     import matplotlib
 
+    found = []
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "vision-suite", "lines.scale_dashes": False}):
         figure, axes = _new_figure()
         for curves in metrics:
             for artist in (*axes.lines, *axes.collections):
                 artist.remove()
+            axes.relim()
             smooth = max(len(steps) for steps, _ in curves.values()) >= SMOOTH_FROM
             for number, series in curves.items():
                 _draw(axes, number, series, most, smooth=smooth, band=smooth and len(curves) <= BANDS)
-            axes.relim()
             axes.autoscale()
             text = StringIO()
             figure.savefig(text, format="svg", metadata={"Date": None})
-            yield _themed(text.getvalue())
+            found.append(_themed(text.getvalue()))
+    return found
 
 
 def _new_figure() -> tuple[Figure, Axes]:
@@ -107,10 +109,12 @@ def _draw(axes: Axes, number: int, series: Series, most: int, *, smooth: bool, b
     index, dashes = run_style(number)
     colour = canvas.CURVES[index]
     steps, mean, low, high = binned(series, most)
+    reach = len(mean) // 20
     if band:
-        axes.fill_between(steps, low, high, color=colour, alpha=0.14, linewidth=0)
+        lowest, highest = running_extreme(np.fmin, low, reach), running_extreme(np.fmax, high, reach)
+        axes.fill_between(steps, lowest, highest, color=colour, alpha=0.14, linewidth=0)
     if smooth:
-        mean = running_mean(mean, len(mean) // 20)
+        mean = running_mean(mean, reach)
     style, mark = (0, dashes) if dashes else "-", None if smooth and len(mean) > 1 else "o"
     axes.plot(steps, mean, color=colour, linestyle=style, linewidth=1.7, marker=mark, markersize=3.2)
 
@@ -138,6 +142,19 @@ def binned(series: Series, most: int) -> tuple[Floats, Floats, Floats, Floats]:
         mean = reduced(np.add, 0.0) / np.maximum(count, 1.0)
     centre = np.add.reduceat(steps, starts) / sizes
     return centre, mean, reduced(np.minimum, np.inf), reduced(np.maximum, -np.inf)
+
+
+def running_extreme(ufunc: np.ufunc, values: Floats, reach: int) -> Floats:
+    """Smallest (``np.fmin``) or largest (``np.fmax``) value up to ``reach`` positions before and after each.
+
+    Args:
+        ufunc: ``np.fmin`` or ``np.fmax``, which pass over NaN.
+        values: Values (T,).
+        reach: Number of positions.
+    """
+    padded = np.pad(values, reach, constant_values=np.nan)
+    found: Floats = ufunc.reduce(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1), axis=-1)
+    return found
 
 
 def _themed(svg: str) -> str:
