@@ -9,6 +9,7 @@ from run_folders import config, record, write_fit, write_log, write_metrics, wri
 
 from vision_suite.errors import ConfigError
 from vision_suite.report.notices import notices
+from vision_suite.report.page import build_page
 from vision_suite.report.runs import collect
 from vision_suite.runs.record import process_identity
 
@@ -157,6 +158,16 @@ def test_damage_is_a_line_and_no_error(tmp_path, what):
     (run,) = runs = collect([folder])
     assert "damaged or incomplete" in badges(run)
     assert [text for text in texts(runs) if text.startswith(line)], texts(runs)
+
+
+@pytest.mark.parametrize("depth", [100, 900, 960, 980, 100_000])
+@pytest.mark.parametrize("key", ["status", "step", "seed", "git", "data"])
+def test_values_that_are_nested_deeply_are_no_error(tmp_path, depth, key):
+    folder = write_fit(tmp_path / "version_0")
+    (folder / "metrics.csv").unlink()
+    text = json.dumps({**record(), key: "HERE"}).replace('"HERE"', "[" * depth + "]" * depth)
+    (folder / "run.json").write_text(text)
+    assert build_page(collect([folder])).html
 
 
 def test_code_that_was_changed_or_is_not_known_is_told(tmp_path):

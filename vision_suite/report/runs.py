@@ -98,7 +98,7 @@ class ReportedRun:
         started = min((start for start in starts if start is not None), default=None)
         found = {"folder": shortened(self.contents.folder)}
         if (epoch := record.get("epoch")) is not None:
-            found["position"] = shortened(f"epoch {epoch}, step {record.get('step')}")
+            found["position"] = f"epoch {shortened(epoch)}, step {shortened(record.get('step'))}"
         if started is not None:
             found["started"] = f"{started:%Y-%m-%d %H:%M} UTC"
         if durations := self._durations():

@@ -17,7 +17,10 @@ WHOLE = 10**9  # below it, whole numbers are written in full
 
 def shortened(value: object, longest: int = LONGEST) -> str:
     """Text of anything in one line; the middle of a longer one is left out."""
-    text = value if isinstance(value, str) else str(value)
+    try:
+        text = value if isinstance(value, str) else str(value)
+    except RecursionError:
+        text = ELLIPSIS  # nested too deeply
     if len(text) > longest:
         text = text[: longest // 2] + ELLIPSIS + text[len(text) - longest // 2 + 1 :]
     return printable(text)

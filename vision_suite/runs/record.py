@@ -47,7 +47,9 @@ class Run:
     @property
     def status(self) -> str:
         """``running``, ``finished``, ``stopped`` or ``failed``; ``killed`` if the process is gone without a word."""
-        status = str(self.record.get("status", "unknown"))
+        status = self.record.get("status")
+        if not isinstance(status, str):
+            return "unknown"
         return "killed" if status == RUNNING and not self.is_alive else status
 
     @property
