@@ -8,10 +8,11 @@ tested once: names and groups on pictures of a design that no training had, perp
 text. Right answers are stored by name, since questions about one drawing are not independent.
 
 A run that the results file holds is not repeated, and a killed one goes on from its last stored step, so the benchmark
-may be stopped at any time. Rates are searched on the validation split with ``--search``.
+may be stopped at any time. Rates are searched on the validation split with ``--search``, whose runs have a page of
+their own.
 
 Run: python benchmarks/wings_forgetting.py --tower TOWER.ckpt [--seeds 1 2 3] [--methods ...] [--jobs 2]
-Writes docs/results/wings_forgetting.md, .json and .png.
+Writes docs/results/wings_forgetting.md, .json and .png, or with --search wings_forgetting_search.*.
 """
 
 from __future__ import annotations
@@ -216,13 +217,14 @@ def main() -> None:
         "--full-rates", type=float, nargs="+", default=[2e-5, 5e-5], help="rates of full fine-tuning without replay"
     )
     parser.add_argument("--lora-rates", type=float, nargs="+", default=[1e-3], help="rates of LoRA")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--search", action="store_true", help="validate only: rates are compared, nothing is tested")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, one core each")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "wings_forgetting")
     options = parser.parse_args()
     bench = Bench(options)
-    stored = STEM.with_suffix(".json")
+    stem = STEM.with_name(f"{STEM.name}_search") if options.search else STEM
+    stored = stem.with_suffix(".json")
     records: list[Record] = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else []
     # The order of a failed run's records is that of their ends.
     known = {(r["method"], r["rate"], r["seed"], r["steps"]) for r in records if options.search or _is_test(r)}
@@ -236,8 +238,8 @@ def main() -> None:
         futures = [pool.submit(bench.records, run, begun[run.seed], not options.search) for run in missing]
         for found in results(futures):
             records += found
-            write_page(STEM, records, describe_run())
-    write_page(STEM, records, describe_run())
+            write_page(stem, records, describe_run())
+    write_page(stem, records, describe_run())
 
 
 def _is_test(record: Record) -> bool:
