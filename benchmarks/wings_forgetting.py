@@ -39,6 +39,8 @@ EVERY = 50  # steps between two validations
 COURSE = ("loss_answers", "kl", "agreement", "accuracy/name", "accuracy/group")
 PLACE = "place.ckpt"
 TEXT_TASKS = ("definitions", "synonyms", "countries")  # above chance for the untouched model, on validation
+WINGS_FLAGS = ["--model.optim.lr=5e-4", "--model.optim.lr_factors={{projector: 1.0, decoder: {share}, wings: 1.0}}"]
+WINGS_RATES = ((2e-3, 5e-4), (2e-3, 1e-4))  # of visual wing and text wing
 # Configuration and flags of each method; `rate` stands for the decoder's rate, or that of LoRA.
 METHODS = {
     "projector only": ("wings/smollm2_projector_only", ["--model.optim.lr={projector}"]),
@@ -55,15 +57,22 @@ METHODS = {
         "wings/smollm2_replay",
         ["--model.optim.lr={rate}", "--model.optim.lr_factors={{projector: {relative}}}"],
     ),
-    "Wings": (
-        "wings/smollm2_stage2",
-        ["--model.optim.lr=5e-4", "--model.optim.lr_factors={{projector: 1.0, decoder: {share}, wings: 1.0}}"],
-    ),
-    "Wings with label leak": (
-        "wings/smollm2_leak",
-        ["--model.optim.lr=5e-4", "--model.optim.lr_factors={{projector: 1.0, decoder: {share}, wings: 1.0}}"],
-    ),
+    "Wings": ("wings/smollm2_stage2", WINGS_FLAGS),
+    "Wings with label leak": ("wings/smollm2_leak", WINGS_FLAGS),
+    # For the search: rates of the two wings apart.
+    **{
+        f"Wings, rates {visual} and {textual}": (
+            "wings/smollm2_stage2",
+            [
+                "--model.optim.lr=5e-4",
+                "--model.optim.lr_factors={{projector: 1.0, decoder: {share}, router: 1.0, "
+                f"visual: {visual / 5e-4}, textual: {textual / 5e-4}}}}}",
+            ],
+        )
+        for visual, textual in WINGS_RATES
+    },
 }
+TESTED = [method for method in METHODS if ", rates" not in method]
 INTERPOLATED = "weights half-way back, of full fine-tuning"
 
 
@@ -211,7 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tower", type=Path, required=True, help="checkpoint of mllm/conv_tower")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=TESTED)
     parser.add_argument("--rates", type=float, nargs="+", default=[2e-5], help="rates of the decoder")
     parser.add_argument(
         "--full-rates", type=float, nargs="+", default=[2e-5, 5e-5], help="rates of full fine-tuning without replay"
