@@ -8,10 +8,11 @@ tested once: names and groups on pictures of a design that no training had, perp
 text. Right answers are stored by name, since questions about one drawing are not independent.
 
 A run that the results file holds is not repeated, and a killed one goes on from its last stored step, so the benchmark
-may be stopped at any time. Rates are searched on the validation split with ``--search``.
+may be stopped at any time. Rates are searched on the validation split with ``--search``, whose runs have a page of
+their own.
 
 Run: python benchmarks/wings_forgetting.py --tower TOWER.ckpt [--seeds 1 2 3] [--methods ...] [--jobs 2]
-Writes docs/results/wings_forgetting.md, .json and .png.
+Writes docs/results/wings_forgetting.md, .json and .png, or with --search wings_forgetting_search.*.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ EVERY = 50  # steps between two validations
 COURSE = ("loss_answers", "kl", "agreement", "accuracy/name", "accuracy/group")
 PLACE = "place.ckpt"
 TEXT_TASKS = ("definitions", "synonyms", "countries")  # above chance for the untouched model, on validation
+WINGS_FLAGS = ["--model.optim.lr=5e-4", "--model.optim.lr_factors={{projector: 1.0, decoder: {share}, wings: 1.0}}"]
+WINGS_RATES = ((2e-3, 5e-4), (2e-3, 1e-4))  # of visual wing and text wing
 # Configuration and flags of each method; `rate` stands for the decoder's rate, or that of LoRA.
 METHODS = {
     "projector only": ("wings/smollm2_projector_only", ["--model.optim.lr={projector}"]),
@@ -54,15 +57,22 @@ METHODS = {
         "wings/smollm2_replay",
         ["--model.optim.lr={rate}", "--model.optim.lr_factors={{projector: {relative}}}"],
     ),
-    "Wings": (
-        "wings/smollm2_stage2",
-        ["--model.optim.lr=5e-4", "--model.optim.lr_factors={{projector: 1.0, decoder: {share}, wings: 1.0}}"],
-    ),
-    "Wings with label leak": (
-        "wings/smollm2_leak",
-        ["--model.optim.lr=5e-4", "--model.optim.lr_factors={{projector: 1.0, decoder: {share}, wings: 1.0}}"],
-    ),
+    "Wings": ("wings/smollm2_stage2", WINGS_FLAGS),
+    "Wings with label leak": ("wings/smollm2_leak", WINGS_FLAGS),
+    # For the search: rates of the two wings apart.
+    **{
+        f"Wings, rates {visual} and {textual}": (
+            "wings/smollm2_stage2",
+            [
+                "--model.optim.lr=5e-4",
+                "--model.optim.lr_factors={{projector: 1.0, decoder: {share}, router: 1.0, "
+                f"visual: {visual / 5e-4}, textual: {textual / 5e-4}}}}}",
+            ],
+        )
+        for visual, textual in WINGS_RATES
+    },
 }
+TESTED = [method for method in METHODS if ", rates" not in method]
 INTERPOLATED = "weights half-way back, of full fine-tuning"
 
 
@@ -210,19 +220,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tower", type=Path, required=True, help="checkpoint of mllm/conv_tower")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=TESTED)
     parser.add_argument("--rates", type=float, nargs="+", default=[2e-5], help="rates of the decoder")
     parser.add_argument(
         "--full-rates", type=float, nargs="+", default=[2e-5, 5e-5], help="rates of full fine-tuning without replay"
     )
     parser.add_argument("--lora-rates", type=float, nargs="+", default=[1e-3], help="rates of LoRA")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--search", action="store_true", help="validate only: rates are compared, nothing is tested")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, one core each")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "wings_forgetting")
     options = parser.parse_args()
     bench = Bench(options)
-    stored = STEM.with_suffix(".json")
+    stem = STEM.with_name(f"{STEM.name}_search") if options.search else STEM
+    stored = stem.with_suffix(".json")
     records: list[Record] = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else []
     # The order of a failed run's records is that of their ends.
     known = {(r["method"], r["rate"], r["seed"], r["steps"]) for r in records if options.search or _is_test(r)}
@@ -236,8 +247,8 @@ def main() -> None:
         futures = [pool.submit(bench.records, run, begun[run.seed], not options.search) for run in missing]
         for found in results(futures):
             records += found
-            write_page(STEM, records, describe_run())
-    write_page(STEM, records, describe_run())
+            write_page(stem, records, describe_run())
+    write_page(stem, records, describe_run())
 
 
 def _is_test(record: Record) -> bool:
