@@ -139,15 +139,18 @@ def environment_of(folder: Path, slot: Slot) -> dict[str, str]:
     return {"WANDB_MODE": "offline", **os.environ, **slot.environment, VARIABLE: str(folder.absolute() / NAME)}
 
 
-def launch(folder: Path, trial: SweepTrial, attempt: int, words: Sequence[str], slot: Slot) -> TrialChild:
+def launch(
+    folder: Path, number: int, attempt: int, words: Sequence[str], slot: Slot, working: Path | None = None
+) -> TrialChild:
     """Start a trial under a keeper.
 
     Args:
         folder: Folder of the trial, prepared.
-        trial: The trial.
+        number: Number of the trial.
         attempt: Number of this start.
         words: Its command.
         slot: Its share of the machine.
+        working: Working folder of the command, None for that of this process.
     """
     reading, writing = os.pipe()
     script = [sys.executable, "-I", "-S", keeper.__file__, str(reading), str(folder.absolute()), str(attempt)]
@@ -158,11 +161,12 @@ def launch(folder: Path, trial: SweepTrial, attempt: int, words: Sequence[str], 
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment_of(folder, slot),
+            cwd=working,
             pass_fds=[reading],
             start_new_session=True,
         )
     os.close(reading)
-    return TrialChild(trial.number, attempt, folder, slot, process, writing)
+    return TrialChild(number, attempt, folder, slot, process, writing)
 
 
 def exit_of(folder: Path, attempt: int) -> tuple[int, str] | None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from vision_suite.errors import SuiteError
 from vision_suite.runs.trial_log import NAME, last_epoch, read_values, values_of
 from vision_suite.sweeps.events import (
-    ENDED,
     FAILED,
     FINISHED,
     PENDING,
@@ -74,7 +73,7 @@ class SweepRunner:
         Raises:
             SuiteError: Three trials failed within the first minute.
         """
-        self._take_up()
+        self.take_up()
         try:
             while self._fill() or self.running:
                 time.sleep(POLL_SECONDS)
@@ -83,32 +82,32 @@ class SweepRunner:
             self._leave()
             raise
 
-    def _take_up(self) -> None:
+    def take_up(self) -> None:
         """Settle the trials that were in flight when an earlier command ended."""
         for trial in self._in_state(RUNNING):
-            self._collect(trial)
+            self.collect(trial)
             found = exit_of(self.folder / trial.folder, trial.attempts)
             # A signal that came with the end of the sweep is no end of the trial.
             if found is not None and found[0] not in PREEMPTING:
-                self._end(trial, *found)
-        for number in self._poor({trial.number: trial for trial in self._in_state(RUNNING)}):
+                self.end(trial, *found)
+        for number in self.poor({trial.number: trial for trial in self._in_state(RUNNING)}):
             trial = self.events.trials[number]
             self.events.add("end", trial=number, state=STOPPED, status=None, reason="hyperband", epoch=trial.epoch)
 
     def _fill(self) -> bool:
         """Start trials in the free slots; True if one was started."""
         started = False
-        while self.free and (trial := self._next()) is not None:
+        while self.free and (trial := self.next_trial()) is not None:
             self._start(trial, self.free.pop(0))
             started = True
         return started
 
-    def _next(self) -> SweepTrial | None:
+    def next_trial(self) -> SweepTrial | None:
         """The next trial: one that waits or was interrupted, else a new one."""
         for trial in self.events.trials.values():
-            if trial.state in (PENDING, PREEMPTED) or (trial.state == RUNNING and trial.number not in self.running):
+            if trial.state in (PENDING, PREEMPTED) or (trial.state == RUNNING and trial.number not in self.busy):
                 return trial
-        if len(self.events.trials) >= self.most or self._reached():
+        if len(self.events.trials) >= self.most or self.reached():
             return None
         proposal = propose(self.sweep, self.events, self.seed)
         if proposal is None:
@@ -117,36 +116,47 @@ class SweepRunner:
         self.events.add("propose", trial=number, args=proposal[0], unit=proposal[1])
         return self.events.trials[number]
 
-    def _start(self, trial: SweepTrial, slot: Slot) -> None:
+    def begin(self, trial: SweepTrial, slot: int) -> list[str]:
+        """Prepare the folder of a trial and record its start; the words of its command.
+
+        Args:
+            trial: The trial.
+            slot: Number of its share of the machine.
+        """
         folder = self.folder / trial.folder
         words = words_of(self.sweep, trial.args, folder)
         resumes = prepare_folder(folder, trial, words)
         # A run's folder means its last checkpoint; `last` would mean the newest run of all trials.
         words += [f"--ckpt_path={folder}"] if resumes else []
         attempt = trial.attempts + 1
-        self.events.add("start", trial=trial.number, attempt=attempt, resumes=resumes, slot=slot.index, time=_now())
-        self.running[trial.number] = launch(folder, trial, attempt, words, slot)
+        self.events.add("start", trial=trial.number, attempt=attempt, resumes=resumes, slot=slot, time=_now())
         told = ", ".join(f"{name}={value}" for name, value in trial.args.items())
         self.say(f"trial {trial.number} {'goes on' if resumes else 'starts'}: {told}")
+        return words
+
+    def _start(self, trial: SweepTrial, slot: Slot) -> None:
+        words = self.begin(trial, slot.index)
+        folder = self.folder / trial.folder
+        self.running[trial.number] = launch(folder, trial.number, trial.attempts, words, slot)
 
     def _look(self) -> None:
         """Read new values, end poor trials, and take note of those that have ended."""
         for number in list(self.running):
             child, trial = self.running[number], self.events.trials[number]
             end = child.ended()  # before the values, so that none is missed
-            self._collect(trial)
+            self.collect(trial)
             if end is not None:
                 del self.running[number]
                 self.free.append(child.slot)
-                self._end(trial, *end, stopped=child.stops)
+                self.end(trial, *end, stopped=child.stops)
         live = {number: self.events.trials[number] for number in self.running}
-        poor = self._poor(live)
-        if self._reached():
+        poor = self.poor(live)
+        if self.reached():
             poor += [number for number, trial in live.items() if not self._reaches(trial)]
         for number in poor:
             self.running[number].ask_to_end()
 
-    def _collect(self, trial: SweepTrial) -> None:
+    def collect(self, trial: SweepTrial) -> None:
         """Take up the values that a trial has logged."""
         if self.sweep.metric is None:
             return
@@ -156,7 +166,7 @@ class SweepRunner:
                     "value", trial=trial.number, step=logged.step, epoch=logged.epoch, value=logged.value
                 )
 
-    def _end(self, trial: SweepTrial, status: int, reason: str, *, stopped: bool = False) -> None:
+    def end(self, trial: SweepTrial, status: int, reason: str, *, stopped: bool = False) -> None:
         """Record the end of an attempt."""
         folder = self.folder / trial.folder
         state, reason = self._state(trial, status, reason, stopped)
@@ -178,7 +188,7 @@ class SweepRunner:
     def _state(self, trial: SweepTrial, status: int, reason: str, stopped: bool) -> tuple[str, str]:
         """State and reason of an end."""
         if stopped and status != 0:
-            return STOPPED, "hyperband" if not self._reached() else "the target is reached"
+            return STOPPED, "hyperband" if not self.reached() else "the target is reached"
         if status == 0:
             if self.sweep.metric is None or trial.history:
                 return FINISHED, ""
@@ -187,7 +197,7 @@ class SweepRunner:
             return PREEMPTED, reason
         return FAILED, reason or last_words(self.folder / trial.folder) or f"status {status}"
 
-    def _poor(self, live: dict[int, SweepTrial]) -> list[int]:
+    def poor(self, live: dict[int, SweepTrial]) -> list[int]:
         """Numbers of the trials that hyperband stops."""
         if self.sweep.early is None or self.sweep.metric is None:
             return []
@@ -199,7 +209,7 @@ class SweepRunner:
         running = {number: histories[number] for number in live if histories[number]}
         return to_stop(self.sweep.early, running, others)
 
-    def _reached(self) -> bool:
+    def reached(self) -> bool:
         """Tell whether any trial has reached the target."""
         return any(self._reaches(trial) for trial in self.events.trials.values())
 
@@ -215,6 +225,11 @@ class SweepRunner:
         best = min(trial.history, key=lambda value: metric.sign * value)
         return f": {metric.name} {best:.6g}"
 
+    @property
+    def busy(self) -> Collection[int]:
+        """Numbers of the trials that run."""
+        return self.running
+
     def _in_state(self, state: str) -> list[SweepTrial]:
         return [trial for trial in self.events.trials.values() if trial.state == state]
 
@@ -224,11 +239,6 @@ class SweepRunner:
             child.ask_to_end()
         for child in self.running.values():
             child.process.wait()
-
-    @property
-    def is_done(self) -> bool:
-        """True if every trial has ended."""
-        return all(trial.state in ENDED for trial in self.events.trials.values())
 
 
 def _now() -> str:

@@ -60,13 +60,13 @@ def parallel_picture(
     for position, (_, ticks) in enumerate(placed):
         panel.axvline(position, color="#6c757d", linewidth=0.8)
         for place, text in ticks:
-            panel.text(position + 0.03, place, text, fontsize=8, va="center", color="#212529")
-    panel.set_xticks(range(len(axes)), [_short(name, 24) for name, _ in axes], fontsize=9)
+            panel.text(position + 0.03, place, text, fontsize=8, va="center", color="#212529", parse_math=False)
+    panel.set_xticks(range(len(axes)), [_short(name, 24) for name, _ in axes], fontsize=9, parse_math=False)
     panel.set_xlim(-0.15, len(axes) - 0.6)
     panel.set_ylim(-0.04, 1.04)
     panel.set_yticks([])
     panel.spines["left"].set_visible(False)
-    panel.set_title(title, loc="left", fontsize=11)
+    panel.set_title(canvas.printable(title), loc="left", fontsize=11, parse_math=False)
     return canvas.rendered(figure)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
 from vision_suite.cli.configs import configs_folder
 from vision_suite.cli.light_parser import LightParser, count
@@ -22,6 +23,12 @@ from vision_suite.sweeps.runner import SweepRunner
 from vision_suite.sweeps.settings import SweepFile, read_sweep
 
 RUNS = "runs"
+
+
+class _Settings(TypedDict):
+    seed: int
+    count: int | None
+    retries: int
 
 
 def main(argv: Sequence[str]) -> int:
@@ -116,15 +123,18 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.ray is not None:
             from vision_suite.sweeps.cluster import run_on_ray
 
-            run_on_ray(sweep, folder, events, arguments.ray, **settings, say=_say)
+            gpus = 0 if arguments.devices is None else arguments.per_trial
+            run_on_ray(
+                sweep, folder, events, arguments.ray, workers=arguments.slots, gpus=gpus, **settings, say=_say
+            )
         else:
             shares = slots(arguments.slots or 1, _devices(arguments), arguments.per_trial)
-            SweepRunner(sweep, folder, events, shares, **settings, retries=arguments.retries, say=_say).run()
+            SweepRunner(sweep, folder, events, shares, **settings, say=_say).run()
         print(write_report(sweep, events, folder))
     return DONE
 
 
-def _settings(arguments: argparse.Namespace, sweep: SweepFile, events: TrialEvents) -> dict[str, int | None]:
+def _settings(arguments: argparse.Namespace, sweep: SweepFile, events: TrialEvents) -> _Settings:
     """Seed and number of trials: those of this command, else those that the sweep was started with."""
     known = events.settings
     seed = arguments.seed if arguments.seed is not None else known.get("seed", 1)
@@ -134,7 +144,7 @@ def _settings(arguments: argparse.Namespace, sweep: SweepFile, events: TrialEven
     if sweep.method != "grid" and most is None and sweep.run_cap is None:
         raise ConfigError(f"method: {sweep.method} has no end: give --count, or run_cap in the file")
     events.add("sweep", seed=seed, count=most)
-    return {"seed": seed, "count": most}
+    return {"seed": seed, "count": most, "retries": arguments.retries}
 
 
 def _devices(arguments: argparse.Namespace) -> list[str]:
