@@ -10,7 +10,6 @@ from typing import Any
 from vision_suite.sweeps.bayes import next_place
 from vision_suite.sweeps.events import TrialEvents
 from vision_suite.sweeps.settings import SweepFile
-from vision_suite.sweeps.space import key_of
 
 Proposal = tuple[dict[str, Any], list[float] | None]
 STARTS = 3  # random points of the Bayesian mode
@@ -25,8 +24,8 @@ def propose(sweep: SweepFile, events: TrialEvents, seed: int) -> Proposal | None
         seed: Seed of the sweep.
     """
     if sweep.method == "grid":
-        taken = {key_of(trial.args) for trial in events.trials.values()}
-        return next(((point, None) for point in sweep.grid() if key_of(point) not in taken), None)
+        taken = {sweep.key(trial.args) for trial in events.trials.values()}
+        return next(((point, None) for point in sweep.grid() if sweep.key(point) not in taken), None)
     number = len(events.trials) + 1
     searched = [each for each in sweep.parameters if not each.is_constant]
     place: Sequence[float] | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 from vision_suite.drafts import drafted
 from vision_suite.sweeps.events import TrialEvents
 from vision_suite.sweeps.settings import SweepFile
-from vision_suite.sweeps.table import PICTURE, argument_of, value_of, write_tables
+from vision_suite.sweeps.table import PICTURE, value_of, write_tables
 
 
 def write_report(sweep: SweepFile, events: TrialEvents, folder: Path) -> str:
@@ -26,7 +26,7 @@ def write_report(sweep: SweepFile, events: TrialEvents, folder: Path) -> str:
         searched = [parameter for parameter in sweep.parameters if not parameter.is_constant]
         picture = parallel_picture(
             [parameter.name for parameter in searched],
-            [[argument_of(trial, parameter) for trial in trials] for parameter in searched],
+            [[parameter.of(trial.args) for trial in trials] for parameter in searched],
             [value_of(sweep, trial) for trial in trials],
             metric=sweep.metric.name,
             maximise=sweep.metric.goal == "maximize",

@@ -120,7 +120,14 @@ class SweepFile:
     def grid(self) -> list[dict[str, Any]]:
         """Every point of a grid, the last parameter varying fastest; points with equal values count once."""
         points = (self.args(values) for values in product(*(each.grid() for each in self.parameters)))
-        return list({key_of(point): point for point in points}.values())
+        found: dict[tuple[object, ...], dict[str, Any]] = {}
+        for point in points:
+            found.setdefault(self.key(point), point)
+        return list(found.values())
+
+    def key(self, args: Mapping[str, Any]) -> tuple[object, ...]:
+        """Identity of a point: equal for arguments with equal values."""
+        return tuple(key_of(each.of(args)) for each in self.parameters)
 
 
 def read_sweep(path: Path) -> SweepFile:

@@ -68,6 +68,13 @@ class SweepParameter:
         """True for a parameter that is no part of the search."""
         return self.distribution == "constant"
 
+    def of(self, args: Mapping[str, Any]) -> Any:
+        """Its value among the arguments of a trial."""
+        found: Any = args
+        for name in self.path:
+            found = found[name]
+        return found
+
     def at(self, x: float) -> Any:
         """The value at a place of the unit interval, in plain Python types.
 

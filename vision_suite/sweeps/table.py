@@ -10,7 +10,6 @@ from typing import Any
 from vision_suite.drafts import write_whole
 from vision_suite.sweeps.events import FINISHED, STOPPED, SweepTrial, TrialEvents
 from vision_suite.sweeps.settings import SweepFile
-from vision_suite.sweeps.space import SweepParameter
 
 CSV, MARKDOWN, PICTURE = "table.csv", "table.md", "parallel.png"
 
@@ -42,7 +41,7 @@ def rows(sweep: SweepFile, events: TrialEvents) -> tuple[list[str], list[list[An
     for trial in ranked(sweep, events):
         last = trial.history[-1] if trial.history else None
         measured = [value_of(sweep, trial), last, len(trial.values)] if metric else []
-        cells = [argument_of(trial, parameter) for parameter in sweep.parameters]
+        cells = [parameter.of(trial.args) for parameter in sweep.parameters]
         found.append([trial.number, trial.state, *measured, *cells])
     return ["trial", "state", *metric, *names], found
 
@@ -68,10 +67,3 @@ def shown(cell: object) -> str:
     text = f"{cell:.6g}" if isinstance(cell, float) else str(cell)
     return text.replace("|", "\\|").replace("\n", " ")
 
-
-def argument_of(trial: SweepTrial, parameter: SweepParameter) -> Any:
-    """Value of a parameter in a trial."""
-    found: Any = trial.args
-    for name in parameter.path:
-        found = found[name]
-    return found
