@@ -1,7 +1,7 @@
 """Quality of the Bayesian search of sweeps, against W&B's published engine and random points.
 
-Two functions of the literature are minimised: Branin (2 dimensions, minimum 0.398) and Hartmann-6 (6 dimensions, minimum
--3.322). Each contestant proposes one point after the other and is told its value:
+Two functions of the literature are minimised: Branin (2 dimensions, minimum 0.398) and Hartmann-6 (6 dimensions,
+minimum -3.322). Each contestant proposes one point after the other and is told its value:
 
 * ``vision-suite``: proposals of ``vision-suite sweep`` with ``method: bayes``, read from the events as a sweep does.
 * ``sweeps``: `next_run` of the package that W&B publishes, with every earlier point as a finished run.
@@ -12,8 +12,8 @@ A seed decides every contestant's draws; the engine draws from NumPy's and Pytho
 Run: python benchmarks/sweep_quality.py [--trials 25] [--seeds 20]
 Needs Optuna, and the engine in a folder of its own, because it pins an old NumPy:
 pip install --no-deps --target .sweeps-ref sweeps==0.3.0 jsonref
-Writes docs/results/sweep_quality.md and docs/results/sweep_quality.json; with other numbers than the default the page is
-printed only.
+Writes docs/results/sweep_quality.md and docs/results/sweep_quality.json; with other numbers than the default the page
+is printed only.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ def main() -> None:
             told = ", ".join(f"{record['contestant']} {record['best']:.3f}" for record in records[-3:])
             print(f"{name}, seed {seed}: {told}", file=sys.stderr, flush=True)
     note = (
-        f"Least value after {given.trials} trials, over {given.seeds} seeds: median, best and worst. Points are proposed "
-        f"one by one. Optuna {version('optuna')}, sweeps 0.3.0."
+        f"Least value after {given.trials} trials, over {given.seeds} seeds: median, best and worst. Points are "
+        f"proposed one by one. Optuna {version('optuna')}, sweeps 0.3.0."
     )
     page = "\n".join(rows(records))
     if (given.trials, given.seeds) == (TRIALS, SEEDS):

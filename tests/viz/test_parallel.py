@@ -27,7 +27,12 @@ def test_words_and_flags_have_places_by_their_text():
 
 def draw(maximise, values):
     return parallel_picture(
-        ["model.optim.lr", "kind"], [[1e-4, 1e-2, 1.0], ["a", "b", "a"]], values, metric="loss", maximise=maximise, title="t"
+        ["model.optim.lr", "kind"],
+        [[1e-4, 1e-2, 1.0], ["a", "b", "a"]],
+        values,
+        metric="loss",
+        maximise=maximise,
+        title="t",
     )
 
 

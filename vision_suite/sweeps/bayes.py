@@ -58,8 +58,8 @@ def next_place(metric: SweepMetric, events: TrialEvents, size: int, seed: int) -
 def outcomes(metric: SweepMetric, events: TrialEvents) -> list[tuple[Sequence[float], float]] | None:
     """Places and values of the trials, ended ones in the order of their ends; None if none has a value.
 
-    Less is better in these values. A finished trial has its best value, a stopped one its last; failed ones and those in
-    flight have the values that the file's ``impute`` and ``impute_while_running`` choose, the worst unless told else.
+    Less is better in these values. A finished trial has its best value, a stopped one its last; failed ones and those
+    in flight have the values that the file's ``impute`` and ``impute_while_running`` choose, the worst by default.
 
     Args:
         metric: Metric of the sweep.
@@ -71,9 +71,7 @@ def outcomes(metric: SweepMetric, events: TrialEvents) -> list[tuple[Sequence[fl
         return None
     worst = max(max(metric.sign * value for value in history) for history in known)
     flying = [trial for number, trial in events.trials.items() if number not in events.order]
-    return [
-        (trial.unit, _value(trial, metric, worst)) for trial in [*ended, *flying] if trial.unit is not None
-    ]
+    return [(trial.unit, _value(trial, metric, worst)) for trial in [*ended, *flying] if trial.unit is not None]
 
 
 def _value(trial: SweepTrial, metric: SweepMetric, worst: float) -> float:

@@ -69,11 +69,13 @@ def check_program(command: Sequence[str], program: str | None) -> None:
         if name not in os.environ:
             raise ConfigError(f"command: the variable {name} of ${{envvar:{name}}} is not set")
     words = [program or "" if word == "${program}" else word for word in command if word != "${env}"]
-    if not words or words[0].startswith("-") or MACRO.fullmatch(words[0]) and words[0] != "${interpreter}":
+    if not words or words[0].startswith("-") or (MACRO.fullmatch(words[0]) and words[0] != "${interpreter}"):
         raise ConfigError(f"command={list(command)} names no program: begin with ${{interpreter}} and a program")
     if words[0] == "${interpreter}":
         if len(words) > 1 and words[1] == SUITE:
-            raise ConfigError(f"{SUITE} is a program of its own, no file of Python: leave ${{interpreter}} out of command")
+            raise ConfigError(
+                f"{SUITE} is a program of its own, no file of Python: leave ${{interpreter}} out of command"
+            )
         if len(words) > 1 and words[1].endswith(".py") and not Path(words[1]).is_file():
             raise ConfigError(f"{words[1]}: no such file: name the program relative to {os.getcwd()}")
         return

@@ -1,7 +1,7 @@
 """``trials.jsonl``, the only truth of a sweep: one line an event, and the trials as the events tell them.
 
-Events are ``sweep`` (settings of the command), ``propose``, ``start``, ``value`` and ``end``. What the file does not say
-has not happened: a trial that was started and has no end was interrupted with the sweep, and goes on with it.
+Events are ``sweep`` (settings of the command), ``propose``, ``start``, ``value`` and ``end``. What the file does not
+say has not happened: a trial that was started and has no end was interrupted with the sweep, and goes on with it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Folder of a sweep, ``<runs>/sweeps/<name>``: its file, its events, its trials, and the lock of the process at work."""
+"""Folder of a sweep, ``<runs>/sweeps/<name>``: its file, events and trials, and the lock of the process at work."""
 
 from __future__ import annotations
 

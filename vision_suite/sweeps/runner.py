@@ -162,9 +162,7 @@ class SweepRunner:
             return
         for logged in values_of(read_values(self.folder / trial.folder / NAME), self.sweep.metric.name):
             if trial.values.get(logged.step, ...) != logged.value:
-                self.events.add(
-                    "value", trial=trial.number, step=logged.step, epoch=logged.epoch, value=logged.value
-                )
+                self.events.add("value", trial=trial.number, step=logged.step, epoch=logged.epoch, value=logged.value)
 
     def end(self, trial: SweepTrial, status: int, reason: str, *, stopped: bool = False) -> None:
         """Record the end of an attempt."""
@@ -202,9 +200,7 @@ class SweepRunner:
         if self.sweep.early is None or self.sweep.metric is None:
             return []
         sign = self.sweep.metric.sign
-        histories = {
-            trial.number: [sign * value for value in trial.history] for trial in self.events.trials.values()
-        }
+        histories = {trial.number: [sign * value for value in trial.history] for trial in self.events.trials.values()}
         others = [history for number, history in histories.items() if number not in live and history]
         running = {number: histories[number] for number in live if histories[number]}
         return to_stop(self.sweep.early, running, others)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -207,9 +207,8 @@ def _distribution(where: str, given: Mapping[str, Any]) -> str:
                 f"{where}: {word} takes exponents as bounds and is deprecated: use {DEPRECATED[word]} with the values"
             )
         if word not in DISTRIBUTIONS:
-            raise ConfigError(
-                f"{where}: unknown distribution {word!r}{did_you_mean(str(word), DISTRIBUTIONS) or _one_of(DISTRIBUTIONS)}"
-            )
+            hint = did_you_mean(str(word), DISTRIBUTIONS) or _one_of(DISTRIBUTIONS)
+            raise ConfigError(f"{where}: unknown distribution {word!r}{hint}")
         return str(word)
     if "values" in given:
         return "categorical_w_probabilities" if "probabilities" in given else "categorical"
@@ -301,5 +300,5 @@ def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _one_of(names: object) -> str:
-    return f": choose one of {', '.join(names)}"  # type: ignore[arg-type]
+def _one_of(names: Iterable[str]) -> str:
+    return f": choose one of {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""Table of a sweep's trials, from its events alone: no times and no numbers of processes, so that it can be compared."""
+"""Table of a sweep's trials, from its events alone: without times, so that two tables can be compared."""
 
 from __future__ import annotations
 
@@ -66,4 +66,3 @@ def shown(cell: object) -> str:
         return "-"
     text = f"{cell:.6g}" if isinstance(cell, float) else str(cell)
     return text.replace("|", "\\|").replace("\n", " ")
-

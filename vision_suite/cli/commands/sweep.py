@@ -51,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     resume = actions.add_parser("resume", help="go on with a sweep that was ended or killed")
     report = actions.add_parser("report", help="table and picture of the trials so far")
     for each in (check, run, resume, report):
-        each.add_argument("file", type=Path, help="YAML file of the sweep" + (", or folder" if each in (resume, report) else ""))
+        each.add_argument(
+            "file", type=Path, help="YAML file of the sweep" + (", or folder" if each in (resume, report) else "")
+        )
     for each in (run, resume, report):
         each.add_argument("--runs", type=Path, default=Path(RUNS), help="folder of all runs (default: runs)")
     for each in (run, resume):
@@ -124,9 +126,7 @@ def _run(arguments: argparse.Namespace) -> int:
             from vision_suite.sweeps.cluster import run_on_ray
 
             gpus = 0 if arguments.devices is None else arguments.per_trial
-            run_on_ray(
-                sweep, folder, events, arguments.ray, workers=arguments.slots, gpus=gpus, **settings, say=_say
-            )
+            run_on_ray(sweep, folder, events, arguments.ray, workers=arguments.slots, gpus=gpus, **settings, say=_say)
         else:
             shares = slots(arguments.slots or 1, _devices(arguments), arguments.per_trial)
             SweepRunner(sweep, folder, events, shares, **settings, say=_say).run()

@@ -170,7 +170,7 @@ def _plain(section: Any) -> Any:
 
 
 def _lay(tree: dict[str, Any], parameter: SweepParameter, value: Any) -> None:
-    """Set a value in a parsed configuration; a name that is not in it is spelt otherwise there, and was parsed whole."""
+    """Set a value in a parsed configuration; a name that is not in it is spelt in another way, and was parsed whole."""
     names = [name for name in parameter.name.split(".") if name not in ("init_args", "dict_kwargs")]
     level: Any = tree
     for name in names[:-1]:
