@@ -1,4 +1,4 @@
-"""The sweeps in ``configs/sweeps``: one for each method, right in every name and value, with a metric that is logged."""
+"""Sweeps in ``configs/sweeps``: one for each method, right in every name and value, with a metric that is logged."""
 
 import shutil
 from dataclasses import replace

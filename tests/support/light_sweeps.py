@@ -83,11 +83,10 @@ def command_of(pid):
         return []
 
 
-def trials_of(folder):
-    """Numbers of the running trials' own processes, without keepers."""
-    return [
-        pid for pid in processes_of(folder) if PROGRAM in (words := command_of(pid)) and "keeper.py" not in str(words)
-    ]
+def trials_of(folder, word=PROGRAM):
+    """Numbers of the running trials' own processes, without keepers; their commands hold the word."""
+    found = [(pid, command_of(pid)) for pid in processes_of(folder)]
+    return [pid for pid, words in found if word in words and "keeper.py" not in str(words)]
 
 
 def wait_until_none_is_left(folder, seconds=5.0):
