@@ -1,4 +1,4 @@
-"""A sweep of real trainings: run folders, values of validations, and a killed trial that goes on from its checkpoint."""
+"""A sweep of real trainings: run folders, values of validations, a killed trial that goes on from its checkpoint."""
 
 import json
 import os
