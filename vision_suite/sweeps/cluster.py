@@ -18,7 +18,7 @@ from typing import Any
 from vision_suite.errors import MissingDependencyError, SuiteError
 from vision_suite.runs.trial_log import NAME, read_values, values_of
 from vision_suite.sweeps.events import TrialEvents
-from vision_suite.sweeps.launch import Slot, launch
+from vision_suite.sweeps.launch import TrialSlot, launch
 from vision_suite.sweeps.runner import Say, SweepRunner
 from vision_suite.sweeps.settings import SweepFile
 
@@ -182,7 +182,7 @@ def in_worker(config: dict[str, Any]) -> None:
     from ray import tune
 
     folder = Path(config["folder"])
-    slot = Slot(0, {})
+    slot = TrialSlot(0, {})
     child = launch(folder, config["number"], config["attempt"], config["words"], slot, Path(config["working"]))
     told = 0
     while (end := child.ended()) is None:

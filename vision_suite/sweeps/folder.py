@@ -82,21 +82,19 @@ def locked(folder: Path) -> BinaryIO:
         ConfigError: Another process works on the sweep.
     """
     file = open(folder / LOCK, "a+b")
+    left = _holder(file)
     try:
         if fcntl is not None:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        elif (left := _holder(file)) is not None and left == process_identity(left.get("pid")):
-            raise BlockingIOError
-    except (BlockingIOError, PermissionError) as error:
-        left = _holder(file)
+        taken = False
+    except (BlockingIOError, PermissionError):
+        taken = True
+    except OSError:  # a file system without locks
+        taken = left is not None and left == process_identity(left.get("pid"))
+    if taken:
         file.close()
         who = "" if left is None else f", process {left.get('pid')} on {left.get('host')}"
-        raise ConfigError(f"{folder} is being worked on by another command{who}: stop that one first") from error
-    except OSError:  # a file system without locks
-        left = _holder(file)
-        if left is not None and left == process_identity(left.get("pid")):
-            file.close()
-            raise ConfigError(f"{folder} is being worked on by process {left['pid']}: stop that one first") from None
+        raise ConfigError(f"{folder} is being worked on by another command{who}: stop that one first")
     file.truncate(0)
     file.write(json.dumps(process_identity()).encode())
     file.flush()

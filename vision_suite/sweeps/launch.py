@@ -26,7 +26,7 @@ KILLED = -9
 
 
 @dataclass(frozen=True)
-class Slot:
+class TrialSlot:
     """Share of the machine that one trial gets.
 
     Attributes:
@@ -53,7 +53,7 @@ class TrialChild:
     number: int
     attempt: int
     folder: Path
-    slot: Slot
+    slot: TrialSlot
     process: subprocess.Popen[bytes]
     pipe: int
     stops: bool = False
@@ -80,7 +80,7 @@ class TrialChild:
         self.process.wait()
 
 
-def slots(count: int, devices: Sequence[str], per_trial: int) -> list[Slot]:
+def slots(count: int, devices: Sequence[str], per_trial: int) -> list[TrialSlot]:
     """Shares of the machine: groups of devices, or equal parts of the cores.
 
     Args:
@@ -91,13 +91,13 @@ def slots(count: int, devices: Sequence[str], per_trial: int) -> list[Slot]:
     if devices:
         groups = [devices[start : start + per_trial] for start in range(0, len(devices), per_trial)]
         return [
-            Slot(index, {"CUDA_VISIBLE_DEVICES": ",".join(group)})
+            TrialSlot(index, {"CUDA_VISIBLE_DEVICES": ",".join(group)})
             for index, group in enumerate(groups)
             if len(group) == per_trial
         ]
     threads = max(1, (os.cpu_count() or 1) // count)
     environment = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(threads)}
-    return [Slot(index, environment) for index in range(count)]
+    return [TrialSlot(index, environment) for index in range(count)]
 
 
 def prepare_folder(folder: Path, trial: SweepTrial, words: Sequence[str]) -> bool:
@@ -134,13 +134,13 @@ def words_of(sweep: SweepFile, args: Mapping[str, Any], folder: Path) -> list[st
     return expand(sweep.command, args, program=sweep.program, json_file=folder / ARGS)
 
 
-def environment_of(folder: Path, slot: Slot) -> dict[str, str]:
+def environment_of(folder: Path, slot: TrialSlot) -> dict[str, str]:
     """Variables of a trial: those of the sweep, its log, its share of the machine, and W&B offline unless told else."""
     return {"WANDB_MODE": "offline", **os.environ, **slot.environment, VARIABLE: str(folder.absolute() / NAME)}
 
 
 def launch(
-    folder: Path, number: int, attempt: int, words: Sequence[str], slot: Slot, working: Path | None = None
+    folder: Path, number: int, attempt: int, words: Sequence[str], slot: TrialSlot, working: Path | None = None
 ) -> TrialChild:
     """Start a trial under a keeper.
 

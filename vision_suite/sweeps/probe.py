@@ -13,7 +13,7 @@ from vision_suite.hints import did_you_mean
 from vision_suite.runs.trial_log import NAME, read_values
 from vision_suite.sweeps.command import here, trainer_options
 from vision_suite.sweeps.events import SweepTrial
-from vision_suite.sweeps.launch import OUTPUT, Slot, environment_of, last_words, prepare_folder, words_of
+from vision_suite.sweeps.launch import OUTPUT, TrialSlot, environment_of, last_words, prepare_folder, words_of
 from vision_suite.sweeps.settings import SweepFile
 
 FLAGS = (
@@ -54,7 +54,7 @@ def probe(sweep: SweepFile, point: Mapping[str, Any] | None = None) -> list[str]
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=environment_of(folder, Slot(0, {})),
+                env=environment_of(folder, TrialSlot(0, {})),
                 check=False,
             )
         if done.returncode:

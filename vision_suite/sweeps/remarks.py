@@ -28,9 +28,9 @@ def remarks(sweep: SweepFile, file: Path) -> Iterator[str]:
         if "values" in given:
             seen: dict[tuple[str, ...], Any] = {}
             for value in given["values"]:
-                if (key := key_of(value)) in seen:
-                    yield f"{where}: {value!r} repeats {seen[key]!r} and counts once in a grid"
-                seen.setdefault(key, value)
+                if (form := key_of(value)) in seen:
+                    yield f"{where}: {value!r} repeats {seen[form]!r} and counts once in a grid"
+                seen.setdefault(form, value)
     texts = _texts(yaml.safe_load(file.read_text(encoding="utf-8")), sweep.contents)
     for key, value in texts:
         yield f"{key}: 'wandb sweep' reads {value} as text: write {float(value)!r}, with a point"

@@ -21,7 +21,7 @@ from vision_suite.sweeps.events import (
     TrialEvents,
 )
 from vision_suite.sweeps.hyperband import to_stop
-from vision_suite.sweeps.launch import Slot, TrialChild, exit_of, last_words, launch, prepare_folder, words_of
+from vision_suite.sweeps.launch import TrialSlot, TrialChild, exit_of, last_words, launch, prepare_folder, words_of
 from vision_suite.sweeps.propose import propose
 from vision_suite.sweeps.settings import SweepFile
 
@@ -51,7 +51,7 @@ class SweepRunner:
         sweep: SweepFile,
         folder: Path,
         events: TrialEvents,
-        slots: Sequence[Slot],
+        slots: Sequence[TrialSlot],
         *,
         seed: int,
         count: int | None,
@@ -134,7 +134,7 @@ class SweepRunner:
         self.say(f"trial {trial.number} {'goes on' if resumes else 'starts'}: {told}")
         return words
 
-    def _start(self, trial: SweepTrial, slot: Slot) -> None:
+    def _start(self, trial: SweepTrial, slot: TrialSlot) -> None:
         words = self.begin(trial, slot.index)
         folder = self.folder / trial.folder
         self.running[trial.number] = launch(folder, trial.number, trial.attempts, words, slot)

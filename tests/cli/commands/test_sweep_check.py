@@ -60,6 +60,12 @@ def test_mistakes_of_the_command(command, message):
     assert message in str(caught.value)
 
 
+def test_flags_need_a_value():
+    parameters = {"model.optim.decay_all": {"values": [True, False]}}
+    with pytest.raises(ConfigError, match=r"gives model\.optim\.decay_all no value: use \$\{args\}"):
+        check_values(over(parameters, [*FIT, "${args_no_boolean_flags}"]))
+
+
 @pytest.mark.parametrize("command", [
     [*FIT, "${args}"],
     [*FIT, "${args_no_equals}"],

@@ -25,7 +25,9 @@ from vision_suite.sweeps.settings import SweepFile, read_sweep
 RUNS = "runs"
 
 
-class _Settings(TypedDict):
+class SweepOptions(TypedDict):
+    """Options of a sweep that its events keep, or that one start has."""
+
     seed: int
     count: int | None
     retries: int
@@ -134,7 +136,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _settings(arguments: argparse.Namespace, sweep: SweepFile, events: TrialEvents) -> _Settings:
+def _settings(arguments: argparse.Namespace, sweep: SweepFile, events: TrialEvents) -> SweepOptions:
     """Seed and number of trials: those of this command, else those that the sweep was started with."""
     known = events.settings
     seed = arguments.seed if arguments.seed is not None else known.get("seed", 1)

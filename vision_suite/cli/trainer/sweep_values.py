@@ -113,6 +113,9 @@ def _parsed(sweep: SweepFile, words: Sequence[str]) -> PointCLI:
 def _check_order(sweep: SweepFile, options: Sequence[str]) -> None:
     """Refuse arguments that a file behind them overrides, and settings that the command gives a second time."""
     swept = {each.name for each in sweep.parameters}
+    flags = [each.name for each in sweep.parameters for x in each.places() if isinstance(each.at(x), bool)]
+    if "${args_no_boolean_flags}" in sweep.command and flags:
+        raise ConfigError(f"command: ${{args_no_boolean_flags}} gives {flags[0]} no value: use ${{args}}")
     argv = ["fit", *options]
     for flag in arguments.flags_before_config(argv):
         if flag.removeprefix("--") in swept:
