@@ -21,7 +21,7 @@ from vision_suite.sweeps.events import (
     TrialEvents,
 )
 from vision_suite.sweeps.hyperband import to_stop
-from vision_suite.sweeps.launch import TrialSlot, TrialChild, exit_of, last_words, launch, prepare_folder, words_of
+from vision_suite.sweeps.launch import TrialChild, TrialSlot, exit_of, last_words, launch, prepare_folder, words_of
 from vision_suite.sweeps.propose import propose
 from vision_suite.sweeps.settings import SweepFile
 
