@@ -144,7 +144,10 @@ def _check_rest(sweep: SweepFile, cli: PointCLI, *, plain: bool) -> None:
             _lay(tree, parameter, value if plain else _as_flag(parameter, value))
         check_seed(tree.get("seed_everything"))
         try:
-            section = parser.parse_object({name: _plain(tree[name]) for name in SECTIONS})
+            given = {name: dict(_plain(tree[name])) for name in SECTIONS}
+            for name in cli.links.names:
+                given["model"].pop(name, None)
+            section = parser.parse_object(given)
             whole = Namespace({name: section[name] for name in SECTIONS})
             for name in ("model", "data"):
                 whole[name] = Namespace(class_path="", init_args=section[name])
@@ -162,7 +165,8 @@ def _parser(cli: PointCLI) -> ArgumentParser:
         owner = find_class(cli.section[name].class_path, BASES[name])
         if owner is None:
             raise ConfigError(f"{name}: {cli.section[name].class_path} is no class of the suite")
-        parser.add_class_arguments(owner, name, fail_untyped=False)
+        linked: set[str | int] = set(cli.links.names) if name == "model" else set()  # the data decide them
+        parser.add_class_arguments(owner, name, fail_untyped=False, skip=linked)
     parser.add_class_arguments(Trainer, "trainer", fail_untyped=False)
     return parser
 
