@@ -15,6 +15,7 @@ from vision_suite.sweeps.settings import parse_sweep
 from vision_suite.sweeps.space import read_parameters
 
 FILES = 500
+MOST = 10_000  # points of a grid
 FOLDER = ROOT / ".sweeps-ref"
 MEND = "pip install --no-deps --target .sweeps-ref sweeps==0.3.0 jsonref"
 
@@ -181,10 +182,7 @@ def test_grids_agree(engine):
     draw = random.Random(2)
     for _ in range(FILES):
         file = random_grid(draw)
-        runs = []
-        while (run := engine.next_run(file, runs)) is not None:
-            run.state = engine.RunState.finished
-            runs.append(run)
+        runs = [run for run in engine.next_runs(file, [], n=MOST) if run is not None]
         theirs = [{name: entry["value"] for name, entry in run.config.items()} for run in runs]
         sweep = parse_sweep(file)
         assert [sweep.key(point) for point in sweep.grid()] == [sweep.key(point) for point in theirs], file
