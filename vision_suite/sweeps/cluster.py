@@ -210,8 +210,9 @@ def _cluster(address: str, workers: int | None) -> Iterator[None]:
     local = {"num_cpus": workers or os.cpu_count(), "object_store_memory": OBJECT_STORE}
     try:
         ray.init(address=address, **quiet, **(local if address == "local" else {}))
-    except (ConnectionError, ValueError) as error:
-        raise SuiteError(f"--ray {address}: no cluster answers ({error}): start one, or give local") from error
+    except Exception as error:  # Ray has no type of its own for a node that starts too slowly
+        reason = " ".join(str(error).split())[:200]
+        raise SuiteError(f"--ray {address}: no cluster answers ({reason}): start one, or give local") from error
     try:
         yield
     finally:

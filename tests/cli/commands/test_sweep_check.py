@@ -18,6 +18,7 @@ from vision_suite.sweeps.probe import probe
 from vision_suite.sweeps.settings import parse_sweep
 
 FIT = ["vision-suite", "fit", "-c", "oat/grid"]
+FACTS = ("num_classes", "num_cameras", "num_views")  # the data decide them
 SMALL = [
     "--trainer.accelerator=cpu", "--data.train_scenes=32", "--data.batch_size=8", "--model.samples=1",
 ]  # fmt: skip
@@ -102,7 +103,7 @@ def hundred():
     owners = {"model": LitDCAL, "data": ReIDData, "trainer": Trainer}
     for section, owner in owners.items():
         for name, value in class_defaults(owner).items():
-            is_plain = type(value) in (int, float, bool, str) and name != "num_classes"  # which the data decide
+            is_plain = type(value) in (int, float, bool, str) and name not in FACTS
             if is_plain and f"{section}.{name}" not in found:
                 found[f"{section}.{name}"] = {"values": [value]}
     return dict(list(found.items())[:100])
