@@ -38,7 +38,7 @@ def next_place(metric: SweepMetric, events: TrialEvents, size: int, seed: int) -
     except ModuleNotFoundError as error:
         raise MissingDependencyError("method: bayes", "optuna", "sweeps") from error
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sampler: optuna.samplers.BaseSampler
