@@ -20,8 +20,8 @@ def test_wide_positive_numbers_are_logarithmic():
 
 def test_words_and_flags_have_places_by_their_text():
     places, ticks = _placed(["b", True, "b", [1, 2]])
-    assert places.tolist() == [1.0, 0.0 + 0.5, 1.0, 0.0]
-    assert [text for _, text in ticks] == ["[1, 2]", "True", "b"]
+    assert places.tolist() == [1.0, 0.0, 1.0, 0.5]
+    assert [text for _, text in ticks] == ["True", "[1, 2]", "b"]
     assert _placed(["a"])[0].tolist() == [0.5]
 
 
