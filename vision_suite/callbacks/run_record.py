@@ -45,6 +45,7 @@ from vision_suite.runs.record import (
     slurm_job,
 )
 from vision_suite.runs.settings import flattened
+from vision_suite.runs.trial_log import log_values
 
 PACKAGES = (
     "torch",
@@ -113,6 +114,25 @@ class RunRecord(SaveConfigCallback):
             state = checkpoint.get("callbacks", {}).get(callback.state_key)
             if isinstance(callback, ModelCheckpoint) and isinstance(state, dict) and str(callback.dirpath) == own:
                 checkpoint["callbacks"][callback.state_key] = moved(state, own)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log what a validation measured where the run is a trial of a sweep."""
+        if not trainer.sanity_checking:
+            self._log(trainer, training=False)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log what an epoch of training measured where the run is a trial of a sweep."""
+        self._log(trainer, training=True)
+
+    def _log(self, trainer: Trainer, *, training: bool) -> None:
+        """Write the metrics of training, or all others, to the trial's log."""
+        if self.file is not None and self.file.record["command"] == FIT:
+            metrics = {
+                name: float(value)
+                for name, value in trainer.callback_metrics.items()
+                if name.startswith("train/") == training
+            }
+            log_values(metrics, trainer.global_step, trainer.current_epoch)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Record that the command came to its end."""

@@ -12,6 +12,7 @@ from vision_suite.errors import ConfigError
 from vision_suite.runs.search import Experiment
 
 PARTS = "_base"
+SWEEPS = "sweeps"
 UNNAMED = "unnamed"
 
 
@@ -25,10 +26,10 @@ def configs_folder() -> Path:
 
 
 def named_configs() -> dict[str, Path]:
-    """File of every named configuration by name (path without the ending), without the parts under ``_base``."""
+    """File of every named configuration by name (path without the ending), without parts and sweeps."""
     folder = configs_folder()
     files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
-    return {name: path for name, path in files.items() if not name.startswith(f"{PARTS}/")}
+    return {name: path for name, path in files.items() if name.partition("/")[0] not in (PARTS, SWEEPS)}
 
 
 def description(path: Path) -> str:

@@ -12,8 +12,9 @@ from jsonargparse import dict_to_namespace as as_namespace
 from vision_suite.cli.trainer.processes import is_first
 from vision_suite.errors import ConfigError
 from vision_suite.runs.folders import claim
-from vision_suite.runs.record import Run, read_run
+from vision_suite.runs.record import FINISHED, Run, read_run
 from vision_suite.runs.search import Experiment
+from vision_suite.runs.trial_log import trial_folder
 
 CSV_LOGGER = "pytorch_lightning.loggers.CSVLogger"
 
@@ -23,7 +24,8 @@ def run_folder(
 ) -> Path | None:
     """Choose the folder of a run, and make it.
 
-    That is ``<root>/<experiment>/version_<n>`` with the next free number. The root is the trainer's
+    A trial of a sweep has the folder that the sweep gives it, until training in it has come to its end. Another run has
+    ``<root>/<experiment>/version_<n>`` with the next free number. The root is the trainer's
     ``default_root_dir``, or the folder given to a logger; the experiment's name is its configuration's, or the one
     given to a logger of files; a number given to such a logger is kept.
 
@@ -44,6 +46,9 @@ def run_folder(
         return None
     if continued is not None:
         return continued.folder
+    trial = trial_folder()
+    if trial is not None and training and ((found := read_run(trial)) is None or found.status != FINISHED):
+        return trial
     chosen: dict[str, Any] = {}
     for logger in reversed(_loggers(trainer)):
         names = ("save_dir", "name", "version") if _writes_files(logger) else ("save_dir",)
