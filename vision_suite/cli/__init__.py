@@ -29,6 +29,7 @@ OTHER_COMMANDS = {
     "bootstrap": "mine preference pairs of a model's own sentences, derive them again, export them",
     "chat": "talk with a language model that reads pictures",
     "export": "write a checkpoint as torch.export or ONNX and compare the outputs",
+    "hub": "checkpoints with checksums: list, show, push, pull, verify, index",
     "doctor": "check this machine: versions, compiler, GPU, optional packages, data cache",
     "demo": "prepare data, train, test and predict on real pictures in about ten minutes",
 }
