@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+ENTRY = "entry"  # stands for the source of a decoder whose configuration and weights the entry has
 Settings = Mapping[str, Any]
 Tensors = dict[str, Tensor]
 

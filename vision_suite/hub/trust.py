@@ -77,7 +77,9 @@ def checked_index(hub: Path, *, strict: bool) -> tuple[dict[str, Any], list[str]
         what = f"{hub / INDEX} is not signed" if trust == "absent" else f"{hub / SIGNATURE} is of the unknown key {key}"
         if strict:
             add = "sign it with 'hub index --key'" if trust == "absent" else f"add it to {config_folder()}/trusted_keys"
-            raise CheckpointError(f"{what}: {add}, or take its entries with --allow-unsigned")
+            raise CheckpointError(
+                f"{what}: {add}, take its entries with --allow-unsigned, or name one as local-dir:{hub}/NAME"
+            )
         notes.append(f"{what}, so nobody vouches for its entries")
     who = f"{key} {index['name']}" if trust == "trusted" else f"{os.path.realpath(hub)} {index['name']}"
     seen = _seen()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -53,7 +54,13 @@ def weights_bytes(tensors: Mapping[str, Tensor], name: str) -> bytes:
 
     kept = {each: value.detach().cpu().contiguous() for each, value in sorted(tensors.items())}
     written: bytes = save(kept, {"format": "pt", FORMAT_NOTE: "1", NAME_NOTE: name})
-    return written
+    # The library writes its notes in a random order.
+    size = int.from_bytes(written[:8], "little")
+    header = json.loads(written[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + written[8 + size :]
 
 
 def once(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

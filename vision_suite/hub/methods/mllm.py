@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from vision_suite.errors import CheckpointError
-from vision_suite.hub.method import HubMethod, Settings, Tensors
+from vision_suite.hub.method import ENTRY, HubMethod, Settings, Tensors
 from vision_suite.hub.preprocess import of_pictures
 from vision_suite.hub.settings import without_files
 
 BUILD = "vision_suite.models.wings.build"
-ENTRY = "entry"  # stands for the source of a decoder whose configuration and weights the entry has
 PARTS = ("decoder", "tower", "projector", "wings", "lora")
 WORDS, WRITTEN = 6, 8  # ids of the sample, and of its answer
 
