@@ -36,8 +36,7 @@ SIGNATURE = (
 def test_the_oracle_of_the_signature():
     data = signed_bytes(INDEX)
     assert data.startswith(b"vision-suite-hub-index-v1\n")
-    assert (len(canonical(INDEX)), len(data)) in {(226, 252), (200, 226)}
-    assert DIGEST in {sha256(canonical(INDEX)), sha256(data)}
+    assert (len(canonical(INDEX)), sha256(canonical(INDEX))) == (226, DIGEST)
     made = sign(INDEX, Ed25519PrivateKey.from_private_bytes(SEED))
     assert made["key_id"] == "21fe31dfa154a261"
     assert made["signature"] == SIGNATURE

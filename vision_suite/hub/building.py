@@ -11,12 +11,27 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from vision_suite.checkpoints.contents import is_finite
 from vision_suite.errors import CheckpointError, SuiteError
 from vision_suite.hub.files import WEIGHTS
 from vision_suite.hub.method import HubMethod
 from vision_suite.hub.text import one_line
+
+
+class FollowMeta(TorchDispatchMode):
+    """Mode in which what meets a tensor of the meta device is of that device too: constructors measure networks."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Compute without memory, if an argument has none."""
+        given = (args, kwargs or {})
+        if any(isinstance(each, Tensor) and each.is_meta for each in tree_leaves(given)):
+            given = tree_map_only(Tensor, lambda tensor: tensor if tensor.is_meta else tensor.to("meta"), given)
+        return func(*given[0], **given[1])
 
 
 @contextmanager
@@ -30,7 +45,8 @@ def parameters_on_meta() -> Iterator[None]:
 
     hook = register_module_parameter_registration_hook(moved)
     try:
-        yield
+        with FollowMeta():
+            yield
     finally:
         hook.remove()
 
@@ -107,6 +123,9 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], more: Mapping[str, T
         for name in others:  # loading made a parameter for each of the names
             module, _, leaf = name.rpartition(".")
             setattr(network.get_submodule(module), leaf, _at(network, first))
+    empty = next((name for name, value in network.named_buffers() if value.is_meta), None)
+    if empty is not None:
+        raise CheckpointError(f"{empty} is computed of parameters and not stored, which an entry cannot hold")
 
 
 def _at(network: nn.Module, name: str) -> Tensor:

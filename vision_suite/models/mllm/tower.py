@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError, check_literals
-from vision_suite.layers.shapes import result_shape
 
 Pool = Literal["all", "grid2", "grid4"]
 CELLS: dict[Pool, int] = {"grid2": 2, "grid4": 4}
@@ -79,7 +78,11 @@ class Tower(nn.Module):
         self.network, self.config = network, config
         self.structure: dict[str, Any] = {}
         self.image_size, self.mean, self.std, self.pool = image_size, mean, std, pool
-        self.tokens, self.width = result_shape(self, image_size)[1:]
+        was_training = network.training
+        network.eval()
+        with torch.no_grad():
+            self.tokens, self.width = self(torch.zeros(1, 3, *image_size)).shape[1:]
+        network.train(was_training)
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W), normalised, to (N, T, W)."""

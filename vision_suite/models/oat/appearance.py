@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError, DataError, MissingDependencyError
-from vision_suite.layers.shapes import result_shape
 
 # Crops arrive normalised with these; a frozen encoder undoes it and applies its own.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -136,7 +135,9 @@ class FrozenEncoder(FeatureTable):
         joint: bool = False,
     ) -> None:
         frozen = encoder.requires_grad_(False).eval()
-        super().__init__(result_shape(frozen, image_size)[-1], width)
+        with torch.no_grad():
+            feature_dim = frozen(torch.zeros(1, 3, *image_size)).shape[-1]
+        super().__init__(feature_dim, width)
         self.encoder = frozen
         self.image_size, self.joint = image_size, joint
         # (x * STD + MEAN - mean) / std in two numbers per channel.
