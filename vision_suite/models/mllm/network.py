@@ -29,6 +29,11 @@ LLAVA = (
     ("model.*", "decoder.model.*"),
     ("lm_head.*", "decoder.lm_head.*"),
 )
+# The layers of the projector in a LLaVA of transformers.
+NUMBERED = (
+    ("model.mm_projector.0.*", "projector.linear_1.*"),
+    ("model.mm_projector.2.*", "projector.linear_2.*"),
+)
 # Settings of decoders whose logits are scaled or capped (Gemma 2, Cohere, Granite).
 SHAPED = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
@@ -72,7 +77,8 @@ class Mllm(nn.Module):
         wrapped = [name for name in names if BASE in name]
         plain = tuple((name.replace(BASE, "."), name) for name in wrapped)
         theirs = tuple((name.removeprefix("decoder."), ours) for name, ours in plain)
-        llava = Layout("LLaVA", "model.mm_projector.0.weight", (*theirs, *LLAVA))
+        numbered = NUMBERED if any(name.startswith("projector.linear_1.") for name in names) else ()
+        llava = Layout("LLaVA", "model.mm_projector.0.weight", (*theirs, *numbered, *LLAVA))
         if not wrapped:
             return (llava,)
         return (Layout("a network without LoRA", plain[0][0], (*plain, ("*", "*"))), llava)
