@@ -39,9 +39,7 @@ def test_two_pushes_give_the_same_bytes(made, tmp_path, monkeypatch, capsys):
         assert (tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes(), path
     config = json.loads((tmp_path / "one" / NAME / "config.json").read_text())
     assert config["created"] == "2023-11-14T22:13:20Z"
-    assert config["attribution"] == [
-        {"what": "pictures", "by": "someone", "license": "CC0-1.0", "source": "the web"}
-    ]
+    assert config["attribution"] == [{"what": "pictures", "by": "someone", "license": "CC0-1.0", "source": "the web"}]
     assert "sums " in capsys.readouterr().out
 
 

@@ -6,7 +6,7 @@ import torch
 from hub_tiny import PICTURES, checkpoint, entry, local, shaken
 
 from vision_suite import hub as checkpoint_hub
-from vision_suite.cli.hub.checkpoint import contents_of
+from vision_suite.cli.trainer.hub_entry import contents_of
 from vision_suite.cli.trainer.modules import load_module
 from vision_suite.errors import CheckpointError, ConfigError
 from vision_suite.hub import registry
@@ -15,7 +15,8 @@ from vision_suite.hub.verification import verify
 
 VIT = {"backbone": "vit_micro_conv8_64", "backbone_args": {"depth": 2, "embed_dim": 32, "num_heads": 2}}
 FEATURES = {
-    "mode": "resize", "num_cells": 16, "every": 1, "overlap": 0.5, "join": "interpolate", "sampling": {"fps": 2.0, "stride": 1},
+    "mode": "resize", "num_cells": 16, "every": 1, "overlap": 0.5, "join": "interpolate",
+    "sampling": {"fps": 2.0, "stride": 1},
 }  # fmt: skip
 GRID = {"objects": "features", "in_channels": 6, "target_from": "object"}
 CROPS = {"objects": "crops", "crop_size": [30, 32], "mean": [0.5] * 3, "std": [0.5] * 3, "target_from": "object"}
@@ -161,7 +162,9 @@ def test_an_entry_gives_what_the_checkpoint_gives(name, tmp_path, monkeypatch):
         if key.startswith("model."):
             assert torch.equal(again[key], value), key
     assert verify(local(folder), run=True).faults == []
-    assert "/home/me" not in "".join(each.read_text() for each in folder.rglob("*") if each.suffix in (".json", ".yaml"))
+    assert "/home/me" not in "".join(
+        each.read_text() for each in folder.rglob("*") if each.suffix in (".json", ".yaml")
+    )
     assert "exp_avg" not in (folder / "model.safetensors").read_bytes()[:100_000].decode(errors="ignore")
 
 
@@ -248,9 +251,7 @@ def test_a_method_of_another_package(tmp_path, monkeypatch):
 
     ours = registry.methods()[0]
     theirs = HubMethod("toy", "torch.nn.Linear", ("LitToy",), ("fgvc",), ours.outputs, ours.example, ours.preprocess)
-    points = metadata.EntryPoints(
-        [metadata.EntryPoint("toy", "toy_hub:METHODS", registry.GROUP)]
-    )
+    points = metadata.EntryPoints([metadata.EntryPoint("toy", "toy_hub:METHODS", registry.GROUP)])
     monkeypatch.setattr(metadata.EntryPoint, "load", lambda self: theirs)
     monkeypatch.setattr(metadata, "entry_points", lambda group: points.select(group=group))
     registry.methods.cache_clear()

@@ -98,13 +98,17 @@ def test_sums_that_lead_out(folder):
     assert "leads out of the entry" in refused(local(folder))
 
 
-@pytest.mark.parametrize("name", ["hub:../x.y", "hub:/etc", "hub:", "x", "hub:A.b", "local-dir:", "hf-hub:a", "hf-hub:a/b/c"])
+@pytest.mark.parametrize(
+    "name", ["hub:../x.y", "hub:/etc", "hub:", "x", "hub:A.b", "local-dir:", "hf-hub:a", "hf-hub:a/b/c"]
+)
 def test_names_that_are_none(hub, name):
     refused(name)
 
 
 def test_a_class_outside_the_registry_is_never_imported(folder, tmp_path, monkeypatch):
-    (tmp_path / "evil_package.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w').write('ran')\nclass Net: pass\n")
+    (tmp_path / "evil_package.py").write_text(
+        f"open({str(tmp_path / 'marker')!r}, 'w').write('ran')\nclass Net: pass\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     for path in ("evil_package.Net", "torch.nn.Linear", "vision_suite.models.oat.OAT", "os.system"):
         configured(folder, lambda config, path=path: config["model"].update(class_path=path))

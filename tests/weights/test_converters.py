@@ -25,7 +25,9 @@ def test_solider_to_dcals_backbone(tmp_path):
     theirs = shaken(TransReIDLayout(5, image_size=(64, 48), width=32, depth=3, heads=2), size=0.2).base
     plain = {name: value for name, value in theirs.state_dict().items() if not name.startswith("fc.")}
     teacher = {**{f"backbone.{name}": value for name, value in plain.items()}, "head.mlp.0.weight": torch.ones(2, 2)}
-    torch.save({"teacher": teacher, "student": {"module.backbone.cls_token": torch.zeros(1)}, "epoch": 3}, tmp_path / "a")
+    torch.save(
+        {"teacher": teacher, "student": {"module.backbone.cls_token": torch.zeros(1)}, "epoch": 3}, tmp_path / "a"
+    )
     torch.save(teacher, tmp_path / "b")  # as its convert_model.py writes it
     image = torch.randn(3, 3, 64, 48)
     for name in ("a", "b"):
@@ -98,7 +100,9 @@ def test_llava_to_the_base_of_wings(adapted, tmp_path):
 
     theirs = wings_tiny.llava(torch.float32)
     own = from_llava(theirs)
-    torch.save({llava_names(name): value for name, value in renumbered(own.state_dict()).items()}, tmp_path / "llava.bin")
+    torch.save(
+        {llava_names(name): value for name, value in renumbered(own.state_dict()).items()}, tmp_path / "llava.bin"
+    )
     other = wings_tiny.llava(torch.float32)
     wings_tiny.draw(other.parameters(), seed=5)
     net = from_llava(other)

@@ -77,7 +77,7 @@ class Opened:
         tensors, notes = read_tensors(self.files.contents[WEIGHTS])
         expected = {"format": "pt", FORMAT_NOTE: "1", NAME_NOTE: self.config["name"]}
         if notes != expected:
-            raise CheckpointError(f"{WEIGHTS}: its header is {str(notes):.100}, not that of {self.config['name']}")
+            raise CheckpointError(f"{WEIGHTS}: its header is {notes!s:.100}, not that of {self.config['name']}")
         return tensors
 
 

@@ -53,7 +53,8 @@ def without_files(settings: Any, allowed: Mapping[str, str] | None = None, key: 
         return {
             name: without_files(value, allowed, named[name])
             for name, value in settings.items()
-            if name not in LOADING or (isinstance(value, str) and re.fullmatch((allowed or {}).get(named[name], "$"), value))
+            if name not in LOADING
+            or (isinstance(value, str) and re.fullmatch((allowed or {}).get(named[name], "$"), value))
         }
     return [without_files(each, allowed, key) for each in settings] if isinstance(settings, list | tuple) else settings
 

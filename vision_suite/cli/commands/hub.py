@@ -29,9 +29,9 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> LightParser:
     parser = LightParser(
         prog="vision-suite hub",
-        description="Entries of a checkpoint hub: a folder each, with weights, settings, preprocessing, figures, licence "
-        f"and checksums. The user's hub is ${places.VARIABLE}, by default in the cache folder; the package has entries "
-        "of its own.",
+        description="Entries of a checkpoint hub: a folder each, with weights, settings, preprocessing, figures, "
+        f"licence and checksums. The user's hub is ${places.VARIABLE}, by default in the cache folder; the package has "
+        "entries of its own.",
     )
     names = "list|show|push|pull|verify|card|keygen|index"
     actions = parser.add_subparsers(dest="action", required=True, metavar=names)
@@ -63,7 +63,9 @@ def _parser() -> LightParser:
     push.add_argument("--figures", nargs="+", default=[], help="metrics to take of --tests; by default all")
     push.add_argument("--metrics", type=Path, help="a JSON list of figures, in the form of config.json")
     push.add_argument("--merge_lora", action="store_true", help="add LoRA to the weights, and compare the outputs")
-    push.add_argument("--with_base", action="store_true", help="write a frozen decoder's weights, not its name and hash")
+    push.add_argument(
+        "--with_base", action="store_true", help="write a frozen decoder's weights, not its name and hash"
+    )
     push.add_argument("--replace", action="store_true", help="put it in the place of an earlier entry")
     push.add_argument("--model", help="class of the module, if the checkpoint does not name it")
     for each in (push, index):
@@ -202,5 +204,3 @@ def _tell(notes: Sequence[str]) -> None:
 
     for line in notes:
         print(f"warning: {line}", file=sys.stderr)
-
-

@@ -1,1 +1,1 @@
-"""Entries of the hub made of checkpoints of runs, and checkpoints of runs made of entries."""
+"""Entries of the hub made of checkpoints of runs, and copied from other hubs."""

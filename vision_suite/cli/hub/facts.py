@@ -132,7 +132,9 @@ def read_figures(path: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise ConfigError(f"--metrics {path}: it cannot be read ({' '.join(str(error).split())[:100]})") from error
     if not isinstance(found, list):
-        raise ConfigError(f"--metrics {path}: give a list of objects with name, value, std, seeds, split, data, protocol")
+        raise ConfigError(
+            f"--metrics {path}: give a list of objects with name, value, std, seeds, split, data, protocol"
+        )
     return found
 
 

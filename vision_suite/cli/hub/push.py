@@ -96,7 +96,9 @@ def push(checkpoint: Path, hub: Path, asked: Push) -> Path:
     settings = plain_containers(read.settings)
     state = stored_data(read.contents, checkpoint)
     if not state.get("preprocessing"):
-        raise CheckpointError(f"{checkpoint}: it does not hold the preprocessing of its data: save it with this version")
+        raise CheckpointError(
+            f"{checkpoint}: it does not hold the preprocessing of its data: save it with this version"
+        )
     if asked.merge_lora:
         settings = _merged(method, network, settings, state)
     arguments = _arguments(method, network, settings)
@@ -268,5 +270,3 @@ def _license(asked: Push) -> bytes:
         return asked.license_file.read_bytes()
     except OSError as error:
         raise ConfigError(f"--license_file {asked.license_file}: it cannot be read ({error.strerror})") from error
-
-

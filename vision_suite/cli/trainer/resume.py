@@ -122,10 +122,10 @@ def _source(command: str, given: Mapping[str, Any], start: Start, roots: Sequenc
     if is_name(word):
         if command == FIT:
             raise CheckpointError(
-                f"--ckpt_path {word}: an entry of the hub holds no state of the optimiser: start a run from its weights "
-                "with fit --init_from FOLDER/model.safetensors ('vision-suite hub pull' tells the folder)"
+                f"--ckpt_path {word}: an entry of the hub holds no state of the optimiser: start a run from its "
+                "weights with fit --init_from FOLDER/model.safetensors ('vision-suite hub pull' tells the folder)"
             )
-        from vision_suite.cli.hub.checkpoint import checkpoint_of
+        from vision_suite.cli.trainer.hub_entry import checkpoint_of
 
         return _Source(checkpoint_of(word, notes), None, False, notes)
     if word in (LAST, BEST):

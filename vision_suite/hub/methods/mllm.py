@@ -1,4 +1,4 @@
-"""Language models that read pictures in the hub: WINGS, its baselines and relatives, and those of preference learning."""
+"""Language models that read pictures in the hub: WINGS and its baselines, and those of preference learning."""
 
 from __future__ import annotations
 

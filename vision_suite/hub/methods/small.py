@@ -1,4 +1,4 @@
-"""The suite's small networks of pictures in the hub: the tower of language models, and the detector of named objects."""
+"""Small networks of pictures in the hub: the tower of language models, and the detector of named objects."""
 
 from __future__ import annotations
 
