@@ -5,12 +5,8 @@ import lzma
 import os
 from pathlib import Path
 
-import torch
 from folders import SUPPORT
 
-from vision_suite.checkpoints.contents import VERSION
-from vision_suite.checkpoints.files import write
-from vision_suite.cli.hub.push import Push, push
 from vision_suite.hub.sums import SUMS, sha256, write_sums
 from vision_suite.hub.text import write_json
 from vision_suite.hub.writing import write_index
@@ -32,6 +28,11 @@ def saved_before(name: str, folder: Path) -> Path:
 
 def checkpoint(module, data: str, preprocessing: dict, path: Path, **more) -> Path:
     """A checkpoint of a module, as a run of it would leave it, with the state of an optimiser."""
+    import torch
+
+    from vision_suite.checkpoints.contents import VERSION
+    from vision_suite.checkpoints.files import write
+
     kind = type(module)
     contents = {
         "state_dict": module.state_dict(),
@@ -50,6 +51,8 @@ def checkpoint(module, data: str, preprocessing: dict, path: Path, **more) -> Pa
 
 def shaken(module, seed=0):
     """A module whose tensors are all away from their start, so that a lost one is seen."""
+    import torch
+
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for value in module.state_dict().values():
@@ -61,6 +64,8 @@ def shaken(module, seed=0):
 
 def entry(path: Path, hub: Path, name: str = NAME, **asked) -> Path:
     """An entry of a checkpoint, and the hub's index."""
+    from vision_suite.cli.hub.push import Push, push
+
     folder = push(path, hub, Push(name=name, license="Apache-2.0", attribution=WORK, **asked))
     if not (hub / "index.json.sig").exists():
         write_index(hub)
@@ -68,7 +73,9 @@ def entry(path: Path, hub: Path, name: str = NAME, **asked) -> Path:
 
 
 def tampered(folder: Path, **files: bytes) -> None:
-    """Change files of an entry and make its sums right again, as an attacker would."""
+    """Change files of an entry and make its sums right again, as an attacker would; no index lists it then."""
+    for name in ("index.json", "index.json.sig"):
+        (folder.parent / name).unlink(missing_ok=True)
     for name, contents in files.items():
         (folder / name).write_bytes(contents)
     present = {
