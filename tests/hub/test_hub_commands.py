@@ -89,6 +89,25 @@ def test_pull_copies_what_was_checked(hub, folder, tmp_path, capsys):
     assert not (tmp_path / "others").exists()
 
 
+def test_entries_of_the_package_are_pinned(made, tmp_path, monkeypatch, capsys):
+    from vision_suite.hub import places
+
+    monkeypatch.setattr(places, "SHIPPED", tmp_path / "entries")
+    monkeypatch.setattr(places, "PINS", tmp_path / "pins")
+    (tmp_path / "pins").mkdir()
+    (tmp_path / "pins/dcal_gone.market.sha256").write_text("0" * 64)
+    assert command("hub", "push", made[1], "--name", NAME, "--hub", "entries", *PUSH) == 0
+    assert [path.name for path in (tmp_path / "pins").iterdir()] == [f"{NAME}.sha256"]
+    assert [path.name for path in (tmp_path / "entries").iterdir()] == [NAME]
+    assert command("hub", "verify") == 0
+    assert command("hub", "list") == 0
+    assert f"{NAME} (package): dcal, reid, 13,356 parameters" in capsys.readouterr().out
+    (tmp_path / "pins" / f"{NAME}.sha256").write_text("0" * 64)
+    assert command("hub", "verify", NAME) == 1
+    assert command("hub", "index", "--hub", "entries") == 0
+    assert command("hub", "verify", NAME) == 0
+
+
 def test_the_page_is_true(made, user, tmp_path, capsys):
     """Every command of docs/hub.md that is not marked, in order, and its Python."""
     shutil.copy(made[1], tmp_path / "last.ckpt")

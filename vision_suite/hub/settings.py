@@ -11,7 +11,7 @@ LOADING = frozenset({
     "pretrained", "checkpoint", "checkpoint_path", "ckpt_path", "source", "weights", "cache_dir", "file", "filename",
     "path", "url", "hf_hub_id", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "auto_map",
     "_name_or_path", "name_or_path", "custom_pipelines", "trust_remote_code", "quantization_config", "adapter",
-    "init_from", "gguf_file",
+    "init_from", "gguf_file", "before",
 })  # fmt: skip
 PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+.\- ]*")
 LONGEST, LARGEST, MOST = 200, 10**7, 100_000

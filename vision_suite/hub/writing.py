@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from vision_suite.drafts import write_whole
 from vision_suite.errors import CheckpointError, ConfigError, storage_error
-from vision_suite.hub.files import CARD, CONFIG, EVALUATION, LABELS, LICENSE, RUN_CONFIG, WEIGHTS, read_files
+from vision_suite.hub import places
+from vision_suite.hub.files import CARD, CONFIG, LABELS, read_files
 from vision_suite.hub.index import HUB_NAME, INDEX, read_index
 from vision_suite.hub.loading import FORMAT_NOTE, NAME_NOTE, read_config
 from vision_suite.hub.places import entries_in
@@ -199,6 +200,31 @@ def write_index(hub: Path, *, name: str | None = None, key: Path | None = None) 
     return index
 
 
+def is_shipped(hub: Path) -> bool:
+    """True for the folder of the package's own entries, which are pinned and have no index."""
+    return os.path.realpath(hub) == os.path.realpath(places.SHIPPED)
+
+
+def write_pins() -> dict[str, str]:
+    """Pin the package's own entries, one file each, and forget entries that are gone; the pins by name.
+
+    Raises:
+        CheckpointError: An entry is wrong.
+        StorageError: A pin cannot be written.
+    """
+    found = {}
+    for each in entries_in(places.SHIPPED):
+        files = read_files(places.SHIPPED / each)
+        files.check()
+        read_config(files, each)
+        found[each] = files.sums_sha256
+    for name in set(places.shipped()) - set(found):
+        (places.PINS / f"{name}.sha256").unlink()
+    for name, pin in found.items():
+        write_whole(places.PINS / f"{name}.sha256", pin + "\n")
+    return found
+
+
 def check_name(name: str, method: str) -> None:
     """Refuse a name that no entry of a method may have.
 
@@ -209,9 +235,3 @@ def check_name(name: str, method: str) -> None:
         raise ConfigError(f"--name {name!r}: give method_size.data[.variant] in small letters, as dcal_micro.emoji_a")
     if name.split(".")[0] != method and not name.startswith(f"{method}_"):
         raise ConfigError(f"--name {name!r}: it must begin with the method, as {method}_micro.{name.split('.')[1]}")
-
-
-__all__ = [
-    "ATTRIBUTION", "EVALUATION", "LICENSE", "RUN_CONFIG", "WEIGHTS", "check_name", "created", "labels_of",
-    "license_text", "once", "put_folder", "weights_bytes", "write_entry", "write_index",
-]  # fmt: skip

@@ -92,7 +92,8 @@ def _list(given: argparse.Namespace) -> int:
             facts = f"{config['method']}, {config['task']}, {config['weights']['parameters']:,} parameters, {size}"
         except (OSError, ValueError, KeyError, TypeError):
             facts = "its config.json cannot be read: 'vision-suite hub verify' tells why"
-        print(f"{place.folder.name} ({where}): {facts}")
+        shown = "".join(letter if letter.isprintable() else "?" for letter in facts)  # nothing was checked yet
+        print(f"{place.folder.name} ({where}): {shown}")
     return DONE
 
 
@@ -109,7 +110,7 @@ def _push(given: argparse.Namespace) -> int:
     from vision_suite.cli.hub.facts import figures_of, read_figures
     from vision_suite.cli.hub.push import Push, push
     from vision_suite.hub.signature import SIGNATURE
-    from vision_suite.hub.writing import write_index
+    from vision_suite.hub.writing import is_shipped, write_index, write_pins
 
     hub: Path = given.hub or places.hub_folder()
     if given.key is None and (hub / SIGNATURE).exists():
@@ -121,6 +122,9 @@ def _push(given: argparse.Namespace) -> int:
         model=given.model, license_file=given.license_file,
     )  # fmt: skip
     folder = push(given.checkpoint, hub, asked)
+    if is_shipped(hub):
+        print(f"{given.name}: {folder}, pinned to {write_pins()[given.name]}")
+        return DONE
     index = write_index(hub, key=given.key)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{given.name}: {folder} ({size:,} bytes), serial {index['serial']} of the hub's index")
@@ -190,9 +194,12 @@ def _keygen(given: argparse.Namespace) -> int:
 
 
 def _index(given: argparse.Namespace) -> int:
-    from vision_suite.hub.writing import write_index
+    from vision_suite.hub.writing import is_shipped, write_index, write_pins
 
     hub: Path = given.hub or places.hub_folder()
+    if is_shipped(hub):
+        print(f"{hub}: {len(write_pins())} entries pinned in {places.PINS}")
+        return DONE
     index: dict[str, Any] = write_index(hub, name=given.name, key=given.key)
     signed = "signed" if given.key is not None else "not signed"
     print(f"{hub}: {len(index['entries'])} entries, serial {index['serial']}, {signed}")

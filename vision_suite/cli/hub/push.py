@@ -102,7 +102,12 @@ def push(checkpoint: Path, hub: Path, asked: Push) -> Path:
     if asked.merge_lora:
         settings = _merged(method, network, settings, state)
     arguments = _arguments(method, network, settings)
-    faults = faults_in(arguments, registry.network_paths(), method.words)
+    evaluation = _evaluation(method, read, settings, state)
+    faults = [
+        fault
+        for part in (arguments, evaluation["settings"])
+        for fault in faults_in(part, registry.network_paths(), method.words)
+    ]
     if faults:
         raise CheckpointError(f"{checkpoint}: {faults[0]}")
     task = str(settings.get("task") or method.tasks[0])
@@ -142,7 +147,7 @@ def push(checkpoint: Path, hub: Path, asked: Push) -> Path:
         WEIGHTS: weights,
         RUN_CONFIG: facts.config.encode(),
         LICENSE: _license(asked),
-        EVALUATION: write_json(_evaluation(method, read, settings, state)).encode(),
+        EVALUATION: write_json(evaluation).encode(),
         **label_files,
         **make_sample(method, network, preprocess, task),
     }

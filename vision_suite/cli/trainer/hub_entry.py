@@ -74,7 +74,7 @@ def contents_of(opened: Opened) -> dict[str, Any]:
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise CheckpointError(f"{EVALUATION} does not fit {module_class.__name__}: {one_line(error, 300)}") from error
     data = found["data"]
-    return {
+    contents = {
         "state_dict": module.state_dict(),
         "hyper_parameters": {**settings, "_class_path": f"{module_class.__module__}.{module_class.__qualname__}"},
         VERSION: importlib.metadata.version("pytorch-lightning"),
@@ -83,13 +83,11 @@ def contents_of(opened: Opened) -> dict[str, Any]:
         "callbacks": {},
         "operating_point": found["operating_point"],
         "image_token_id": opened.config["model"]["init_args"].get("image_token_id", -1),
-        data["class"]: {
-            "preprocessing": data["preprocessing"],
-            "facts": data["facts"],
-            "class_names": opened.labels,
-            "order": {},
-        },
     }
+    if data["class"] in contents or not data["class"].isidentifier():
+        raise CheckpointError(f"{EVALUATION}: {data['class']!r:.60} is no class of data")
+    state = {name: data[name] for name in ("preprocessing", "facts")}
+    return {**contents, data["class"]: {**state, "class_names": opened.labels, "order": {}}}
 
 
 def _evaluation(opened: Opened) -> dict[str, Any]:
