@@ -39,6 +39,8 @@ from vision_suite import hub
 
 network, preprocess, config = hub.load(sys.argv[1], allow_unsigned=True)
 feature = network.inference(preprocess(sys.argv[2]))["feature"]
+padded = type(preprocess)({**preprocess, "resize": "pad"})(sys.argv[2])  # as language models see pictures
+assert padded.shape == preprocess(sys.argv[2]).shape
 print(config["name"], tuple(feature.shape), not set(BLOCKED) & set(sys.modules))
 """
 

@@ -68,14 +68,14 @@ class Preprocess(Mapping[str, Any]):
         if crop["bottom"]:
             image = image.crop((0, 0, image.width, max(1, image.height - crop["bottom"])))
         height, width = settings["size"]
+        center, mean, std = (cast("Any", tuple(each)) for each in (crop["center"], settings["mean"], settings["std"]))
         if settings["resize"] == PAD:
             from vision_suite.datasets.conversations.pictures import Appearance
 
-            mean, std = tuple(settings["mean"]), tuple(settings["std"])
             pixels = Appearance((height, width), mean, std, settings["interpolation"]).pixels(image)
         else:
             pixels = _resized(image, (width, height), FILTERS[settings["interpolation"]])
-        prepare = Prepare(tuple(crop["center"]), tuple(settings["mean"]), tuple(settings["std"]), None)
+        prepare = Prepare(center, mean, std, None)
         return prepare(pixels[None], Generator())
 
 

@@ -75,7 +75,7 @@ def example(network: nn.Module, preprocess: Settings) -> Tensors:
     ids = torch.randint(1, net.embedding.num_embeddings, (1, WORDS), generator=random)
     if 0 <= net.image_token_id < net.embedding.num_embeddings:
         ids = ids.masked_fill(ids == net.image_token_id, 0)
-    batch = {}
+    batch: Tensors = {}
     if net.tower is not None:
         ids = torch.cat([torch.full((1, net.projector.tokens), net.image_token_id), ids], 1)
         batch["image"] = torch.randn(1, 3, *net.tower.image_size, generator=random)
