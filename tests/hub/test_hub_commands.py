@@ -134,7 +134,7 @@ def test_predict_and_test_take_names_of_the_hub(made, user, tmp_path, capsys):
     assert command("hub", "push", made[1], "--name", NAME, *PUSH) == 0
     config, found = SUPPORT / "before/dcal_reid/config.yaml", []
     for number, path in enumerate((str(made[1]), local(user / NAME))):
-        words = ["-c", config, "--ckpt_path", path, f"--trainer.default_root_dir={tmp_path / str(number)}"]
+        words = ["-c", config, "--ckpt_path", path, f"--trainer.logger.save_dir={tmp_path / str(number)}"]
         assert command("predict", *words, "--data.predict_inputs", tmp_path / "photos") == 0, capsys.readouterr().err
         (features,) = (tmp_path / str(number)).rglob("features.npz")
         found.append(np.load(features))

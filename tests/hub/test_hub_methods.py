@@ -16,7 +16,7 @@ from vision_suite.hub.verification import verify
 VIT = {"backbone": "vit_micro_conv8_64", "backbone_args": {"depth": 2, "embed_dim": 32, "num_heads": 2}}
 FEATURES = {
     "mode": "resize", "num_cells": 16, "every": 1, "overlap": 0.5, "join": "interpolate",
-    "sampling": {"fps": 2.0, "stride": 1},
+    "sampling": {"fps": 2.0, "stride": 1, "clip": 1},
 }  # fmt: skip
 GRID = {"objects": "features", "in_channels": 6, "target_from": "object"}
 CROPS = {"objects": "crops", "crop_size": [30, 32], "mean": [0.5] * 3, "std": [0.5] * 3, "target_from": "object"}
