@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vision_suite.errors import ConfigError, check_number
 from vision_suite.lit_modules.base import SPLITS, EvalStage, LitBase, PerStage
+from vision_suite.lit_modules.hub_start import start_from_backbone, use_hub_backbone
 from vision_suite.lit_modules.settings import BranchLossConfig, RetrievalConfig, TripletConfig
 from vision_suite.losses.multi_branch import MultiBranchLoss
 from vision_suite.metrics.classification import ClassificationMetric
@@ -60,6 +61,7 @@ class LitDCAL(LitBase):
         compile: bool = False,
         **network: Any,
     ) -> None:
+        start = use_hub_backbone(network)
         super().__init__(optim)
         self.save_settings()
         loss = as_record(BranchLossConfig, loss, "loss")
@@ -67,6 +69,7 @@ class LitDCAL(LitBase):
         retrieval = as_record(RetrievalConfig, retrieval, "retrieval")
         check_number("fpr", fpr, above=0, below=1)
         self.model = DCAL(num_classes, task=task, **network)
+        start_from_backbone(self, start)
         branches = ["sa", *(["glca"] if self.model.glca is not None else [])]
         self.loss = MultiBranchLoss(
             [*branches, *(["pwca"] if self.model.use_pwca else [])],

@@ -8,8 +8,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytorch_lightning.utilities import rank_zero_info
-
 from vision_suite.datasets.loading import available_cores
 from vision_suite.datasets.pictures.images import BadPicture, check_pictures
 from vision_suite.drafts import write_whole
@@ -26,6 +24,8 @@ def find_bad(paths: Sequence[str]) -> list[BadPicture]:
     memo = _memo(unique)
     if memo.is_file():
         return [BadPicture(path, reason) for path, reason in json.loads(memo.read_text(encoding="utf-8"))]
+    from pytorch_lightning.utilities import rank_zero_info  # only here: pictures are read without Lightning too
+
     rank_zero_info(f"Checking that {len(unique)} pictures can be read (once, until a file changes)")
     bad = check_pictures(unique, available_cores())
     write_whole(memo, json.dumps([[b.path, b.reason] for b in bad]))

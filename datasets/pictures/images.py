@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import TiffImageFile
-from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from vision_suite.errors import ConfigError, DataError
@@ -276,6 +275,8 @@ def _each(action: Callable[[Item], None], items: Sequence[Item], workers: int, v
         except _UNREADABLE as error:
             return BadPicture(_name(item), _reason(error))
         return None
+
+    from pytorch_lightning.utilities import rank_zero_info  # only here: pictures are read without Lightning too
 
     results: list[BadPicture | None] = []
     reported = time.monotonic()

@@ -14,7 +14,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(path for top in TOP for path in (ROOT / to
 SOURCE = (".py", ".cu", ".cuh", ".cpp", ".h", ".inl")
 FILES = [path for top in TOP for path in (ROOT / top).rglob("*") if path.suffix in SOURCE]
 CODE = re.compile(r"`([\w./*-]+)`")
-ENTRY_POINTS = {"vision_suite.plugins", "vision_suite.recipes"}
+ENTRY_POINTS = {"vision_suite.plugins", "vision_suite.recipes", "vision_suite.hub_methods"}
 # Files that add-a-method.md tells the reader to write.
 WRITTEN = {block.file for block in blocks(ROOT / "docs/add-a-method.md") if block.file}
 PATTERNS = {"..._recipe.py"}  # endings of names

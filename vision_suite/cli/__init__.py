@@ -31,6 +31,7 @@ OTHER_COMMANDS = {
     "export": "write a checkpoint as torch.export or ONNX and compare the outputs",
     "report": "write one HTML page on runs: results, settings that differ, curves, pictures",
     "sweep": "check, run, resume or report a hyper-parameter search, without a server",
+    "hub": "checkpoints with checksums: list, show, push, pull, verify, index",
     "doctor": "check this machine: versions, compiler, GPU, optional packages, data cache",
     "demo": "prepare data, train, test and predict on real pictures in about ten minutes",
 }

@@ -17,7 +17,7 @@ from vision_suite.checkpoints.contents import is_finite
 from vision_suite.errors import CheckpointError
 
 # Keys under which training code stores the network's tensors, the averaged weights before the raw ones.
-WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net")
+WRAPPERS = ("state_dict_ema", "model_ema", "teacher", "state_dict", "model", "model_state_dict", "net")
 # Prefixes that DistributedDataParallel and torch.compile put before the network's own names.
 WRAPPED = ("module.", "_orig_mod.")
 

@@ -82,6 +82,15 @@ def stored_data(contents: dict[str, Any], path: Path) -> dict[str, Any]:
     return state
 
 
+def find_module(name: str) -> type[LitBase]:
+    """The Lightning module of a name, of the suite or of an installed plug-in.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    return _find_class(None, name, Path())
+
+
 def _find_class(named: str | None, model: str | None, path: Path) -> type[LitBase]:
     """Find the class that a checkpoint names among the known ones; no module is imported because a file names it."""
     import_plugins()

@@ -17,6 +17,7 @@ from vision_suite.cli.trainer import arguments
 from vision_suite.cli.trainer.checkpoint import best_of, readable
 from vision_suite.cli.trainer.processes import is_first
 from vision_suite.errors import CheckpointError, ConfigError
+from vision_suite.hub.places import is_name
 from vision_suite.runs.folders import CHECKPOINTS
 from vision_suite.runs.record import FIT, Run, read_run, slurm_job
 from vision_suite.runs.search import Experiment, newest, only_experiment, run_of, runs_below, runs_of
@@ -118,6 +119,15 @@ def _source(command: str, given: Mapping[str, Any], start: Start, roots: Sequenc
     if not isinstance(word, str) or word in OTHERS:
         return None
     notes: list[str] = []
+    if is_name(word):
+        if command == FIT:
+            raise CheckpointError(
+                f"--ckpt_path {word}: an entry of the hub holds no state of the optimiser: start a run from its "
+                "weights with fit --init_from FOLDER/model.safetensors ('vision-suite hub pull' tells the folder)"
+            )
+        from vision_suite.cli.trainer.hub_entry import checkpoint_of
+
+        return _Source(checkpoint_of(word, notes), None, False, notes)
     if word in (LAST, BEST):
         if start.configurations:
             runs = runs_of(start.experiment, roots, _old_folders(given, roots))

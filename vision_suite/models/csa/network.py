@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from vision_suite.errors import ConfigError, check_choice, check_number
+from vision_suite.layers.layouts import Layout
 from vision_suite.layers.proposal_map import Convention, ProposalMap
 from vision_suite.models.csa.attention import CSAConfig, FeatureAttention, Gates, SelfAttention
+from vision_suite.models.csa.foreign import opentad
 from vision_suite.models.csa.hosts import BMN, GTAD, Host
 from vision_suite.models.csa.masking import zeroed
 from vision_suite.records import as_record
@@ -91,6 +93,7 @@ class CSADetector(nn.Module):
         if in_channels % 4:
             raise ConfigError(f"in_channels={in_channels}: {host}'s grouped convolution needs a multiple of 4")
         self.convention = as_record(Convention, convention, "convention")
+        csa = None if csa is None else as_record(CSAConfig, csa, "csa")
         self.proposals = ProposalMap(
             num_cells, num_cells if max_duration is None else max_duration, self.convention.layout
         )
@@ -108,6 +111,11 @@ class CSADetector(nn.Module):
         self.classifier_input = classifier_input
         width = in_channels if classifier_input == "semantics" else self.host.channels
         self.classifier = nn.Conv1d(width, num_classes, 1)
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """Files of other code that the detector can start from: OpenTAD's BMN."""
+        return (opentad(self.convention.channels),) if isinstance(self.host, BMN) else ()
 
     def forward(
         self, semantics: Tensor, valid: Tensor | None = None, attend_to: Tensor | None = None

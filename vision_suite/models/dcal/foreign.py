@@ -1,5 +1,9 @@
 """Files of other code that DCAL can start from, as tables of names.
 
+SOLIDER's (tinyvision/SOLIDER) are those of DINO's training code: the teacher's network, timm's names behind
+``backbone.``, beside a projection head that is left out. Its released files are of Swin networks, which have no class
+token: DCAL reads its plain ViTs.
+
 TransReID's names are facts of its public code (damo-cv/TransReID, ``model/make_model.py`` and
 ``model/backbones/vit_pytorch.py``).
 """
@@ -42,10 +46,15 @@ TRANSREID = Layout(
     ),
     prepare=with_usual_scale,
 )
+SOLIDER = Layout(
+    "SOLIDER",
+    anchor="backbone.cls_token",
+    rows=tuple((f"backbone.{theirs}", ours) for theirs, ours in timm_rows("vit")),
+)
 TIMM = Layout(
     "timm",
     anchor="cls_token",
     rows=(*timm_rows("vit"), ("head.*", "head.classifier.*")),
     prepare=with_registers,
 )
-LAYOUTS = (TRANSREID, TIMM)
+LAYOUTS = (TRANSREID, SOLIDER, TIMM)

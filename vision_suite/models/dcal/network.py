@@ -45,7 +45,8 @@ class DCAL(nn.Module):
     Args:
         num_classes: Number of training classes or identities C.
         task: ``reid`` (BNNeck, features fused by concatenation) or ``fgvc`` (class probabilities fused).
-        backbone: timm name of a plain ViT or DeiT, or one of the suite's own (``vit_micro_conv8_64``).
+        backbone: timm name of a plain ViT or DeiT, or one of the suite's own (``vit_micro_conv8_64``). In training also
+            an entry of the hub (``hub:NAME``, ``local-dir:PATH``, ``hf-hub:ORG/NAME``), whose weights it starts with.
         image_size: Picture height and width in pixels.
         pretrained: Start from timm's weights.
         backbone_args: Further arguments of the timm constructor, such as ``depth`` or ``embed_dim``.

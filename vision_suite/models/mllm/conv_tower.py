@@ -64,6 +64,26 @@ class ConvTower(nn.Module):
         return torch.cat([cells.mean(dim=1, keepdim=True), cells], dim=1)
 
 
+class ComparedTower(nn.Module):
+    """The tower behind which a norm without a shift makes features by which pictures are compared.
+
+    Args:
+        width: Channels of a token, a multiple of 4.
+        image_size: Height and width of its pictures in pixels.
+    """
+
+    def __init__(self, width: int = 128, image_size: tuple[int, int] = (64, 64)) -> None:
+        super().__init__()
+        self.tower = ConvTower(width, image_size)
+        self.neck = nn.BatchNorm1d(width)
+        self.neck.bias.requires_grad_(False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Features (B, width) of pictures (B, 3, H, W)."""
+        feature: Tensor = self.neck(self.tower(image)[:, 0])
+        return feature
+
+
 def _convolution(channels: int, out: int, stride: int = 1) -> nn.Sequential:
     """A convolution of 3 x 3 with batch normalisation."""
     return nn.Sequential(nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU())

@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 BASE = ".base_layer."  # in the names of layers that LoRA wraps
 NAME = "vision_suite"  # name of the suite's attention in transformers, which serves packed rows by their segments
 
+# Names in files of LLaVA's code (haotian-liu/LLaVA) and ours; its files seldom hold the vision tower.
+LLAVA = (
+    ("model.mm_projector.*", "projector.layers.*"),
+    ("model.vision_tower.vision_tower.*", "tower.network.encoder.*"),
+    ("model.*", "decoder.model.*"),
+    ("lm_head.*", "decoder.lm_head.*"),
+)
+# The layers of the projector in a LLaVA of transformers.
+NUMBERED = (
+    ("model.mm_projector.0.*", "projector.linear_1.*"),
+    ("model.mm_projector.2.*", "projector.linear_2.*"),
+)
 # Settings of decoders whose logits are scaled or capped (Gemma 2, Cohere, Granite).
 SHAPED = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
@@ -60,12 +72,16 @@ class Mllm(nn.Module):
 
     @property
     def layouts(self) -> tuple[Layout, ...]:
-        """Names that a file of the same network without LoRA has, where this one has LoRA."""
-        wrapped = [name for name in self.state_dict() if BASE in name]
+        """Names of LLaVA's released code, and those of the same network without LoRA, where this one has LoRA."""
+        names = list(self.state_dict())
+        wrapped = [name for name in names if BASE in name]
+        plain = tuple((name.replace(BASE, "."), name) for name in wrapped)
+        theirs = tuple((name.removeprefix("decoder."), ours) for name, ours in plain)
+        numbered = NUMBERED if any(name.startswith("projector.linear_1.") for name in names) else ()
+        llava = Layout("LLaVA", "model.mm_projector.0.weight", (*theirs, *numbered, *LLAVA))
         if not wrapped:
-            return ()
-        rows = tuple((name.replace(BASE, "."), name) for name in wrapped)
-        return (Layout("a network without LoRA", rows[0][0], (*rows, ("*", "*"))),)
+            return (llava,)
+        return (Layout("a network without LoRA", plain[0][0], (*plain, ("*", "*"))), llava)
 
     @property
     def text_model(self) -> nn.Module:

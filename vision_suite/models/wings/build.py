@@ -121,6 +121,8 @@ def build_network(
 
 def fit_projector(model: Mllm) -> None:
     """Let the projector's norm, if it has one, start with the deviation of the words' embeddings."""
+    if model.embedding.weight.is_meta:  # its weights come with those of the embeddings
+        return
     for module in () if model.projector is None else model.projector.modules():
         if isinstance(module, nn.LayerNorm):
             nn.init.constant_(module.weight, embedding_std(model.embedding))

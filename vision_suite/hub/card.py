@@ -1,0 +1,86 @@
+"""Card of an entry: its ``README.md``, made of ``config.json`` alone."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+TASKS = {
+    "reid": "re-identification", "fgvc": "fine-grained classification", "tad": "temporal action detection",
+    "scanpath": "scanpaths", "instruct": "instruction tuning", "preference": "preference learning",
+}  # fmt: skip
+
+
+def card(config: Mapping[str, Any]) -> str:
+    """Markdown of the card.
+
+    Args:
+        config: Contents of ``config.json``, which its schema has passed.
+    """
+    weights, training = config["weights"], config["training"]
+    data = training["data"]
+    lines = [
+        f"# {config['name']}",
+        "",
+        f"Network of {config['method']} for {TASKS[config['task']]}, an entry of vision_suite's checkpoint hub.",
+        "",
+        "```python",
+        "from vision_suite import hub",
+        "",
+        f'network, preprocess, config = hub.load("hub:{config["name"]}")',
+        "```",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| parameters | {weights['parameters']:,} |",
+        f"| weights | {weights['bytes']:,} bytes, SHA-256 `{weights['sha256']}` |",
+        f"| average of training | {'EMA' if weights['ema'] else 'none'} |",
+        f"| data | {_cell(data['name'])}, fingerprint `{_cell(data['fingerprint'][:16])}` |",
+        f"| commit | {training['commit'] or 'unknown'}{' with changes' if training['dirty'] else ''} |",
+        f"| seed | {'unknown' if training['seed'] is None else training['seed']} |",
+        f"| hardware | {_cell(training['hardware'])} |",
+        f"| versions | vision_suite {config['suite_version']}, torch {config['torch_version']} |",
+        f"| made | {config['created']} |",
+        f"| licence of the weights | {config['license']} |",
+    ]
+    if config["base"] is not None:
+        lines.append(f"| base | {_cell(config['base']['source'])}, SHA-256 `{config['base']['sha256']}` |")
+    if training["command"]:
+        lines += ["", "## Training", "", "```bash", shlex.join(training["command"]), "```"]
+    if config["metrics"]:
+        lines += ["", "## Figures", "", "| metric | value | seeds | split | data |", "|---|---|---|---|---|"]
+        lines += [_figure(each) for each in config["metrics"]]
+        lines += [f"\nProtocol: {words}." for words in dict.fromkeys(map(_protocol, config["metrics"])) if words]
+    lines += ["", "## Attribution", ""]
+    lines += [_attribution(each) for each in config["attribution"]]
+    return "\n".join(lines) + "\n"
+
+
+def attribution_text(config: Mapping[str, Any]) -> str:
+    """Text of ``ATTRIBUTION.md``."""
+    return "\n".join(["# Attribution", "", *(_attribution(each) for each in config["attribution"])]) + "\n"
+
+
+def _figure(metric: Mapping[str, Any]) -> str:
+    spread = "" if metric["std"] is None else f" ± {metric['std']:.4g}"
+    seeds = ", ".join(map(str, metric["seeds"]))
+    value = f"{metric['value']:.4g}{spread}"
+    return f"| {_cell(metric['name'])} | {value} | {seeds} | {_cell(metric['split'])} | {_cell(metric['data'])} |"
+
+
+def _protocol(metric: Mapping[str, Any]) -> str:
+    return ", ".join(f"{_cell(name)} {_cell(value)}" for name, value in sorted(metric["protocol"].items()))
+
+
+def _attribution(each: Mapping[str, Any]) -> str:
+    more = ", ".join(_cell(each[name]) for name in ("license", "source") if each[name])
+    return f"- {_cell(each['what'])} by {_cell(each['by'])}{f' ({more})' if more else ''}"
+
+
+def _cell(value: object) -> str:
+    """A value as plain text in Markdown: no marks, no lines, no HTML."""
+    text = " ".join(str(value).split())
+    for letter in "\\`*_[]|":
+        text = text.replace(letter, f"\\{letter}")
+    return text.replace("<", "&lt;").replace(">", "&gt;")
