@@ -31,6 +31,8 @@ BASE = [
     "h5py>=3.10",
     "pyarrow>=15",
     "PyYAML>=6",
+    "Jinja2>=3.1",
+    "cryptography>=42",
     "filelock>=3.13",
     "lazy-loader>=0.4",
     "platformdirs>=4",
@@ -43,7 +45,8 @@ EXPORT = ["onnx>=1.16", "onnxscript>=0.3", "onnxruntime>=1.18"]
 CLIP = ["open_clip_torch>=2.24"]
 LANGUAGE = ["transformers>=5.20,<6", "accelerate>=1", "gguf>=0.10", "peft>=0.17"]
 SENTINEL = ["spacy>=3.8.18,<3.9", "inflect>=7.5"]
-RAY = ["ray[data]>=2.51"]
+SWEEPS = ["optuna>=4.5"]
+RAY = ["ray[data,tune]>=2.51"]
 # Only what benchmarks compare with; `datasets` is Hugging Face's package.
 BENCH = ["trl==1.16.0", "datasets>=4.7"]
 DEV = [
@@ -107,6 +110,7 @@ setup(
         "vision_suite": ["py.typed"],
         "vision_suite.configs": ["**/*.yaml"],
         "vision_suite.datasets": ["**/*.yaml"],
+        "vision_suite.report": ["page.html", "page.css", "page.js"],
         "vision_suite.text": ["*.txt"],
     },
     ext_modules=operators(),
@@ -117,9 +121,10 @@ setup(
         "clip": CLIP,
         "language": LANGUAGE,
         "sentinel": SENTINEL,
+        "sweeps": SWEEPS,
         "ray": RAY,
         "bench": BENCH + LANGUAGE,
-        "dev": DEV + EXPORT + LANGUAGE + SENTINEL + RAY,
+        "dev": DEV + EXPORT + LANGUAGE + SENTINEL + SWEEPS + RAY,
     },
     entry_points={
         "console_scripts": [
