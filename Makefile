@@ -51,7 +51,11 @@ demo: install
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile \
 	-n $$($(BIN)/python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
 
-test: install
+# W&B's own engine of sweeps, which ours is compared with; its dependencies are of another age.
+.sweeps-ref: | install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ sweeps==0.3.0 jsonref==1.1.0
+
+test: install .sweeps-ref
 	$(PYTEST)
 
 test-long: install

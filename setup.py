@@ -33,6 +33,7 @@ BASE = [
     "PyYAML>=6",
     "Jinja2>=3.1",
     "cryptography>=42",
+    "huggingface_hub>=0.30",
     "filelock>=3.13",
     "lazy-loader>=0.4",
     "platformdirs>=4",
@@ -45,7 +46,7 @@ EXPORT = ["onnx>=1.16", "onnxscript>=0.3", "onnxruntime>=1.18"]
 CLIP = ["open_clip_torch>=2.24"]
 LANGUAGE = ["transformers>=5.20,<6", "accelerate>=1", "gguf>=0.10", "peft>=0.17"]
 SENTINEL = ["spacy>=3.8.18,<3.9", "inflect>=7.5"]
-SWEEPS = ["optuna>=4.5"]
+SWEEPS = ["optuna>=5,<6"]
 RAY = ["ray[data,tune]>=2.51"]
 # Only what benchmarks compare with; `datasets` is Hugging Face's package.
 BENCH = ["trl==1.16.0", "datasets>=4.7"]
@@ -110,6 +111,7 @@ setup(
         "vision_suite": ["py.typed"],
         "vision_suite.configs": ["**/*.yaml"],
         "vision_suite.datasets": ["**/*.yaml"],
+        "vision_suite.hub": ["entries/**/*", "pins/*"],
         "vision_suite.report": ["page.html", "page.css", "page.js"],
         "vision_suite.text": ["*.txt"],
     },
