@@ -169,8 +169,8 @@ def test_wings_on_a_decoder_from_a_file(tmp_path, stage, drifts):
     trainer = instruct_tiny.trainer(tmp_path, callbacks=[ForgettingGuard(every=3)], max_steps=4)
     trainer.fit(module, data)
     found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    # Not 0 where another attention serves the passes without wings.
     assert (found["train/drift_kl"] > 1e-6) == drifts
-    assert (found["train/drift_kl"] == 0.0) == (not drifts)
     assert found["train/drift_agreement"] <= 1.0
     # The third batch has no pictures: the attention is that of the fourth.
     lines = list(csv.DictReader((tmp_path / "log/version_0/metrics.csv").open()))

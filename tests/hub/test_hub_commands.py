@@ -32,12 +32,14 @@ def command(*argv):
 def test_two_pushes_give_the_same_bytes(made, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     for hub in ("one", "two"):
-        assert command("hub", "push", made[1], "--name", NAME, "--hub", hub, *PUSH) == 0
-    files = sorted(path.relative_to("one") for path in (tmp_path / "one").rglob("*") if path.is_file())
+        assert command("hub", "push", made[1], "--name", NAME, "--hub", f"{hub}/hub", *PUSH) == 0
+    files = sorted(
+        path.relative_to(tmp_path / "one/hub") for path in (tmp_path / "one/hub").rglob("*") if path.is_file()
+    )
     assert len(files) > 9
     for path in files:
-        assert (tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes(), path
-    config = json.loads((tmp_path / "one" / NAME / "config.json").read_text())
+        assert (tmp_path / "one/hub" / path).read_bytes() == (tmp_path / "two/hub" / path).read_bytes(), path
+    config = json.loads((tmp_path / "one/hub" / NAME / "config.json").read_text())
     assert config["created"] == "2023-11-14T22:13:20Z"
     assert config["attribution"] == [{"what": "pictures", "by": "someone", "license": "CC0-1.0", "source": "the web"}]
     assert "sums " in capsys.readouterr().out

@@ -183,7 +183,7 @@ def test_drift_and_interpolation(data, folder, tmp_path):
 def test_a_frozen_decoder_forgets_nothing(data, folder, tmp_path):
     net, _, run = fitted(data, folder, tmp_path, wings=STAGE_1)
     run.test(net, datamodule=data, verbose=False)
-    assert net.report.metrics["kl"] == pytest.approx(0.0, abs=1e-9)
+    assert net.report.metrics["kl"] == pytest.approx(0.0, abs=1e-6)
     assert net.report.metrics["agreement"] == 1.0
     assert len(net.report.masses) == 2, "layers"
 

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from vision_suite.viz import canvas
-from vision_suite.viz.training import Panel, _running_mean, training_curves
+from vision_suite.viz.training import Panel, running_mean, training_curves
 
 STEPS = np.arange(100.0)
 PANELS = [
@@ -42,9 +42,9 @@ def test_no_legend_lies_over_a_curve(monkeypatch, number):
         assert not any(legend.overlaps(other.get_tightbbox()) for other in figures[0].axes[:5] if other is not axes)
 
 
-def test_running_mean_equals_a_loop_and_skips_gaps():
+def testrunning_mean_equals_a_loop_and_skips_gaps():
     values = np.random.default_rng(0).normal(size=57)
     values[[3, 4, 5, 6, 7, 8, 9, 30]] = np.nan
     windows = [values[max(0, n - 3) : n + 4] for n in range(57)]
     expected = [np.nanmean(w) if np.isfinite(w).any() else np.nan for w in windows]
-    np.testing.assert_allclose(_running_mean(values, 3), expected, atol=1e-12)
+    np.testing.assert_allclose(running_mean(values, 3), expected, atol=1e-12)

@@ -124,7 +124,7 @@ def not_weights(folder):
         "evil.pth": "holds pickled code of posix.mkdir, which is never executed",
         "whole.pth": "holds pickled code of test_weights_reading.Nested, which is never executed",
         "list.pth": "holds a list, not tensors by name",
-        "none.pth": "no tensors at its top or under state_dict_ema, model_ema, state_dict",
+        "none.pth": "no tensors at its top or under state_dict_ema, model_ema, teacher, state_dict",
         "nan.pth": "head.weight holds values that are not finite",
         "sparse.pth": "head.weight is sparse or quantised",
         "whole_numbers.pth": "head.weight holds int8 values, head.weight takes floating-point ones",
