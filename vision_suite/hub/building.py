@@ -21,7 +21,7 @@ from vision_suite.hub.method import HubMethod
 from vision_suite.hub.text import one_line
 
 
-class FollowMeta(TorchDispatchMode):
+class FollowMeta(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Mode in which what meets a tensor of the meta device is of that device too: constructors measure networks."""
 
     def __torch_dispatch__(
@@ -45,7 +45,7 @@ def parameters_on_meta() -> Iterator[None]:
 
     hook = register_module_parameter_registration_hook(cast("Any", moved))  # its annotation forgets the result
     try:
-        with FollowMeta():
+        with FollowMeta():  # type: ignore[no-untyped-call]
             yield
     finally:
         hook.remove()

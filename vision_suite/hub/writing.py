@@ -107,7 +107,7 @@ def write_entry(hub: Path, config: Mapping[str, Any], files: Mapping[str, bytes]
     faults = faults_of(dict(config), config.get("name"))
     if faults:
         raise CheckpointError(f"the entry would not follow the schema: {faults[0]}")
-    folder = hub / config["name"]
+    folder: Path = hub / config["name"]
     if os.path.lexists(folder) and not replace:
         raise ConfigError(f"{folder} exists: choose another name, or replace it with --replace")
     whole = {**files, CONFIG: write_json(config).encode(), CARD: card(config).encode()}

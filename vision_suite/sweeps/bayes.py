@@ -47,7 +47,9 @@ def next_place(metric: SweepMetric, events: TrialEvents, size: int, seed: int) -
         else:
             sampler = optuna.samplers.TPESampler(seed=seed)
         study = optuna.create_study(sampler=sampler, direction="minimize")
-        space = {f"x{index}": optuna.distributions.FloatDistribution(0.0, 1.0) for index in range(size)}
+        space: dict[str, optuna.distributions.BaseDistribution] = {
+            f"x{index}": optuna.distributions.FloatDistribution(0.0, 1.0) for index in range(size)
+        }
         for place, value in told:
             params = dict(zip(space, place, strict=True))
             study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=value))

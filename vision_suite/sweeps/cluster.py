@@ -206,8 +206,8 @@ def _cluster(address: str, workers: int | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-    local = {"num_cpus": workers or os.cpu_count(), "object_store_memory": OBJECT_STORE}
+    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    local: dict[str, Any] = {"num_cpus": workers or os.cpu_count(), "object_store_memory": OBJECT_STORE}
     try:
         ray.init(address=address, **quiet, **(local if address == "local" else {}))
     except Exception as error:  # Ray has no type of its own for a node that starts too slowly

@@ -172,7 +172,7 @@ def new_figure(
     """A figure of ``width`` x ``height`` inches at 160 dots per inch with plain axes in rows, apart from pyplot."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=160, layout=layout)
+    figure = Figure(figsize=(width, height), dpi=160, layout=layout)  # type: ignore[arg-type]  # its types leave "none" out
     panels = [figure.add_subplot(rows, columns, number + 1) for number in range(rows * columns)]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)

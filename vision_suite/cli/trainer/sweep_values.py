@@ -148,9 +148,9 @@ def _check_rest(sweep: SweepFile, cli: PointCLI, *, plain: bool) -> None:
             for name in cli.links.names:
                 given["model"].pop(name, None)
             section = parser.parse_object(given)
-            whole = Namespace({name: section[name] for name in SECTIONS})
+            whole = Namespace({name: section[name] for name in SECTIONS})  # type: ignore[no-untyped-call]
             for name in ("model", "data"):
-                whole[name] = Namespace(class_path="", init_args=section[name])
+                whole[name] = Namespace(class_path="", init_args=section[name])  # type: ignore[no-untyped-call]
             check_ranges(whole, "fit", cli.links.classes)
         except ArgumentError as error:
             raise _told(ConfigError(explain(str(error), names)), sweep) from error
@@ -162,7 +162,7 @@ def _parser(cli: PointCLI) -> ArgumentParser:
     """A parser of the classes of the point, without anything else of a command line."""
     parser = ArgumentParser(exit_on_error=False)
     for name in ("model", "data"):
-        owner = find_class(cli.section[name].class_path, BASES[name])
+        owner: type | None = find_class(cli.section[name].class_path, BASES[name])
         if owner is None:
             raise ConfigError(f"{name}: {cli.section[name].class_path} is no class of the suite")
         linked: set[str | int] = set(cli.links.names) if name == "model" else set()  # the data decide them
