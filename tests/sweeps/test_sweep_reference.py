@@ -17,7 +17,7 @@ from vision_suite.sweeps.space import read_parameters
 FILES = 500
 MOST = 10_000  # points of a grid
 FOLDER = ROOT / ".sweeps-ref"
-MEND = "pip install --no-deps --target .sweeps-ref sweeps==0.3.0 jsonref"
+MEND = "pip install --no-deps --target .sweeps-ref sweeps==0.3.0 jsonref==1.1.0"
 
 
 @pytest.fixture(scope="module")
