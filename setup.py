@@ -81,7 +81,7 @@ class BuildOperators(build_ext):
             print(f"attention operators were not built: {error}", file=sys.stderr)
 
     def get_outputs(self) -> list[str]:
-        """What an installer copies."""
+        """Files that an installer copies."""
         return [str(path) for path in self.made]
 
 

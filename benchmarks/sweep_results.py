@@ -38,7 +38,7 @@ def commits(runs: Sequence[Run]) -> list[str]:
 
 
 def facts(sweep: SweepFile, events: TrialEvents, runs: Sequence[Run]) -> str:
-    """What a repetition needs, as a Markdown list."""
+    """Commands, seeds and commit for a repetition, as a Markdown list."""
     seeds = sorted({str(run.record.get("seed")) for run in runs})
     states = [trial.state for trial in events.trials.values()]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))

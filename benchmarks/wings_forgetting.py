@@ -1,4 +1,4 @@
-"""What a language model forgets while it learns to see: Wings against its baselines, at equal rows, steps and loss.
+"""Forgetting of a language model that learns to see: Wings against its baselines, at equal rows, steps and loss.
 
 SmolLM2-135M learns to name the emoji of Emoji-Scenes (closed variant, 40 names and their groups) through the small
 convolutional tower. For each seed one projector is trained to tell the names in the decoder's embeddings; every method

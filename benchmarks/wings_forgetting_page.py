@@ -38,7 +38,8 @@ COLUMNS = {
 }
 NOTE = (
     "SmolLM2-135M as its package brings it, dequantised from 4 bits. Pictures are Emoji-Scenes, a stand-in drawn by a"
-    " rule: these figures say nothing about any published table. All methods of a seed start from one projector, "
+    " rule: these figures say nothing about any published table. All methods of a seed start from one projector "
+    "(another where a name says so), "
     "trained without the decoder towards the embeddings of the names, and see the same rows in the same order; `rate`"
     " is the peak rate of the decoder, or that of LoRA. Names and groups are tested on a design that neither tower "
     "nor projector nor decoder was trained on. KL is KL(untouched || trained) in nats a token. Retention and drops "

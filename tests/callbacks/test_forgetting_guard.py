@@ -157,8 +157,10 @@ def test_what_it_cannot_guard_is_refused(tmp_path, data, folder):
 
 
 @pytest.mark.parametrize(("stage", "drifts"), [(1, False), (2, True)])
-def test_wings_on_a_decoder_from_a_file(tmp_path, stage, drifts):
+def test_wings_on_a_decoder_from_a_file(tmp_path, monkeypatch, stage, drifts):
     """In stage 1 the decoder is frozen and text has no picture: nothing can be forgotten. In stage 2 it can."""
+    # With AVX2 alone PyTorch serves what has no read-outs, and rounds otherwise.
+    monkeypatch.setattr("vision_suite.ops.attention.cpu_isa", lambda: "avx512")
     data = instruct_tiny.squares(instruct_tiny.write_squares(tmp_path / "squares"))
     torch.manual_seed(0)
     shape = DecoderShape(width=32, depth=3, heads=2, positions=128)
@@ -169,8 +171,8 @@ def test_wings_on_a_decoder_from_a_file(tmp_path, stage, drifts):
     trainer = instruct_tiny.trainer(tmp_path, callbacks=[ForgettingGuard(every=3)], max_steps=4)
     trainer.fit(module, data)
     found = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    # Not 0 where another attention serves the passes without wings.
     assert (found["train/drift_kl"] > 1e-6) == drifts
+    assert (found["train/drift_kl"] == 0.0) == (not drifts)
     assert found["train/drift_agreement"] <= 1.0
     # The third batch has no pictures: the attention is that of the fourth.
     lines = list(csv.DictReader((tmp_path / "log/version_0/metrics.csv").open()))

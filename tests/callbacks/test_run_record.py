@@ -1,4 +1,4 @@
-"""What a run leaves beside its checkpoints, and where that is for every logger."""
+"""Files that a run leaves beside its checkpoints, and their place for every logger."""
 
 import json
 import subprocess

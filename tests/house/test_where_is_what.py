@@ -55,7 +55,7 @@ def test_every_task_has_a_row_and_every_room_a_column():
 
 
 def exists(name: str) -> bool:
-    """Whether a path from a top folder, or the end of a source file's path, leads to something.
+    """True if a path from a top folder, or the end of a source file's path, leads to something.
 
     Folders of the reader's own are neither.
     """
@@ -76,7 +76,7 @@ def test_paths_on_a_page_exist(page):
 
 
 def leads_into_a_module(name: str) -> bool:
-    """Whether a dotted name is a package, a module, or a name that a module's text has."""
+    """True if a dotted name is a package, a module, or a name that a module's text has."""
     parts = tuple(name.split(".")[1:])
     packages = {module[:depth] for module in MODULES for depth in range(1, len(module) + 1)}
     if parts in packages:

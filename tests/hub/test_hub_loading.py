@@ -46,7 +46,7 @@ print(config["name"], tuple(feature.shape), not set(BLOCKED) & set(sys.modules))
 
 
 def alone(name, folder, **environment):
-    """What a process of its own prints after loading an entry."""
+    """Output of a process of its own after loading an entry."""
     kept = {key: value for key, value in os.environ.items() if key not in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
     done = subprocess.run(
         [sys.executable, "-c", ALONE, name, str(folder / "sample/input.png")], capture_output=True, text=True,

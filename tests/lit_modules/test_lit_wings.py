@@ -180,10 +180,12 @@ def test_drift_and_interpolation(data, folder, tmp_path):
     assert found[0.0]["perplexity/text"] == pytest.approx(float(loss.exp()), rel=1e-4)
 
 
-def test_a_frozen_decoder_forgets_nothing(data, folder, tmp_path):
+def test_a_frozen_decoder_forgets_nothing(data, folder, tmp_path, monkeypatch):
+    # With AVX2 alone PyTorch serves what has no read-outs, and rounds otherwise.
+    monkeypatch.setattr("vision_suite.ops.attention.cpu_isa", lambda: "avx512")
     net, _, run = fitted(data, folder, tmp_path, wings=STAGE_1)
     run.test(net, datamodule=data, verbose=False)
-    assert net.report.metrics["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert net.report.metrics["kl"] == pytest.approx(0.0, abs=1e-9)
     assert net.report.metrics["agreement"] == 1.0
     assert len(net.report.masses) == 2, "layers"
 

@@ -166,7 +166,7 @@ def read_config(files: EntryFiles, name: str | None) -> dict[str, Any]:
 
 
 def config_faults(files: EntryFiles, name: str | None) -> tuple[list[str], dict[str, Any]]:
-    """What is wrong with an entry's configuration, one line each, and the configuration."""
+    """Faults of an entry's configuration, one line each, and the configuration."""
     if CONFIG not in files.contents:
         return [f"{CONFIG}: it is missing"], {}
     try:

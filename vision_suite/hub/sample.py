@@ -45,7 +45,7 @@ def make_sample(method: HubMethod, network: nn.Module, preprocess: Mapping[str, 
 
 
 def sample_faults(opened: Opened, loaded: Loaded) -> list[str]:
-    """Where the outputs for an entry's sample are not those that it expects, one line each.
+    """Differences between the outputs for an entry's sample and the expected ones, one line each.
 
     Raises:
         CheckpointError: The sample cannot be read.

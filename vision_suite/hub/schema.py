@@ -22,7 +22,7 @@ OWN = {"tad": ("fps", "feature"), "scanpath": ("canvas", "cells"), "instruct": (
 
 
 def faults_of(config: Any, name: str | None = None) -> list[str]:
-    """What is wrong with a configuration, one line each.
+    """Faults of a configuration, one line each.
 
     Args:
         config: Value that ``config.json`` holds.

@@ -49,7 +49,7 @@ def sign(index: Mapping[str, Any], key: Ed25519PrivateKey) -> dict[str, Any]:
 
 
 def check_signature(hub: Path, index: Mapping[str, Any]) -> tuple[Trust, str]:
-    """Whose signature the index of a hub has, and the key's identifier; empty for an absent one.
+    """State of trust in the signature of a hub's index, and the key's identifier; empty for an absent one.
 
     Args:
         hub: Folder of the hub.

@@ -1,4 +1,4 @@
-"""What vouches for an entry: a pin of the package, or the index of its hub with its signature and serial number."""
+"""Trust in an entry: a pin of the package, or the index of its hub with its signature and serial number."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def checked_index(hub: Path, *, strict: bool) -> tuple[dict[str, Any], list[str]
         if strict:
             add = "sign it with 'hub index --key'" if trust == "absent" else f"add it to {config_folder()}/trusted_keys"
             raise CheckpointError(
-                f"{what}: {add}, take its entries with --allow-unsigned, or name one as local-dir:{hub}/NAME"
+                f"{what}: {add}, take an entry with 'hub pull --allow-unsigned', or name one as local-dir:{hub}/NAME"
             )
         notes.append(f"{what}, so nobody vouches for its entries")
     who = f"{key} {index['name']}" if trust == "trusted" else f"{os.path.realpath(hub)} {index['name']}"

@@ -106,7 +106,7 @@ class Results:
 
 
 def name_part(name: str) -> str:
-    """What the name of a metric begins with: all but its last part."""
+    """Group of a metric: all but the last part of its name."""
     return name.rpartition("/")[0]
 
 

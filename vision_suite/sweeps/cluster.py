@@ -52,7 +52,7 @@ class RayRunner(SweepRunner):
         return self.numbers.values()
 
     def suggest(self, name: str) -> dict[str, Any] | None:
-        """What a worker needs for the next trial; None if none is due now."""
+        """Task of a worker for the next trial; None if none is due now."""
         trial = self.next_trial()
         if trial is None:
             return None

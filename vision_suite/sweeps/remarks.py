@@ -1,4 +1,4 @@
-"""What is right in a sweep's file and may still surprise: one line each."""
+"""Remarks on what is right in a sweep's file and may still surprise: one line each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a test leaves: table, metrics.json and pictures."""
+"""Files that a test leaves: table, metrics.json and pictures."""
 
 import json
 from pathlib import Path

@@ -168,7 +168,9 @@ def _verify(given: argparse.Namespace) -> int:
         _tell(found.notes)
         for fault in found.faults:
             print(f"fault: {name}: {fault}")
-        print(f"{name}: {f'{len(found.faults)} faults' if found.faults else found.words}")
+        print(
+            f"{name}: {f'{len(found.faults)} fault' + 's' * (len(found.faults) > 1) if found.faults else found.words}"
+        )
         status = CHECK_FAILED if found.faults else status
     return status
 

@@ -42,7 +42,7 @@ AVERAGES = ("ema", "averaging_state")  # keys of checkpoints whose state_dict is
 
 @dataclass(frozen=True)
 class Push:
-    """What a user says about an entry.
+    """Statements of a user about an entry.
 
     Attributes:
         name: Name of the entry.
@@ -240,7 +240,7 @@ def _compare(
 def _evaluation(
     method: HubMethod, read: LoadedModule, settings: Mapping[str, Any], state: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What ``test`` and ``predict`` take besides the network: the module's settings and the state of the data."""
+    """Settings of ``test`` and ``predict`` besides the network: the module's settings and the state of the data."""
     preprocessing = {name: value for name, value in state["preprocessing"].items() if name != "tokenizer"}
     kind = next(name for name, value in read.contents.items() if value is state)
     point = read.contents.get("operating_point")

@@ -91,7 +91,7 @@ def contents_of(opened: Opened) -> dict[str, Any]:
 
 
 def _evaluation(opened: Opened) -> dict[str, Any]:
-    """What the entry tells about its evaluation.
+    """Evaluation settings of the entry.
 
     Raises:
         CheckpointError: It tells nothing, or is malformed.

@@ -64,7 +64,7 @@ def settings(module: Settings, network: nn.Module) -> dict[str, Any]:
 
 
 def preprocess(task: str, state: Settings, settings: Settings) -> dict[str, Any]:
-    """What stands for an object, the grid's rows or columns, and the steps of crops where pictures are cut."""
+    """Source of object features, the grid's rows or columns, and the steps of crops where pictures are cut."""
     stored = state["preprocessing"]
     canvas = {name: value for name, value in stored.items() if name not in ("crop_size", "mean", "std")}
     own = {"canvas": canvas, "cells": settings["num_positions"]}
