@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from vision_suite import __version__
 from vision_suite.cli.ends import run as run_to_the_end
-from vision_suite.cli.hints import did_you_mean
 from vision_suite.errors import ConfigError, SuiteError
 from vision_suite.faults import DONE
+from vision_suite.hints import did_you_mean
 
 TRAINER_COMMANDS = {
     "fit": "train a model",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import vision_suite
-from vision_suite.cli.hints import did_you_mean, nearest
 from vision_suite.errors import ConfigError
+from vision_suite.hints import did_you_mean, nearest
 from vision_suite.runs.search import Experiment
 
 PARTS = "_base"

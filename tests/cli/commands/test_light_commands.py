@@ -6,7 +6,7 @@ import pytest
 
 from vision_suite import __version__
 from vision_suite.cli import OTHER_COMMANDS, TRAINER_COMMANDS, lightning_script, main
-from vision_suite.cli.hints import did_you_mean, nearest
+from vision_suite.hints import did_you_mean, nearest
 
 
 def test_help_names_every_command(capsys):

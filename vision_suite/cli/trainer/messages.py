@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from vision_suite.cli.hints import did_you_mean
+from vision_suite.hints import did_you_mean
 
 LONGEST = 300
 LineFinding = tuple[int, str]  # index in the text, and the line

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vision_suite.checkpoints.files import read
-from vision_suite.cli.hints import did_you_mean
 from vision_suite.cli.trainer.classes import PACKAGE, import_named
 from vision_suite.cli.trainer.plugins import import_plugins
 from vision_suite.cli.trainer.vocabulary import check_types, class_names, find_class, imported_classes
 from vision_suite.datasets.base import BaseData
 from vision_suite.datasets.saved import check_state, data_state
 from vision_suite.errors import CheckpointError
+from vision_suite.hints import did_you_mean
 from vision_suite.lit_modules.base import LitBase
 from vision_suite.renamed import with_new_names
 

@@ -10,8 +10,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from vision_suite.callbacks.progress import LOSS
-from vision_suite.cli.hints import did_you_mean
 from vision_suite.errors import ConfigError
+from vision_suite.hints import did_you_mean
 
 COUNTERS = ("epoch", "step")  # what a checkpoint may be monitored by besides metrics
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vision_suite.cli.hints import did_you_mean
 from vision_suite.errors import ConfigError
+from vision_suite.hints import did_you_mean
 
 ROOT = ("trainer", "model", "data", "seed_everything", "ckpt_path", "init_from", "weights_only", "verbose",
         "return_predictions", *("fit", "validate", "test", "predict"))  # fmt: skip
