@@ -40,7 +40,7 @@ COURSE = ("loss_answers", "kl", "agreement", "accuracy/name", "accuracy/group")
 PLACE = "place.ckpt"
 TEXT_TASKS = ("definitions", "synonyms", "countries")  # above chance for the untouched model, on validation
 WINGS_FLAGS = ["--model.optim.lr=5e-4", "--model.optim.lr_factors={{projector: 1.0, decoder: {share}, wings: 1.0}}"]
-WINGS_RATES = ((5e-4, 5e-4), (5e-4, 1e-4), (1e-3, 1e-4), (2e-3, 5e-4), (2e-3, 1e-4))  # of visual wing and text wing
+WINGS_RATES = ((5e-4, 5e-4), (5e-4, 1e-4), (5e-4, 2e-5), (2e-3, 5e-4), (2e-3, 1e-4))  # of visual wing and text wing
 # Configuration and flags of each method; `rate` stands for the decoder's rate, or that of LoRA.
 METHODS = {
     "projector only": ("wings/smollm2_projector_only", ["--model.optim.lr={projector}"]),
