@@ -130,6 +130,15 @@ def test_whole_floats_equal_integers_and_nothing_else_is_equal():
     assert len({key_of(value) for value in [None, "None", False, 0, 0.5, [0], [0.5]]}) == 7
 
 
+@pytest.mark.parametrize(("word", "logarithmic"), [
+    ("uniform", False), ("q_uniform", False), ("log_uniform_values", True), ("q_log_uniform_values", True),
+    ("inv_log_uniform_values", True),
+])  # fmt: skip
+def test_logarithmic_distributions(word, logarithmic):
+    assert one(min=1.0, max=9.0, distribution=word).is_logarithmic is logarithmic
+    assert one(distribution="log_normal").is_logarithmic
+
+
 @pytest.mark.parametrize(("given", "expected"), [
     ({"values": [3, 1]}, [3, 1]),
     ({"value": "a"}, ["a"]),

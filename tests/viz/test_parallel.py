@@ -15,6 +15,8 @@ def test_numbers_lie_between_their_ends():
 def test_wide_positive_numbers_are_logarithmic():
     places, _ = _placed([1e-4, 1e-3, 1e-2, 1e-1])
     assert places == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert _placed([1.0, 10.0, 3.0], log=True)[0].tolist() == pytest.approx([0.0, 1.0, np.log10(3.0)])
+    assert _placed([0.0, 10.0, 1.0], log=True)[0].tolist() == pytest.approx([0.0, 1.0, 0.1]), "zero has no logarithm"
     assert _placed([-1.0, 1000.0, 0.0])[0].tolist() == pytest.approx([0.0, 1.0, 1 / 1001])
 
 

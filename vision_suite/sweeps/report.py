@@ -31,6 +31,7 @@ def write_report(sweep: SweepFile, events: TrialEvents, folder: Path) -> str:
             metric=sweep.metric.name,
             maximise=sweep.metric.goal == "maximize",
             title=f"{sweep.name}: {len(trials)} trials, {sweep.method}",
+            logarithmic=[parameter.name for parameter in searched if parameter.is_logarithmic],
         )
         with drafted(folder / PICTURE) as draft:
             picture.save(draft, format="PNG")

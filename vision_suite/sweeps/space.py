@@ -68,6 +68,11 @@ class SweepParameter:
         """True for a parameter that is no part of the search."""
         return self.distribution == "constant"
 
+    @property
+    def is_logarithmic(self) -> bool:
+        """True for a parameter that is drawn on a logarithmic scale."""
+        return "log_" in self.distribution
+
     def of(self, args: Mapping[str, Any]) -> Any:
         """Its value among the arguments of a trial."""
         found: Any = args

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,13 @@ def parallel_picture(
     metric: str,
     maximise: bool,
     title: str,
+    logarithmic: Collection[str] = (),
 ) -> Image.Image:
     """Draw the trials of a sweep.
 
-    An axis of positive numbers that span more than two decades is logarithmic, one of other values than numbers has its
-    values in the order of their text. The metric is the last axis, its better end up. Trials without a value are grey.
+    An axis of positive numbers is logarithmic where ``logarithmic`` names it or they span more than two decades; one of
+    other values than numbers has its values in the order of their text. The metric is the last axis, its better end up.
+    Trials without a value are grey.
 
     Args:
         names: Names of the P parameters.
@@ -37,6 +39,7 @@ def parallel_picture(
         metric: Name of the metric.
         maximise: More is better.
         title: Heading.
+        logarithmic: Names of parameters that are drawn from a logarithmic distribution.
 
     Returns:
         An RGB image.
@@ -44,7 +47,7 @@ def parallel_picture(
     axes = [*zip(names, columns, strict=True), (metric, values)]
     figure, (panel,) = canvas.new_figure(max(6.0, 1.9 * len(axes)), 4.8)
     panel.grid(False)
-    placed = [_placed(column) for _, column in axes]
+    placed = [_placed(column, name in logarithmic) for name, column in axes]
     if not maximise:
         places, ticks = placed[-1]
         placed[-1] = 1 - places, [(1 - place, text) for place, text in ticks]
@@ -70,12 +73,12 @@ def parallel_picture(
     return canvas.rendered(figure)
 
 
-def _placed(column: Sequence[Any]) -> tuple[Floats, list[tuple[float, str]]]:
+def _placed(column: Sequence[Any], log: bool = False) -> tuple[Floats, list[tuple[float, str]]]:
     """Heights from 0 to 1 of an axis's values, and its ticks; a missing value has the height 0."""
     known = [value for value in column if value is not None]
     if known and all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
         low, high = min(known), max(known)
-        logarithmic = low > 0 and high / low > 100
+        logarithmic = low > 0 and (log or high / low > 100)
         scale = math.log if logarithmic else float
         start, width = scale(low), scale(high) - scale(low)
         ticks = sorted(set(known)) if len(set(known)) <= 4 else _between(low, high, logarithmic)
