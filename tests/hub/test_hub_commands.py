@@ -13,7 +13,8 @@ from hub_tiny import NAME, local
 from synthetic import save, write_market
 
 from vision_suite.cli import main
-from vision_suite.cli.hub.facts import data_name, figures_of, without_paths
+from vision_suite.cli.hub.facts import data_name, without_paths
+from vision_suite.cli.hub.figures import figures_of
 from vision_suite.errors import ConfigError
 
 PUSH = ["--license", "Apache-2.0", "--attribution", "pictures; someone; CC0-1.0; the web"]
@@ -155,27 +156,47 @@ def test_predict_and_test_take_names_of_the_hub(made, user, tmp_path, capsys):
     assert "is not signed" in capsys.readouterr().err
 
 
+def one_test(folder, seed, value, trained=None, **data):
+    """File ``metrics.json`` of a test, whose own seed is 7, of the checkpoint of a training with another seed."""
+    (folder / "test/test").mkdir(parents=True)
+    (folder / "fit").mkdir()
+    (folder / "fit/run.json").write_text(json.dumps({"command": "fit", "seed": seed}))
+    (folder / "test/run.json").write_text(json.dumps({"command": "test", "seed": 7, "working_folder": str(folder)}))
+    record = {
+        "metrics": {"mAP": value, "odd": None, "rank1": 0.9},
+        "protocol": {"dataset": "market_folder", "root": "/data/emoji", "gallery": 7},
+        "checkpoint": trained or "fit/checkpoints/last.ckpt",
+        "data": data,
+    }
+    (folder / "test/test/metrics.json").write_text(json.dumps(record))
+    return folder / "test/test/metrics.json"
+
+
 def test_figures_of_several_seeds(tmp_path):
-    paths = []
-    for seed, value in enumerate((0.5, 0.6, 0.7)):
-        run = tmp_path / f"version_{seed}"
-        (run / "test").mkdir(parents=True)
-        (run / "run.json").write_text(json.dumps({"command": "fit", "seed": seed}))
-        protocol = {"dataset": "market_folder", "root": "/data/emoji", "gallery": 7}
-        record = {"metrics": {"mAP": value, "odd": None, "rank1": 0.9}, "protocol": protocol}
-        (run / "test/metrics.json").write_text(json.dumps(record))
-        paths.append(run / "test/metrics.json")
+    paths = [one_test(tmp_path / str(seed), seed, value) for seed, value in enumerate((0.5, 0.6, 0.7))]
     first, second = figures_of(paths, [])
     assert (first["name"], second["name"]) == ("mAP", "rank1")
     assert first["value"] == pytest.approx(0.6)
     assert first["std"] == pytest.approx(0.1)
-    assert first["seeds"] == [0, 1, 2]
+    assert first["seeds"] == [0, 1, 2], "of the trainings, not of the tests"
     assert first["data"] == "emoji"
     assert first["protocol"] == {"dataset": "market_folder", "gallery": 7}
     assert figures_of(paths[:1], ["mAP"])[0]["std"] is None
     for names in (["odd"], ["mP"]):
         with pytest.raises(ConfigError, match="--figures"):
             figures_of(paths, names)
+
+
+def test_figures_that_do_not_belong_together(tmp_path):
+    first = one_test(tmp_path / "one", 1, 0.5)
+    wrong = {
+        "seeds 1, 1: give one test of each training": one_test(tmp_path / "same", 1, 0.6),
+        "other data than": one_test(tmp_path / "other", 2, 0.6, root="/data/persons"),
+        "the run that trained gone/last.ckpt is not found": one_test(tmp_path / "gone", 3, 0.6, "gone/last.ckpt"),
+    }
+    for said, path in wrong.items():
+        with pytest.raises(ConfigError, match=said):
+            figures_of([first, path], ["mAP"])
 
 
 def test_paths_of_the_machine_are_replaced(monkeypatch, tmp_path):

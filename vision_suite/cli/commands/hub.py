@@ -107,7 +107,7 @@ def _show(given: argparse.Namespace) -> int:
 
 
 def _push(given: argparse.Namespace) -> int:
-    from vision_suite.cli.hub.facts import figures_of, read_figures
+    from vision_suite.cli.hub.figures import figures_of, read_figures
     from vision_suite.cli.hub.push import Push, push
     from vision_suite.hub.signature import SIGNATURE
     from vision_suite.hub.writing import is_shipped, write_index, write_pins

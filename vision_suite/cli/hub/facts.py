@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from vision_suite.errors import ConfigError
 from vision_suite.prepared import data_dir
 from vision_suite.runs.record import Run
 from vision_suite.yaml_text import read_yaml
@@ -85,89 +81,6 @@ def plain_texts(value: Any, root: str, name: str) -> Any:
     if isinstance(value, list | tuple):
         return [plain_texts(each, root, name) for each in value]
     return without_paths(value, root, name) if isinstance(value, str) else value
-
-
-def figures_of(tests: Sequence[Path], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Section ``metrics`` of ``config.json``: the mean over several tests, and their standard deviation.
-
-    Args:
-        tests: Files ``metrics.json`` of tests, one for each seed.
-        names: Metrics to take; none takes all that are finite in every file.
-
-    Raises:
-        ConfigError: A file is no such one, or has no such metric, or the tests are of other data.
-    """
-    records = [_metrics(path) for path in tests]
-    if not records:
-        return []
-    chosen = list(names) or [
-        name for name in records[0]["metrics"] if all(_known(record["metrics"].get(name)) for record in records)
-    ]
-    seeds = [seed for path in tests if (seed := _seed(path)) is not None]
-    data = records[0].get("protocol") or {}
-    found = []
-    for name in chosen:
-        values = [record["metrics"].get(name) for record in records]
-        if not all(map(_known, values)):
-            raise ConfigError(f"--figures {name}: {tests[0]} has {', '.join(records[0]['metrics'])}")
-        found.append(
-            {
-                "name": name, "value": statistics.fmean(values),
-                "std": statistics.stdev(values) if len(values) > 1 else None, "seeds": seeds, "split": "test",
-                "data": data_name(str(data.get("root") or ""), str(data.get("dataset") or data.get("name") or "")),
-                "protocol": _protocol(data),
-            }
-        )  # fmt: skip
-    return found
-
-
-def read_figures(path: Path) -> list[dict[str, Any]]:
-    """Section ``metrics`` of ``config.json`` out of a file.
-
-    Raises:
-        ConfigError: The file is no list of objects in JSON.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--metrics {path}: it cannot be read ({' '.join(str(error).split())[:100]})") from error
-    if not isinstance(found, list):
-        raise ConfigError(
-            f"--metrics {path}: give a list of objects with name, value, std, seeds, split, data, protocol"
-        )
-    return found
-
-
-def _metrics(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--tests {path}: it cannot be read ({' '.join(str(error).split())[:100]})") from error
-    if not isinstance(record, dict) or not isinstance(record.get("metrics"), dict):
-        raise ConfigError(f"--tests {path}: give the file metrics.json of a test")
-    return record
-
-
-def _seed(path: Path) -> int | None:
-    """Seed of the run whose test a file is of."""
-    for file in sorted(path.absolute().parent.parent.glob("run*.json")):
-        try:
-            seed = json.loads(file.read_text(encoding="utf-8")).get("seed")
-        except (OSError, ValueError, AttributeError):
-            continue
-        if type(seed) is int and seed >= 0:
-            return seed
-    return None
-
-
-def _protocol(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The short facts of a protocol: words and numbers that name no place."""
-    short = {name: value for name, value in data.items() if isinstance(value, str | int | float | bool)}
-    return {name: value for name, value in short.items() if not (isinstance(value, str) and ABSOLUTE.search(value))}
-
-
-def _known(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _hardware(hardware: Mapping[str, Any]) -> str:
