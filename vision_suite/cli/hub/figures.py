@@ -23,8 +23,8 @@ def figures_of(tests: Sequence[Path], names: Sequence[str]) -> list[dict[str, An
         names: Metrics to take; none takes all that are finite in every file.
 
     Raises:
-        ConfigError: A file is no such one or lacks a metric, the tests are of several data sets, or a seed is unknown or
-            given twice.
+        ConfigError: A file is no such one or lacks a metric, the tests are of several data sets, or a seed is unknown
+            or given twice.
     """
     records = [_metrics(path) for path in tests]
     if not records:
