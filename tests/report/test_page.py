@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 import re
 from html.parser import HTMLParser
 
@@ -129,6 +130,16 @@ def test_pictures_that_are_damaged_or_too_many_are_told(tmp_path):
     assert torn.reason.startswith("damaged: ")
     assert [bool(picture.source) for picture in shown_pictures(runs, room=len(broken))] == [True, False, False, False]
     assert shown_pictures(runs, room=len(broken))[3].reason.startswith("left out to keep the page small")
+
+
+def test_pictures_that_are_no_files_of_the_run_are_not_read(tmp_path):
+    folder = write_test(tmp_path / "a", tmp_path / "gone", {"mAP": 1.0}, pictures=["a.png"])
+    (folder / "test/a.png").rename(tmp_path / "own.png")
+    (folder / "test/b.png").symlink_to(tmp_path / "own.png")
+    (folder / "test/c.png").symlink_to("/dev/zero")
+    os.mkfifo(folder / "test/d.png")
+    found = shown_pictures(collect([folder]))
+    assert [picture.reason for picture in found] == ["damaged: no regular file of the run's folder"] * 3
 
 
 def test_each_run_gets_its_first_picture_before_any_gets_a_second(tmp_path):

@@ -160,6 +160,20 @@ def test_damage_is_a_line_and_no_error(tmp_path, what):
     assert [text for text in texts(runs) if text.startswith(line)], texts(runs)
 
 
+@pytest.mark.parametrize(("name", "line"), [
+    ("run.json", "run.json is no record"), ("config.yaml", "config.yaml cannot be read (no regular file)"),
+    ("metrics.csv", "metrics.csv is missing"),
+    ("test/metrics.json", "test/metrics.json cannot be read (no regular file)"),
+])  # fmt: skip
+def test_a_pipe_is_not_waited_for(tmp_path, name, line):
+    folder = write_fit(tmp_path / "version_0")
+    write_metrics(folder, {"mAP": 0.5})
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    runs = collect([folder])
+    assert [text for text in texts(runs) if text.startswith(line)], texts(runs)
+
+
 @pytest.mark.parametrize("depth", [100, 900, 960, 980, 100_000])
 @pytest.mark.parametrize("key", ["status", "step", "seed", "git", "data"])
 def test_values_that_are_nested_deeply_are_no_error(tmp_path, depth, key):

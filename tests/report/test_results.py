@@ -66,6 +66,21 @@ def test_checkpoints_of_different_kinds_are_in_no_mean(tmp_path):
     assert [row.note for row in table.rows] == ["best.ckpt", "last.ckpt"]
 
 
+@pytest.mark.parametrize(("second", "notes"), [
+    ({"seed": 1}, ["x.ckpt", "x.ckpt", "mean of 2 runs, 1 known seed"]),
+    ({"seed": None}, ["x.ckpt", "x.ckpt", "mean of 2 runs, 1 known seed"]),
+    ({"seed": 2, "git": {"commit": "f" * 40}}, ["x.ckpt", "x.ckpt", "mean of 2 seeds, 2 commits"]),
+    ({"seed": 2, "data": {"fingerprint": {"sha256": "bb"}}}, ["x.ckpt", "x.ckpt"]),
+])  # fmt: skip
+def test_a_mean_tells_what_it_is_over(tmp_path, second, notes):
+    for number, entries in enumerate(({"seed": 1}, second)):
+        folder = write_fit(tmp_path / f"version_{number}", settings=config(number), **entries)
+        write_metrics(folder, {"mAP": 0.5}, checkpoint="runs/x.ckpt")
+    for result in all_results(collect([tmp_path])):
+        (table,) = result.tables
+        assert [row.note for row in table.rows] == (notes if result.heading != LOGGED else ["", "", *notes[2:]])
+
+
 def test_many_metrics_are_rows(tmp_path):
     folder = write_fit(tmp_path / "version_0")
     for count, upright in ((8, False), (9, True)):

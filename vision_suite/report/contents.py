@@ -1,13 +1,16 @@
 """Contents of a run's folder, read for the page. Whatever is missing or damaged becomes a line, never an error.
 
-Folders may come from anywhere: nothing in them is executed, and paths in their records are not followed.
+Folders may come from anywhere: nothing in them is executed, paths in their records are not followed, and of files only
+regular ones are read, since a pipe or a device has no end.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +145,7 @@ def _settings(folder: Path, run: Run | None, faults: list[str]) -> dict[str, str
 def _configuration(path: Path, faults: list[str]) -> dict[str, str] | None:
     """Settings in a file; the reason why there are none is added to the faults."""
     try:
+        _check_regular(path)
         tree = read_yaml(path)
         if isinstance(tree, Mapping):
             return described(flattened(tree))
@@ -155,6 +159,17 @@ def _configuration(path: Path, faults: list[str]) -> dict[str, str] | None:
     return None
 
 
+def _check_regular(path: Path) -> None:
+    """Refuse a pipe, a device or a folder.
+
+    Raises:
+        FileNotFoundError: There is nothing.
+        OSError: It is no regular file.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "no regular file")
+
+
 def _lost_checkpoints(run: Run) -> list[str]:
     """Lines on checkpoints that the record names and the folder does not have."""
     named = {name for key in ("checkpoint", "best") if isinstance(name := run.record.get(key), str)}
@@ -166,6 +181,7 @@ def _evaluation(folder: Path, stage: str, faults: list[str]) -> RunEvaluation | 
     """The results in a folder; the reason why there are none is added to the faults."""
     path, name = folder / METRICS, f"{stage}/{METRICS}"
     try:
+        _check_regular(path)
         with path.open("rb") as file:
             raw = file.read(LARGEST + 1)
         if len(raw) > LARGEST:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -61,6 +62,8 @@ def _shown(number: int, folder: Path, path: Path, room: int) -> tuple[ReportPict
     """A picture, or why it is not shown, and its bytes."""
     caption = shortened(f"{folder.name}/{path.relative_to(folder).as_posix()}")
     try:
+        if not path.is_file() or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+            raise ValueError("no regular file of the run's folder")
         size = path.stat().st_size
         if size > room:
             return ReportPicture(number, caption, "", f"left out to keep the page small ({size / 2**20:.1f} MB)"), 0

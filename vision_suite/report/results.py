@@ -12,7 +12,7 @@ from vision_suite.report.compare import Column, ComparedKey, common, differences
 from vision_suite.report.contents import RunContents, RunEvaluation
 from vision_suite.report.environment import environment
 from vision_suite.report.runs import ReportedRun, varies_alone
-from vision_suite.report.words import number_text, spread_text
+from vision_suite.report.words import number_text, shortened, spread_text
 
 MOST_COLUMNS = 8  # metrics that are columns; more of them become rows
 LOGGED = "last validation during training"
@@ -27,6 +27,8 @@ class Outcome:
     Attributes:
         run: Number of the run.
         group: What it has in common with the runs that differ from it only in the seed.
+        seed: Seed of the training, as text; None where nothing tells it.
+        commit: Commit of the training's code.
         note: Checkpoint that was evaluated.
         metrics: Values by name.
         protocol: Protocol, flattened; None where nothing tells it.
@@ -34,6 +36,8 @@ class Outcome:
 
     run: int
     group: Group
+    seed: str | None
+    commit: str | None
     note: str
     metrics: Mapping[str, float]
     protocol: Column
@@ -53,7 +57,7 @@ class ResultRow:
 
     Attributes:
         runs: Numbers of the runs: one, or those of a mean.
-        note: Checkpoint, or the number of seeds.
+        note: Checkpoint, or over what the mean is.
         cells: A value for each metric.
     """
 
@@ -139,12 +143,15 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
 def _outcome(run: ReportedRun, folder: RunContents, evaluation: RunEvaluation) -> Outcome:
     """The outcome of a ``metrics.json``."""
     note = Path(evaluation.checkpoint).name if evaluation.checkpoint else ""
-    group = (_seedless(run.contents), _seedless(folder), note)
+    tested = (evaluation.protocol or {}).get("data.fingerprint.sha256")
+    group = (_seedless(run.contents), _data(run.contents), _seedless(folder), tested, note)
     # A test whose training run is not on the page does not tell the seed of the training.
     alone = (
         () if run.contents.trains and run.contents.settings is not None and folder.settings is not None else (folder,)
     )
-    return Outcome(run.number, (*group, *map(id, alone)), note, evaluation.metrics, evaluation.protocol)
+    return Outcome(
+        run.number, (*group, *map(id, alone)), *_origin(run.contents), note, evaluation.metrics, evaluation.protocol
+    )
 
 
 def _last_logged(run: ReportedRun) -> Outcome:
@@ -156,13 +163,25 @@ def _last_logged(run: ReportedRun) -> Outcome:
             metrics[key.removeprefix("val/")] = finite[-1]
     alone = () if run.contents.settings is not None else (run.number,)
     data = {key: value for key, value in environment(run.contents).items() if key.startswith("data.")}
-    return Outcome(run.number, (_seedless(run.contents), *alone), "", metrics, data or None)
+    group = (_seedless(run.contents), _data(run.contents), *alone)
+    return Outcome(run.number, group, *_origin(run.contents), "", metrics, data or None)
 
 
 def _seedless(contents: RunContents) -> frozenset[tuple[str, str]]:
     """Settings of a run without those that runs with other seeds may differ in."""
     settings = contents.settings or {}
     return frozenset(item for item in settings.items() if not varies_alone(item[0]))
+
+
+def _data(contents: RunContents) -> str | None:
+    """Fingerprint of the data that a run was trained on."""
+    return environment(contents).get("data.fingerprint.sha256")
+
+
+def _origin(contents: RunContents) -> tuple[str | None, str | None]:
+    """Seed and commit of a run."""
+    seed = contents.newest.get("seed")
+    return None if seed is None else shortened(seed), environment(contents).get("git.commit")
 
 
 def _results(heading: str, outcomes: Sequence[Outcome]) -> Results:
@@ -209,4 +228,13 @@ def _rows(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> Iterator[Resul
             columns = [[each.metrics.get(name, math.nan) for each in newest.values()] for name in metrics]
             spreads = [mean_and_deviation(column) for column in columns]
             cells = tuple(ResultCell(spread_text(*spread), spread[0]) for spread in spreads)
-            yield ResultRow(tuple(newest), f"mean of {len(newest)} seeds", cells)
+            yield ResultRow(tuple(newest), _over(list(newest.values())), cells)
+
+
+def _over(outcomes: Sequence[Outcome]) -> str:
+    """Words on what a mean is over: a seed that two runs have is one seed, and code of several commits is told."""
+    seeds, commits = {outcome.seed for outcome in outcomes}, {outcome.commit for outcome in outcomes}
+    told = f"mean of {len(outcomes)} seeds"
+    if len(seeds - {None}) < len(outcomes):
+        told = f"mean of {len(outcomes)} runs, {len(seeds - {None})} known seed{'s' * (len(seeds - {None}) != 1)}"
+    return told if len(commits) == 1 else f"{told}, {len(commits)} commits"

@@ -191,7 +191,8 @@ def _record_files(folder: Path) -> dict[int, Path]:
 
 def _load(path: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        # Reading a pipe would wait for ever.
+        record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
