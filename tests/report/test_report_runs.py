@@ -164,7 +164,6 @@ def test_damage_is_a_line_and_no_error(tmp_path, what):
     ("run.json", "run.json is no record"), ("config.yaml", "config.yaml cannot be read (no regular file)"),
     ("metrics.csv", "metrics.csv is missing"),
     ("test/metrics.json", "test/metrics.json cannot be read (no regular file)"),
-    ("test/metrics.json", "test/metrics.json cannot be read (no regular file)"),
 ])  # fmt: skip
 def test_a_pipe_is_not_waited_for(tmp_path, name, line):
     folder = write_fit(tmp_path / "version_0")
