@@ -34,9 +34,10 @@ def read_evaluation(opened: Opened) -> dict[str, Any]:
         raise CheckpointError(f"it has no {EVALUATION}: load it in Python with vision_suite.hub.load")
     try:
         found = read_json(contents)
-        for part, kinds in ((found, KINDS), (found["data"], DATA)):
-            if set(part) != set(kinds) or any(type(part[name]) is not kind for name, kind in kinds.items()):
-                raise ValueError(f"it must have {', '.join(kinds)}")
+        for name, kinds in (("", KINDS), ("data", DATA)):
+            part = found[name] if name else found
+            if set(part) != set(kinds) or any(type(part[each]) is not kind for each, kind in kinds.items()):
+                raise ValueError(f"{name or 'it'} must have {', '.join(kinds)}")
         if found["step"] < 0:
             raise ValueError(f"step={found['step']} is below 0")
     except (ValueError, KeyError, TypeError) as error:
