@@ -110,8 +110,10 @@ def _decoder(source: str, dtype: torch.dtype) -> nn.Module:
     def load(local: bool) -> Any:
         from huggingface_hub import snapshot_download
 
-        chosen = {"revision": match[3], "allow_patterns": ["*.json", "*.safetensors"], "local_files_only": local}
-        return load_decoder(Path(snapshot_download(match[2], **chosen)), dtype=dtype)
+        folder = snapshot_download(
+            match[2], revision=match[3], allow_patterns=["*.json", "*.safetensors"], local_files_only=local
+        )
+        return load_decoder(Path(folder), dtype=dtype)
 
     try:
         decoder = cached_first(load, match[2])
