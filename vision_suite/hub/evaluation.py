@@ -20,7 +20,7 @@ NAMING = LOADING | {"tokenizer"}  # entries that name a file or a repository; a 
 FREE = {"system"}  # entries of the preprocessing that are sentences
 # Notes on the extractor of features, which pushes hold: where its weights lie is forgotten, their checksum stays.
 EXTRACTOR = ("sampling", "extractor")
-WEIGHTS_OF = {f"{place}.weights": r"default|random:\d+" for place in ("", ".joined")}
+WEIGHTS_OF = dict.fromkeys(("weights", "joined.weights"), r"default|random:\d+")
 
 
 def read_evaluation(opened: Opened) -> dict[str, Any]:
