@@ -8,7 +8,7 @@ import sys
 import hub_tiny
 import pytest
 import torch
-from hub_tiny import NAME, configured, local, reweighted, tampered
+from hub_tiny import NAME, configured, local, notes_of, reweighted, tampered
 from safetensors.torch import load, save
 
 from vision_suite import hub as checkpoint_hub
@@ -165,19 +165,15 @@ def tensors_of(folder):
     return load((folder / "model.safetensors").read_bytes())
 
 
-def notes(name=NAME):
-    return {"format": "pt", "vision_suite.entry": "1", "vision_suite.name": name}
-
-
 def test_weights_that_are_not_finite(folder):
     for value in (torch.nan, torch.inf, -torch.inf):
         tensors = tensors_of(folder)
         name = next(name for name, each in tensors.items() if each.is_floating_point() and each.numel() > 3)
         tensors[name].view(-1)[2] = value
-        reweighted(folder, save(tensors, notes()))
+        reweighted(folder, save(tensors, notes_of()))
         assert f"{name} holds values that are not finite" in refused(local(folder))
         tensors[name].view(-1)[2] = 0
-        reweighted(folder, save(tensors, notes()))
+        reweighted(folder, save(tensors, notes_of()))
 
 
 def test_weights_of_another_network(folder):
@@ -190,9 +186,9 @@ def test_weights_of_another_network(folder):
         "the network has float32": {**whole, first: whole[first].flatten()},
     }
     for said, tensors in changes.items():
-        reweighted(folder, save(tensors, notes()))
+        reweighted(folder, save(tensors, notes_of()))
         assert said in refused(local(folder))
-    reweighted(folder, save(whole, notes("dcal_other.market")))
+    reweighted(folder, save(whole, notes_of("dcal_other.market")))
     assert "its header" in refused(local(folder))
     reweighted(folder, b"\x00" * 40)
     assert "no safetensors file" in refused(local(folder))

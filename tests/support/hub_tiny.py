@@ -103,6 +103,11 @@ def reweighted(folder: Path, weights: bytes) -> None:
     configured(folder, change)
 
 
+def notes_of(name: str = NAME) -> dict[str, str]:
+    """Notes in the header of an entry's weights."""
+    return {"format": "pt", "vision_suite.entry": "1", "vision_suite.name": name}
+
+
 def local(folder: Path) -> str:
     """Name of an entry by its folder."""
     return f"local-dir:{folder}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vision_suite.errors import CheckpointError, SuiteError
 from vision_suite.hub import schema
-from vision_suite.hub.files import CONFIG, LABELS, WEIGHTS, EntryFiles, read_files
+from vision_suite.hub.files import CONFIG, LABELS, WEIGHTS, EntryFiles, read_files, refused
 from vision_suite.hub.places import Place, locate
 from vision_suite.hub.settings import faults_in
 from vision_suite.hub.sums import sha256
@@ -124,7 +124,7 @@ def open_entry(name: str, *, allow_unsigned: bool = False) -> Opened:
         config = read_config(files, None if place.root != place.folder else place.folder.name)
         method = method_of(config)
     except CheckpointError as error:
-        raise CheckpointError(f"{place.folder}: {error}") from error
+        raise refused(place.folder, error) from error
     return Opened(place, files, config, method, (*place.notes, *notes))
 
 
@@ -134,19 +134,43 @@ def loaded(opened: Opened) -> Loaded:
     Raises:
         CheckpointError: The weights do not fit, or are not finite.
     """
-    from vision_suite.hub.base import base_tensors
-    from vision_suite.hub.building import build, fill
     from vision_suite.hub.preprocess import Preprocess
 
-    config = opened.config
+    try:
+        network, _ = network_of(opened)
+    except CheckpointError as error:
+        raise refused(opened.place.folder, error) from error
+    return Loaded(network, Preprocess(opened.config["preprocess"]), opened.config)
+
+
+def network_of(opened: Opened, *, with_base: bool = True) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The network of an entry in evaluation mode, and the tensors that the entry has for it.
+
+    Args:
+        opened: The entry.
+        with_base: Look for the base model that the entry names; without it, its part of the network stays empty.
+
+    Raises:
+        CheckpointError: The weights do not fit, or are not finite.
+    """
+    from vision_suite.hub.base import base_places, base_tensors
+    from vision_suite.hub.building import bounds_of, build, fill
+
+    base = opened.config["base"]
     try:
         tensors = opened.tensors()
-        network = build(opened.method, config["model"]["init_args"])
-        base = config["base"]
-        fill(network, tensors, None if base is None else base_tensors(network, base, tensors))
+        network = build(opened.method, opened.config["model"]["init_args"], bounds_of(tensors, base=base is not None))
+        more = None
+        if base is not None:
+            more = base_tensors(network, base, tensors) if with_base else base_places(network, tensors)
+        fill(network, tensors, more)
     except SuiteError as error:
-        raise CheckpointError(f"{opened.place.folder}: {error}") from error
-    return Loaded(network.eval(), Preprocess(config["preprocess"]), config)
+        raise CheckpointError(str(error)) from error
+    except Exception as error:  # a file of an unknown origin makes the libraries fail in any way
+        raise CheckpointError(
+            f"{WEIGHTS} and {CONFIG} do not fit together ({type(error).__name__}: {one_line(error)}): use another entry"
+        ) from error
+    return network.eval(), tensors
 
 
 def read_config(files: EntryFiles, name: str | None) -> dict[str, Any]:
@@ -207,6 +231,6 @@ def _label_faults(contents: bytes | None, count: int) -> list[str]:
         labels = read_json(contents)
     except ValueError as error:
         return [f"{LABELS}: {one_line(error)}"]
-    if not isinstance(labels, list) or len(labels) != count or not all(isinstance(each, str) for each in labels):
+    if not isinstance(labels, list) or len(labels) != count or any(schema.TEXT(each) for each in labels):
         return [f"{LABELS}: it is no list of {count} texts"]
     return []

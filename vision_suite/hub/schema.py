@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from vision_suite.hub.text import LARGEST_WHOLE
 
 FORMAT = 1
 NAME = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*\.[a-z0-9_]+(\.[a-z0-9_]+)?")
@@ -13,7 +14,11 @@ TASKS = ("reid", "fgvc", "tad", "scanpath", "instruct", "preference")
 HEX64, HEX40 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 SPDX = re.compile(r"[A-Za-z0-9.+-]+(?: (?:AND|OR|WITH) [A-Za-z0-9.+-]+)*")
-BASE = re.compile(r"(package:[a-z0-9_.-]+|hf-hub:[\w.-]+/[\w.-]+(@[\w.-]+)?)")
+# A prepared set, which is one folder, or a repository of a model hub: never another place of this machine.
+BASE = re.compile(r"package:([a-z0-9][a-z0-9_.-]*)|hf-hub:([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w-][\w.-]*))?")
+# What a terminal obeys, or what turns the order of letters; a tab and the end of a line are text.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+LARGEST_NUMBER, LARGEST_AREA = 1e300, 10**8
 Check = Callable[[Any], str | None]
 PICTURE = ("size", "resize", "interpolation", "antialias", "crop", "color", "mean", "std")
 # What tasks have beside the keys of pictures; those of pictures are left out where the network reads no picture.
@@ -52,7 +57,7 @@ def _fields(value: Any, kinds: Mapping[str, Check], where: str, found: list[str]
         found.append(f"config.json: {where.rstrip('.')} is no object")
         return
     found += [f"config.json: {where}{name} is missing" for name in kinds if name not in value]
-    found += [f"config.json: {where}{name} is unknown" for name in sorted(value) if name not in kinds]
+    found += [f"config.json: {where}{name:.60} is unknown" for name in sorted(value) if name not in kinds]
     for name, check in kinds.items():
         if name in value and (reason := check(value[name])) is not None:
             found.append(f"config.json: {where}{name}{reason}")
@@ -91,24 +96,32 @@ def _words(pattern: re.Pattern[str], words: str) -> Check:
 
 
 def _whole(low: int) -> Check:
-    return _is(lambda value: type(value) is int and value >= low, f"a whole number of {low} or more")
+    return _is(lambda value: type(value) is int and low <= value <= LARGEST_WHOLE, f"a whole number of {low} or more")
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and CONTROL.search(value) is None
+
+
+def _area(value: Any) -> str | None:
+    reason = _list(_whole(1), 2)(value)
+    return f" is {value}, too many pixels" if reason is None and value[0] * value[1] > LARGEST_AREA else reason
 
 
 def _choice(*choices: str) -> Check:
     return _is(lambda value: isinstance(value, str) and value in choices, f"one of {', '.join(choices)}")
 
 
-TEXT = _is(lambda value: isinstance(value, str), "a text")
-WORDS = _is(lambda value: isinstance(value, str) and bool(value.strip()), "a text that says something")
+TEXT = _is(_text, "a text without control characters")
+WORDS = _is(lambda value: _text(value) and bool(value.strip()), "a text that says something")
 FLAG = _is(lambda value: isinstance(value, bool), "true or false")
 NUMBER = _is(_number, "a finite number")
 OBJECT = _is(lambda value: isinstance(value, dict), "an object")
 SHA256 = _words(HEX64, "a SHA-256 in 64 hexadecimal digits")
-SIZE = _list(_whole(1), 2)
 
 
 def _labels(value: Any) -> str | None:
@@ -118,11 +131,11 @@ def _labels(value: Any) -> str | None:
 
 
 PREPROCESS: dict[str, Check] = {
-    "size": SIZE,
+    "size": _area,
     "resize": _choice("squash", "shortest", "pad"),
     "interpolation": _choice("bicubic", "bilinear"),
     "antialias": FLAG,
-    "crop": _or_null(_record(center=SIZE, bottom=_whole(0))),
+    "crop": _or_null(_record(center=_area, bottom=_whole(0))),
     "color": _choice("RGB"),
     "mean": _list(NUMBER, 3),
     "std": _list(_is(lambda value: _number(value) and value > 0, "a number above 0"), 3),
@@ -157,7 +170,7 @@ CONFIG: dict[str, Check] = {
     "weights": _record(
         file=_choice("model.safetensors"), sha256=SHA256, bytes=_whole(1), parameters=_whole(0),
         dtypes=_is(
-            lambda value: isinstance(value, dict) and all(type(each) is int for each in value.values()),
+            lambda value: isinstance(value, dict) and all(type(each) is int and each >= 0 for each in value.values()),
             "an object of numbers",
         ),
         ema=FLAG, lora_merged=FLAG,

@@ -29,14 +29,14 @@ def faults_in(
     """
     found: list[str] = []
     count = 0
-    for key, value in _leaves(settings, ""):
+    for key, value in leaves(settings, ""):
         count += 1
         if count > MOST:
             return [f"init_args: more than {MOST} values"]
-        name = re.sub(r"\[\d+\]$", "", key).rpartition(".")[2]
+        name = last_name(key)
         reason = _reason(name, key, value, classes, allowed or {})
         if reason is not None:
-            found.append(f"init_args.{key}={value!r:.80} {reason}")
+            found.append(f"init_args.{key:.80}={value!r:.80} {reason}")
     return found
 
 
@@ -59,6 +59,16 @@ def without_files(settings: Any, allowed: Mapping[str, str] | None = None, key: 
     return [without_files(each, allowed, key) for each in settings] if isinstance(settings, list | tuple) else settings
 
 
+def is_plain_word(text: str) -> bool:
+    """True for a text that can be neither a path nor an address."""
+    return len(text) <= LONGEST and PLAIN.fullmatch(text) is not None and ".." not in text
+
+
+def last_name(key: str) -> str:
+    """Name of a setting in its dotted path, in which an index may follow it."""
+    return re.sub(r"\[\d+\]$", "", key).rpartition(".")[2]
+
+
 def _reason(name: str, key: str, value: Any, classes: Collection[str], allowed: Mapping[str, str]) -> str | None:
     pattern = allowed.get(key)
     if pattern is not None and isinstance(value, str) and re.fullmatch(pattern, value):
@@ -68,14 +78,14 @@ def _reason(name: str, key: str, value: Any, classes: Collection[str], allowed: 
     if name in LOADING and value not in (None, False, "", 0):
         return "would load something else than the entry's weights"
     if isinstance(value, str) and value:
-        if len(value) > LONGEST or not PLAIN.fullmatch(value) or ".." in value:
+        if not is_plain_word(value):
             return "is an address, a path or no plain word: an entry names no other place"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST:
         return "is larger than any size of a network"
     return None
 
 
-def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
     """Every key with its value in nested containers, containers themselves included where a key names them."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
@@ -83,12 +93,12 @@ def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
             if isinstance(inner, Mapping | list | tuple):
                 if name in LOADING or name == "class_path":
                     yield path, "of several values" if inner else None
-                yield from _leaves(inner, path)
+                yield from leaves(inner, path)
             else:
                 yield path, inner
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):
             if isinstance(inner, Mapping | list | tuple):
-                yield from _leaves(inner, f"{key}[{index}]")
+                yield from leaves(inner, f"{key}[{index}]")
             else:
                 yield f"{key}[{index}]", inner

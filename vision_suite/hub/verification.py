@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vision_suite.errors import CheckpointError
-from vision_suite.hub.files import EVALUATION, read_files
-from vision_suite.hub.loading import Opened, config_faults, loaded, method_of
+from vision_suite.errors import SuiteError
+from vision_suite.hub.evaluation import read_evaluation
+from vision_suite.hub.files import CONFIG, EVALUATION, WEIGHTS, read_files
+from vision_suite.hub.loading import Loaded, Opened, config_faults, method_of, network_of
 from vision_suite.hub.places import locate
-from vision_suite.hub.text import one_line, read_json
+from vision_suite.hub.text import printable
 from vision_suite.hub.trust import vouch
 
 
@@ -39,38 +40,74 @@ def verify(name: str, *, run: bool = False, allow_unsigned: bool = False) -> Ver
     try:
         place = locate(name)
         files = read_files(place.folder, place.root)
-    except CheckpointError as error:
-        found.faults.append(str(error))
+    except SuiteError as error:
+        found.faults.append(printable(error))
         return found
     found.notes += place.notes
     found.faults += files.faults
     try:
         if files.sums_sha256:
             found.notes += vouch(place, files, allow_unsigned=allow_unsigned)
-    except CheckpointError as error:
+    except SuiteError as error:
         found.faults.append(str(error))
     faults, config = config_faults(files, None if place.root != place.folder else place.folder.name)
     found.faults += faults
     if not faults:
         try:
             opened = Opened(place, files, config, method_of(config), ())
-            _weights(opened, found, run=run and not found.faults)
-        except CheckpointError as error:
+        except SuiteError as error:
             found.faults.append(str(error))
-    if EVALUATION in files.contents:
-        try:
-            read_json(files.contents[EVALUATION])
-        except ValueError as error:
-            found.faults.append(f"{EVALUATION}: {one_line(error)}")
-    found.words = f"{len(files.contents)} files are right{', and its sample gives what it should' if run else ''}"
+        else:
+            _built(opened, found, run=run)
+    found.faults = [printable(fault) for fault in found.faults]
+    found.words = (
+        f"{len(files.contents)} files are right, and the weights are those of the network"
+        f"{'; its sample gives what it should' if run else ''}"
+    )
     return found
 
 
-def _weights(opened: Opened, found: Verified, *, run: bool) -> None:
-    """Check the tensors, and with ``run`` the network."""
-    if not run:
-        opened.tensors()
+def _built(opened: Opened, found: Verified, *, run: bool) -> None:
+    """Check the settings of the evaluation and the network with its weights; with ``run``, its base and its sample."""
+    if EVALUATION in opened.files.contents:
+        try:
+            read_evaluation(opened)
+        except SuiteError as error:
+            found.faults.append(str(error))
+    if WEIGHTS not in opened.files.contents:
         return
-    from vision_suite.hub.sample import sample_faults
+    run = run and not found.faults
+    try:
+        found.faults += _network_faults(opened, run=run)
+    except SuiteError as error:
+        found.faults.append(str(error))
+    base = opened.config["base"]
+    if base is not None and not run:
+        found.notes.append(f"{opened.place.name}: its base {base['source']} was not looked for: --run does")
 
-    found.faults += sample_faults(opened, loaded(opened))
+
+def _network_faults(opened: Opened, *, run: bool) -> list[str]:
+    """Differences between the network and what the configuration and the sample say of it.
+
+    Raises:
+        CheckpointError: The network cannot be built, or its weights do not fit.
+    """
+    from vision_suite.hub.building import dtypes_of
+    from vision_suite.hub.preprocess import Preprocess
+
+    network, tensors = network_of(opened, with_base=run)
+    told = opened.config["weights"]
+    own = {
+        "parameters": sum(value.numel() for name, value in network.named_parameters() if name in tensors),
+        "dtypes": dtypes_of(tensors),
+    }
+    faults = [
+        f"{CONFIG}: weights.{name} is {told[name]!s:.80}, those of {WEIGHTS} are {value}"
+        for name, value in own.items()
+        if told[name] != value
+    ]
+    if run:
+        from vision_suite.hub.sample import sample_faults
+
+        faults += sample_faults(opened, Loaded(network, Preprocess(opened.config["preprocess"]), opened.config))
+    return faults

@@ -12,18 +12,18 @@ from typing import Any
 
 from vision_suite.checkpoints.contents import VERSION
 from vision_suite.checkpoints.files import write
+from vision_suite.cli.trainer.classes import import_named
 from vision_suite.cli.trainer.modules import REPLACED, find_module
-from vision_suite.cli.trainer.vocabulary import check_types
+from vision_suite.cli.trainer.plugins import import_plugins
+from vision_suite.cli.trainer.vocabulary import check_types, find_class
+from vision_suite.datasets.base import BaseData
 from vision_suite.errors import CheckpointError, SuiteError
+from vision_suite.hub.building import bounded, bounds_of
+from vision_suite.hub.evaluation import read_evaluation
 from vision_suite.hub.files import EVALUATION
 from vision_suite.hub.loading import Opened, loaded, open_entry
 from vision_suite.hub.method import ENTRY
-from vision_suite.hub.registry import network_paths
-from vision_suite.hub.settings import faults_in
-from vision_suite.hub.text import one_line, read_json
-
-KINDS: dict[str, type] = {"module": str, "settings": dict, "data": dict, "operating_point": dict, "step": int}
-DATA: dict[str, type] = {"class": str, "preprocessing": dict, "facts": dict}
+from vision_suite.hub.text import one_line, printable
 
 
 def checkpoint_of(name: str, notes: list[str]) -> Path:
@@ -44,7 +44,7 @@ def checkpoint_of(name: str, notes: list[str]) -> Path:
     try:
         write(contents_of(opened), path)
     except SuiteError as error:
-        raise CheckpointError(f"--ckpt_path {name}: {error}") from error
+        raise CheckpointError(printable(f"--ckpt_path {name}: {error}")) from error
     return path
 
 
@@ -54,12 +54,9 @@ def contents_of(opened: Opened) -> dict[str, Any]:
     Raises:
         CheckpointError: The entry does not tell how it is evaluated, or its settings are refused.
     """
-    found = _evaluation(opened)
-    if found["module"] not in opened.method.modules:
-        raise CheckpointError(f"{EVALUATION}: {found['module']!r:.60} is no module of {opened.method.name}")
-    faults = faults_in(found["settings"], network_paths(), opened.method.words)
-    if faults:
-        raise CheckpointError(f"{EVALUATION}: {faults[0]}")
+    found = read_evaluation(opened)
+    data = found["data"]
+    _check_data(data["class"])
     module_class = find_module(found["module"])
     settings = {**found["settings"], **{name: value for name, value in REPLACED.items() if name in found["settings"]}}
     if "pretrained" in opened.method.fixed:
@@ -67,13 +64,17 @@ def contents_of(opened: Opened) -> dict[str, Any]:
     decoder = settings.get("decoder")
     if isinstance(decoder, Mapping) and decoder.get("structure"):
         settings["decoder"] = {**decoder, "source": ENTRY}
+    weights = loaded(opened).network.state_dict()
     try:
         check_types(module_class, settings)
-        module = module_class(**settings)
-        opened.method.put_into(module, loaded(opened).network.state_dict())
-    except (TypeError, ValueError, RuntimeError, KeyError) as error:
-        raise CheckpointError(f"{EVALUATION} does not fit {module_class.__name__}: {one_line(error, 300)}") from error
-    data = found["data"]
+        with bounded(bounds_of(weights)):
+            module = module_class(**settings)
+        opened.method.put_into(module, weights)
+    except Exception as error:  # settings of an unknown origin make a constructor fail in any way
+        kind = "" if isinstance(error, SuiteError) else f"{type(error).__name__}: "
+        raise CheckpointError(
+            f"{EVALUATION} does not fit {module_class.__name__}: {kind}{one_line(error, 300)}"
+        ) from error
     contents = {
         "state_dict": module.state_dict(),
         "hyper_parameters": {**settings, "_class_path": f"{module_class.__module__}.{module_class.__qualname__}"},
@@ -84,27 +85,17 @@ def contents_of(opened: Opened) -> dict[str, Any]:
         "operating_point": found["operating_point"],
         "image_token_id": opened.config["model"]["init_args"].get("image_token_id", -1),
     }
-    if data["class"] in contents or not data["class"].isidentifier():
-        raise CheckpointError(f"{EVALUATION}: {data['class']!r:.60} is no class of data")
     state = {name: data[name] for name in ("preprocessing", "facts")}
     return {**contents, data["class"]: {**state, "class_names": opened.labels, "order": {}}}
 
 
-def _evaluation(opened: Opened) -> dict[str, Any]:
-    """Evaluation settings of the entry.
+def _check_data(name: str) -> None:
+    """Refuse a name that is no datamodule of the suite or of an installed plug-in.
 
     Raises:
-        CheckpointError: It tells nothing, or is malformed.
+        CheckpointError: It is none.
     """
-    contents = opened.files.contents.get(EVALUATION)
-    if contents is None:
-        raise CheckpointError(f"it has no {EVALUATION}: load it in Python with vision_suite.hub.load")
-    try:
-        found = read_json(contents)
-        for part, kinds in ((found, KINDS), (found["data"], DATA)):
-            if set(part) != set(kinds) or any(type(part[name]) is not kind for name, kind in kinds.items()):
-                raise ValueError(f"it must have {', '.join(kinds)}")
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{EVALUATION} is malformed ({one_line(error)}): push it again") from error
-    known: dict[str, Any] = found
-    return known
+    import_plugins()
+    import_named([name])
+    if find_class(name, BaseData) is None:  # type: ignore[type-abstract]
+        raise CheckpointError(f"{EVALUATION}: {name!r:.60} is no class of data: install the package that has it")
