@@ -36,7 +36,12 @@ def write_json(value: Any) -> str:
 
 def one_line(error: BaseException, most: int = 160) -> str:
     """Message of an error in one line."""
-    return " ".join(str(error).split())[:most] or type(error).__name__
+    return printable(" ".join(str(error).split())[:most]) or type(error).__name__
+
+
+def printable(text: object) -> str:
+    """A text with a question mark for each character that a terminal cannot show or would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text))
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
