@@ -61,7 +61,7 @@ def user_folder(kind: Literal["cache", "config"]) -> Path | None:
 
 
 def hub_folder() -> Path | None:
-    """The user's hub: ``$VISION_SUITE_HUB``, else in the user's cache folder, which need not exist; None without both."""
+    """The user's hub: ``$VISION_SUITE_HUB``, else in the cache folder, which need not exist; None for neither."""
     chosen = os.environ.get(VARIABLE)
     if chosen:
         return Path(os.path.expanduser(chosen)).absolute()
@@ -137,7 +137,7 @@ def locate(name: str) -> Place:
         CheckpointError: The name is malformed, or nothing is there.
     """
     if CONTROL.search(name):
-        raise CheckpointError(f"{name!r:.200}: a control character, or no UTF-8: correct the name, or rename the folder")
+        raise CheckpointError(f"{name!r:.200}: a control character or no UTF-8: correct it, or rename the folder")
     if name.startswith(LOCAL):
         return _local(name, name.removeprefix(LOCAL))
     if name.startswith(HF_HUB):

@@ -91,8 +91,8 @@ def checked_index(hub: Path, *, strict: bool) -> tuple[dict[str, Any], list[str]
         if strict:
             add = "sign it with 'hub index --key'" if trust == "absent" else f"add it to {file_of_keys()}"
             raise CheckpointError(
-                f"{what}: {add}; or trust the folder all the same, with --allow-unsigned of 'hub show' and 'hub verify', "
-                f"allow_unsigned=True of hub.load, or the name local-dir:{hub}/NAME"
+                f"{what}: {add}; or trust the folder all the same, with --allow-unsigned of 'hub show' and 'hub "
+                f"verify', allow_unsigned=True of hub.load, or the name local-dir:{hub}/NAME"
             )
         notes.append(f"{what}, so nobody vouches for its entries")
     who = f"{key} {index['name']}" if trust == "trusted" else f"{_path_of(hub)} {index['name']}"

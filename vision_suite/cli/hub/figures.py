@@ -111,8 +111,11 @@ def _data(record: Mapping[str, Any]) -> tuple[str, str]:
 
 def _protocol(data: Mapping[str, Any]) -> dict[str, Any]:
     """The short facts of a protocol: words and numbers that name no place."""
-    short = {name: value for name, value in data.items() if isinstance(value, str | int | float | bool)}
-    return {name: value for name, value in short.items() if not isinstance(value, str) or without_paths(value, "", "") == value}
+    return {
+        name: value
+        for name, value in data.items()
+        if isinstance(value, int | float) or (isinstance(value, str) and without_paths(value, "", "") == value)
+    }
 
 
 def _known(value: object) -> bool:
