@@ -1,4 +1,4 @@
-"""Several commands on one hub at a time: writers wait for each other, readers take no lock and see no half of a change."""
+"""Several commands on one hub at a time: writers wait for each other; readers take no lock, and see whole changes."""
 
 import json
 import os
@@ -147,7 +147,8 @@ def test_an_entry_is_replaced_or_stays(hub, folder, monkeypatch, in_one_step):
     for stray in (hub / ONE, hub / TWO):
         stray.write_text("a file") if stray.name == ONE else stray.symlink_to(hub / NAME)
         put_entry(hub, *contents_of(folder, stray.name), replace=True)
-        assert stray.is_dir() and not stray.is_symlink()
+        assert stray.is_dir()
+        assert not stray.is_symlink()
     assert (folder / "LICENSE").read_text() == "another", "the link was replaced, not what it means"
 
 
