@@ -9,6 +9,8 @@ MIB = 2**20
 LARGEST = {"config.json": MIB, "evaluation.json": 16 * MIB, "labels.json": 16 * MIB, "SHA256SUMS": MIB}
 LARGEST_INDEX = 16 * MIB
 LARGEST_OTHER = 16 * MIB  # of every other file than the weights
+LARGEST_ALL = 128 * MIB  # of all other files together
+LARGEST_WHOLE = 2**63 - 1
 DEEPEST = 32
 
 
@@ -16,16 +18,22 @@ def read_json(contents: bytes) -> Any:
     """A value of JSON.
 
     Raises:
-        ValueError: It is no JSON in UTF-8, has a key twice, NaN or an infinity, or is nested too deeply.
+        ValueError: It is no JSON in UTF-8, has a key twice, NaN, an infinity, a whole number of more than 64 bits or
+            half of a character, or is nested too deeply.
     """
     try:
         value = json.loads(
-            contents.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite
-        )
+            contents.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite,
+            parse_int=_whole,
+        )  # fmt: skip
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if _depth(value) > DEEPEST:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("a text in it has half of a character (a lone surrogate)") from None
     return value
 
 
@@ -45,15 +53,22 @@ def printable(text: object) -> str:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r:.60} is there twice")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the key {name!r:.60} is there twice")
+        found[name] = value
     return found
 
 
 def _no_constant(word: str) -> Any:
     raise ValueError(f"{word} is no number of JSON")
+
+
+def _whole(word: str) -> int:
+    if len(word) > len(str(-LARGEST_WHOLE)) or abs(value := int(word)) > LARGEST_WHOLE:
+        raise ValueError(f"{word:.40} is too large")
+    return value
 
 
 def _finite(word: str) -> float:
