@@ -214,6 +214,23 @@ def test_a_reader_between_the_index_and_its_signature(hub, tmp_path, monkeypatch
     assert open_entry(NAME).notes == ()
 
 
+def test_a_signature_that_cannot_be_written(hub, tmp_path, monkeypatch):
+    make_key(tmp_path / "key.pem")
+    write_index(hub, key=tmp_path / "key.pem")
+    before = {name: (hub / name).read_bytes() for name in ("index.json", "index.json.sig")}
+    write = writing.write_whole
+
+    def failing(path, contents):
+        if path.name == "index.json.sig":
+            raise StorageError("the disk is full")
+        write(path, contents)
+
+    monkeypatch.setattr(writing, "write_whole", failing)
+    with pytest.raises(StorageError, match="full"):
+        write_index(hub, key=tmp_path / "key.pem", name="ours")
+    assert {name: (hub / name).read_bytes() for name in before} == before
+
+
 def test_a_reader_between_an_entry_and_its_index(hub, folder, monkeypatch):
     before = (hub / "index.json").read_bytes()
     new = contents_of(folder, LICENSE="another")

@@ -123,23 +123,10 @@ def put_entry(
 ) -> Path:  # fmt: skip
     """Put an entry into a hub and into its index, or into the package and its pins: both or nothing.
 
-    Args:
-        hub: As in `write_entry`.
-        config: As in `write_entry`.
-        contents: Contents of all files of the entry, its sums too, by path.
-        replace: As in `write_entry`.
-        key: As in `write_entry`.
-
-    Returns:
-        Folder of the entry.
-
-    Raises:
-        CheckpointError: Another entry of the hub is wrong.
-        ConfigError: There is such an entry, or the key is none or missing.
-        StorageError: It cannot be written.
+    Arguments, result and errors are those of `write_entry`; ``contents`` are all files, the sums too, by path.
     """
-    private = signing_key(hub, key)
     folder: Path = hub / config["name"]
+    signing_key(hub, key)
     check_free(folder, replace=replace)
     size = sum(map(len, contents.values()))
     line = _line(config, sha256(contents[SUMS]), size - len(contents[SUMS]))
@@ -154,8 +141,9 @@ def put_entry(
                 with placed(made, folder):
                     write_pins()
                 return folder
-            with changing(hub):
-                check_free(folder, replace=replace)  # another push may have come first
+            with changing(hub):  # and look again, because another command may have come first
+                private = signing_key(hub, key)
+                check_free(folder, replace=replace)
                 index = _index_of(hub, None, private, {folder.name: line})
                 with placed(made, folder):
                     _save(hub, index, private)
@@ -199,8 +187,8 @@ def write_index(hub: Path, *, name: str | None = None, key: Path | None = None) 
     """
     if not hub.is_dir():
         raise ConfigError(f"{hub}: no such folder: push an entry first, or name the hub with --hub")
-    private = signing_key(hub, key)
     with changing(hub):
+        private = signing_key(hub, key)
         index = _index_of(hub, name, private, {})
         _save(hub, index, private)
     return index
@@ -254,9 +242,21 @@ def _line(config: Mapping[str, Any], sums_sha256: str, size: int) -> dict[str, A
 
 
 def _save(hub: Path, index: Mapping[str, Any], private: Ed25519PrivateKey | None) -> None:
-    write_whole(hub / INDEX, write_json(index))
-    if private is not None:
-        write_whole(hub / SIGNATURE, write_json(sign(index, private)))
+    """Write an index and its signature; if the signature cannot be written, the earlier index comes back."""
+    signature = None if private is None else write_json(sign(index, private))
+    path = hub / INDEX
+    before = path.read_bytes() if path.is_file() else None
+    write_whole(path, write_json(index))
+    if signature is None:
+        return
+    try:
+        write_whole(hub / SIGNATURE, signature)
+    except BaseException:
+        if before is None:
+            path.unlink()
+        else:
+            write_whole(path, before)
+        raise
 
 
 def is_shipped(hub: Path) -> bool:
