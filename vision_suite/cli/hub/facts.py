@@ -28,7 +28,7 @@ PATH = re.compile(
     rf"|(?<=\[)(?:{STARTS})(?=[^\s,\[\]]*/){LETTER}*(?:{SPACES}{LETTER}+)*"
     rf"|(?<![^\s!&@>])(?:{STARTS}){LETTER}*"
     rf"|(?<=(?<!\S)-[a-z])/+(?=[^\s/]+/){LETTER}*(?:{SPACES}{LETTER}+)*",
-    re.IGNORECASE,
+    re.I,
 )
 
 
@@ -90,9 +90,11 @@ def without_paths(text: str, root: str, name: str) -> str:
         root: Root of the data; a relative one stays.
         name: Name of the data.
     """
-    if root.startswith(("/", "~")):
-        text = re.sub(rf"{re.escape(root.rstrip('/') or root)}(?![\w.-])", lambda _: name, text)
-    return PATH.sub(_last_part, text)
+    own = root.rstrip("/") if root.startswith(("/", "~")) else ""
+    if own in ("", "~"):
+        return PATH.sub(_last_part, text)
+    either = re.compile(rf"(?<![\w.-])(?P<root>{re.escape(own)})(?![\w.-])|{PATH.pattern}", PATH.flags)
+    return either.sub(lambda match: name if match["root"] else _last_part(match), text)
 
 
 def plain_texts(value: Any, root: str, name: str) -> Any:
