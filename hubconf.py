@@ -5,11 +5,11 @@ configuration.
 """
 
 from vision_suite.hub.loading import load as load
-from vision_suite.hub.places import all_places as _all_places
+from vision_suite.hub.places import all_names as _all_names
 
 dependencies = ["torch", "timm", "safetensors", "platformdirs", "cryptography"]
 
 
 def names() -> list[str]:
     """Names of the entries of the user's hub and of the package."""
-    return [place.folder.name for place in _all_places()]
+    return _all_names()

@@ -11,9 +11,16 @@ from vision_suite.errors import DataError
 
 
 def data_dir() -> Path:
-    """The folder of fetched archives and prepared sets: ``$VISION_SUITE_DATA``, else in the user's cache folder."""
+    """The folder of fetched archives and prepared sets: ``$VISION_SUITE_DATA``, else in the user's cache folder.
+
+    Raises:
+        DataError: The user has no home.
+    """
     chosen = os.environ.get("VISION_SUITE_DATA")
-    return Path(chosen).expanduser().absolute() if chosen else platformdirs.user_cache_path("vision_suite")
+    try:
+        return Path(chosen).expanduser().absolute() if chosen else platformdirs.user_cache_path("vision_suite")
+    except RuntimeError as error:
+        raise DataError("there is no home for prepared data: name a folder in VISION_SUITE_DATA") from error
 
 
 def find_folder(source: str | Path) -> Path | None:

@@ -6,16 +6,20 @@ import shutil
 
 import hub_tiny
 import numpy as np
+import platformdirs
 import pytest
 from documents import blocks
 from folders import ROOT, SUPPORT
-from hub_tiny import NAME, local
+from hub_tiny import NAME, configured, local
 from synthetic import save, write_market
 
+from vision_suite import hub as checkpoint_hub
 from vision_suite.cli import main
-from vision_suite.cli.hub.facts import data_name, without_paths
+from vision_suite.cli.hub.facts import data_name, plain_texts, without_paths
 from vision_suite.cli.hub.figures import figures_of
 from vision_suite.errors import ConfigError
+from vision_suite.hub.card import attribution_text, card
+from vision_suite.hub.signature import config_folder
 
 PUSH = ["--license", "Apache-2.0", "--attribution", "pictures; someone; CC0-1.0; the web"]
 
@@ -65,7 +69,7 @@ def test_what_push_refuses(made, user, capsys):
     assert command("hub", "push", made[1], "--name", NAME, *PUSH) == 2
     assert "--replace" in capsys.readouterr().err
     assert command("hub", "push", made[1], "--name", NAME, "--replace", *PUSH) == 0
-    assert [path.name for path in user.iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in user.iterdir() if path.name.startswith(".")] == [".lock"]
 
 
 def test_verify_ends_with_1_and_names_every_fault(hub, folder, capsys):
@@ -90,6 +94,168 @@ def test_pull_copies_what_was_checked(hub, folder, tmp_path, capsys):
     (folder / "LICENSE").write_text("x")
     assert command("hub", "pull", local(folder), "--hub", "others") == 2
     assert not (tmp_path / "others").exists()
+
+
+def refusal(capsys, *argv):
+    """The one line with which a command is refused."""
+    capsys.readouterr()
+    assert command(*argv) == 2
+    err = capsys.readouterr().err.removesuffix("\n")
+    (line,) = (line for line in err.split("\n") if not line.startswith("warning: "))
+    assert line.isprintable(), line
+    return line
+
+
+def test_a_broken_index_is_made_again(hub, folder, capsys):
+    for name in ("a", "b", "c"):
+        assert command("hub", "index", "--name", name) == 0
+    assert "serial 4" in capsys.readouterr().out
+    checkpoint_hub.load(NAME, allow_unsigned=True)
+    for contents in ("{", "[]", "\ud800".encode("utf-8", "surrogatepass"), None):
+        if contents is None:
+            (hub / "index.json").unlink()
+        else:
+            (hub / "index.json").write_bytes(contents if isinstance(contents, bytes) else contents.encode())
+        assert "vision-suite hub index" in refusal(capsys, "hub", "show", NAME, "--allow-unsigned")
+        assert command("hub", "index", "--name", "c") == 0
+        assert "serial 5" in capsys.readouterr().out, "what was seen counts on"
+    checkpoint_hub.load(NAME, allow_unsigned=True)
+    old = json.loads((hub / "index.json").read_text())
+    (hub / "index.json").write_text(json.dumps({**old, "serial": 2}))
+    assert "serial 2 is older than 5" in refusal(capsys, "hub", "show", NAME, "--allow-unsigned")
+    assert command("hub", "index") == 0
+    checkpoint_hub.load(NAME, allow_unsigned=True)
+    (hub / "index.json").write_text(json.dumps({**old, "format": 2}))
+    assert "pip install --upgrade" in refusal(capsys, "hub", "index"), "one of a newer suite is not overwritten"
+
+
+def test_a_signed_index_counts_on(hub, tmp_path, capsys):
+    assert command("hub", "keygen", "key.pem") == 0
+    config_folder().mkdir(parents=True)
+    (config_folder() / "trusted_keys").write_text(capsys.readouterr().out.splitlines()[-1])
+    for name in ("a", "b", "ours"):
+        assert command("hub", "index", "--key", "key.pem", "--name", name) == 0
+    checkpoint_hub.load(NAME)
+    (hub / "index.json").unlink()
+    assert command("hub", "index", "--key", "key.pem", "--name", "ours") == 0
+    assert "serial 5" in capsys.readouterr().out
+    checkpoint_hub.load(NAME)
+
+
+def test_advice_for_an_unsigned_hub_is_true(hub, folder, capsys):
+    line = refusal(capsys, "hub", "show", NAME)
+    for words in ("hub index --key", "--allow-unsigned", f"local-dir:{hub}/NAME"):
+        assert words in line
+    for action in ("show", "verify"):
+        assert command("hub", action, NAME, "--allow-unsigned") == 0
+    for more in ([], ["--replace"]):
+        assert "is that entry itself" in refusal(capsys, "hub", "pull", NAME, "--allow-unsigned", *more)
+    assert "is that entry itself" in refusal(capsys, "hub", "pull", local(folder))
+    checkpoint_hub.load(NAME, allow_unsigned=True)
+
+
+def test_odd_names_are_told_in_one_line(hub, capsys):
+    for name in ("hub:a.b\n", "a\x1b[31m.b", "local-dir:a\0b", "local-dir:a\udcff", "local-dir:~nobody_of_this_name/x"):
+        refusal(capsys, "hub", "show", name)
+        assert command("hub", "verify", name) == 1
+        out = capsys.readouterr().out
+        assert out.replace("\n", "").isprintable()
+        assert len(out.splitlines()) == 2
+
+
+def test_a_card_holds_no_marks_of_others(folder):
+    config = json.loads((folder / "config.json").read_text())
+    whole = (folder / "README.md").read_text()
+    assert card(config) == whole
+    assert "```bash\n" in card({**config, "training": {**config["training"], "command": ["vision-suite", "fit"]}})
+    odd = "\x1b[31m<script>`|*\n```\n# x"
+    config["training"].update(command=["fit", odd], hardware=odd)
+    config["training"]["data"].update(name=odd, fingerprint=odd)
+    config.update(suite_version=odd, torch_version=odd, method=odd)
+    config["attribution"] = [dict.fromkeys(("what", "by", "license", "source"), odd)]
+    config["base"] = {"source": odd, "sha256": "0" * 64}
+    figure = {"name": odd, "value": 1.0, "std": None, "seeds": [1], "split": odd, "data": odd, "protocol": {odd: odd}}
+    config["metrics"] = [figure]
+    for text in (card(config), attribution_text(config)):
+        assert all(line.isprintable() for line in text.split("\n"))
+        outside, fence = [], ""
+        for line in text.split("\n"):
+            ticks = line[: len(line) - len(line.lstrip("`"))]
+            if not fence and len(ticks) > 2:
+                fence = ticks
+            elif fence and line == fence:
+                fence = ""
+            elif not fence:
+                outside.append(line)
+        assert fence == ""
+        assert not any("<script>" in line or line.startswith("# x") for line in outside)
+
+
+def test_show_escapes_what_a_terminal_obeys(folder, capsys):
+    configured(folder, lambda config: config["training"].update(hardware="a\u00a0b"))
+    assert command("hub", "show", local(folder)) == 0
+    out = capsys.readouterr().out
+    assert "a\\u00a0b" in out
+    assert json.loads(out)["training"]["hardware"] == "a\u00a0b"
+
+
+def test_one_bad_folder_hides_no_other(hub, folder, tmp_path, capsys):
+    (hub / "x_y.z").symlink_to("/tmp")
+    (hub / "zero.entry").mkdir()
+    (hub / "x_huge.entry").mkdir()
+    facts = '{"method": "a", "task": "b", "weights": {"bytes": 1%s, "parameters": 2}}' % ("0" * 400)
+    (hub / "x_huge.entry/config.json").write_text(facts)
+    assert command("hub", "list") == 0
+    out = capsys.readouterr().out
+    assert f"{NAME} (hub): dcal, reid" in out
+    assert "x_y.z: a link that leaves the hub" in out
+    assert out.count("its config.json cannot be read") == 2
+    assert command("hub", "verify", "--allow-unsigned") == 1
+    out = capsys.readouterr().out
+    assert "fault: x_y.z: " in out
+    assert f"{NAME}: " in out
+    assert "x_huge.entry: " in refusal(capsys, "hub", "index")
+    shutil.rmtree(hub / "x_huge.entry")
+    assert "x_y.z: a link that leaves the hub" in refusal(capsys, "hub", "index")
+
+
+def test_a_user_without_a_home(hub, folder, monkeypatch, capsys):
+    def none(*_):
+        raise RuntimeError("could not determine the home directory")
+
+    for name in ("user_cache_path", "user_config_path"):
+        monkeypatch.setattr(platformdirs, name, none)
+    monkeypatch.setenv("VISION_SUITE_HUB", "")
+    checkpoint_hub.load(local(folder))
+    assert command("hub", "list") == 0
+    assert "hub: none" in capsys.readouterr().out
+    assert "no such entry" in refusal(capsys, "hub", "show", NAME)
+    assert "there is no home" in refusal(capsys, "hub", "index")
+    assert command("hub", "keygen", "key.pem") == 0
+    assert command("hub", "index", "--hub", hub, "--key", "key.pem") == 0
+    checkpoint_hub.load(local(folder))
+    monkeypatch.setenv("VISION_SUITE_HUB", str(hub))
+    assert "set HOME first" in refusal(capsys, "hub", "show", NAME)
+
+
+def test_push_with_a_key_that_is_none_writes_nothing(made, user, capsys):
+    words = ["hub", "push", made[1], "--name", NAME, *PUSH]
+    assert "cannot be read" in refusal(capsys, *words, "--key", "missing.pem")
+    assert list(user.iterdir()) == []
+    (user / "bad.entry").mkdir()
+    assert "bad.entry: SHA256SUMS: it is missing" in refusal(capsys, *words)
+    assert not (user / NAME).exists(), "the index could not be made"
+
+
+def test_a_key_never_lies_in_a_hub(hub, folder, user, tmp_path, capsys):
+    (hub / "index.json").unlink()
+    shutil.copytree(folder, tmp_path / "others" / NAME)
+    (tmp_path / "link").symlink_to(tmp_path / "others")
+    (tmp_path / "init.d").mkdir()
+    shutil.rmtree(folder)
+    for path in (hub / "key.pem", hub / "deep/key.pem", "others/key.pem", f"others/{NAME}/key.pem", "link/key.pem"):
+        assert "never lies in a hub" in refusal(capsys, "hub", "keygen", path)
+    assert command("hub", "keygen", "key.pem") == 0
 
 
 def test_entries_of_the_package_are_pinned(made, tmp_path, monkeypatch, capsys):
@@ -206,5 +372,45 @@ def test_paths_of_the_machine_are_replaced(monkeypatch, tmp_path):
     assert data_name("", "market_folder") == "market_folder"
     assert without_paths(f"--data.root={root}", root, "emoji-reid-64") == "--data.root=emoji-reid-64"
     assert without_paths("--out=/home/me/runs x", "", "") == "--out=runs x"
-    for kept in ("dcal/emoji_reid", "1/3", "a: b", "https://spdx.org/x", "runs/dcal"):
+    for kept in KEPT:
         assert without_paths(kept, "", "") == kept
+    for text, plain in PLAIN.items():
+        assert without_paths(text, "", "") == plain
+        assert without_paths(f"--x={text}", "", "") == f"--x={plain}" or text[0] == "-"
+        assert plain_texts({text: [{"a": text}]}, "", "") == {plain: [{"a": plain}]}
+    assert without_paths("--r=/data/ab/c /data/a/b", "/data/a", "set") == "--r=c set/b"
+    assert without_paths("-I/data/a/b /mnt/data/a/c", "/data/a/", "set") == "-Ib c"
+    assert without_paths("x.y=.", ".", "") == "x.y=."
+
+
+KEPT = (
+    "dcal/emoji_reid", "1/3", "a: b", "https://spdx.org/x", "runs/dcal", "km/h", "a/b", "12 km/h", "and/or yes/no",
+    "./a/b", "../a/b", "a / b", "**/*.jpg", "/", "</s> [/INST] <b>x</b>", "hub:dcal_micro.emoji_a", "hf-hub:a/b@c",
+    "http://localhost:8000/v1", "http://host/x?file=/a/b", "s3://bucket/x", "local-dir:my_hub/dcal_micro.emoji_a",
+)  # fmt: skip
+PLAIN = {
+    "/home/me/x": "x",
+    "/home/me/x/": "x",
+    "//home/me/x": "x",
+    "/home/me/my data/x": "x",
+    "/home/me/photos (1)/x.png": "x.png",
+    "/home/o'neil/x": "x",
+    "/home/me/epoch=1-step=2/last.ckpt": "last.ckpt",
+    "~/x/y": "y",
+    "~me/x/y": "y",
+    "file:///home/me/x": "x",
+    "FILE://host/home/me/my data/x": "x",
+    "file:/home/me/x": "file:x",
+    "dir:/home/me/x": "dir:x",
+    "local-dir:/home/me/hub/dcal_micro.emoji_a": "local-dir:dcal_micro.emoji_a",
+    "-I/home/me/x": "-Ix",
+    "-L/usr/lib/x -lfoo": "-Lx -lfoo",
+    "/home/me/a:/home/me/b": "a:b",
+    "[/home/me/a, /home/me/b c/d]": "[a, d]",
+    "['/home/me/my a/x','rel/y']": "['x','rel/y']",
+    '{"root": "/home/me/my x/y", "unit": "km/h"}': '{"root": "y", "unit": "km/h"}',
+    "python /home/me/t.py --o /home/me/r km/h": "python t.py --o r km/h",
+    "speed of /home/me/x in km/h": "speed of x in km/h",
+    "/home/me/a and https://x.org/b": "a and https://x.org/b",
+    "x:\n/home/me/a b/c\nkm/h": "x:\nc\nkm/h",
+}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from vision_suite.hub.text import printable
 
 TASKS = {
     "reid": "re-identification", "fgvc": "fine-grained classification", "tad": "temporal action detection",
@@ -23,7 +26,7 @@ def card(config: Mapping[str, Any]) -> str:
     lines = [
         f"# {config['name']}",
         "",
-        f"Network of {config['method']} for {TASKS[config['task']]}, an entry of vision_suite's checkpoint hub.",
+        f"Network of {_cell(config['method'])} for {TASKS[config['task']]}, an entry of vision_suite's checkpoint hub.",
         "",
         "```python",
         "from vision_suite import hub",
@@ -40,14 +43,14 @@ def card(config: Mapping[str, Any]) -> str:
         f"| commit | {training['commit'] or 'unknown'}{' with changes' if training['dirty'] else ''} |",
         f"| seed | {'unknown' if training['seed'] is None else training['seed']} |",
         f"| hardware | {_cell(training['hardware'])} |",
-        f"| versions | vision_suite {config['suite_version']}, torch {config['torch_version']} |",
+        f"| versions | vision_suite {_cell(config['suite_version'])}, torch {_cell(config['torch_version'])} |",
         f"| made | {config['created']} |",
         f"| licence of the weights | {config['license']} |",
     ]
     if config["base"] is not None:
         lines.append(f"| base | {_cell(config['base']['source'])}, SHA-256 `{config['base']['sha256']}` |")
     if training["command"]:
-        lines += ["", "## Training", "", "```bash", shlex.join(training["command"]), "```"]
+        lines += ["", "## Training", "", *_fenced(training["command"])]
     if config["metrics"]:
         lines += ["", "## Figures", "", "| metric | value | seeds | split | data |", "|---|---|---|---|---|"]
         lines += [_figure(each) for each in config["metrics"]]
@@ -60,6 +63,13 @@ def card(config: Mapping[str, Any]) -> str:
 def attribution_text(config: Mapping[str, Any]) -> str:
     """Text of ``ATTRIBUTION.md``."""
     return "\n".join(["# Attribution", "", *(_attribution(each) for each in config["attribution"])]) + "\n"
+
+
+def _fenced(command: Sequence[str]) -> list[str]:
+    """A command in a fence that no word of it ends."""
+    text = shlex.join(map(printable, command))
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return [f"{fence}bash", text, fence]
 
 
 def _figure(metric: Mapping[str, Any]) -> str:
@@ -80,7 +90,7 @@ def _attribution(each: Mapping[str, Any]) -> str:
 
 def _cell(value: object) -> str:
     """A value as plain text in Markdown: no marks, no lines, no HTML."""
-    text = " ".join(str(value).split())
+    text = printable(" ".join(str(value).split()))
     for letter in "\\`*_[]|":
         text = text.replace(letter, f"\\{letter}")
     return text.replace("<", "&lt;").replace(">", "&gt;")

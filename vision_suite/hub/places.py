@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
 
-from vision_suite.errors import CheckpointError, DataError
+from vision_suite.errors import CheckpointError, ConfigError, DataError
 from vision_suite.hub.schema import HEX64, NAME
 
 LOCAL, HUB, HF_HUB = SCHEMES = ("local-dir:", "hub:", "hf-hub:")
 VARIABLE = "VISION_SUITE_HUB"
 HF_NAME = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w./-]+))?")
+# What a terminal obeys, what ends a line or turns the order of letters, and bytes of a name that is not UTF-8.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 OWN = Path(__file__).resolve().parent
 SHIPPED, PINS = OWN / "entries", OWN / "pins"  # entries of the package, and the sums that they are pinned to
 
@@ -46,10 +48,37 @@ def is_name(text: object) -> bool:
     return isinstance(text, str) and text.startswith(SCHEMES)
 
 
-def hub_folder() -> Path:
-    """The user's hub: ``$VISION_SUITE_HUB``, else in the user's cache folder. It need not exist."""
+def user_folder(kind: Literal["cache", "config"]) -> Path | None:
+    """The user's folder of caches or of settings, which need not exist; None for a user without a home."""
+    try:
+        if kind == "cache":
+            found = platformdirs.user_cache_path("vision_suite")
+        else:
+            found = platformdirs.user_config_path("vision_suite")
+    except RuntimeError:
+        return None
+    return found if found.is_absolute() else None  # older versions leave the "~" that means nothing
+
+
+def hub_folder() -> Path | None:
+    """The user's hub: ``$VISION_SUITE_HUB``, else in the cache folder, which need not exist; None for neither."""
     chosen = os.environ.get(VARIABLE)
-    return Path(chosen).expanduser().absolute() if chosen else platformdirs.user_cache_path("vision_suite") / "hub"
+    if chosen:
+        return Path(os.path.expanduser(chosen)).absolute()
+    cache = user_folder("cache")
+    return None if cache is None else cache / "hub"
+
+
+def chosen_hub(given: Path | None) -> Path:
+    """The folder of a hub that a command writes into: the one that was given, else the user's.
+
+    Raises:
+        ConfigError: None was given, and the user has none.
+    """
+    found = given or hub_folder()
+    if found is None:
+        raise ConfigError(f"there is no home that a hub could lie in: name its folder with --hub, or in {VARIABLE}")
+    return found
 
 
 def shipped() -> list[str]:
@@ -69,11 +98,33 @@ def pin_of(name: str) -> str:
     return text
 
 
-def entries_in(folder: Path) -> list[str]:
-    """Names of the folders of a hub that are called like entries."""
-    if not folder.is_dir():
+def entries_in(folder: Path | None) -> list[str]:
+    """Names of the folders of a hub that are called like entries; none where there is no such hub.
+
+    Raises:
+        CheckpointError: The hub cannot be read.
+    """
+    if folder is None or not os.path.isdir(folder):
         return []
-    return sorted(path.name for path in folder.iterdir() if NAME.fullmatch(path.name) and path.is_dir())
+    try:
+        return sorted(path.name for path in folder.iterdir() if NAME.fullmatch(path.name) and path.is_dir())
+    except OSError as error:
+        raise CheckpointError(f"{folder}: it cannot be read ({error.strerror}): change its permissions") from error
+
+
+def all_names() -> list[str]:
+    """Names of all entries of the user's hub and of the package; one of them may be no entry that can be located."""
+    return sorted({*entries_in(hub_folder()), *shipped()})
+
+
+def check_inside(hub: Path, name: str) -> None:
+    """Refuse a link in the place of an entry that leaves the hub.
+
+    Raises:
+        CheckpointError: It is one.
+    """
+    if os.path.dirname(os.path.realpath(hub / name)) != os.path.realpath(hub):
+        raise CheckpointError(f"{hub / name}: a link that leaves the hub: put the entry itself there")
 
 
 def locate(name: str) -> Place:
@@ -85,6 +136,8 @@ def locate(name: str) -> Place:
     Raises:
         CheckpointError: The name is malformed, or nothing is there.
     """
+    if CONTROL.search(name):
+        raise CheckpointError(f"{name!r:.200}: a control character or no UTF-8: correct it, or rename the folder")
     if name.startswith(LOCAL):
         return _local(name, name.removeprefix(LOCAL))
     if name.startswith(HF_HUB):
@@ -95,8 +148,8 @@ def locate(name: str) -> Place:
 def _local(name: str, path: str) -> Place:
     if not path:
         raise CheckpointError(f"{name}: give a folder, as in local-dir:/checkpoints/dcal_micro.emoji_a")
-    folder = Path(os.path.realpath(Path(path).expanduser()))
-    if not folder.is_dir():
+    folder = Path(os.path.realpath(os.path.expanduser(path)))
+    if not os.path.isdir(folder):
         raise CheckpointError(f"{name}: there is no folder {folder}: give the folder of an entry")
     return Place(name, folder, folder, hub=folder.parent)
 
@@ -108,18 +161,16 @@ def _of_hub(name: str, word: str) -> Place:
             "names those that are there; a folder is local-dir:PATH"
         )
     hub = hub_folder()
-    folder, own = hub / word, SHIPPED / word
     pinned = (PINS / f"{word}.sha256").is_file()
-    if folder.is_dir():
+    if hub is not None and os.path.isdir(hub / word):
         notes = (f"{word} is in {hub} and in the package: that in {hub} is used",) if pinned else ()
-        real = Path(os.path.realpath(hub))
-        if Path(os.path.realpath(folder)).parent != real:
-            raise CheckpointError(f"{folder}: a link that leaves the hub: put the entry itself there")
-        return Place(name, folder, folder, hub=hub, notes=notes)
+        check_inside(hub, word)
+        return Place(name, hub / word, hub / word, hub=hub, notes=notes)
     if pinned:
-        return Place(name, own, own, pin=pin_of(word))
-    known = sorted({*entries_in(hub), *shipped()})
-    there = f"there are {', '.join(known[:10])}" if known else f"{hub} and the package have none"
+        return Place(name, SHIPPED / word, SHIPPED / word, pin=pin_of(word))
+    known = all_names()
+    none = f"{hub} and the package have none" if hub is not None else "the package has none, and there is no hub"
+    there = f"there are {', '.join(known[:10])}" if known else none
     raise CheckpointError(f"{name}: no such entry ({there}): pull it with 'vision-suite hub pull'")
 
 
@@ -144,9 +195,3 @@ def _downloaded(name: str, word: str) -> Place:
         raise CheckpointError(f"{name}: it cannot be had ({type(error).__name__}: {reason}): check the name") from error
     # Files of the client's cache are links into its folder of blobs, beside that of snapshots.
     return Place(name, folder, folder.parent.parent if folder.parent.name == "snapshots" else folder)
-
-
-def all_places() -> Iterator[Place]:
-    """Places of all entries of the user's hub and of the package."""
-    names = {*entries_in(hub_folder()), *shipped()}
-    yield from (locate(name) for name in sorted(names))

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import platformdirs
-
 from vision_suite.errors import CheckpointError, ConfigError, MissingDependencyError, storage_error
+from vision_suite.hub import places
 from vision_suite.hub.index import INDEX, signed_bytes
-from vision_suite.hub.sums import sha256
+from vision_suite.hub.sums import SUMS, sha256
 from vision_suite.hub.text import MIB, one_line, read_json
 
 if TYPE_CHECKING:
@@ -90,7 +89,10 @@ def trusted_keys() -> dict[str, str]:
     Raises:
         ConfigError: A line of the file is malformed.
     """
-    path = config_folder() / TRUSTED
+    folder = config_folder()
+    if folder is None:
+        return {}
+    path = folder / TRUSTED
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -108,9 +110,15 @@ def trusted_keys() -> dict[str, str]:
     return found
 
 
-def config_folder() -> Path:
-    """The user's folder of settings; it need not exist."""
-    return platformdirs.user_config_path("vision_suite")
+def config_folder() -> Path | None:
+    """The user's folder of settings, which need not exist; None for a user without a home."""
+    return places.user_folder("config")
+
+
+def file_of_keys() -> str:
+    """Path of the user's file of trusted keys, in words for a user without a home."""
+    folder = config_folder()
+    return f"{TRUSTED} in the settings folder (set HOME first)" if folder is None else str(folder / TRUSTED)
 
 
 def make_key(path: Path) -> str:
@@ -127,7 +135,7 @@ def make_key(path: Path) -> str:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    inside = next((folder for folder in path.absolute().parents if (folder / INDEX).is_file()), None)
+    inside = next((folder for folder in Path(os.path.realpath(path)).parents if _is_hub(folder)), None)
     if inside is not None:
         raise ConfigError(f"{path}: a private key never lies in a hub ({inside}): choose another folder")
     key = Ed25519PrivateKey.generate()
@@ -178,6 +186,18 @@ def _verifies(public: bytes, signature: bytes, data: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+def _is_hub(folder: Path) -> bool:
+    """True for the user's hub, the package's, and every folder with an index or an entry."""
+    known = [os.path.realpath(each) for each in (places.hub_folder(), places.SHIPPED) if each is not None]
+    if str(folder) in known or os.path.isfile(folder / INDEX):
+        return True
+    try:
+        names = places.entries_in(folder)
+    except CheckpointError:  # closed to this user, so no key can be written there
+        return False
+    return any(os.path.isfile(folder / name / SUMS) for name in names)
 
 
 def _require() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,16 +13,19 @@ from typing import TYPE_CHECKING, Any
 from vision_suite.drafts import write_whole
 from vision_suite.errors import CheckpointError, ConfigError, storage_error
 from vision_suite.hub import places
+from vision_suite.hub.changes import changing, placed
 from vision_suite.hub.files import CARD, CONFIG, LABELS, read_files
-from vision_suite.hub.index import HUB_NAME, INDEX, read_index
+from vision_suite.hub.index import HUB_NAME, INDEX, MalformedIndexError, read_index
 from vision_suite.hub.loading import FORMAT_NOTE, NAME_NOTE, read_config
-from vision_suite.hub.places import entries_in
+from vision_suite.hub.places import check_inside, entries_in
 from vision_suite.hub.schema import NAME, faults_of
-from vision_suite.hub.signature import SIGNATURE, read_key, sign
-from vision_suite.hub.sums import SUMS, write_sums
+from vision_suite.hub.signature import SIGNATURE, key_id, read_key, sign
+from vision_suite.hub.sums import SUMS, sha256, write_sums
 from vision_suite.hub.text import write_json
+from vision_suite.hub.trust import seen_serial
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from torch import Tensor
 
 ATTRIBUTION = "ATTRIBUTION.md"
@@ -85,21 +87,24 @@ def once(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def write_entry(hub: Path, config: Mapping[str, Any], files: Mapping[str, bytes], *, replace: bool = False) -> Path:
-    """Write an entry into a hub.
+def write_entry(
+    hub: Path, config: Mapping[str, Any], files: Mapping[str, bytes], *, replace: bool = False, key: Path | None = None
+) -> Path:
+    """Write an entry with its card and sums into a hub, as `put_entry` does.
 
     Args:
         hub: Folder of the hub; it is made if it is missing.
         config: Contents of ``config.json``.
         files: Contents of the other files but the card and the sums, by path.
         replace: Put it in the place of an earlier one.
+        key: File of the private key that signs the hub's index; None for no signature.
 
     Returns:
         Folder of the entry.
 
     Raises:
-        CheckpointError: The configuration does not follow the schema.
-        ConfigError: There is such an entry.
+        CheckpointError: The configuration does not follow the schema, or another entry of the hub is wrong.
+        ConfigError: There is such an entry, or the key is none or missing.
         StorageError: It cannot be written.
     """
     from vision_suite.hub.card import attribution_text, card
@@ -107,46 +112,54 @@ def write_entry(hub: Path, config: Mapping[str, Any], files: Mapping[str, bytes]
     faults = faults_of(dict(config), config.get("name"))
     if faults:
         raise CheckpointError(f"the entry would not follow the schema: {faults[0]}")
-    folder: Path = hub / config["name"]
-    if os.path.lexists(folder) and not replace:
-        raise ConfigError(f"{folder} exists: choose another name, or replace it with --replace")
     whole = {**files, CONFIG: write_json(config).encode(), CARD: card(config).encode()}
     whole[ATTRIBUTION] = attribution_text(config).encode()
-    whole[SUMS] = write_sums(whole)
+    return put_entry(hub, config, {**whole, SUMS: write_sums(whole)}, replace=replace, key=key)
+
+
+def put_entry(
+    hub: Path, config: Mapping[str, Any], contents: Mapping[str, bytes], *, replace: bool = False,
+    key: Path | None = None,
+) -> Path:  # fmt: skip
+    """Put an entry into a hub and into its index, or into the package and its pins: both or nothing.
+
+    Arguments, result and errors are those of `write_entry`; ``contents`` are all files, the sums too, by path.
+    """
+    folder: Path = hub / config["name"]
+    signing_key(hub, key)
+    check_free(folder, replace=replace)
+    size = sum(map(len, contents.values()))
+    line = _line(config, sha256(contents[SUMS]), size - len(contents[SUMS]))
     try:
         hub.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".push-", dir=hub) as draft:
+        with tempfile.TemporaryDirectory(prefix=".push-", dir=hub, ignore_cleanup_errors=True) as draft:
             made = Path(draft) / folder.name
-            for name, contents in whole.items():
+            for name, data in contents.items():
                 (made / name).parent.mkdir(parents=True, exist_ok=True)
-                (made / name).write_bytes(contents)
-            put_folder(made, folder)
+                (made / name).write_bytes(data)
+            if is_shipped(hub):
+                with placed(made, folder):
+                    write_pins()
+                return folder
+            with changing(hub):  # and look again, because another command may have come first
+                private = signing_key(hub, key)
+                check_free(folder, replace=replace)
+                index = _index_of(hub, None, private, {folder.name: line})
+                with placed(made, folder):
+                    _save(hub, index, private)
     except OSError as error:
-        raise storage_error(error, folder, sum(map(len, whole.values()))) from error
+        raise storage_error(error, folder, size) from error
     return folder
 
 
-def put_folder(made: Path, folder: Path) -> None:
-    """Put a finished folder in the place of another on the same disk."""
-    if os.path.lexists(folder):
-        former = made.with_name(f"{made.name}.former")
-        os.replace(folder, former)
-        os.replace(made, folder)
-        if former.is_symlink():
-            former.unlink()
-        else:
-            shutil.rmtree(former)
-    else:
-        os.replace(made, folder)
+def check_free(folder: Path, *, replace: bool) -> None:
+    """Refuse the place of an earlier entry, unless it is to be replaced.
 
-
-def license_text(spdx: str, attribution: str) -> bytes:
-    """Text of ``LICENSE``: the identifier, to whom it is due, and where its words stand."""
-    holder = f"Copyright {attribution}" if attribution else ""
-    return (
-        f"SPDX-License-Identifier: {spdx}\n{holder}\n\nThe weights in this folder are under the licence {spdx}, whose "
-        f"text stands at https://spdx.org/licenses/ under this identifier.\n"
-    ).encode()
+    Raises:
+        ConfigError: There is one.
+    """
+    if os.path.lexists(folder) and not replace:
+        raise ConfigError(f"{folder} exists: choose another name, or replace it with --replace")
 
 
 def labels_of(names: list[str]) -> tuple[Any, dict[str, bytes]]:
@@ -174,30 +187,76 @@ def write_index(hub: Path, *, name: str | None = None, key: Path | None = None) 
     """
     if not hub.is_dir():
         raise ConfigError(f"{hub}: no such folder: push an entry first, or name the hub with --hub")
-    private = None if key is None else read_key(key)
-    if private is None and (hub / SIGNATURE).exists():
+    with changing(hub):
+        private = signing_key(hub, key)
+        index = _index_of(hub, name, private, {})
+        _save(hub, index, private)
+    return index
+
+
+def signing_key(hub: Path, key: Path | None) -> Ed25519PrivateKey | None:
+    """The key that signs a hub's index; None for an index without a signature.
+
+    Args:
+        hub: Folder of the hub.
+        key: File of the private key; None for none.
+
+    Raises:
+        ConfigError: The file is no private key, or a signed index would lose its signature.
+    """
+    if key is None and (hub / SIGNATURE).exists():
         raise ConfigError(f"{hub / SIGNATURE}: the index is signed: sign the new one with --key, or remove the file")
-    before = read_index(hub) if (hub / INDEX).exists() else None
+    return None if key is None else read_key(key)
+
+
+def _index_of(
+    hub: Path, name: str | None, private: Ed25519PrivateKey | None, new: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Index of a hub with new lines; the present one where nothing changes, and a broken one counts as none."""
+    try:
+        before = read_index(hub) if (hub / INDEX).exists() else None
+    except MalformedIndexError:
+        before = None
     chosen = name or (before["name"] if before is not None else hub.absolute().name)
     if not HUB_NAME.fullmatch(chosen):
-        raise ConfigError(f"the hub's name {chosen!r}: give letters, digits, '.', '_' and '-' with --name")
-    found = {}
-    for each in entries_in(hub):
+        raise ConfigError(
+            f"the hub's name {chosen!r}: give letters, digits, '.', '_' and '-' with 'vision-suite hub index --name'"
+        )
+    found = dict(new)
+    for each in (each for each in entries_in(hub) if each not in new):
+        check_inside(hub, each)
         files = read_files(hub / each)
         files.check()
-        config = read_config(files, each)
-        size = sum(map(len, files.contents.values()))
-        found[each] = {
-            "sums_sha256": files.sums_sha256, "bytes": size, "method": config["method"], "task": config["task"]
-        }  # fmt: skip
-    serial = 1 if before is None else before["serial"] + 1
-    index = {"format": 1, "name": chosen, "serial": serial, "created": created(), "entries": found}
-    if before is not None and {**before, "created": "", "serial": 0} == {**index, "created": "", "serial": 0}:
-        index = before  # nothing changed
-    write_whole(hub / INDEX, write_json(index))
-    if private is not None:
-        write_whole(hub / SIGNATURE, write_json(sign(index, private)))
+        found[each] = _line(read_config(files, each), files.sums_sha256, sum(map(len, files.contents.values())))
+    key = "" if private is None else key_id(private.public_key().public_bytes_raw())
+    last = max(0 if before is None else before["serial"], seen_serial(hub, chosen, key))
+    index = {"format": 1, "name": chosen, "serial": last + 1, "created": created(), "entries": found}
+    if before is not None and {**index, "created": before["created"], "serial": last} == before:
+        return before  # nothing changed
     return index
+
+
+def _line(config: Mapping[str, Any], sums_sha256: str, size: int) -> dict[str, Any]:
+    """Line of an entry in an index; its size is that of all files but the sums."""
+    return {"sums_sha256": sums_sha256, "bytes": size, "method": config["method"], "task": config["task"]}
+
+
+def _save(hub: Path, index: Mapping[str, Any], private: Ed25519PrivateKey | None) -> None:
+    """Write an index and its signature; if the signature cannot be written, the earlier index comes back."""
+    signature = None if private is None else write_json(sign(index, private))
+    path = hub / INDEX
+    before = path.read_bytes() if path.is_file() else None
+    write_whole(path, write_json(index))
+    if signature is None:
+        return
+    try:
+        write_whole(hub / SIGNATURE, signature)
+    except BaseException:
+        if before is None:
+            path.unlink()
+        else:
+            write_whole(path, before)
+        raise
 
 
 def is_shipped(hub: Path) -> bool:

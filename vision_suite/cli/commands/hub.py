@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vision_suite.cli.light_parser import LightParser
-from vision_suite.errors import ConfigError
+from vision_suite.errors import CheckpointError, ConfigError
 from vision_suite.faults import CHECK_FAILED, DONE
 from vision_suite.hub import places
+from vision_suite.hub.text import printable
 
 ATTRIBUTION = ("what", "by", "license", "source")
 
@@ -80,21 +81,36 @@ def _parser() -> LightParser:
 
 def _list(given: argparse.Namespace) -> int:
     """One entry a line; nothing is read but ``config.json``."""
-    from vision_suite.hub.text import MIB, read_json
-
-    print(f"hub: {places.hub_folder()} (set {places.VARIABLE} to change it)")
-    for place in places.all_places():
+    print(f"hub: {places.hub_folder() or 'none'} (set {places.VARIABLE} to change it)")
+    for name in places.all_names():
+        try:
+            place = places.locate(name)
+        except CheckpointError as error:
+            print(printable(f"{name}: {error}"))
+            continue
         where = "package" if place.pin is not None else "hub"
         try:
-            with open(place.folder / "config.json", "rb") as file:
-                config = read_json(file.read(MIB))
+            config = _unchecked(place.folder / "config.json")
             size = f"{config['weights']['bytes'] / 2**20:.1f} MiB"
             facts = f"{config['method']}, {config['task']}, {config['weights']['parameters']:,} parameters, {size}"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, ArithmeticError):
             facts = "its config.json cannot be read: 'vision-suite hub verify' tells why"
-        shown = "".join(letter if letter.isprintable() else "?" for letter in facts)  # nothing was checked yet
-        print(f"{place.folder.name} ({where}): {shown}")
+        print(printable(f"{name} ({where}): {facts}"[:200]))
     return DONE
+
+
+def _unchecked(path: Path) -> Any:
+    """Value of a JSON file that nothing vouches for.
+
+    Raises:
+        ValueError: It is no regular file, too large or no JSON.
+    """
+    from vision_suite.hub.text import MIB, read_json
+
+    if not path.is_file():
+        raise ValueError("it is no regular file")
+    with open(path, "rb") as file:
+        return read_json(file.read(MIB))
 
 
 def _show(given: argparse.Namespace) -> int:
@@ -102,30 +118,30 @@ def _show(given: argparse.Namespace) -> int:
 
     opened = open_entry(given.name, allow_unsigned=given.allow_unsigned)
     _tell(opened.notes)
-    print(json.dumps(opened.config, indent=2, sort_keys=True, ensure_ascii=False))
+    text = json.dumps(opened.config, indent=2, sort_keys=True, ensure_ascii=False)
+    # JSON in which a terminal shows every character.
+    print("".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text))
     return DONE
 
 
 def _push(given: argparse.Namespace) -> int:
     from vision_suite.cli.hub.figures import figures_of, read_figures
     from vision_suite.cli.hub.push import Push, push
-    from vision_suite.hub.signature import SIGNATURE
-    from vision_suite.hub.writing import is_shipped, write_index, write_pins
+    from vision_suite.hub.index import read_index
+    from vision_suite.hub.writing import is_shipped
 
-    hub: Path = given.hub or places.hub_folder()
-    if given.key is None and (hub / SIGNATURE).exists():
-        raise ConfigError(f"{hub / SIGNATURE}: the hub's index is signed, and the new one must be too: give --key")
+    hub = places.chosen_hub(given.hub)
     metrics = figures_of(given.tests, given.figures) + ([] if given.metrics is None else read_figures(given.metrics))
     asked = Push(
         name=given.name, license=given.license, attribution=[_attribution(text) for text in given.attribution],
         metrics=metrics, merge_lora=given.merge_lora, with_base=given.with_base, replace=given.replace,
         model=given.model, license_file=given.license_file,
     )  # fmt: skip
-    folder = push(given.checkpoint, hub, asked)
+    folder = push(given.checkpoint, hub, asked, given.key)
     if is_shipped(hub):
-        print(f"{given.name}: {folder}, pinned to {write_pins()[given.name]}")
+        print(f"{given.name}: {folder}, pinned to {places.pin_of(given.name)}")
         return DONE
-    index = write_index(hub, key=given.key)
+    index = read_index(hub)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{given.name}: {folder} ({size:,} bytes), serial {index['serial']} of the hub's index")
     print(f"  sums {index['entries'][given.name]['sums_sha256']}")
@@ -148,7 +164,7 @@ def _pull(given: argparse.Namespace) -> int:
     """Copy the bytes that were checked."""
     from vision_suite.cli.hub.copies import pull
 
-    hub: Path = given.hub or places.hub_folder()
+    hub = places.chosen_hub(given.hub)
     folder, notes = pull(given.name, hub, allow_unsigned=given.allow_unsigned, replace=given.replace)
     _tell(notes)
     print(f"{folder.name}: {folder}")
@@ -159,18 +175,17 @@ def _verify(given: argparse.Namespace) -> int:
     """Every fault of every entry."""
     from vision_suite.hub.verification import verify
 
-    names = given.names or [place.folder.name for place in places.all_places()]
+    names = given.names or places.all_names()
     if not names:
-        print(f"no entries in {places.hub_folder()} and in the package")
+        print(f"no entries in {places.hub_folder() or 'a hub'} and in the package")
     status = DONE
     for name in names:
         found = verify(name, run=given.run, allow_unsigned=given.allow_unsigned)
         _tell(found.notes)
         for fault in found.faults:
-            print(f"fault: {name}: {fault}")
-        print(
-            f"{name}: {f'{len(found.faults)} fault' + 's' * (len(found.faults) > 1) if found.faults else found.words}"
-        )
+            print(printable(f"fault: {name}: {fault}"))
+        many = f"{len(found.faults)} fault{'s' * (len(found.faults) > 1)}"
+        print(printable(f"{name}: {many if found.faults else found.words}"))
         status = CHECK_FAILED if found.faults else status
     return status
 
@@ -186,11 +201,11 @@ def _card(given: argparse.Namespace) -> int:
 
 
 def _keygen(given: argparse.Namespace) -> int:
-    from vision_suite.hub.signature import TRUSTED, config_folder, make_key
+    from vision_suite.hub.signature import file_of_keys, make_key
 
     line = make_key(given.file)
     print(f"private key: {given.file} (keep it to yourself, and out of the hub)")
-    print(f"whoever trusts it adds this line to {config_folder() / TRUSTED}:")
+    print(f"whoever trusts it adds this line to {file_of_keys()}:")
     print(line)
     return DONE
 
@@ -198,7 +213,7 @@ def _keygen(given: argparse.Namespace) -> int:
 def _index(given: argparse.Namespace) -> int:
     from vision_suite.hub.writing import is_shipped, write_index, write_pins
 
-    hub: Path = given.hub or places.hub_folder()
+    hub = places.chosen_hub(given.hub)
     if is_shipped(hub):
         print(f"{hub}: {len(write_pins())} entries pinned in {places.PINS}")
         return DONE
@@ -212,4 +227,4 @@ def _tell(notes: Sequence[str]) -> None:
     import sys
 
     for line in notes:
-        print(f"warning: {line}", file=sys.stderr)
+        print(printable(f"warning: {line}"), file=sys.stderr)

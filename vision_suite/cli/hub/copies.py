@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 from pathlib import Path
 
-from vision_suite.errors import ConfigError, storage_error
+from vision_suite.errors import ConfigError
 from vision_suite.hub.loading import open_entry
 from vision_suite.hub.signature import SIGNATURE
 from vision_suite.hub.sums import SUMS, write_sums
-from vision_suite.hub.writing import put_folder, write_index
+from vision_suite.hub.writing import check_free, put_entry
 
 
 def pull(name: str, hub: Path, *, allow_unsigned: bool = False, replace: bool = False) -> tuple[Path, tuple[str, ...]]:
@@ -25,27 +25,20 @@ def pull(name: str, hub: Path, *, allow_unsigned: bool = False, replace: bool = 
         Folder of the copy, and lines to tell the user.
 
     Raises:
-        CheckpointError: There is no such entry, or something in it is wrong.
-        ConfigError: The hub has such an entry, or its index is signed by someone else.
+        CheckpointError: There is no such entry, or something in it or in another entry of the hub is wrong.
+        ConfigError: The hub has such an entry or is where it lies, or its index is signed by someone else.
         StorageError: It cannot be written.
     """
     opened = open_entry(name, allow_unsigned=allow_unsigned)
     opened.tensors()  # refuses weights that are not finite
     folder = hub / opened.config["name"]
-    if folder.exists() and not replace:
-        raise ConfigError(f"{folder} exists: replace it with --replace")
+    if os.path.realpath(folder) == os.path.realpath(opened.place.folder):
+        raise ConfigError(
+            f"{folder} is that entry itself: pull it into another hub with --hub, or sign this one with 'vision-suite "
+            "hub index --key'"
+        )
+    check_free(folder, replace=replace)
     if (hub / SIGNATURE).exists():
         raise ConfigError(f"{hub / SIGNATURE}: this hub's index is signed, so a copy does not belong there: give --hub")
     contents = {**opened.files.contents, SUMS: write_sums(opened.files.contents)}
-    try:
-        hub.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".pull-", dir=hub) as draft:
-            made = Path(draft) / folder.name
-            for path, data in contents.items():
-                (made / path).parent.mkdir(parents=True, exist_ok=True)
-                (made / path).write_bytes(data)
-            put_folder(made, folder)
-    except OSError as error:
-        raise storage_error(error, folder, sum(map(len, contents.values()))) from error
-    write_index(hub)
-    return folder, opened.notes
+    return put_entry(hub, opened.config, contents, replace=replace), opened.notes

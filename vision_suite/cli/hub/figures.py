@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vision_suite.cli.hub.facts import ABSOLUTE, data_name
+from vision_suite.cli.hub.facts import data_name, without_paths
 from vision_suite.errors import ConfigError
 from vision_suite.runs.record import Run, read_run
 from vision_suite.runs.search import run_of
@@ -111,8 +111,11 @@ def _data(record: Mapping[str, Any]) -> tuple[str, str]:
 
 def _protocol(data: Mapping[str, Any]) -> dict[str, Any]:
     """The short facts of a protocol: words and numbers that name no place."""
-    short = {name: value for name, value in data.items() if isinstance(value, str | int | float | bool)}
-    return {name: value for name, value in short.items() if not (isinstance(value, str) and ABSOLUTE.search(value))}
+    return {
+        name: value
+        for name, value in data.items()
+        if isinstance(value, int | float) or (isinstance(value, str) and without_paths(value, "", "") == value)
+    }
 
 
 def _known(value: object) -> bool:

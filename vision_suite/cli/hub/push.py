@@ -25,11 +25,12 @@ from vision_suite.hub.settings import faults_in, without_files
 from vision_suite.hub.sums import sha256
 from vision_suite.hub.text import write_json
 from vision_suite.hub.writing import (
+    check_free,
     check_name,
     created,
     labels_of,
-    license_text,
     once,
+    signing_key,
     weights_bytes,
     write_entry,
 )
@@ -67,8 +68,8 @@ class Push:
     license_file: Path | None = None
 
 
-def push(checkpoint: Path, hub: Path, asked: Push) -> Path:
-    """Write an entry; returns its folder.
+def push(checkpoint: Path, hub: Path, asked: Push, key: Path | None = None) -> Path:
+    """Write an entry and the hub's index; returns its folder.
 
     Before it is written, the entry's network is built and filled as `vision_suite.hub.load` does, and its outputs are
     compared bit for bit.
@@ -77,20 +78,21 @@ def push(checkpoint: Path, hub: Path, asked: Push) -> Path:
         checkpoint: Checkpoint of a run.
         hub: Folder of the hub.
         asked: What the user says.
+        key: File of the private key that signs the hub's index; None for no signature.
 
     Raises:
-        CheckpointError: The checkpoint cannot be read, or cannot be an entry.
-        ConfigError: A licence or an attribution is missing, or the name is wrong or taken.
+        CheckpointError: The checkpoint cannot be read, or cannot be an entry, or another entry of the hub is wrong.
+        ConfigError: A licence or an attribution is missing, the name is wrong or taken, or the key is none or missing.
         StorageError: It cannot be written.
     """
     if not asked.license or not asked.attribution:
         raise ConfigError("an entry names its licence and whose work is in it: give --license and --attribution")
+    signing_key(hub, key)
     read = load_module(checkpoint, asked.model)
     module = read.module
     method = registry.of_module(type(module).__name__)
     check_name(asked.name, method.name)
-    if (hub / asked.name).exists() and not asked.replace:
-        raise ConfigError(f"{hub / asked.name} exists: choose another name, or replace it with --replace")
+    check_free(hub / asked.name, replace=asked.replace)
     module.on_load_checkpoint(dict(read.contents))
     network = method.network_in(module.eval()).eval()
     settings = plain_containers(read.settings)
@@ -151,7 +153,7 @@ def push(checkpoint: Path, hub: Path, asked: Push) -> Path:
         **label_files,
         **make_sample(method, network, preprocess, task),
     }
-    return write_entry(hub, config, files, replace=asked.replace)
+    return write_entry(hub, config, files, replace=asked.replace, key=key)
 
 
 def _arguments(method: HubMethod, network: nn.Module, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,7 +272,10 @@ def _dtypes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 
 def _license(asked: Push) -> bytes:
     if asked.license_file is None:
-        return license_text(asked.license, "")
+        return (
+            f"SPDX-License-Identifier: {asked.license}\n\n\nThe weights in this folder are under the licence "
+            f"{asked.license}, whose text stands at https://spdx.org/licenses/ under this identifier.\n"
+        ).encode()
     try:
         return asked.license_file.read_bytes()
     except OSError as error:
