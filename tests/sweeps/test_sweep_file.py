@@ -6,8 +6,8 @@ import yaml
 from vision_suite.errors import ConfigError
 from vision_suite.sweeps.events import TrialEvents
 from vision_suite.sweeps.folder import differing
-from vision_suite.sweeps.remarks import remarks
 from vision_suite.sweeps.propose import propose
+from vision_suite.sweeps.remarks import remarks
 from vision_suite.sweeps.settings import folder_name, parse_sweep, read_sweep
 
 GOOD = {
