@@ -107,7 +107,8 @@ class SweepParameter:
         if self.distribution == "int_uniform":
             return int(given["max"] - given["min"] + 1)
         if self.distribution == "q_uniform":
-            return math.ceil(min((given["max"] - given["min"]) / given["q"], FAR))
+            steps: float = (given["max"] - given["min"]) / given["q"]
+            return math.ceil(min(steps, FAR))
         raise ConfigError(
             f"parameters.{self.name}: a grid takes values, value, int_uniform or q_uniform, not {self.distribution}: "
             "list the values, or choose method: random"
