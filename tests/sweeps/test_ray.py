@@ -78,7 +78,7 @@ def test_a_killed_sweep_goes_on_and_poor_trials_are_told_to_end(tmp_path):
     )
     flags = ("light.yaml", "--ray=local", "--slots=2")
     process = start(tmp_path, "run", *flags)
-    wait_for_text(tmp_path / "runs/sweeps/light" / LOG, '"step": 1')
+    wait_for_text(tmp_path / "runs/sweeps/light" / LOG, '"step": 1', 300)
     kill(process)
     deadline = time.monotonic() + 60
     while trials_of(tmp_path):
