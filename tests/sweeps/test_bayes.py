@@ -2,8 +2,8 @@
 
 import pytest
 
-from vision_suite.sweeps.bayes import next_place, outcomes
-from vision_suite.sweeps.events import TrialEvents
+from vision_suite.sweeps.bayes import MOST_GAUSSIAN, next_place, outcomes
+from vision_suite.sweeps.events import FINISHED, SweepTrial, TrialEvents
 from vision_suite.sweeps.propose import propose, trial_seed
 from vision_suite.sweeps.settings import parse_sweep
 
@@ -94,6 +94,23 @@ def test_history_and_seed_decide(history, tmp_path):
     second = propose(sweep, history, 1)
     distance = max(abs(a - b) for a, b in zip(first[1], second[1], strict=True))
     assert distance > 0.01, "a trial in flight is not proposed again"
+
+
+def test_beyond_two_hundred_trials_tpe_proposes(history, monkeypatch):
+    optuna = pytest.importorskip("optuna")
+    metric = bayes().metric
+    for number in range(1, MOST_GAUSSIAN + 2):
+        x = number / 250
+        history.trials[number] = SweepTrial(number, {}, [x], FINISHED, {1: (x - 0.5) ** 2})
+        history.order.append(number)
+    monkeypatch.setattr(optuna.samplers, "GPSampler", None)  # calling it fails
+    (place,) = next_place(metric, history, 1, 0)
+    assert 0 <= place <= 1
+    assert [place] == next_place(metric, history, 1, 0)
+    history.order.pop()
+    history.trials.popitem()
+    with pytest.raises(TypeError):
+        next_place(metric, history, 1, 0)
 
 
 def test_seeds_of_trials_are_fixed():

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from vision_suite.errors import ConfigError
-from vision_suite.sweeps.space import DISTRIBUTIONS, key_of, read_parameters
+from vision_suite.sweeps.parameters import read_parameters
+from vision_suite.sweeps.space import DISTRIBUTIONS, key_of
 
 
 def one(**given):
@@ -104,6 +105,17 @@ def test_the_form_is_found(given, word):
     ({"distribution": "normal", "sigma": -1}, "sigma=-1 must be at least 0"),
     ({"distribution": "normal", "min": 1}, "normal takes no 'min'"),
     ({"distribution": "uniform", "min": 1}, "uniform needs max"),
+    ({"distribution": ["a"], "min": 0, "max": 1}, "distribution=['a']: expected the name of one"),
+    ({"min": 0, "max": 10**400}, "expected a number from -1e300 to 1e300"),
+    ({"min": -1e308, "max": 1.5e308}, "expected a number from -1e300 to 1e300"),
+    ({"min": 0.0, "max": math.nan}, "expected a number from"),
+    ({"values": [1, 10**400]}, "is beyond 1e300"),
+    ({"value": -(10**400)}, "is beyond 1e300"),
+    ({"distribution": "log_normal", "sigma": 1000}, "log_normal with mu 0.0, sigma 1000 has draws that are not finite"),
+    ({"distribution": "q_normal", "q": 1e-320}, "not finite"),
+    (bounds("q_uniform", 0, 1, q=5e-324), "not finite"),
+    ({"distribution": "beta", "a": 0, "b": 0}, "not finite"),
+    ({"distribution": "q_beta", "a": 0, "b": 0, "q": 0.1}, "not finite"),
 ])  # fmt: skip
 def test_mistakes_are_told_in_one_line(given, message):
     with pytest.raises(ConfigError) as caught:
@@ -148,6 +160,14 @@ def test_logarithmic_distributions(word, logarithmic):
 ])  # fmt: skip
 def test_values_of_a_grid(given, expected):
     assert one(**given).grid() == expected
+    assert one(**given).count() == len(expected)
+
+
+@pytest.mark.parametrize("given", [
+    {"min": 0, "max": 10**12}, bounds("q_uniform", 0, 1, q=1e-12), bounds("q_uniform", -1e300, 1e300, q=1e-7),
+])  # fmt: skip
+def test_a_large_grid_is_counted_without_being_listed(given):
+    assert one(**given).count() > 10**11
 
 
 def test_a_continuous_distribution_has_no_grid():

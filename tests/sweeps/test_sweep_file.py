@@ -4,7 +4,9 @@ import pytest
 import yaml
 
 from vision_suite.errors import ConfigError
+from vision_suite.sweeps.events import TrialEvents
 from vision_suite.sweeps.folder import differing
+from vision_suite.sweeps.propose import propose
 from vision_suite.sweeps.remarks import remarks
 from vision_suite.sweeps.settings import folder_name, parse_sweep, read_sweep
 
@@ -52,6 +54,7 @@ def test_the_metric_is_minimised_by_default():
     ({"controller": {"type": "local"}}, "W&B's server only"),
     ({"run_cap": "20"}, "run_cap='20': expected a whole number"),
     ({"run_cap": 0}, "at least 1"),
+    ({"run_cap": 10**400}, "expected a whole number"),
     ({"run_cap": 2.5}, "expected a whole number"),
     ({"metric": "loss"}, "give 'name'"),
     ({"metric": {"name": "a", "gaol": "maximize"}}, "did you mean 'goal'"),
@@ -75,6 +78,8 @@ def test_the_metric_is_minimised_by_default():
     ({"command": ["vision-suite", "fit", "--x=${args}"]}, "a macro is a word of its own"),
     ({"command": ["a", "${envvar:lower}"]}, "capitals"),
     ({"program": ..., "command": ...}, "no program is given"),
+    ({"command": ["${env}", "python", "train.py"]}, "add '${args}'"),
+    ({"command": ["python", "train.py", "args", "${envvar:HOME}"]}, "add '${args}'"),
     ({"program": 3}, "expected a text"),
     ({"kind": "job"}, "the only kind is sweep"),
 ])  # fmt: skip
@@ -132,8 +137,28 @@ def test_a_grid_refuses_continuous_parameters_and_shares():
         grid(a={"min": 0.0, "max": 1.0})
     with pytest.raises(ConfigError, match="not categorical_w_probabilities"):
         grid(a={"values": [1, 2], "probabilities": [0.5, 0.5]})
-    with pytest.raises(ConfigError, match="points, more than"):
+    with pytest.raises(ConfigError, match="more than 1,000,000 points"):
         grid(a={"min": 0, "max": 10_000}, b={"min": 0, "max": 10_000})
+
+
+@pytest.mark.parametrize("given", [
+    {"min": 0, "max": 10**12}, {"distribution": "q_uniform", "min": 0, "max": 1, "q": 1e-9},
+    {"min": -(10**299), "max": 10**299},
+])  # fmt: skip
+def test_a_grid_that_no_memory_holds_is_refused_at_once(given):
+    with pytest.raises(ConfigError, match="more than 1,000,000 points"):
+        grid(**{f"p{number}": given for number in range(20)})
+
+
+def test_a_grid_is_listed_once(tmp_path, monkeypatch):
+    sweep = parse_sweep({"method": "grid", "program": "a.py", "parameters": {"a": {"values": [1, 2, 2.0]}}})
+    history, found = TrialEvents(tmp_path / "trials.jsonl"), []
+    assert len(sweep.grid()) == 2
+    monkeypatch.delattr(type(sweep.parameters[0]), "grid")
+    while (proposal := propose(sweep, history, 1)) is not None:
+        history.add("propose", trial=len(found) + 1, args=proposal[0], unit=None)
+        found.append(proposal[0])
+    assert found == [{"a": 1}, {"a": 2}]
 
 
 def test_what_may_surprise_is_remarked(tmp_path):
@@ -149,6 +174,12 @@ def test_what_may_surprise_is_remarked(tmp_path):
     assert "parameters.a: quantised draws reach 0, outside" in found[0]
     assert "1.0 repeats 1" in found[1]
     assert "parameters.c.min: 'wandb sweep' reads 1e-3 as text: write 0.001" in found[2]
+
+
+def test_a_file_that_their_yaml_cannot_read_is_remarked(tmp_path):
+    (tmp_path / "s.yaml").write_text("method: random\nprogram: a.py\nname: 2024-13-45\nparameters: {a: {value: 1}}\n")
+    (found,) = remarks(read_sweep(tmp_path / "s.yaml"), tmp_path / "s.yaml")
+    assert "'wandb sweep' cannot read the file" in found
 
 
 def test_an_ordinary_file_is_not_remarked_on(tmp_path):

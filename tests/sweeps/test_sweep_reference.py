@@ -11,8 +11,8 @@ from folders import ROOT
 
 from vision_suite.errors import ConfigError
 from vision_suite.sweeps.hyperband import to_stop
+from vision_suite.sweeps.parameters import read_parameters
 from vision_suite.sweeps.settings import parse_sweep
-from vision_suite.sweeps.space import read_parameters
 
 FILES = 500
 MOST = 10_000  # points of a grid

@@ -76,12 +76,16 @@ def test_states(tmp_path):
     assert (tmp_path / "runs/sweeps/light/trial-0002-failed-1").is_dir()
 
 
-def test_a_trial_that_gets_nowhere_fails(tmp_path):
-    """Status 143 is that of a preempted one; without a new epoch it would go round for ever."""
-    write_sweep(tmp_path, parameters={"x": {"value": 1}, "fail": {"value": 143}})
+@pytest.mark.parametrize(("steps", "ends"), [(0, 3), (2, 4)])
+def test_a_trial_that_gets_nowhere_fails(steps, ends, tmp_path):
+    """Status 143 is that of a preempted one; without a new epoch it would go round for ever.
+
+    The first end comes with new epochs where steps are made.
+    """
+    write_sweep(tmp_path, parameters={"x": {"value": 1}, "fail": {"value": 143}, "steps": {"value": steps}})
     assert sweep(tmp_path, "run", "light.yaml").returncode == 0
     found = [event for event in events(tmp_path) if event["event"] == "end"]
-    assert [event["state"] for event in found] == ["preempted", "preempted", "failed"]
+    assert [event["state"] for event in found] == ["preempted"] * (ends - 1) + ["failed"]
     assert "3 times with status 143" in found[-1]["reason"]
 
 
@@ -99,6 +103,13 @@ def test_a_metric_that_is_not_logged_fails_the_trial(tmp_path):
     assert done.returncode == 0
     assert ends(tmp_path) == {1: "failed", 2: "failed"}
     assert "no value of accuracy was logged" in done.stdout
+
+
+def test_a_metric_that_is_never_finite_fails_the_trial(tmp_path):
+    write_sweep(tmp_path, parameters={"x": {"value": 1}, "nan": {"value": 1}})
+    done = sweep(tmp_path, "run", "light.yaml")
+    assert done.returncode == 0
+    assert "trial 1 failed: no finite value of loss was logged" in done.stdout
 
 
 def test_a_target_ends_the_sweep(tmp_path):
@@ -132,10 +143,13 @@ def test_a_random_sweep_needs_an_end_and_repeats_itself(tmp_path):
     assert len(xs) == 3
 
 
-def test_hyperband_stops_a_poor_trial(tmp_path):
+@pytest.mark.parametrize("status", [0, 143])
+def test_hyperband_stops_a_poor_trial(status, tmp_path):
+    """A trial that ends well on SIGTERM is stopped all the same."""
+    slow = {"steps": {"value": 20}, "pause": {"value": 0.3}, "term": {"value": status}}
     write_sweep(
         tmp_path,
-        parameters={"x": {"values": [0.3, 3.0]}, "steps": {"value": 20}, "pause": {"value": 0.3}},
+        parameters={"x": {"values": [0.3, 3.0]}, **slow},
         early_terminate={"type": "hyperband", "min_iter": 2},
     )
     done = sweep(tmp_path, "run", "light.yaml", "--slots=2")
@@ -221,7 +235,7 @@ def test_the_environment_of_a_trial(tmp_path, monkeypatch):
         "import json, os; json.dump({name: os.environ.get(name) for name in "
         "('WANDB_MODE', 'CUDA_VISIBLE_DEVICES', 'VISION_SUITE_TRIAL_LOG')}, open('env.json', 'w'))"
     )
-    entries = {"method": "grid", "parameters": {"x": {"value": 1}}, "command": [sys.executable, "-c", code]}
+    entries = {"method": "grid", "parameters": {"x": {"value": 1}}, "command": [sys.executable, "-c", code, "${args}"]}
     write_sweep(tmp_path, **entries)
     text = (tmp_path / "light.yaml").read_text().replace("metric:\n  name: loss\n", "")
     (tmp_path / "light.yaml").write_text(text)
@@ -230,6 +244,7 @@ def test_the_environment_of_a_trial(tmp_path, monkeypatch):
     found = json.loads((tmp_path / "env.json").read_text())
     assert found["WANDB_MODE"] == "offline"
     assert found["CUDA_VISIBLE_DEVICES"] == "4,5"
+    assert "so 6 stays idle" in done.stderr
     assert found["VISION_SUITE_TRIAL_LOG"] == str(tmp_path / "runs/sweeps/light/trial-0001/values.jsonl")
 
 

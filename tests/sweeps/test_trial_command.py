@@ -85,6 +85,8 @@ def test_options_of_a_training(words, options):
     (["${env}", "--x"], "names no program"),
     (["${interpreter}", "vision-suite", "fit"], "leave ${interpreter} out"),
     (["${interpreter}", "absent.py"], "no such file"),
+    (["${interpreter}", "${args}"], "write one behind ${interpreter}"),
+    (["${env}", "${interpreter}"], "write one behind ${interpreter}"),
     (["vision-suit", "fit"], "no program 'vision-suit': did you mean 'vision-suite'"),
     (["vision-suite", "${envvar:NOT_SET_ANYWHERE}"], "is not set"),
 ])  # fmt: skip
@@ -97,7 +99,10 @@ def test_commands_that_cannot_start(command, message, tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("command", [["vision-suite", "fit"], ["${interpreter}", "train.py"], ["${env}", "bash", "-c"]])
+@pytest.mark.parametrize("command", [
+    ["vision-suite", "fit"], ["${interpreter}", "train.py"], ["${env}", "bash", "-c"],
+    ["${interpreter}", "-u", "${program}", "${args}"], ["${interpreter}", "${program}"],
+])  # fmt: skip
 def test_commands_that_can(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train.py").write_text("")

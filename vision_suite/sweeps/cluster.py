@@ -1,7 +1,8 @@
 """The trials of a sweep on Ray Tune: the same points, commands and folders, one trial a worker.
 
 Ray only hands trials out. The folder of the sweep lies on a disk that every machine sees, as Tune's own storage must;
-each worker writes the folder of its trial there, and this process alone writes the events.
+each worker writes the folder of its trial there, and this process alone writes the events. A file in that folder asks
+the worker to stop its trial.
 """
 
 from __future__ import annotations
@@ -10,21 +11,22 @@ import importlib.util
 import logging
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from vision_suite.errors import MissingDependencyError, SuiteError
 from vision_suite.runs.trial_log import NAME, read_values, values_of
-from vision_suite.sweeps.events import TrialEvents
-from vision_suite.sweeps.launch import TrialSlot, launch
+from vision_suite.sweeps.events import ENDED, TrialEvents
+from vision_suite.sweeps.launch import KILLED, TrialEnd, TrialSlot, launch
 from vision_suite.sweeps.runner import Say, SweepRunner
 from vision_suite.sweeps.settings import SweepFile
 
 POLL_SECONDS = 0.5
 OBJECT_STORE = 128 * 2**20  # bytes of a local cluster's shared memory: only settings and values are handed on
 TUNE = ".tune"  # folder of Ray's own files
+STOP = "stop"  # file in a trial's folder that asks its worker to stop it
 # Before Ray is loaded: nothing is sent to its makers, its loggers need further packages, and the working folder stays.
 VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -32,7 +34,6 @@ VARIABLES = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
-KILLED = -9
 
 
 class RayRunner(SweepRunner):
@@ -58,6 +59,7 @@ class RayRunner(SweepRunner):
             return None
         words = self.begin(trial, 0)
         self.numbers[name] = trial.number
+        (self.folder / trial.folder / STOP).unlink(missing_ok=True)
         metric = None if self.sweep.metric is None else self.sweep.metric.name
         return {
             "folder": str((self.folder / trial.folder).absolute()),
@@ -68,21 +70,20 @@ class RayRunner(SweepRunner):
             "metric": metric,
         }
 
-    def told(self, name: str) -> bool:
-        """Take up the values of a trial; True if it has to stop."""
-        number = self.numbers[name]
-        self.collect(self.events.trials[number])
-        live = {each: self.events.trials[each] for each in self.numbers.values()}
-        return number in self.poor(live)
+    def told(self, name: str) -> None:
+        """Take up the values of a trial, and ask those that have to stop."""
+        if name in self.numbers:
+            self.collect(self.events.trials[self.numbers[name]])
+            for number in self.due(self.busy):
+                (self.folder / self.events.trials[number].folder / STOP).touch()
 
-    def completed(self, name: str, status: int | None, reason: str) -> None:
-        """Record the end of a trial; without a status it was stopped, or its worker is gone."""
+    def completed(self, name: str, end: TrialEnd) -> None:
+        """Record the end of a trial."""
         if name in self.numbers:
             trial = self.events.trials[self.numbers.pop(name)]
+            (self.folder / trial.folder / STOP).unlink(missing_ok=True)
             self.collect(trial)
-            live = {trial.number: trial}
-            stopped = status is None and trial.number in self.poor(live)
-            self.end(trial, KILLED if status is None else status, reason, stopped=stopped)
+            self.end(trial, end)
 
     @property
     def waits(self) -> bool:
@@ -119,7 +120,7 @@ def run_on_ray(
 
     Raises:
         MissingDependencyError: Ray is not installed.
-        SuiteError: Ray reports an error of its own.
+        SuiteError: Ray ended before the sweep.
     """
     runner = RayRunner(sweep, folder, events, [], seed=seed, count=count, retries=retries, say=say)
     runner.take_up()
@@ -135,27 +136,19 @@ def run_on_ray(
                 found = runner.suggest(trial_id)
                 return found if found is not None or runner.waits else Searcher.FINISHED
 
+            def on_trial_result(self, trial_id: str, result: Any) -> None:
+                """Take up values."""
+                runner.told(trial_id)
+
             def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
                 """Record an end."""
-                result = result or {}
-                runner.completed(trial_id, result.get("status"), str(result.get("reason", "")))
+                runner.completed(trial_id, end_of(result or {}))
 
             def save(self, checkpoint_path: str) -> None:
                 """Nothing: the events are the state."""
 
             def restore(self, checkpoint_path: str) -> None:
                 """Nothing: the events are the state."""
-
-        class Rule(tune.Stopper):  # type: ignore[misc,unused-ignore]
-            """Tune's view of hyperband."""
-
-            def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-                """Tell whether a trial stops."""
-                return trial_id in runner.numbers and result.get("status") is None and runner.told(trial_id)
-
-            def stop_all(self) -> bool:
-                """Never: the proposals tell the end."""
-                return False
 
         tuner = tune.Tuner(
             tune.with_resources(in_worker, {"cpu": 1, "gpu": gpus}),
@@ -164,13 +157,28 @@ def run_on_ray(
                 num_samples=-1,
                 max_concurrent_trials=workers or 0,
             ),
-            run_config=tune.RunConfig(
-                name="trials", storage_path=str((folder / TUNE).absolute()), stop=Rule(), verbose=0
-            ),
+            run_config=tune.RunConfig(name="trials", storage_path=str((folder / TUNE).absolute()), verbose=0),
         )
-        results = tuner.fit()
-        if results.errors:
-            raise SuiteError(f"Ray reports an error of a worker: {' '.join(str(results.errors[0]).split())[-300:]}")
+        errors = [" ".join(str(error).split())[-300:] for error in tuner.fit().errors]
+    left = [number for number, trial in events.trials.items() if trial.state not in ENDED]
+    if left:
+        reason = f" ({errors[0]})" if errors else ""
+        raise SuiteError(
+            f"Ray ended before trial {left[0]}{reason}: go on with 'vision-suite sweep resume {folder} --ray {address}'"
+        )
+    for error in errors:  # the trial of that worker was taken up by another
+        say(f"note: a worker of Ray failed: {error}")
+
+
+def end_of(result: Mapping[str, Any]) -> TrialEnd:
+    """End of a trial as its worker's last report tells it.
+
+    Args:
+        result: Report; one without a status comes from a worker that is gone.
+    """
+    if result.get("status") is None:
+        return TrialEnd(KILLED, "its worker of Ray is gone")
+    return TrialEnd(result["status"], str(result.get("reason", "")), bool(result.get("stopped")))
 
 
 def in_worker(config: dict[str, Any]) -> None:
@@ -187,11 +195,13 @@ def in_worker(config: dict[str, Any]) -> None:
     told = 0
     while (end := child.ended()) is None:
         time.sleep(POLL_SECONDS)
+        if (folder / STOP).exists():
+            child.ask_to_end()
         values = values_of(read_values(folder / NAME), config["metric"]) if config["metric"] else []
         for logged in values[told:]:
             tune.report({"value": 0.0 if logged.value is None else logged.value})
         told = max(told, len(values))
-    tune.report({"value": 0.0, "status": end[0], "reason": end[1]})
+    tune.report({"value": 0.0, **end._asdict()})
 
 
 @contextmanager

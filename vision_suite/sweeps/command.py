@@ -33,7 +33,7 @@ ENV = "/usr/bin/env"
 
 
 def check_macros(command: Sequence[str], program: str | None) -> None:
-    """Refuse macros that are unknown, that stand inside a word, or that have no value.
+    """Refuse macros that are unknown, that stand inside a word, or that have no value, and a command without arguments.
 
     Args:
         command: Words of the command.
@@ -53,6 +53,8 @@ def check_macros(command: Sequence[str], program: str | None) -> None:
                 raise ConfigError(f"command: '{word}': a macro is a word of its own, so write '${{{name}}}' apart")
     if "${program}" in command and program is None:
         raise ConfigError("command holds ${program}, and no program is given: add 'program: train.py'")
+    if not any(f"${{{name}}}" in command for name in ARGS):
+        raise ConfigError("command gives no parameter to the program: add '${args}' to its words")
 
 
 def check_program(command: Sequence[str], program: str | None) -> None:
@@ -72,11 +74,13 @@ def check_program(command: Sequence[str], program: str | None) -> None:
     if not words or words[0].startswith("-") or (MACRO.fullmatch(words[0]) and words[0] != "${interpreter}"):
         raise ConfigError(f"command={list(command)} names no program: begin with ${{interpreter}} and a program")
     if words[0] == "${interpreter}":
-        if len(words) > 1 and words[1] == SUITE:
+        if len(words) == 1 or words[1] in [f"${{{name}}}" for name in MACROS]:
+            raise ConfigError(f"command={list(command)} names no program: write one behind ${{interpreter}}")
+        if words[1] == SUITE:
             raise ConfigError(
                 f"{SUITE} is a program of its own, no file of Python: leave ${{interpreter}} out of command"
             )
-        if len(words) > 1 and words[1].endswith(".py") and not Path(words[1]).is_file():
+        if words[1].endswith(".py") and not Path(words[1]).is_file():
             raise ConfigError(f"{words[1]}: no such file: name the program relative to {os.getcwd()}")
         return
     if words[0] == SUITE:

@@ -138,7 +138,7 @@ class TrialEvents:
         trial.state, trial.status, trial.reason = line["state"], line["status"], line.get("reason", "")
         if trial.state == PREEMPTED:
             further = line["epoch"] > trial.epoch
-            trial.stuck = 1 if further else trial.stuck + 1
+            trial.stuck = 0 if further else trial.stuck + 1
             trial.epoch = max(trial.epoch, line["epoch"])
         if trial.state == FAILED:
             trial.failures += 1

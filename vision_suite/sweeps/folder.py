@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vision_suite.drafts import write_whole
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, storage_error
 from vision_suite.runs.record import process_identity
 from vision_suite.sweeps.events import LOG
 from vision_suite.sweeps.settings import SweepFile, folder_name, read_sweep
@@ -22,24 +22,31 @@ except ImportError:  # Windows
 SWEEPS, STORED, LOCK = "sweeps", "sweep.yaml", ".lock"
 
 
-def new_folder(sweep: SweepFile, file: Path, runs: Path) -> Path:
-    """Make the folder of a sweep that starts, with a copy of its file.
+def store_file(folder: Path, file: Path) -> None:
+    """Begin a sweep in its folder with a copy of its file; the caller holds the lock.
 
     Args:
-        sweep: The sweep.
-        file: Its file.
-        runs: Folder of all runs.
+        folder: Folder of the sweep.
+        file: File of the sweep.
 
     Raises:
         ConfigError: The folder holds a sweep.
     """
-    folder = runs / SWEEPS / folder_name(sweep.name)
     if (folder / LOG).exists():
         raise ConfigError(
             f"{folder} holds a sweep: go on with 'vision-suite sweep resume {file}', or give it another 'name:'"
         )
     write_whole(folder / STORED, file.read_bytes())
-    return folder
+
+
+def folder_of(sweep: SweepFile, runs: Path) -> Path:
+    """Folder of a sweep.
+
+    Args:
+        sweep: The sweep.
+        runs: Folder of all runs.
+    """
+    return runs / SWEEPS / folder_name(sweep.name)
 
 
 def known_folder(given: Path, runs: Path) -> Path:
@@ -56,7 +63,7 @@ def known_folder(given: Path, runs: Path) -> Path:
         folder = given
     else:
         sweep = read_sweep(given)
-        folder = runs / SWEEPS / folder_name(sweep.name)
+        folder = folder_of(sweep, runs)
     if not (folder / STORED).is_file() or not (folder / LOG).is_file():
         raise ConfigError(f"{folder} holds no sweep: start it with 'vision-suite sweep run', or name its folder")
     if not given.is_dir():
@@ -76,12 +83,17 @@ def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 
 
 def locked(folder: Path) -> BinaryIO:
-    """Take a sweep's folder until the returned file is closed or the process ends.
+    """Take a sweep's folder, which is made if it is missing, until the returned file is closed or the process ends.
 
     Raises:
         ConfigError: Another process works on the sweep.
+        StorageError: The folder cannot be made or written.
     """
-    file = open(folder / LOCK, "a+b")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / LOCK, "a+b")
+    except OSError as error:
+        raise storage_error(error, folder) from error
     left = _holder(file)
     try:
         if fcntl is not None:

@@ -1,9 +1,9 @@
 """Process between a sweep and the command of a trial: it ends whatever the trial started, and keeps its exit status.
 
-Run as a script with the standard library alone: ``python -I -S keeper.py PIPE FOLDER ATTEMPT COMMAND...``. The sweep
-holds the other end of the pipe. When the sweep is gone, by any signal, the pipe closes and the keeper kills the trial
-with all its children; a byte in the pipe asks the trial to end. The exit status of a trial is on the disk before the
-sweep can know it, so that a sweep which is killed at that moment finds it later.
+Run as a script with the standard library alone: ``python -I -S keeper.py PIPE FOLDER ATTEMPT GRACE COMMAND...``. The
+sweep holds the other end of the pipe. When the sweep is gone, by any signal, the pipe closes and the keeper kills the
+trial with all its children; a byte in the pipe asks the trial to end. The exit status of a trial is on the disk before
+the sweep can know it, so that a sweep which is killed at that moment finds it later.
 """
 
 from __future__ import annotations
@@ -11,23 +11,26 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import math
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 
 GRACE = 30.0  # seconds from SIGTERM to SIGKILL
 POLL = 0.05
 ALIVE, EXIT = "keeper.json", "exit.json"
+STOP, LEAVE, GONE = b"s", b"l", b""  # in the pipe: the trial is stopped; the sweep is interrupted; it was killed
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 NOT_STARTED = 127
 
 
-def main(pipe: int, folder: str, attempt: int, command: list[str]) -> None:
+def main(pipe: int, folder: str, attempt: int, grace: float, command: list[str]) -> None:
     """Run a command and record its end."""
-    _control(PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()
     _write(folder, ALIVE, {"attempt": attempt, "pid": os.getpid(), "start": _start_of(os.getpid())})
     os.set_inheritable(pipe, False)
     keeper = os.getpid()
@@ -44,43 +47,53 @@ def main(pipe: int, folder: str, attempt: int, command: list[str]) -> None:
     except OSError as error:
         _write(folder, EXIT, {"attempt": attempt, "status": NOT_STARTED, "reason": f"{command[0]}: {error.strerror}"})
         return
-    status, alone = _watch(child, pipe)
-    _end_rest(child.pid)
-    if not (alone and status != 0):  # killed because the sweep is gone: the trial has no end of its own
-        _write(folder, EXIT, {"attempt": attempt, "status": status, "reason": ""})
+    status, word = _watch(child, pipe, grace)
+    _kill(child.pid, signal.SIGKILL)
+    end_children()
+    # What ended because the sweep did has no end of its own.
+    if word != LEAVE and (word != GONE or status == 0):
+        _write(folder, EXIT, {"attempt": attempt, "status": status, "reason": "", "stopped": word == STOP})
     with contextlib.suppress(OSError):
         os.unlink(os.path.join(folder, ALIVE))
 
 
-def _watch(child: subprocess.Popen[bytes], pipe: int) -> tuple[int, bool]:
-    """Wait for the end of the child: its status, and whether the sweep is gone."""
-    deadline = None
+def _watch(child: subprocess.Popen[bytes], pipe: int, grace: float) -> tuple[int, bytes | None]:
+    """Wait for the end of the child: its status, and the word that came before it; None where none did."""
+    asked, deadline = None, math.inf
     while (status := child.poll()) is None:
         ready, _, _ = select.select([pipe], [], [], POLL)
         if ready:
-            if not os.read(pipe, 1):
+            word = os.read(pipe, 1)
+            if word == GONE:
                 _kill(child.pid, signal.SIGKILL)
-                return child.wait(), True
-            if deadline is None:
-                deadline = time.monotonic() + GRACE
+                return child.wait(), word
+            if asked is None:
+                asked, deadline = word, time.monotonic() + grace
                 _kill(child.pid, signal.SIGTERM)
-        if deadline is not None and time.monotonic() > deadline:
+        if time.monotonic() > deadline:
             _kill(child.pid, signal.SIGKILL)
-    return status, False
+    return status, asked
 
 
-def _end_rest(group: int) -> None:
-    """Kill what is left of the trial: its group, and descendants that left the group, which are children here now."""
-    _kill(group, signal.SIGKILL)
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends."""
+    _control(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_children(but: Collection[int] = ()) -> None:
+    """Kill the children of this process, and those that they leave to it.
+
+    Args:
+        but: Numbers of the children that go on.
+    """
     for _ in range(100):
-        for pid in _children():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                continue
-        except ChildProcessError:
+        left = [pid for pid in _children() if pid not in but]
+        if not left:
             return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, os.WNOHANG)
         time.sleep(0.01)
 
 
@@ -121,4 +134,4 @@ def _write(folder: str, name: str, record: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4:])
+    main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), sys.argv[5:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vision_suite.drafts import write_whole
 from vision_suite.runs.record import process_identity, read_run
@@ -23,6 +24,7 @@ from vision_suite.sweeps.settings import SweepFile
 OUTPUT, ARGS = "output.log", "args.json"
 GONE_SECONDS = 60.0
 KILLED = -9
+KEEPERS: set[int] = set()  # numbers of this process's keepers that run
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,20 @@ class TrialSlot:
     environment: Mapping[str, str]
 
 
+class TrialEnd(NamedTuple):
+    """End of a trial's attempt.
+
+    Attributes:
+        status: Exit status, negative for a signal.
+        reason: Reason where the status is not the trial's own.
+        stopped: The trial was asked to end early before it did.
+    """
+
+    status: int
+    reason: str = ""
+    stopped: bool = False
+
+
 @dataclass
 class TrialChild:
     """A trial that runs.
@@ -47,7 +63,7 @@ class TrialChild:
         attempt: Number of its start.
         folder: Folder of the trial.
         slot: Its share of the machine.
-        stops: It was asked to end early.
+        asked: Word with which it was asked to end, see `vision_suite.sweeps.keeper`.
     """
 
     number: int
@@ -56,28 +72,30 @@ class TrialChild:
     slot: TrialSlot
     process: subprocess.Popen[bytes]
     pipe: int
-    stops: bool = False
+    asked: bytes | None = None
 
-    def ask_to_end(self) -> None:
-        """Send SIGTERM to the trial, and SIGKILL half a minute later if it still runs."""
-        if not self.stops:
-            self.stops = True
-            try:
-                os.write(self.pipe, b".")
-            except BrokenPipeError:
-                return
+    def ask_to_end(self, word: bytes = keeper.STOP) -> None:
+        """Send SIGTERM to the trial, and SIGKILL half a minute later if it still runs; once.
 
-    def ended(self) -> tuple[int, str] | None:
-        """Exit status and reason, negative for a signal; None while the trial runs."""
+        Args:
+            word: ``STOP``, or ``LEAVE`` for a trial that goes on with the sweep later.
+        """
+        if self.asked is None:
+            with contextlib.suppress(BrokenPipeError):  # it has just ended
+                os.write(self.pipe, word)
+                self.asked = word
+
+    def ended(self) -> TrialEnd | None:
+        """The end of the trial; None while it runs."""
         if self.process.poll() is None:
             return None
         os.close(self.pipe)
-        return exit_of(self.folder, self.attempt) or (KILLED, "killed together with its keeper")
-
-    def kill(self) -> None:
-        """End the trial at once."""
-        os.close(self.pipe)
-        self.process.wait()
+        KEEPERS.discard(self.process.pid)
+        found = exit_of(self.folder, self.attempt)
+        if found is None:  # the keeper was killed, and what it looked after are children of this process now
+            keeper.end_children(KEEPERS)
+            found = TrialEnd(KILLED, "killed together with its keeper", self.asked == keeper.STOP)
+        return found
 
 
 def slots(count: int, devices: Sequence[str], per_trial: int) -> list[TrialSlot]:
@@ -152,8 +170,10 @@ def launch(
         slot: Its share of the machine.
         working: Working folder of the command, None for that of this process.
     """
+    keeper.adopt_orphans()
     reading, writing = os.pipe()
-    script = [sys.executable, "-I", "-S", keeper.__file__, str(reading), str(folder.absolute()), str(attempt)]
+    given = [str(reading), str(folder.absolute()), str(attempt), str(keeper.GRACE)]
+    script = [sys.executable, "-I", "-S", keeper.__file__, *given]
     with (folder / OUTPUT).open("ab") as output:
         process = subprocess.Popen(
             [*script, *here(words)],
@@ -166,15 +186,16 @@ def launch(
             start_new_session=True,
         )
     os.close(reading)
+    KEEPERS.add(process.pid)
     return TrialChild(number, attempt, folder, slot, process, writing)
 
 
-def exit_of(folder: Path, attempt: int) -> tuple[int, str] | None:
-    """Exit status and reason of a trial's attempt as its keeper wrote them; None if the trial had no end of its own."""
+def exit_of(folder: Path, attempt: int) -> TrialEnd | None:
+    """End of a trial's attempt as its keeper wrote it; None if the trial had no end of its own."""
     found = _read(folder / keeper.EXIT)
     if found.get("attempt") != attempt or not isinstance(found.get("status"), int):
         return None
-    return found["status"], str(found.get("reason", ""))
+    return TrialEnd(found["status"], str(found.get("reason", "")), found.get("stopped") is True)
 
 
 def wait_until_gone(folder: Path) -> None:

@@ -25,7 +25,7 @@ def propose(sweep: SweepFile, events: TrialEvents, seed: int) -> Proposal | None
     """
     if sweep.method == "grid":
         taken = {sweep.key(trial.args) for trial in events.trials.values()}
-        return next(((point, None) for point in sweep.grid() if sweep.key(point) not in taken), None)
+        return next(((point, None) for key, point in sweep.points.items() if key not in taken), None)
     number = len(events.trials) + 1
     searched = [each for each in sweep.parameters if not each.is_constant]
     place: Sequence[float] | None = None

@@ -31,8 +31,12 @@ def remarks(sweep: SweepFile, file: Path) -> Iterator[str]:
                 if (form := key_of(value)) in seen:
                     yield f"{where}: {value!r} repeats {seen[form]!r} and counts once in a grid"
                 seen.setdefault(form, value)
-    texts = _texts(yaml.safe_load(file.read_text(encoding="utf-8")), sweep.contents)
-    for key, value in texts:
+    try:
+        theirs = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        yield f"'wandb sweep' cannot read the file ({error}): put the value in quotes"
+        return
+    for key, value in _texts(theirs, sweep.contents):
         yield f"{key}: 'wandb sweep' reads {value} as text: write {float(value)!r}, with a point"
 
 

@@ -21,7 +21,18 @@ from vision_suite.sweeps.events import (
     TrialEvents,
 )
 from vision_suite.sweeps.hyperband import to_stop
-from vision_suite.sweeps.launch import TrialChild, TrialSlot, exit_of, last_words, launch, prepare_folder, words_of
+from vision_suite.sweeps.keeper import LEAVE
+from vision_suite.sweeps.launch import (
+    TrialChild,
+    TrialEnd,
+    TrialSlot,
+    exit_of,
+    last_words,
+    launch,
+    prepare_folder,
+    wait_until_gone,
+    words_of,
+)
 from vision_suite.sweeps.propose import propose
 from vision_suite.sweeps.settings import SweepFile
 
@@ -85,14 +96,15 @@ class SweepRunner:
     def take_up(self) -> None:
         """Settle the trials that were in flight when an earlier command ended."""
         for trial in self._in_state(RUNNING):
+            wait_until_gone(self.folder / trial.folder)
             self.collect(trial)
             found = exit_of(self.folder / trial.folder, trial.attempts)
             # A signal that came with the end of the sweep is no end of the trial.
-            if found is not None and found[0] not in PREEMPTING:
-                self.end(trial, *found)
-        for number in self.poor({trial.number: trial for trial in self._in_state(RUNNING)}):
-            trial = self.events.trials[number]
-            self.events.add("end", trial=number, state=STOPPED, status=None, reason="hyperband", epoch=trial.epoch)
+            if found is not None and (found.stopped or found.status not in PREEMPTING):
+                self.end(trial, found)
+        for number in self.due([trial.number for trial in self._in_state(RUNNING)]):
+            epoch = self.events.trials[number].epoch
+            self.events.add("end", trial=number, state=STOPPED, status=None, reason=self._why_stopped(), epoch=epoch)
 
     def _fill(self) -> bool:
         """Start trials in the free slots; True if one was started."""
@@ -148,12 +160,8 @@ class SweepRunner:
             if end is not None:
                 del self.running[number]
                 self.free.append(child.slot)
-                self.end(trial, *end, stopped=child.stops)
-        live = {number: self.events.trials[number] for number in self.running}
-        poor = self.poor(live)
-        if self.reached():
-            poor += [number for number, trial in live.items() if not self._reaches(trial)]
-        for number in poor:
+                self.end(trial, end)
+        for number in self.due(self.running):
             self.running[number].ask_to_end()
 
     def collect(self, trial: SweepTrial) -> None:
@@ -164,10 +172,10 @@ class SweepRunner:
             if trial.values.get(logged.step, ...) != logged.value:
                 self.events.add("value", trial=trial.number, step=logged.step, epoch=logged.epoch, value=logged.value)
 
-    def end(self, trial: SweepTrial, status: int, reason: str, *, stopped: bool = False) -> None:
+    def end(self, trial: SweepTrial, end: TrialEnd) -> None:
         """Record the end of an attempt."""
-        folder = self.folder / trial.folder
-        state, reason = self._state(trial, status, reason, stopped)
+        folder, status = self.folder / trial.folder, end.status
+        state, reason = self._state(trial, end)
         epoch = last_epoch(read_values(folder / NAME))
         if state == PREEMPTED and epoch <= trial.epoch and trial.stuck + 1 >= MOST_STUCK:
             state, reason = FAILED, f"ended {MOST_STUCK} times with status {status} without a new epoch"
@@ -183,19 +191,33 @@ class SweepRunner:
                     f"(its output is in {folder / 'output.log'})"
                 )
 
-    def _state(self, trial: SweepTrial, status: int, reason: str, stopped: bool) -> tuple[str, str]:
+    def _state(self, trial: SweepTrial, end: TrialEnd) -> tuple[str, str]:
         """State and reason of an end."""
-        if stopped and status != 0:
-            return STOPPED, "hyperband" if not self.reached() else "the target is reached"
-        if status == 0:
+        if end.stopped:
+            return STOPPED, self._why_stopped()
+        if end.status == 0:
             if self.sweep.metric is None or trial.history:
                 return FINISHED, ""
-            return FAILED, f"no value of {self.sweep.metric.name} was logged"
-        if status in PREEMPTING:
-            return PREEMPTED, reason
-        return FAILED, reason or last_words(self.folder / trial.folder) or f"status {status}"
+            return FAILED, f"no {'finite ' if trial.values else ''}value of {self.sweep.metric.name} was logged"
+        if end.status in PREEMPTING:
+            return PREEMPTED, end.reason
+        return FAILED, end.reason or last_words(self.folder / trial.folder) or f"status {end.status}"
 
-    def poor(self, live: dict[int, SweepTrial]) -> list[int]:
+    def _why_stopped(self) -> str:
+        return "the target is reached" if self.reached() else "hyperband"
+
+    def due(self, live: Collection[int]) -> list[int]:
+        """Numbers of the running trials that have to stop: by hyperband, or since another one has reached the target.
+
+        Args:
+            live: Numbers of the running trials.
+        """
+        found = self._poor(live)
+        if self.reached():
+            found += [number for number in live if not self._reaches(self.events.trials[number])]
+        return found
+
+    def _poor(self, live: Collection[int]) -> list[int]:
         """Numbers of the trials that hyperband stops."""
         if self.sweep.early is None or self.sweep.metric is None:
             return []
@@ -232,7 +254,7 @@ class SweepRunner:
     def _leave(self) -> None:
         """End the running trials as the command ends; they go on when the sweep does."""
         for child in self.running.values():
-            child.ask_to_end()
+            child.ask_to_end(LEAVE)
         for child in self.running.values():
             child.process.wait()
 

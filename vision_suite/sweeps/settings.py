@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 from vision_suite.errors import ConfigError, check_choice
 from vision_suite.hints import did_you_mean
 from vision_suite.sweeps.command import DEFAULT_COMMAND, check_macros
-from vision_suite.sweeps.space import SweepParameter, key_of, read_parameters
+from vision_suite.sweeps.parameters import is_number, read_parameters
+from vision_suite.sweeps.space import SweepParameter, key_of
 from vision_suite.yaml_text import read_yaml
 
 METHODS = ("grid", "random", "bayes")
@@ -117,13 +119,18 @@ class SweepFile:
             level[parameter.path[-1]] = value
         return found
 
-    def grid(self) -> list[dict[str, Any]]:
-        """Every point of a grid, the last parameter varying fastest; points with equal values count once."""
+    @cached_property
+    def points(self) -> Mapping[tuple[object, ...], dict[str, Any]]:
+        """Every point of a grid by its identity, the last parameter varying fastest; equal points count once."""
         points = (self.args(values) for values in product(*(each.grid() for each in self.parameters)))
         found: dict[tuple[object, ...], dict[str, Any]] = {}
         for point in points:
             found.setdefault(self.key(point), point)
-        return list(found.values())
+        return found
+
+    def grid(self) -> list[dict[str, Any]]:
+        """Every point of a grid, in order."""
+        return list(self.points.values())
 
     def key(self, args: Mapping[str, Any]) -> tuple[object, ...]:
         """Identity of a point: equal for arguments with equal values."""
@@ -215,9 +222,8 @@ def _check_names(parameters: Sequence[SweepParameter]) -> None:
 
 
 def _check_grid(parameters: Sequence[SweepParameter]) -> None:
-    points = math.prod(len(each.grid()) for each in parameters)
-    if points > MOST_POINTS:
-        raise ConfigError(f"the grid has {points:,} points, more than {MOST_POINTS:,}: choose method: random")
+    if math.prod(each.count() for each in parameters) > MOST_POINTS:
+        raise ConfigError(f"the grid has more than {MOST_POINTS:,} points: choose method: random, or list fewer values")
 
 
 def _command(given: object) -> tuple[str, ...]:
@@ -238,7 +244,7 @@ def _metric(given: object) -> SweepMetric:
     check_choice("metric.goal", found.goal, GOALS)
     check_choice("metric.impute", found.impute, IMPUTED)
     check_choice("metric.impute_while_running", found.impute_while_running, (*IMPUTED, "false"))
-    if "target" in given and not _number(found.target):
+    if "target" in given and not is_number(found.target):
         raise ConfigError(f"metric.target={found.target!r}: expected a number")
     return found
 
@@ -256,7 +262,7 @@ def _early(given: object) -> HyperbandSettings:
         if key in settings:
             settings[key] = _whole(settings[key], f"{where}.{key}", least)
     eta = settings.get("eta", 3)
-    if not _number(eta) or eta <= 1:
+    if not is_number(eta) or eta <= 1:
         raise ConfigError(f"{where}.eta={eta!r} must be a number above 1")
     if not isinstance(settings.get("strict", True), bool):
         raise ConfigError(f"{where}.strict={settings['strict']!r}: expected true or false")
@@ -273,13 +279,9 @@ def _known(where: str, given: Mapping[str, Any], names: Sequence[str]) -> None:
             raise ConfigError(f"{where}: unknown key '{key}'{hint}")
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _whole(value: Any, name: str, least: int | None = None) -> int:
     """A whole number; a float such as 20.0 is one, as in W&B's schema."""
-    if not _number(value) or value != int(value) or (least is not None and value < least):
+    if not is_number(value) or value != int(value) or (least is not None and value < least):
         limit = "" if least is None else f" of at least {least}"
         raise ConfigError(f"{name}={value!r}: expected a whole number{limit}")
     return int(value)

@@ -7,16 +7,14 @@ even, and quantised values are not clipped to the bounds, both as in W&B's engin
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
 from vision_suite.errors import ConfigError
-from vision_suite.hints import did_you_mean
 
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+FAR = 1e300  # values of a grid at most, whose true number may be infinite
 EDGE = 2.0**-53  # nearest to 0 and 1 that a draw comes, where a distribution has no end
 BOUNDS, NORMAL, BETA, Q = ("min", "max"), {"mu": 0.0, "sigma": 1.0}, {"a": 1.0, "b": 1.0}, {"q": 1.0}
 # Required settings and defaults of each distribution.
@@ -39,9 +37,6 @@ DISTRIBUTIONS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {
 }
 # Forms whose bounds are exponents.
 DEPRECATED = {name.removesuffix("_values"): name for name in DISTRIBUTIONS if name.endswith("_values")}
-KEYS = ("values", "probabilities", "value", "min", "max", "q", "mu", "sigma", "a", "b", "distribution", "parameters")
-LEAST = {"q": "above 0", "sigma": "at least 0", "a": "at least 0", "b": "at least 0"}
-GRID = ("categorical", "constant", "int_uniform", "q_uniform")
 
 
 @dataclass(frozen=True)
@@ -98,26 +93,39 @@ class SweepParameter:
         value = _continuous(kind, given, x)
         return value if kind == self.distribution else quantised(value, given["q"])
 
+    def count(self) -> int:
+        """Number of values of a grid, without listing them.
+
+        Raises:
+            ConfigError: The distribution is continuous.
+        """
+        given = self.settings
+        if self.is_constant:
+            return 1
+        if self.distribution == "categorical":
+            return len(given["values"])
+        if self.distribution == "int_uniform":
+            return int(given["max"] - given["min"] + 1)
+        if self.distribution == "q_uniform":
+            steps: float = (given["max"] - given["min"]) / given["q"]
+            return math.ceil(min(steps, FAR))
+        raise ConfigError(
+            f"parameters.{self.name}: a grid takes values, value, int_uniform or q_uniform, not {self.distribution}: "
+            "list the values, or choose method: random"
+        )
+
     def grid(self) -> list[Any]:
         """Values of a grid, in order; ``int_uniform`` includes its upper bound, ``q_uniform`` does not.
 
         Raises:
             ConfigError: The distribution is continuous.
         """
-        given = self.settings
-        if self.distribution == "constant":
+        given, count = self.settings, self.count()
+        if self.is_constant:
             return [given["value"]]
         if self.distribution == "categorical":
             return list(given["values"])
-        if self.distribution == "int_uniform":
-            return list(range(given["min"], given["max"] + 1))
-        if self.distribution == "q_uniform":
-            low, step = given["min"], given["q"]
-            return [low + index * step for index in range(math.ceil((given["max"] - low) / step))]
-        raise ConfigError(
-            f"parameters.{self.name}: a grid takes values, value, int_uniform or q_uniform, not {self.distribution}: "
-            "list the values, or choose method: random"
-        )
+        return [given["min"] + index * given.get("q", 1) for index in range(count)]
 
     def places(self) -> list[float]:
         """Places at which a check looks: those of every listed value, else the ends and three quantiles."""
@@ -155,103 +163,6 @@ def key_of(value: object) -> tuple[str, ...]:
     if isinstance(value, list | tuple):
         return "list", *(repr(_inner(each)) for each in value)
     return type(value).__name__, repr(value)
-
-
-def read_parameters(given: object, above: tuple[str, ...] = ()) -> Iterator[SweepParameter]:
-    """The parameters of a section, sorted by letter at each level.
-
-    Args:
-        given: Section ``parameters`` in plain containers.
-        above: Names of the parameters that the section is nested in.
-
-    Raises:
-        ConfigError: A name, a setting or a value is wrong.
-    """
-    where = ".".join(("parameters", *above))
-    if not isinstance(given, Mapping) or not given:
-        raise ConfigError(f"{where}: give at least one parameter, such as 'model.optim.lr: {{values: [0.1, 0.01]}}'")
-    for name in given:
-        if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise ConfigError(f"{where}: {name!r} is no name: letters, digits, '_', '.' and '-' are allowed")
-    for name, settings in sorted(given.items()):
-        path = (*above, name)
-        if not isinstance(settings, Mapping):
-            raise ConfigError(f"parameters.{'.'.join(path)}={settings!r}: write 'value: {settings}' below it")
-        if set(settings) == {"parameters"}:
-            yield from read_parameters(settings["parameters"], path)
-        else:
-            yield _parameter(path, settings)
-
-
-def _parameter(path: tuple[str, ...], given: Mapping[str, Any]) -> SweepParameter:
-    """One parameter, checked."""
-    where = f"parameters.{'.'.join(path)}"
-    for key in given:
-        if key not in KEYS:
-            raise ConfigError(f"{where}: unknown key '{key}'{did_you_mean(str(key), KEYS) or _one_of(KEYS)}")
-    word = _distribution(where, given)
-    required, defaults = DISTRIBUTIONS[word]
-    missing = [key for key in required if key not in given]
-    if missing:
-        raise ConfigError(f"{where}: {word} needs {' and '.join(missing)}")
-    for key in given:
-        if key != "distribution" and key not in required and key not in defaults:
-            known = ", ".join([*required, *defaults]) or "no settings"
-            raise ConfigError(f"{where}: {word} takes no '{key}': it takes {known}")
-    settings = {**defaults, **{key: value for key, value in given.items() if key != "distribution"}}
-    _check(where, word, settings)
-    return SweepParameter(path, word, settings)
-
-
-def _distribution(where: str, given: Mapping[str, Any]) -> str:
-    """The distribution that settings mean: the one they name, or the first whose form they have."""
-    if "distribution" in given:
-        word = given["distribution"]
-        if word in DEPRECATED:
-            raise ConfigError(
-                f"{where}: {word} takes exponents as bounds and is deprecated: use {DEPRECATED[word]} with the values"
-            )
-        if word not in DISTRIBUTIONS:
-            hint = did_you_mean(str(word), DISTRIBUTIONS) or _one_of(DISTRIBUTIONS)
-            raise ConfigError(f"{where}: unknown distribution {word!r}{hint}")
-        return str(word)
-    if "values" in given:
-        return "categorical_w_probabilities" if "probabilities" in given else "categorical"
-    if "min" in given and "max" in given:
-        return "int_uniform" if all(_whole(given[key]) for key in BOUNDS) else "uniform"
-    if "value" in given:
-        return "constant"
-    raise ConfigError(f"{where}: no values are told: give values, value, or min and max")
-
-
-def _check(where: str, word: str, settings: Mapping[str, Any]) -> None:
-    """Refuse settings of wrong types or out of range."""
-    for key in ("values", "probabilities"):
-        if key in settings and (not isinstance(settings[key], list) or not settings[key]):
-            raise ConfigError(f"{where}.{key}={settings[key]!r}: give a list, such as [1, 2]")
-    numbers = {key: value for key, value in settings.items() if key not in ("values", "value", "probabilities")}
-    for key, value in numbers.items():
-        if not _number(value):
-            raise ConfigError(f"{where}.{key}={value!r}: expected a number")
-        bad = value <= 0 if key == "q" else value < 0
-        if key in LEAST and bad:
-            raise ConfigError(f"{where}.{key}={value!r} must be {LEAST[key]}")
-    if "min" in numbers:
-        low, high = numbers["min"], numbers["max"]
-        if word == "int_uniform" and not (_whole(low) and _whole(high)):
-            raise ConfigError(f"{where}: int_uniform takes whole numbers, min and max are {low!r} and {high!r}")
-        if low >= high:
-            raise ConfigError(f"{where}: min {low!r} is not less than max {high!r}")
-        if word in DEPRECATED.values() and low <= 0:
-            raise ConfigError(f"{where}.min={low!r}: {word} takes bounds above 0")
-    if "probabilities" in settings:
-        shares, count = settings["probabilities"], len(settings["values"])
-        if not all(_number(share) and share >= 0 for share in shares):
-            raise ConfigError(f"{where}.probabilities={shares!r}: expected numbers of at least 0")
-        if len(shares) != count:
-            raise ConfigError(f"{where}: {len(shares)} probabilities for {count} values: give one for each")
-        if not math.isclose(sum(shares), 1, rel_tol=1e-5, abs_tol=1e-8):
-            raise ConfigError(f"{where}.probabilities={shares!r}: they sum to {sum(shares):g}, not to 1")
 
 
 def _continuous(kind: str, given: Mapping[str, Any], x: float) -> float:
@@ -295,15 +206,3 @@ def _inner(value: object) -> object:
     if isinstance(value, Mapping):
         return sorted((str(name), repr(_inner(each))) for name, each in value.items())
     return [_inner(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _one_of(names: Iterable[str]) -> str:
-    return f": choose one of {', '.join(names)}"

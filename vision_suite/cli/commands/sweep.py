@@ -15,7 +15,7 @@ from vision_suite.errors import ConfigError
 from vision_suite.faults import DONE
 from vision_suite.sweeps.command import check_program, expand, trainer_options
 from vision_suite.sweeps.events import LOG, TrialEvents
-from vision_suite.sweeps.folder import STORED, known_folder, locked, new_folder
+from vision_suite.sweeps.folder import STORED, folder_of, known_folder, locked, store_file
 from vision_suite.sweeps.launch import slots
 from vision_suite.sweeps.remarks import remarks
 from vision_suite.sweeps.report import write_report
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("--slots", type=count, help="trials at once, each with its share of the cores (default: 1)")
         each.add_argument("--devices", help="GPUs to share out, such as 0,1,2,3")
         each.add_argument("--per-trial", type=count, default=1, help="GPUs of one trial (default: 1)")
-        each.add_argument("--retries", type=int, default=0, help="times that a failed trial is repeated (default: 0)")
+        each.add_argument("--retries", type=int, help="times that a failed trial is repeated (default: 0)")
         each.add_argument("--seed", type=int, help="seed of the proposals (default: 1)")
         each.add_argument("--ray", metavar="ADDRESS", help="run the trials on Ray: 'local', 'auto' or an address")
     return parser
@@ -105,7 +105,7 @@ def _trains(sweep: SweepFile) -> bool:
 def _run(arguments: argparse.Namespace) -> int:
     """Start a sweep, or go on with one."""
     resumes = arguments.action == "resume"
-    if arguments.retries < 0:
+    if arguments.retries is not None and arguments.retries < 0:
         raise ConfigError(f"--retries={arguments.retries}: give a number of at least 0")
     if resumes:
         folder = known_folder(arguments.file, arguments.runs)
@@ -118,8 +118,10 @@ def _run(arguments: argparse.Namespace) -> int:
             command = [sys.executable, "-m", "vision_suite", "sweep", "check", str(arguments.file)]
             if status := subprocess.run(command, check=False).returncode:
                 return status
-        folder = new_folder(sweep, arguments.file, arguments.runs)
+        folder = folder_of(sweep, arguments.runs)
     with locked(folder):
+        if not resumes:
+            store_file(folder, arguments.file)
         events = TrialEvents(folder / LOG)
         if events.dropped:
             print(f"{events.path}: {events.dropped} bytes of a torn last line are dropped", file=sys.stderr)
@@ -137,7 +139,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace, sweep: SweepFile, events: TrialEvents) -> SweepOptions:
-    """Seed and number of trials: those of this command, else those that the sweep was started with."""
+    """Seed, number of trials and retries: those of this command, else those that the sweep was started with."""
     known = events.settings
     seed = arguments.seed if arguments.seed is not None else known.get("seed", 1)
     if seed != known.get("seed", seed) and events.trials:
@@ -145,8 +147,9 @@ def _settings(arguments: argparse.Namespace, sweep: SweepFile, events: TrialEven
     most = arguments.count if arguments.count is not None else known.get("count")
     if sweep.method != "grid" and most is None and sweep.run_cap is None:
         raise ConfigError(f"method: {sweep.method} has no end: give --count, or run_cap in the file")
-    events.add("sweep", seed=seed, count=most)
-    return {"seed": seed, "count": most, "retries": arguments.retries}
+    retries = arguments.retries if arguments.retries is not None else known.get("retries", 0)
+    events.add("sweep", seed=seed, count=most, retries=retries)
+    return {"seed": seed, "count": most, "retries": retries}
 
 
 def _devices(arguments: argparse.Namespace) -> list[str]:
@@ -160,6 +163,8 @@ def _devices(arguments: argparse.Namespace) -> list[str]:
         raise ConfigError(f"--devices={arguments.devices} are fewer than --per-trial={arguments.per_trial}")
     if len(set(devices)) < len(devices):
         raise ConfigError(f"--devices={arguments.devices}: a device is named twice")
+    if idle := devices[len(devices) - len(devices) % arguments.per_trial :]:
+        print(f"note: a trial takes {arguments.per_trial} devices, so {', '.join(idle)} stays idle", file=sys.stderr)
     return devices
 
 
