@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 from vision_suite.datasets.facts import other_values, same
-from vision_suite.errors import CheckpointError
+from vision_suite.errors import CheckpointError, is_number
 from vision_suite.records import as_record
 
 if TYPE_CHECKING:
@@ -100,12 +100,12 @@ class SavedPreprocessing:
 
     def share(self, name: str) -> Any:
         """A number from 0 to below 1."""
-        return self._checked(name, "a number from 0 to below 1", lambda value: _finite(value) and 0 <= value < 1)
+        return self._checked(name, "a number from 0 to below 1", lambda value: is_number(value) and 0 <= value < 1)
 
     def numbers(self, name: str, count: int, above: float = -math.inf) -> Any:
         """A list of so many finite numbers above a bound."""
         bound = f" above {above:g}" if above > -math.inf else ""
-        return self._list(name, count, f"{count} finite numbers{bound}", lambda each: _finite(each) and each > above)
+        return self._list(name, count, f"{count} finite numbers{bound}", lambda each: is_number(each) and each > above)
 
     def size(self, name: str) -> Any:
         """Height and width in pixels."""
@@ -176,10 +176,6 @@ class SavedPreprocessing:
         )
 
 
-def _finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _whole(value: object, least: int) -> bool:
     return type(value) is int and value >= least
 
@@ -188,7 +184,7 @@ def _is(value: object, annotation: str) -> bool:
     """True for a value of a field's type; types other than plain ones are left to the record."""
     checks = {
         "int": type(value) is int,
-        "float": _finite(value),
+        "float": is_number(value),
         "bool": type(value) is bool,
         "str": type(value) is str,
     }

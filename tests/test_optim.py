@@ -304,7 +304,7 @@ def test_a_factor_on_the_rate_of_no_part_is_one_line():
         {"weight_decay": -1}, {"weight_decay": float("nan")}, {"bias_lr_factor": 0}, {"momentum": 1.0},
         {"betas": (0.9, 1.0)}, {"warmup_lr": -1}, {"min_lr": -1e-6}, {"gamma": 0}, {"lr": float("inf")},
         {"schedule": "step", "milestones": (0, 3)}, {"decay_factors": {"host": -1.0}},
-        {"lr_factors": {"host": 0.0}}, {"lr_factors": {"host": float("nan")}},
+        {"lr_factors": {"host": 0.0}}, {"lr_factors": {"host": float("nan")}}, {"weight_decay": 10**400},
     ],
 )  # fmt: skip
 def test_numbers_outside_their_range_are_refused(settings):

@@ -6,6 +6,7 @@ import errno
 import math
 import os
 import signal as signals
+import sys
 from collections.abc import Iterable
 from numbers import Integral, Real
 from pathlib import Path
@@ -129,6 +130,21 @@ def _free_bytes(path: Path) -> int | None:
     return None
 
 
+def printable(text: object) -> str:
+    """A text with a question mark for each character that a terminal cannot show or would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text))
+
+
+def is_number(value: object, most: float = sys.float_info.max) -> bool:
+    """True for a finite number: neither a boolean, nor a whole number that no float can hold.
+
+    Args:
+        value: Value, out of a file for example.
+        most: Largest size.
+    """
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= most
+
+
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     """Refuse a word that is not among the choices, with a `ConfigError`."""
     known = list(choices)
@@ -168,7 +184,10 @@ def check_number(
         whole: Allow whole numbers only.
     """
     kind: type = Integral if whole else Real
-    number = float(value) if isinstance(value, kind) and not isinstance(value, bool) else math.nan  # type: ignore[arg-type]
+    try:
+        number = float(value) if isinstance(value, kind) and not isinstance(value, bool) else math.nan  # type: ignore[arg-type]
+    except OverflowError:  # a whole number that no float can hold
+        number = math.inf
     inside = (
         math.isfinite(number)
         and (low is None or number >= low)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -14,7 +13,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 
 from vision_suite.datasets.files import parse_json
 from vision_suite.drafts import write_whole
-from vision_suite.errors import ConfigError, DataError
+from vision_suite.errors import ConfigError, DataError, is_number
 
 METADATA = "features.json"
 NEEDED = ("fps", "stride", "clip", "offset")
@@ -55,7 +54,7 @@ class FeatureInfo:
             value = getattr(self, name)
             if name == "fps" and value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            if not is_number(value):
                 raise DataError(f"sampling of features: {name}={value!r} must be a finite number")
         if not isinstance(self.resized, bool) or not isinstance(self.extractor, dict):
             raise DataError(

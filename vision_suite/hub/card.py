@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vision_suite.hub.text import printable
+from vision_suite.errors import printable
 
 TASKS = {
     "reid": "re-identification", "fgvc": "fine-grained classification", "tad": "temporal action detection",

@@ -8,9 +8,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vision_suite.errors import CheckpointError
+from vision_suite.errors import CheckpointError, printable
 from vision_suite.hub.sums import SUMS, read_sums, sha256
-from vision_suite.hub.text import LARGEST, LARGEST_ALL, LARGEST_OTHER, printable, read_json
+from vision_suite.hub.text import LARGEST, LARGEST_ALL, LARGEST_OTHER, read_json
 
 WEIGHTS, CONFIG, RUN_CONFIG, LABELS = "model.safetensors", "config.json", "config.yaml", "labels.json"
 CARD, LICENSE, EVALUATION = "README.md", "LICENSE", "evaluation.json"

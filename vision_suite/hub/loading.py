@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vision_suite.errors import CheckpointError, SuiteError
 from vision_suite.hub import schema
-from vision_suite.hub.files import CONFIG, LABELS, WEIGHTS, EntryFiles, read_files, refused
+from vision_suite.hub.files import CONFIG, LABELS, WEIGHTS, EntryFiles, refused
 from vision_suite.hub.places import Place, locate
 from vision_suite.hub.settings import faults_in
 from vision_suite.hub.sums import sha256
 from vision_suite.hub.text import one_line, read_json
-from vision_suite.hub.trust import vouch
+from vision_suite.hub.trust import files_of, vouch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -117,7 +117,7 @@ def open_entry(name: str, *, allow_unsigned: bool = False) -> Opened:
         CheckpointError: There is no such entry, or something in it is wrong.
     """
     place = locate(name)
-    files = read_files(place.folder, place.root)
+    files = files_of(place)
     files.check()
     notes = vouch(place, files, allow_unsigned=allow_unsigned)
     try:

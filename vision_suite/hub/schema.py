@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from vision_suite.errors import is_number
 from vision_suite.hub.text import LARGEST_WHOLE
 
 FORMAT = 1
@@ -100,7 +101,7 @@ def _whole(low: int) -> Check:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
+    return is_number(value, LARGEST_NUMBER)
 
 
 def _text(value: Any) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from vision_suite.errors import printable
+
 MIB = 2**20
 LARGEST = {"config.json": MIB, "evaluation.json": 16 * MIB, "labels.json": 16 * MIB, "SHA256SUMS": MIB}
 LARGEST_INDEX = 16 * MIB
@@ -45,11 +47,6 @@ def write_json(value: Any) -> str:
 def one_line(error: BaseException, most: int = 160) -> str:
     """Message of an error in one line."""
     return printable(" ".join(str(error).split())[:most]) or type(error).__name__
-
-
-def printable(text: object) -> str:
-    """A text with a question mark for each character that a terminal cannot show or would obey."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(text))
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from vision_suite.drafts import write_whole
 from vision_suite.errors import CheckpointError, StorageError
-from vision_suite.hub.files import PULL, EntryFiles
+from vision_suite.hub.files import PULL, EntryFiles, read_files
 from vision_suite.hub.index import INDEX, read_index
 from vision_suite.hub.places import HUB, Place
 from vision_suite.hub.signature import SIGNATURE, Trust, check_signature, config_folder, file_of_keys
@@ -72,6 +72,16 @@ def is_replaced(files: EntryFiles) -> bool:
             return sha256(file.read(MIB + 1)) != files.sums_sha256
     except OSError:
         return True
+
+
+def files_of(place: Place) -> EntryFiles:
+    """Files of an entry, read once more if another entry took its place while they were read.
+
+    Raises:
+        CheckpointError: There is no folder, or it cannot be read.
+    """
+    files = read_files(place.folder, place.root)
+    return read_files(place.folder, place.root) if files.faults and is_replaced(files) else files
 
 
 def checked_index(hub: Path, *, strict: bool) -> tuple[dict[str, Any], list[str]]:

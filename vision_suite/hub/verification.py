@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vision_suite.errors import SuiteError
+from vision_suite.errors import SuiteError, printable
 from vision_suite.hub.evaluation import read_evaluation
-from vision_suite.hub.files import CONFIG, EVALUATION, WEIGHTS, read_files
+from vision_suite.hub.files import CONFIG, EVALUATION, WEIGHTS
 from vision_suite.hub.loading import Loaded, Opened, config_faults, method_of, network_of
 from vision_suite.hub.places import locate
-from vision_suite.hub.text import printable
-from vision_suite.hub.trust import vouch
+from vision_suite.hub.trust import files_of, vouch
 
 
 @dataclass
@@ -39,7 +38,7 @@ def verify(name: str, *, run: bool = False, allow_unsigned: bool = False) -> Ver
     found = Verified()
     try:
         place = locate(name)
-        files = read_files(place.folder, place.root)
+        files = files_of(place)
     except SuiteError as error:
         found.faults.append(printable(error))
         return found

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vision_suite.errors import is_number
+
 VARIABLE = "VISION_SUITE_TRIAL_LOG"
 NAME = "values.jsonl"
 
@@ -90,9 +92,8 @@ def values_of(lines: list[dict[str, Any]], metric: str) -> list[Logged]:
     for line in lines:
         if metric in line["metrics"]:
             value, epoch = line["metrics"][metric], line.get("epoch")
-            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
             found[line["step"]] = Logged(
-                line["step"], epoch if isinstance(epoch, int) else None, float(value) if number else None
+                line["step"], epoch if isinstance(epoch, int) else None, float(value) if is_number(value) else None
             )
     return [found[step] for step in sorted(found)]
 

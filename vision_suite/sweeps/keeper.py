@@ -18,7 +18,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection
 
 GRACE = 30.0  # seconds from SIGTERM to SIGKILL
 POLL = 0.05
@@ -80,14 +79,14 @@ def adopt_orphans() -> None:
     _control(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def end_children(but: Collection[int] = ()) -> None:
+def end_children(marked: str = "") -> None:
     """Kill the children of this process, and those that they leave to it.
 
     Args:
-        but: Numbers of the children that go on.
+        marked: Variable and value that the environment of those children has; by default all are killed.
     """
     for _ in range(100):
-        left = [pid for pid in _children() if pid not in but]
+        left = [pid for pid in _children() if not marked or marked.encode() in _environment(pid)]
         if not left:
             return
         for pid in left:
@@ -95,6 +94,14 @@ def end_children(but: Collection[int] = ()) -> None:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, os.WNOHANG)
         time.sleep(0.01)
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
 
 
 def _children() -> list[int]:

@@ -24,7 +24,6 @@ from vision_suite.sweeps.settings import SweepFile
 OUTPUT, ARGS = "output.log", "args.json"
 GONE_SECONDS = 60.0
 KILLED = -9
-KEEPERS: set[int] = set()  # numbers of this process's keepers that run
 
 
 @dataclass(frozen=True)
@@ -90,10 +89,9 @@ class TrialChild:
         if self.process.poll() is None:
             return None
         os.close(self.pipe)
-        KEEPERS.discard(self.process.pid)
         found = exit_of(self.folder, self.attempt)
         if found is None:  # the keeper was killed, and what it looked after are children of this process now
-            keeper.end_children(KEEPERS)
+            keeper.end_children(f"{VARIABLE}={self.folder.absolute() / NAME}")
             found = TrialEnd(KILLED, "killed together with its keeper", self.asked == keeper.STOP)
         return found
 
@@ -186,7 +184,6 @@ def launch(
             start_new_session=True,
         )
     os.close(reading)
-    KEEPERS.add(process.pid)
     return TrialChild(number, attempt, folder, slot, process, writing)
 
 

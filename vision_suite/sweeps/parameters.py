@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, is_number
 from vision_suite.hints import did_you_mean
 from vision_suite.sweeps.space import DEPRECATED, DISTRIBUTIONS, EDGE, SweepParameter
 
@@ -110,7 +110,7 @@ def _check(where: str, word: str, settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"{where}: {value!r} is beyond 1e300: give a smaller number")
     numbers = {key: value for key, value in settings.items() if key not in ("values", "value", "probabilities")}
     for key, value in numbers.items():
-        if not is_number(value):
+        if not is_sweep_number(value):
             raise ConfigError(f"{where}.{key}={value!r}: expected a number from -1e300 to 1e300")
         bad = value <= 0 if key == "q" else value < 0
         if key in LEAST and bad:
@@ -125,7 +125,7 @@ def _check(where: str, word: str, settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"{where}.min={low!r}: {word} takes bounds above 0")
     if "probabilities" in settings:
         shares, count = settings["probabilities"], len(settings["values"])
-        if not all(is_number(share) and share >= 0 for share in shares):
+        if not all(is_sweep_number(share) and share >= 0 for share in shares):
             raise ConfigError(f"{where}.probabilities={shares!r}: expected numbers of at least 0")
         if len(shares) != count:
             raise ConfigError(f"{where}: {len(shares)} probabilities for {count} values: give one for each")
@@ -133,9 +133,9 @@ def _check(where: str, word: str, settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"{where}.probabilities={shares!r}: they sum to {sum(shares):g}, not to 1")
 
 
-def is_number(value: object) -> bool:
-    """True for a number that a setting takes: neither a boolean, nor infinite, nor beyond 1e300."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
+def is_sweep_number(value: object) -> bool:
+    """True for a number that a setting takes."""
+    return is_number(value, LARGEST)
 
 
 def _is_whole(value: object) -> bool:

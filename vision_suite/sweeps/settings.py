@@ -14,7 +14,7 @@ from typing import Any
 from vision_suite.errors import ConfigError, check_choice
 from vision_suite.hints import did_you_mean
 from vision_suite.sweeps.command import DEFAULT_COMMAND, check_macros
-from vision_suite.sweeps.parameters import is_number, read_parameters
+from vision_suite.sweeps.parameters import is_sweep_number, read_parameters
 from vision_suite.sweeps.space import SweepParameter, key_of
 from vision_suite.yaml_text import read_yaml
 
@@ -244,7 +244,7 @@ def _metric(given: object) -> SweepMetric:
     check_choice("metric.goal", found.goal, GOALS)
     check_choice("metric.impute", found.impute, IMPUTED)
     check_choice("metric.impute_while_running", found.impute_while_running, (*IMPUTED, "false"))
-    if "target" in given and not is_number(found.target):
+    if "target" in given and not is_sweep_number(found.target):
         raise ConfigError(f"metric.target={found.target!r}: expected a number")
     return found
 
@@ -262,7 +262,7 @@ def _early(given: object) -> HyperbandSettings:
         if key in settings:
             settings[key] = _whole(settings[key], f"{where}.{key}", least)
     eta = settings.get("eta", 3)
-    if not is_number(eta) or eta <= 1:
+    if not is_sweep_number(eta) or eta <= 1:
         raise ConfigError(f"{where}.eta={eta!r} must be a number above 1")
     if not isinstance(settings.get("strict", True), bool):
         raise ConfigError(f"{where}.strict={settings['strict']!r}: expected true or false")
@@ -281,7 +281,7 @@ def _known(where: str, given: Mapping[str, Any], names: Sequence[str]) -> None:
 
 def _whole(value: Any, name: str, least: int | None = None) -> int:
     """A whole number; a float such as 20.0 is one, as in W&B's schema."""
-    if not is_number(value) or value != int(value) or (least is not None and value < least):
+    if not is_sweep_number(value) or value != int(value) or (least is not None and value < least):
         limit = "" if least is None else f" of at least {least}"
         raise ConfigError(f"{name}={value!r}: expected a whole number{limit}")
     return int(value)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 from PIL import Image, ImageDraw, ImageFont
 
+from vision_suite.errors import printable as printable
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -44,11 +46,6 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
     # Every build of Pillow has the basic layout, so that pictures are the same everywhere.
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
-
-
-def printable(text: str) -> str:
-    """``text`` with a question mark for each character that cannot be drawn, such as in file names."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def fit_text(text: str, face: ImageFont.FreeTypeFont, width: int) -> str:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vision_suite.cli.light_parser import LightParser
-from vision_suite.errors import CheckpointError, ConfigError
+from vision_suite.errors import CheckpointError, ConfigError, printable
 from vision_suite.faults import CHECK_FAILED, DONE
 from vision_suite.hub import places
-from vision_suite.hub.text import printable
 
 ATTRIBUTION = ("what", "by", "license", "source")
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vision_suite.cli.hub.facts import data_name, without_paths
-from vision_suite.errors import ConfigError
+from vision_suite.errors import ConfigError, is_number
 from vision_suite.runs.record import Run, read_run
 from vision_suite.runs.search import run_of
 
@@ -30,7 +29,7 @@ def figures_of(tests: Sequence[Path], names: Sequence[str]) -> list[dict[str, An
     if not records:
         return []
     chosen = list(names) or [
-        name for name in records[0]["metrics"] if all(_known(record["metrics"].get(name)) for record in records)
+        name for name in records[0]["metrics"] if all(is_number(record["metrics"].get(name)) for record in records)
     ]
     seeds = [_seed(path, record) for path, record in zip(tests, records, strict=True)]
     if len(set(seeds)) < len(seeds):
@@ -42,7 +41,7 @@ def figures_of(tests: Sequence[Path], names: Sequence[str]) -> list[dict[str, An
     found = []
     for name in chosen:
         values = [record["metrics"].get(name) for record in records]
-        if not all(map(_known, values)):
+        if not all(map(is_number, values)):
             raise ConfigError(f"--figures {name}: {tests[0]} has {', '.join(records[0]['metrics'])}")
         found.append(
             {
@@ -116,7 +115,3 @@ def _protocol(data: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in data.items()
         if isinstance(value, int | float) or (isinstance(value, str) and without_paths(value, "", "") == value)
     }
-
-
-def _known(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

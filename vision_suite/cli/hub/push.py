@@ -17,7 +17,7 @@ from vision_suite.cli.trainer.modules import LoadedModule, load_module, stored_d
 from vision_suite.errors import CheckpointError, ConfigError
 from vision_suite.hub import registry
 from vision_suite.hub.base import DECODER, hash_of, source_of
-from vision_suite.hub.building import build, fill
+from vision_suite.hub.building import build, dtypes_of, fill
 from vision_suite.hub.files import EVALUATION, LICENSE, RUN_CONFIG, WEIGHTS
 from vision_suite.hub.method import HubMethod
 from vision_suite.hub.sample import make_sample
@@ -137,7 +137,7 @@ def push(checkpoint: Path, hub: Path, asked: Push, key: Path | None = None) -> P
             "sha256": sha256(weights),
             "bytes": len(weights),
             "parameters": sum(value.numel() for name, value in network.named_parameters() if name in tensors),
-            "dtypes": _dtypes(tensors),
+            "dtypes": dtypes_of(tensors),
             "ema": any(name in read.contents for name in AVERAGES),
             "lora_merged": asked.merge_lora,
         },
@@ -258,16 +258,6 @@ def _evaluation(
         "operating_point": plain_containers(point) if isinstance(point, Mapping) else {},
         "step": step if type(step) is int else 0,
     }
-
-
-def _dtypes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Numbers by type, under the names of safetensors."""
-    short = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64", "int64": "I64", "bool": "BOOL"}
-    found: dict[str, int] = {}
-    for value in tensors.values():
-        kind = str(value.dtype).removeprefix("torch.")
-        found[short.get(kind, kind.upper())] = found.get(short.get(kind, kind.upper()), 0) + value.numel()
-    return found
 
 
 def _license(asked: Push) -> bytes:

@@ -17,13 +17,13 @@ from vision_suite.cli.trainer.modules import REPLACED, find_module
 from vision_suite.cli.trainer.plugins import import_plugins
 from vision_suite.cli.trainer.vocabulary import check_types, find_class
 from vision_suite.datasets.base import BaseData
-from vision_suite.errors import CheckpointError, SuiteError
+from vision_suite.errors import CheckpointError, SuiteError, printable
 from vision_suite.hub.building import bounded, bounds_of
 from vision_suite.hub.evaluation import read_evaluation
 from vision_suite.hub.files import EVALUATION
 from vision_suite.hub.loading import Opened, loaded, open_entry
 from vision_suite.hub.method import ENTRY
-from vision_suite.hub.text import one_line, printable
+from vision_suite.hub.text import one_line
 
 
 def checkpoint_of(name: str, notes: list[str]) -> Path:

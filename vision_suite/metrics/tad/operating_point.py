@@ -6,13 +6,12 @@ resolved and a threshold by class, chosen on the validation split, cuts the rest
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from vision_suite.errors import CheckpointError
+from vision_suite.errors import CheckpointError, is_number
 from vision_suite.metrics.tad.scoring import matched
 from vision_suite.metrics.tad.tables import AnnotatedSegments, PredictedSegments, read_found, read_truth
 from vision_suite.types.arrays import Bools, Floats, Ints
@@ -158,7 +157,7 @@ def check_point(point: Mapping[str, Any]) -> None:
     """
     classes = point.get("classes") if point else {}
     values = [point.get("shared"), *classes.values()] if point and isinstance(classes, Mapping) else []
-    good = all(isinstance(value, float | int) and math.isfinite(value) for value in values)
+    good = all(map(is_number, values))
     if point and (not values or not good):
         raise CheckpointError(
             f"operating_point has the thresholds {str(values)[:80]} instead of finite numbers: validate the checkpoint "
