@@ -163,6 +163,20 @@ def test_odd_names_are_told_in_one_line(hub, capsys):
         assert len(out.splitlines()) == 2
 
 
+def test_a_card_tells_the_protocol_of_each_figure(folder):
+    config = json.loads((folder / "config.json").read_text())
+    figure = {"name": "mAP", "value": 0.5, "std": 0.01, "seeds": [1, 2, 3], "split": "test", "data": "toy"}
+    three, own = (
+        {**figure, "protocol": {"of": "three"}},
+        {**figure, "std": None, "seeds": [1], "protocol": {"of": "one"}},
+    )
+    text = card({**config, "metrics": [three, own]})
+    assert "| mAP | 0.5 ± 0.01 | 1, 2, 3 | test | toy | 1 |\n| mAP | 0.5 | 1 | test | toy | 2 |" in text
+    assert "Protocol 1: of three.\n\nProtocol 2: of one." in text
+    text = card({**config, "metrics": [three]})
+    assert "|---|---|---|---|---|\n| mAP | 0.5 ± 0.01 | 1, 2, 3 | test | toy |\n\nProtocol: of three." in text
+
+
 def test_a_card_holds_no_marks_of_others(folder):
     config = json.loads((folder / "config.json").read_text())
     whole = (folder / "README.md").read_text()

@@ -52,9 +52,7 @@ def card(config: Mapping[str, Any]) -> str:
     if training["command"]:
         lines += ["", "## Training", "", *_fenced(training["command"])]
     if config["metrics"]:
-        lines += ["", "## Figures", "", "| metric | value | seeds | split | data |", "|---|---|---|---|---|"]
-        lines += [_figure(each) for each in config["metrics"]]
-        lines += [f"\nProtocol: {words}." for words in dict.fromkeys(map(_protocol, config["metrics"])) if words]
+        lines += ["", "## Figures", "", *_figures(config["metrics"])]
     lines += ["", "## Attribution", ""]
     lines += [_attribution(each) for each in config["attribution"]]
     return "\n".join(lines) + "\n"
@@ -72,11 +70,25 @@ def _fenced(command: Sequence[str]) -> list[str]:
     return [f"{fence}bash", text, fence]
 
 
-def _figure(metric: Mapping[str, Any]) -> str:
+def _figures(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Table of figures and their protocol; where there are several, each figure names its own by a number."""
+    protocols = [_protocol(each) for each in metrics]
+    known = list(dict.fromkeys(protocols))
+    heads, rows = ["metric", "value", "seeds", "split", "data"], [_figure(each) for each in metrics]
+    if len(known) > 1:
+        heads.append("protocol")
+        rows = [[*row, str(known.index(own) + 1)] for row, own in zip(rows, protocols, strict=True)]
+    lines = ["| " + " | ".join(row) + " |" for row in (heads, *rows)]
+    lines.insert(1, "|---" * len(heads) + "|")
+    numbers = [f" {number + 1}" if len(known) > 1 else "" for number in range(len(known))]
+    return lines + [f"\nProtocol{number}: {words}." for number, words in zip(numbers, known, strict=True) if words]
+
+
+def _figure(metric: Mapping[str, Any]) -> list[str]:
     spread = "" if metric["std"] is None else f" ± {metric['std']:.4g}"
     seeds = ", ".join(map(str, metric["seeds"]))
     value = f"{metric['value']:.4g}{spread}"
-    return f"| {_cell(metric['name'])} | {value} | {seeds} | {_cell(metric['split'])} | {_cell(metric['data'])} |"
+    return [_cell(metric["name"]), value, seeds, _cell(metric["split"]), _cell(metric["data"])]
 
 
 def _protocol(metric: Mapping[str, Any]) -> str:
