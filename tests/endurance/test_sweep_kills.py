@@ -1,5 +1,6 @@
 """Sweeps and trials killed with SIGKILL at random moments: nothing is left over, lost or done twice."""
 
+import contextlib
 import os
 import random
 import signal
@@ -85,10 +86,13 @@ def killed_trials(tmp_path, method, count):
         flags = prepared(folder, method)
         process = start(folder, "run", "light.yaml", *flags)
         time.sleep(moment)
-        victims = trials_of(folder)
+        # Half of a short sweep is the start of its process: then the first trial is the one.
+        while not (victims := trials_of(folder)) and process.poll() is None:
+            time.sleep(0.01)
         if victims:
-            os.kill(draw.choice(victims), signal.SIGKILL)
-            struck += 1
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(draw.choice(victims), signal.SIGKILL)
+                struck += 1
         _, err = process.communicate(timeout=300)
         assert process.returncode == 0, f"{told}\n{err}"
         check(folder, expected, told)
@@ -103,4 +107,4 @@ def test_a_killed_sweep_goes_on(tmp_path, method, count):
 @pytest.mark.parametrize(("method", "count"), [("grid", 1), long("grid", 20), long("bayes", 20)])
 def test_a_killed_trial_goes_on(tmp_path, method, count):
     struck = killed_trials(tmp_path, method, count)
-    assert count == 1 or struck >= count // 2, "most moments met no trial"
+    assert count == 1 or struck >= 0.75 * count, "too many moments met no trial"
