@@ -66,6 +66,7 @@ def test_points_and_folders_are_the_same(tmp_path):
     wait_until_none_is_left(tmp_path / "ray", 20)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.dist
 def test_a_killed_sweep_goes_on_and_poor_trials_are_told_to_end(tmp_path):
