@@ -80,7 +80,9 @@ def killed_sweeps(tmp_path, method, count):
 def killed_trials(tmp_path, method, count):
     expected, seconds = undisturbed(tmp_path / "calm", method)
     draw, struck = random.Random(SEED), 0
-    for number, moment in enumerate(moments(count, seconds, SEED + 1)):
+    for number, moment in enumerate(moments(3 * count, seconds, SEED + 1)):
+        if struck == count:
+            break
         told = f"SEED={SEED}, {method}, trial killed {number} after {moment:.2f} of {seconds:.1f} s"
         folder = tmp_path / f"trial{number}"
         flags = prepared(folder, method)
@@ -107,4 +109,4 @@ def test_a_killed_sweep_goes_on(tmp_path, method, count):
 @pytest.mark.parametrize(("method", "count"), [("grid", 1), long("grid", 20), long("bayes", 20)])
 def test_a_killed_trial_goes_on(tmp_path, method, count):
     struck = killed_trials(tmp_path, method, count)
-    assert count == 1 or struck >= 0.75 * count, "too many moments met no trial"
+    assert count == 1 or struck == count, "too many moments met no trial"
