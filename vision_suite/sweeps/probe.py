@@ -1,12 +1,10 @@
-"""A one-batch training of a sweep's middle point, to see which metrics it logs."""
+"""A training of a sweep's middle point for one step and its validation, to see which metrics it logs."""
 
 from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from vision_suite.errors import ConfigError
 from vision_suite.hints import did_you_mean
@@ -27,13 +25,11 @@ FLAGS = (
 )
 
 
-def probe(sweep: SweepFile, point: Mapping[str, Any] | None = None) -> list[str]:
+def probe(sweep: SweepFile) -> list[str]:
     """Names of the metrics that a trial logs; the sweep's own must be among them.
 
     Args:
-        sweep: The sweep.
-        point: Configuration of its middle point, None for another program than ``vision-suite fit``, which is run as
-            it is.
+        sweep: The sweep; another program than ``vision-suite fit`` is run as it is.
 
     Raises:
         ConfigError: The command fails, or the metric is not logged; the nearest names are told.
@@ -44,10 +40,7 @@ def probe(sweep: SweepFile, point: Mapping[str, Any] | None = None) -> list[str]
         words = words_of(sweep, args, folder)
         prepare_folder(folder, SweepTrial(0, args), words)
         if trainer_options(words) is not None:
-            words += FLAGS
-            # A split that the configuration leaves out stays so.
-            if point is not None and point["trainer"].get("limit_val_batches") != 0:
-                words.append("--trainer.limit_val_batches=1")
+            words += FLAGS  # validation is whole: some metrics need all of a split, and some are of a later batch
         with (folder / OUTPUT).open("wb") as output:
             done = subprocess.run(
                 here(words),

@@ -151,8 +151,8 @@ def test_a_probe_sees_which_metrics_are_logged(metric, logged, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     sweep = over({"model.optim.lr": {"value": 0.001}}, [*FIT, *SMALL, "${args}"], metric={"name": metric})
     if logged:
-        assert {metric, "train/loss"} <= set(probe(sweep, {"trainer": {}}))
+        assert {metric, "train/loss"} <= set(probe(sweep))
     else:
         with pytest.raises(ConfigError, match="did you mean 'val/nats_per_fixation'"):
-            probe(sweep, {"trainer": {}})
+            probe(sweep)
     assert not (tmp_path / "runs").exists()

@@ -81,17 +81,16 @@ def _check(arguments: argparse.Namespace) -> int:
     """Check a file, print what may surprise, and what the sweep is."""
     sweep = read_sweep(arguments.file)
     check_program(sweep.command, sweep.program)
-    point = None
     if _trains(sweep):
         from vision_suite.cli.trainer.sweep_values import check_values
 
-        point = check_values(sweep)
+        check_values(sweep)
     for line in remarks(sweep, arguments.file):
         print(f"note: {line}")
     if arguments.probe:
         from vision_suite.sweeps.probe import probe
 
-        print(f"a trial logs {', '.join(probe(sweep, point))}")
+        print(f"a trial logs {', '.join(probe(sweep))}")
     points = f", {len(sweep.grid())} points" if sweep.method == "grid" else ""
     print(f"{arguments.file}: {sweep.method} over {len(sweep.parameters)} parameters{points}: nothing is wrong")
     return DONE
