@@ -6,9 +6,7 @@ import lzma
 import pytest
 import yaml
 from folders import SUPPORT
-from synthetic import write_market
-from synthetic_sets import write_cub
-from synthetic_tad import write_feature_set
+from saved_data import write_saved_data
 
 from vision_suite.callbacks.run_dir import run_dir
 from vision_suite.cli.commands.train import run
@@ -21,11 +19,7 @@ ADDED = {"dcal_reid": {"tpr_at_fpr_0.001"}}  # scores that later versions have b
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The generated data that the saved configurations name."""
-    root = tmp_path_factory.mktemp("before")
-    write_market(root / "market", train_ids=8, test_ids=4, val_ids=2)
-    write_cub(root / "cub")
-    write_feature_set(root / "videos", videos=8)
-    return root
+    return write_saved_data(tmp_path_factory.mktemp("before"))
 
 
 @pytest.mark.parametrize("name", NAMES)

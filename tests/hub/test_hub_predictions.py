@@ -7,9 +7,7 @@ import instruct_tiny
 import pytest
 import yaml
 from folders import SUPPORT
-from synthetic import write_market
-from synthetic_sets import write_cub
-from synthetic_tad import write_feature_set
+from saved_data import write_saved_data
 
 from vision_suite.cli import main
 
@@ -23,11 +21,7 @@ NAMES = {
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     """The generated data that the saved configurations name."""
-    root = tmp_path_factory.mktemp("predictions")
-    write_market(root / "market", train_ids=8, test_ids=4, val_ids=2)
-    write_cub(root / "cub")
-    write_feature_set(root / "videos", videos=8)
-    return root
+    return write_saved_data(tmp_path_factory.mktemp("predictions"))
 
 
 def squares(work):
