@@ -22,7 +22,7 @@ import argparse
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ METHODS: dict[str, tuple[str, list[str]]] = {
     "C-DPO, two detectors": ("two detectors", []),
     "C-DPO, one detector": ("one detector", []),
 }
+Page = Callable[[Path, list[Record], str], None]
 TESTED = [method for method in METHODS if ", beta" not in method]  # the others are for the search
 
 
@@ -63,6 +64,9 @@ class Bench:
     Args:
         options: Arguments of the command line.
     """
+
+    tuning = "sentinel/scenes_cdpo"
+    batch = BATCH
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.work: Path = options.work.resolve()
@@ -85,9 +89,13 @@ class Bench:
             f"--trainer.default_root_dir={place}", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu",
         ]  # fmt: skip
 
-    def detectors(self) -> dict[str, Path]:
-        """Checkpoints of the two detectors, of one seed each for all seeds of the models."""
-        return {name: self.fit(f"detector_{name}", f"sentinel/detector_{name}", []) for name in ("a", "b")}
+    def model(self, seed: int) -> list[str]:
+        """Flags of every command of a seed's model that describes scenes."""
+        return [f"--model.tower.checkpoint={self.tower(seed)}"]
+
+    def detector(self, name: str) -> Path:
+        """Checkpoint of a detector, of one seed for all seeds of the models."""
+        return self.fit(f"detector_{name}", f"sentinel/detector_{name}", [])
 
     def tower(self, seed: int) -> Path:
         """Tower of a seed's model, which no detector shares."""
@@ -95,7 +103,7 @@ class Bench:
 
     def before(self, seed: int) -> Path:
         """Model of a seed before tuning."""
-        flags = [f"--seed_everything={seed}", f"--model.tower.checkpoint={self.tower(seed)}"]
+        flags = [f"--seed_everything={seed}", *self.model(seed)]
         return self.fit(f"before_{seed}", "sentinel/scenes_sft", flags)
 
     def pairs(self, seed: int, labels: str, split: str) -> Path:
@@ -107,11 +115,7 @@ class Bench:
         instances = f"{SET}/instances_{split}.json"
         detectors: dict[str, dict[str, object]] = {"truth": {"kind": "truth", "path": instances}}
         if labels != "truth":
-            detectors |= {
-                name: {"kind": "small", "checkpoint": str(path)}
-                for name, path in self.detectors().items()
-                if name in LABELS[labels]
-            }
+            detectors |= {name: {"kind": "small", "checkpoint": str(self.detector(name))} for name in LABELS[labels]}
         for name in LABELS[labels]:
             detectors[name]["threshold"] = 0.5 if name == "truth" else THRESHOLD
         config = yaml.safe_load((ROOT / "configs" / "sentinel" / "mine_scenes.yaml").read_text(encoding="utf-8"))
@@ -136,15 +140,15 @@ class Bench:
         start = self.before(run.seed)
         common = [
             f"--seed_everything={run.seed}", f"--init_from={start}", f"--trainer.max_steps={run.steps}",
-            f"--model.tower.checkpoint={self.tower(run.seed)}", f"--model.optim.lr={run.rate}",
-            f"--data.batch_size={BATCH}", f"--trainer.val_check_interval={run.steps}",
+            *self.model(run.seed), f"--model.optim.lr={run.rate}",
+            f"--data.batch_size={self.batch}", f"--trainer.val_check_interval={run.steps}",
         ]  # fmt: skip
         if run.method == CAPTIONS:
             files = {split: self.true_captions(split) for split in MINED}
             schedule = ["--model.optim.weight_decay=0", "--data.validate_on=null"]
             return self.fit(run.folder, "sentinel/scenes_sft", [*common, *schedule, self.sources(files)])
         files = {split: self.pairs(run.seed, labels, split) for split in MINED}
-        return self.fit(run.folder, "sentinel/scenes_cdpo", [*common, *flags, self.sources(files)])
+        return self.fit(run.folder, self.tuning, [*common, *flags, self.sources(files)])
 
     def sources(self, files: dict[str, Path]) -> str:
         """Flag that names files to train on."""
@@ -157,8 +161,8 @@ class Bench:
         folder = self.work / f"{run.folder}_{command}"
         shutil.rmtree(folder, ignore_errors=True)
         call([
-            command, "-c", "sentinel/scenes_cdpo", *self.common(folder), f"--init_from={checkpoint}",
-            f"--model.tower.checkpoint={self.tower(run.seed)}", "--trainer.callbacks=null",
+            command, "-c", self.tuning, *self.common(folder), f"--init_from={checkpoint}", *self.model(run.seed),
+            "--trainer.callbacks=null",
         ])  # fmt: skip
         stored = json.loads(next(folder.rglob("metrics.json")).read_text(encoding="utf-8"))
         found = {**stored["metrics"], "by_length": stored["protocol"]["by_length"]}
@@ -218,9 +222,13 @@ def planned(options: argparse.Namespace) -> Iterator[Run]:
                 yield Run(method, float(rate), seed, options.steps)
 
 
-def main() -> None:
-    """Run what is missing, and write the page after each run."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments(about: str | None) -> argparse.ArgumentParser:
+    """Arguments of the benchmark.
+
+    Args:
+        about: What it measures.
+    """
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=TESTED)
     parser.add_argument(
@@ -231,32 +239,46 @@ def main() -> None:
     parser.add_argument("--search", action="store_true", help="validate only: rates are compared, nothing is tested")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, one core each")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "sentinel_effect")
-    options = parser.parse_args()
+    return parser
+
+
+def measure(bench: Bench, options: argparse.Namespace, stem: Path, page: Page) -> None:
+    """Run what is missing, and write the page after each run.
+
+    Args:
+        bench: Steps of the benchmark.
+        options: Arguments of the command line.
+        stem: Path of the results without suffix.
+        page: Writes the page, of its title and note.
+    """
     options.work.mkdir(parents=True, exist_ok=True)
-    bench, command = Bench(options), "validate" if options.search else "test"
-    stored = STEM.with_suffix(".json")
+    command = "validate" if options.search else "test"
+    stored = stem.with_suffix(".json")
     records: list[Record] = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else []
     stage = "val" if options.search else "test"
     known = {
         (r["method"], r["rate"], r["seed"], r["steps"]) for r in records if str(r["metric"]).startswith(f"{stage}/")
     }
     missing = [run for run in planned(options) if run.key not in known]
+    labels = [(run.seed, METHODS[run.method][0]) for run in missing if run.method != BEFORE]
+    mined = dict.fromkeys((seed, each, split) for seed, each in labels if each for split in MINED)
+    detectors = sorted({name for _, each in labels if each for name in LABELS[each]} - {"truth"})
     with ThreadPoolExecutor(options.jobs) as pool:
         # What several runs need is made first, each by one process.
-        list(pool.map(lambda name: bench.fit(f"detector_{name}", f"sentinel/detector_{name}", []), ("a", "b")))
+        list(pool.map(bench.detector, detectors))
         list(pool.map(bench.before, dict.fromkeys(run.seed for run in missing)))
-        mined = dict.fromkeys(
-            (run.seed, labels, split)
-            for run in missing
-            if run.method != BEFORE and (labels := METHODS[run.method][0])
-            for split in MINED
-        )
         list(pool.map(lambda each: bench.pairs(*each), mined))
         futures = [pool.submit(bench.records, run, command) for run in missing]
         for found in results(futures):
             records += found
-            write_page(STEM, records, describe_run())
-    write_page(STEM, records, describe_run())
+            page(stem, records, describe_run())
+    page(stem, records, describe_run())
+
+
+def main() -> None:
+    """Measure the small model."""
+    options = arguments(__doc__).parse_args()
+    measure(Bench(options), options, STEM, write_page)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,10 @@ NOTE = (
 )
 
 
-def write_page(stem: Path, records: list[Record], run: str) -> None:
+TITLE = "What SENTINEL cures a small model of"
+
+
+def write_page(stem: Path, records: list[Record], run: str, title: str = TITLE, note: str = NOTE) -> None:
     """Write the page, its picture, and its machine-readable twin."""
     if not records:
         return
@@ -31,8 +34,8 @@ def write_page(stem: Path, records: list[Record], run: str) -> None:
     parts = [ends(records), targets(records), matched(records), labels(records), ends(records, "val")]
     if picture(stem.with_suffix(".png"), records):
         parts.append(f"![Made-up objects against found ones]({stem.name}.png)")
-    note, tables = "\n".join(commands) + f"\n\n{NOTE}", "\n\n".join(part for part in parts if part)
-    write_results(stem, "What SENTINEL cures a small model of", note, tables, records, run)
+    about, tables = "\n".join(commands) + f"\n\n{note}", "\n\n".join(part for part in parts if part)
+    write_results(stem, title, about, tables, records, run)
 
 
 def picture(path: Path, records: list[Record]) -> bool:

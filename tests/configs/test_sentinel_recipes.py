@@ -37,9 +37,16 @@ def test_controls_differ_in_one_thing(name):
     assert control == base
 
 
-def test_pairs_train_the_model_that_learnt_captions():
-    start, pairs = (whole(name) for name in ("sentinel/scenes_sft", "sentinel/scenes_cdpo"))
-    for key in ("decoder", "tower", "projector", "train"):
+@pytest.mark.parametrize(
+    ("captions", "tuning", "same"),
+    [
+        ("scenes_sft", "scenes_cdpo", ("decoder", "tower", "projector", "train")),
+        ("smollm2_sft", "smollm2_lora", ("decoder", "tower", "projector")),
+    ],
+)
+def test_pairs_train_the_model_that_learnt_captions(captions, tuning, same):
+    start, pairs = whole(f"sentinel/{captions}"), whole(f"sentinel/{tuning}")
+    for key in same:
         assert start["model"]["init_args"][key] == pairs["model"]["init_args"][key]
     for key in ("tokenizer", "image_tokens", "image_size", "system"):
         assert start["data"]["init_args"][key] == pairs["data"]["init_args"][key]
