@@ -39,14 +39,27 @@ EVERY = 50  # steps between two validations
 COURSE = ("loss_answers", "kl", "agreement", "accuracy/name", "accuracy/group")
 PLACE = "place.ckpt"
 TEXT_TASKS = ("definitions", "synonyms", "countries")  # above chance for the untouched model, on validation
-WINGS_FLAGS = ["--model.optim.lr=5e-4", "--model.optim.lr_factors={{projector: 1.0, decoder: {share}, wings: 1.0}}"]
+VISUAL, TEXTUAL = 2e-3, 1e-4  # rates of the wings, those of the search with the least drift
 WINGS_RATES = ((5e-4, 5e-4), (5e-4, 1e-4), (5e-4, 2e-5), (2e-3, 5e-4), (2e-3, 1e-4))  # of visual wing and text wing
+
+
+def wings_flags(visual: float, textual: float) -> list[str]:
+    """Flags of a run with both wings.
+
+    Args:
+        visual: Rate of the visual wing.
+        textual: Rate of the text wing.
+    """
+    factors = f"projector: 1.0, decoder: {{share}}, router: 1.0, visual: {visual / 5e-4}, textual: {textual / 5e-4}"
+    return ["--model.optim.lr=5e-4", f"--model.optim.lr_factors={{{{{factors}}}}}"]
+
+
 # Configuration and flags of each method; `rate` stands for the decoder's rate, or that of LoRA.
 METHODS = {
     "projector only": ("wings/smollm2_projector_only", ["--model.optim.lr={projector}"]),
     "visual wing only": (
         "wings/smollm2_stage1",
-        ["--model.optim.lr=5e-4", "--model.optim.lr_factors={{projector: 1.0}}"],
+        ["--model.optim.lr=5e-4", f"--model.optim.lr_factors={{{{projector: 1.0, visual: {VISUAL / 5e-4}}}}}"],
     ),
     "LoRA": ("wings/smollm2_lora", ["--model.optim.lr={rate}", "--model.optim.lr_factors={{projector: {relative}}}"]),
     "full fine-tuning": (
@@ -57,18 +70,11 @@ METHODS = {
         "wings/smollm2_replay",
         ["--model.optim.lr={rate}", "--model.optim.lr_factors={{projector: {relative}}}"],
     ),
-    "Wings": ("wings/smollm2_stage2", WINGS_FLAGS),
-    "Wings with label leak": ("wings/smollm2_leak", WINGS_FLAGS),
+    "Wings": ("wings/smollm2_stage2", wings_flags(VISUAL, TEXTUAL)),
+    "Wings with label leak": ("wings/smollm2_leak", wings_flags(VISUAL, TEXTUAL)),
     # For the search: rates of the two wings apart.
     **{
-        f"Wings, rates {visual} and {textual}": (
-            "wings/smollm2_stage2",
-            [
-                "--model.optim.lr=5e-4",
-                "--model.optim.lr_factors={{projector: 1.0, decoder: {share}, router: 1.0, "
-                f"visual: {visual / 5e-4}, textual: {textual / 5e-4}}}}}",
-            ],
-        )
+        f"Wings, rates {visual} and {textual}": ("wings/smollm2_stage2", wings_flags(visual, textual))
         for visual, textual in WINGS_RATES
     },
 }
