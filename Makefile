@@ -8,10 +8,11 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 OPERATORS := .venv/.operators
 
-.PHONY: help install demo test test-long lint types sanitize emulate cuda clean
+.PHONY: help install demo smoke test test-long lint types sanitize emulate cuda clean
 
 help:
 	@echo "make demo      prepare real pictures, train, test and predict (8 to 12 minutes; FAST=1 for a few steps)"
+	@echo "make smoke     short runs of CSA and OAT on their real data sets, once these are prepared"
 	@echo "make test      the test suite"
 	@echo "make test-long the long tests, such as training killed at random moments (SEED=n for other moments)"
 	@echo "make lint      ruff: rules and format"
@@ -46,6 +47,15 @@ $(OPERATORS): $(STAMP) $(shell find cuda_ext -name '*.cpp' -o -name '*.h' -o -na
 
 demo: install
 	$(BIN)/vision-suite demo $(if $(filter-out 0,$(FAST)),--fast)
+
+SMOKE = --trainer.default_root_dir=runs/smoke --trainer.enable_progress_bar=false
+# The whole test split of OneStop-mini takes minutes: 20 scanpaths are drawn for each reader.
+smoke: install
+	$(BIN)/vision-suite doctor
+	$(BIN)/vision-suite fit -c csa/watch_tad $(SMOKE) --trainer.max_epochs=1 --trainer.limit_train_batches=4
+	$(BIN)/vision-suite validate -c csa/watch_tad $(SMOKE) --ckpt_path=last
+	$(BIN)/vision-suite fit -c oat/onestop_mini $(SMOKE) --trainer.max_epochs=1
+	$(BIN)/vision-suite test -c oat/onestop_mini $(SMOKE) --ckpt_path=last --trainer.limit_test_batches=8
 
 # As many processes as this one may use cores; a test file stays in one process, which makes its fixtures once.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile \
