@@ -49,13 +49,12 @@ demo: install
 	$(BIN)/vision-suite demo $(if $(filter-out 0,$(FAST)),--fast)
 
 SMOKE = --trainer.default_root_dir=runs/smoke --trainer.enable_progress_bar=false
-# The whole test split of OneStop-mini takes minutes: 20 scanpaths are drawn for each reader.
 smoke: install
 	$(BIN)/vision-suite doctor
 	$(BIN)/vision-suite fit -c csa/watch_tad $(SMOKE) --trainer.max_epochs=1 --trainer.limit_train_batches=4
 	$(BIN)/vision-suite validate -c csa/watch_tad $(SMOKE) --ckpt_path=last
 	$(BIN)/vision-suite fit -c oat/onestop_mini $(SMOKE) --trainer.max_epochs=1
-	$(BIN)/vision-suite test -c oat/onestop_mini $(SMOKE) --ckpt_path=last --trainer.limit_test_batches=8
+	$(BIN)/vision-suite test -c oat/onestop_mini $(SMOKE) --ckpt_path=last
 
 # As many processes as this one may use cores; a test file stays in one process, which makes its fixtures once.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile \
