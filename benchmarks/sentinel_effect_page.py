@@ -61,7 +61,7 @@ def picture(path: Path, records: list[Record]) -> bool:
             )
     axes.set_xlabel("objects found where the prior holds, %")
     axes.set_ylabel("objects made up where it misleads, %")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(path, dpi=110)

@@ -32,7 +32,8 @@ def test_every_command_is_ours():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_parses(command, capsys):
+def test_a_command_parses(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # `last` is that of the runs here
     argv = shlex.split(command)[1:]
     with pytest.raises(SystemExit) as leave:
         main([*argv, "--print_config"])
